@@ -1,0 +1,12 @@
+"""The one error type that reaches a user: a single line that says what to do."""
+
+
+class TsgcError(Exception):
+    """Bad input or state: what was found, what was expected, what to do, in one line.
+
+    Library code raises it; only `cli.py` turns it into a message and exit code 1.
+    """
+
+
+class AmbiguousError(TsgcError):
+    """A bare command would have to guess; the message lists the choices (exit code 2)."""
