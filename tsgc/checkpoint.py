@@ -1,0 +1,231 @@
+"""Weights and training state on disk; the published code's checkpoints, read safely.
+
+Weights are safetensors with a JSON beside them that says what they are; the state that a run resumes
+from is a torch file that `weights_only=True` reads.
+"""
+
+import argparse
+import dataclasses
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as format_safetensors
+from torch import Tensor
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import SKELETONS
+from tsgc.layers import EXPANSION
+from tsgc.model import VARIANTS, TSGCNeXt
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint's weights are: enough to build the network and to refuse the wrong data."""
+
+    variant: str
+    modality: str
+    skeleton: str
+    num_classes: int
+    bodies: int
+    channels: int
+    benchmark: str
+    preset: str
+    epoch: int
+    """Epochs trained."""
+    ema: bool
+    """Whether these are the averaged weights."""
+    selected_on: str
+    """`none` (the last epoch), `holdout` or `test`: what the epoch was chosen by."""
+
+    def build(self) -> TSGCNeXt:
+        """The network, without drop path, in eval mode, its weights not yet loaded."""
+        return TSGCNeXt(
+            SKELETONS[self.skeleton],
+            self.num_classes,
+            variant=self.variant,
+            bodies=self.bodies,
+            channels=self.channels,
+            drop_path=0,
+        ).eval()
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write under a temporary name, then rename: a file that exists is whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:
+    """`path` ends in .safetensors; the description goes inside it, and as JSON beside it."""
+    said = orjson.dumps(dataclasses.asdict(description), option=orjson.OPT_INDENT_2)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    write_atomic(path, format_safetensors(tensors, metadata={"tsgc": said.decode()}))
+    write_atomic(path.with_suffix(".json"), said)
+
+
+def load_model(path: Path) -> tuple[TSGCNeXt, Description]:
+    """A network from one of our checkpoints."""
+    description = read_description(path)
+    try:
+        weights = parse_safetensors(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise TsgcError(f"{path}: not a whole safetensors file ({error})") from None
+    model = description.build()
+    load_weights(model, weights, path)
+    return model, description
+
+
+def load_weights(model: TSGCNeXt, weights: Mapping[str, Tensor], source: Path) -> None:
+    """Load all of `weights`; names or shapes that differ raise TsgcError with the first of them."""
+    expected = model.state_dict()
+    for name in (*expected, *weights):
+        found = tuple(weights[name].shape) if name in weights else "none"
+        wanted = tuple(expected[name].shape) if name in expected else "none"
+        if found != wanted:
+            raise TsgcError(
+                f"{source}: tensor {name} is {found}, the network has {wanted};"
+                " is it of another skeleton, variant or data set?"
+            )
+    model.load_state_dict(dict(weights))
+
+
+def read_description(path: Path) -> Description:
+    """What the JSON beside a checkpoint says of it."""
+    beside = path.with_suffix(".json")
+    for needed in (path, beside):
+        if not needed.is_file():
+            raise TsgcError(f"{needed}: no such file; a checkpoint is a .safetensors file with a .json beside it")
+    try:
+        description = Description(**orjson.loads(beside.read_bytes()))
+        assert description.skeleton in SKELETONS and description.variant in VARIANTS
+    except (orjson.JSONDecodeError, TypeError, AssertionError):
+        raise TsgcError(f"{beside}: does not describe a checkpoint of this version; was it edited?") from None
+    return description
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Everything that resuming needs, in one file, so that it is never half of one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(state, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_state(path: Path, device: torch.device) -> dict[str, Any]:
+    """What save_state wrote."""
+    if not path.is_file():
+        raise TsgcError(f"{path}: no such file; there is nothing to resume, start without --resume")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise TsgcError(f"{path}: not a whole training state ({_first_line(error)})") from None
+
+
+def load_released(path: Path, *, ema: bool) -> dict[str, Tensor]:
+    """The weights in a checkpoint of the published code, under our names.
+
+    Only tensors, plain containers and argparse.Namespace are unpickled; anything else is refused.
+    """
+    if not path.is_file():
+        raise TsgcError(f"{path}: no such file")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise TsgcError(f"{path}: not a released checkpoint, or one that holds code ({_first_line(error)})") from None
+    key = "model_ema" if ema else "model"
+    if not isinstance(content, dict) or not isinstance(content.get(key), dict):
+        raise TsgcError(f"{path}: no {key!r} inside; expected a checkpoint of the published code")
+    return from_reference(content[key], path)
+
+
+def from_reference(state: Mapping[str, Tensor], source: Path | str = "reference weights") -> dict[str, Tensor]:
+    """The published state dict under our names and layouts; its unused gamma and alpha are left out."""
+    depths = _reference_depths(state, source)
+    weights: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        head, _, rest = name.removeprefix("module.").partition(".")
+        if head == "data_bn":
+            weights[f"input_norm.{rest}"] = tensor
+        elif head in ("norm", "fc"):
+            weights[f"{'head' if head == 'fc' else head}.{rest}"] = tensor
+        elif head == "l1":
+            layer, _, kind = rest.partition(".")
+            index = {"0": 0, "1": 1}[layer]
+            weights[f"stem.{index}.{kind}"] = _flatten_kernel(tensor)
+        else:
+            stage, block = _place(int(head[1:]) - 2, depths)
+            if rest.startswith("down."):
+                layer, _, kind = rest.removeprefix("down.").partition(".")
+                weights[f"downs.{stage}.{0 if layer == '0' else 1}.{kind}"] = _flatten_kernel(tensor)
+            elif rest not in ("gamma", "alpha"):
+                ours, convert = _BLOCK[rest]
+                weights[f"stages.{stage}.{block}.{ours}"] = convert(tensor)
+    return weights
+
+
+def _reference_depths(state: Mapping[str, Tensor], source: Path | str) -> list[int]:
+    """Blocks of each stage, told by where the published `down` layers sit."""
+    names = [name.removeprefix("module.") for name in state]
+    blocks = sorted(int(name[1:].split(".")[0]) for name in names if name.endswith(".PA"))
+    downs = sorted(int(name[1:].split(".")[0]) for name in names if name.endswith(".down.1.weight"))
+    if not blocks or len(downs) != 2 or blocks != list(range(2, len(blocks) + 2)):
+        raise TsgcError(f"{source}: the names inside are not those of the published network")
+    ends = [*(down - 1 for down in downs), len(blocks)]
+    return [end - start for start, end in zip([0, *ends], ends)]
+
+
+def _place(block: int, depths: list[int]) -> tuple[int, int]:
+    for stage, depth in enumerate(depths):
+        if block < depth:
+            return stage, block
+        block -= depth
+    raise AssertionError("more blocks than the stages hold")
+
+
+def _flatten_kernel(tensor: Tensor) -> Tensor:
+    """A temporal convolution's (out, in, stride, 1) as our linear layer's (out, stride * in)."""
+    return tensor[..., 0].transpose(1, 2).flatten(1).contiguous() if tensor.ndim == 4 else tensor
+
+
+def _quarters_first(tensor: Tensor) -> Tensor:
+    """Rows in channel-major order, the 4 quarters fastest -> quarter-major, as ours are."""
+    return tensor.unflatten(0, (-1, EXPANSION)).transpose(0, 1).flatten(0, 1).contiguous()
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+_BLOCK = {
+    "PA": ("graphs", _same),
+    "dwconv.weight": ("temporal.weight", lambda x: x[:, 0, :, 0].T.contiguous()),
+    "dwconv.bias": ("temporal.bias", _same),
+    "norm.weight": ("norm.weight", _same),
+    "norm.bias": ("norm.bias", _same),
+    "pwconv1.weight": ("expand.weight", _quarters_first),
+    "pwconv1.bias": ("expand.bias", _quarters_first),
+    "pwconv2.weight": ("project.weight", lambda x: _quarters_first(x.T).T.contiguous()),
+    "pwconv2.bias": ("project.bias", _same),
+}
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:160]

@@ -1,0 +1,228 @@
+"""What a training run is: one frozen dataclass, checked once, and where its values come from."""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from pipelines.errors import TsgcError
+from tsgc.modalities import MODALITIES
+from tsgc.model import VARIANTS
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. The defaults are the published recipe (`--recipe reference`)."""
+
+    variant: str = "252"
+    """Depths of the network: a key of tsgc.model.VARIANTS."""
+    modality: str = "joint"
+    """What the stream sees: a key of tsgc.modalities.MODALITIES."""
+    seed: int = 0
+    """Seeds the weights, the order of clips and every augmentation."""
+
+    epochs: int = 300
+    """Passes over the training clips (each of `repeats` visits to every clip)."""
+    repeats: int = 1
+    """Visits to each clip in an epoch."""
+    batch: int = 128
+    """Clips of one optimiser step, over all devices and accumulation."""
+    micro_batch: int = 128
+    """Most clips a device takes at once; more are accumulated."""
+    last_batch: Literal["drop", "spread"] = "drop"
+    """`drop`: clips // batch steps, the rest waits for another epoch's order. `spread`: every clip
+    exactly once, in batches whose sizes differ by at most one."""
+
+    frames: int = 256
+    """T: frames that the network sees."""
+    bodies: int | None = 2
+    """M: bodies that the network sees; null: the most that any clip has."""
+    sampling: Literal["crop", "frames"] = "crop"
+    """`crop`: a span of the clip, resized linearly to T. `frames`: T of the clip's frames, in order."""
+    crop_min: float = 0.5
+    """Smallest part of the clip that a training crop keeps."""
+    crop_min_frames: int = 64
+    """Fewest frames of a training crop (or all of a shorter clip)."""
+    rotation: Literal["none", "radians-xyz", "degrees-yx"] = "radians-xyz"
+    """Random rotation in training: about x, y, z in turn, or about y, then x by whole degrees."""
+    rotation_max: float = 0.3
+    """Largest angle either way, in the unit that `rotation` names."""
+    normalise: Literal["none", "min-max"] = "none"
+    """`min-max`: each axis over the clip to [-1, 1], as the field does for NW-UCLA."""
+
+    mixup: float = 0.8
+    """Alpha of mixup's Beta distribution; 0: no mixup."""
+    mixup_prob: float = 0.5
+    """Part of the mixing groups that are mixed. The published half is that code's empty CutMix boxes."""
+    mix_group: int = 32
+    """Neighbouring clips of a global batch that share lambda; partners are reversed within it."""
+    label_smoothing: float = 0.1
+    """Part of each target that is spread over all classes."""
+    drop_path: float = 0.4
+    """Drop-path rate of the last block; the rates rise linearly from 0."""
+
+    lr: float = 4e-3
+    """Highest learning rate; it does not follow the batch size."""
+    min_lr: float = 1e-6
+    """Learning rate that the cosine ends at."""
+    warmup_epochs: int = 20
+    """Epochs of linear rise from 0."""
+    weight_decay: float = 0.05
+    """AdamW's decay of tensors of 2 or more dimensions that are not biases."""
+    clip_grad: float | None = None
+    """Largest norm of the gradient; null: no clipping."""
+    ema_decay: float = 0.9999
+    """Decay of the averaged weights."""
+    ema_warmup: bool = False
+    """Lower decay at first, so that short runs forget their start."""
+
+    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    """Arithmetic of the network's matrix products; the weights stay float32."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    eval_batch: int = 128
+    """Clips of an evaluation batch; part of the plan, not of the number of devices."""
+    eval_every: int = 5
+    """Epochs between evaluations; 0: at the end alone."""
+    save_every: int = 1
+    """Epochs between checkpoints."""
+    log_every: int = 20
+    """Steps between looks at the loss (each waits for the device)."""
+    holdout: bool = False
+    """Leave out the manifest's held-out training clips and choose `best` by them."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
+            "modality": (self.modality in MODALITIES, f"one of {', '.join(MODALITIES)}"),
+            "bodies": (self.bodies is None or self.bodies >= 1, "1 or more, or null"),
+            "crop_min": (0 < self.crop_min <= 1, "over 0, at most 1"),
+            "mixup_prob": (0 <= self.mixup_prob <= 1, "between 0 and 1"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more, under 1"),
+            "drop_path": (0 <= self.drop_path < 1, "0 or more, under 1"),
+            "ema_decay": (0 <= self.ema_decay < 1, "0 or more, under 1"),
+            "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "over 0, or null"),
+            "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, "from 0 to epochs"),
+        }
+        if self.variant in VARIANTS:
+            least = VARIANTS[self.variant].min_frames
+            checks["frames"] = (self.frames >= least, f"{least} or more for variant {self.variant}")
+        for name in ("epochs", "repeats", "batch", "micro_batch", "mix_group", "eval_batch", "save_every", "log_every"):
+            checks[name] = (getattr(self, name) >= 1, "1 or more")
+        for name in ("seed", "crop_min_frames", "rotation_max", "mixup", "lr", "min_lr", "weight_decay", "eval_every"):
+            checks[name] = (getattr(self, name) >= 0, "0 or more")
+        for name, (good, expected) in checks.items():
+            value = getattr(self, name)
+            if not good or (isinstance(value, float) and not math.isfinite(value)):
+                raise TsgcError(f"{name} is {value}, expected {expected}")
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
+
+
+def build(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """A config from plain values; wrong keys and types raise TsgcError naming `source`."""
+    for key in values:
+        if key not in FIELDS:
+            near = difflib.get_close_matches(str(key), FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(FIELDS)}"
+            raise TsgcError(f"{source}: unknown key {key!r}; {hint}")
+    try:
+        return _ADAPTER.validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise TsgcError(f"{source}: {first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
+    except TsgcError as error:
+        raise TsgcError(f"{source}: {error}") from None
+
+
+_ADAPTER = TypeAdapter(TrainConfig)
+
+
+def recipe_file(benchmark: str) -> Path | None:
+    """The shipped recipe of a benchmark such as `ntu60/xsub`: its own, or its data set's."""
+    dataset = benchmark.split("/")[0]
+    candidates = (CONFIGS / f"{benchmark}.yaml", CONFIGS / f"{dataset}.yaml")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file; anything else raises TsgcError."""
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise TsgcError(f"{path}: no such file; --config takes a YAML file of training settings") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TsgcError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values or {}, dict):
+        raise TsgcError(f"{path}: expected key: value lines, found a {type(values).__name__}")
+    return values or {}
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`key=value` words of --set; values are YAML, so 3, 0.1, true and null mean what they say."""
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise TsgcError(f"--set {setting}: expected key=value, such as --set epochs=50")
+        try:
+            values[key.strip()] = _number(yaml.safe_load(text))
+        except yaml.YAMLError:
+            raise TsgcError(f"--set {setting}: {text!r} is not a value") from None
+    return values
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text (it wants 1.0e-3); people mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def resolve(
+    benchmark: str,
+    *,
+    recipe: str | None = None,
+    config: Path | None = None,
+    settings: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """The run's config: defaults, then the recipe's file, then --set, then the command's options.
+
+    `recipe` "reference" keeps the published defaults; `config` replaces the benchmark's own file.
+    """
+    values: dict[str, Any] = {}
+    sources = ["the published recipe"]
+    path = config or (None if recipe == "reference" else recipe_file(benchmark))
+    if path is not None:
+        values |= {key: _number(value) for key, value in read_yaml(path).items()}
+        build(values, str(path))
+        sources = [str(path)]
+    elif recipe == "reference" and benchmark.startswith("nw-ucla"):
+        values["bodies"] = 1  # the data set has one body; the published recipe names no number
+    if settings:
+        values |= parse_settings(settings)
+        sources.append("--set")
+    values |= {key: value for key, value in (options or {}).items() if value is not None}
+    return build(values, " with ".join(sources))
+
+
+def to_yaml(config: TrainConfig) -> str:
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def from_run(path: Path) -> TrainConfig:
+    """The config that a run folder's config.yaml holds."""
+    return build(read_yaml(path), str(path))

@@ -1,0 +1,104 @@
+"""What people see: lines, tables, and progress with rate and time left."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+PLAIN_SECONDS = 15  # between progress lines where there is no terminal
+
+Advance = Callable[..., None]
+"""Called as advance(done, note=""): how far the work is, in its unit, and what to say beside it."""
+
+
+class Talker:
+    """Results go to standard output, progress to standard error."""
+
+    def __init__(self) -> None:
+        self.out = Console(highlight=False, soft_wrap=True)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def line(self, text: str) -> None:
+        self.out.print(text, markup=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """The first column is text, the others figures."""
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self.out.print(table, soft_wrap=False)
+
+    @contextmanager
+    def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        """Progress over `total` units of work; a bar on a terminal, plain lines elsewhere."""
+        if self.err.is_terminal:
+            with Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(unit),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.err,
+                transient=True,
+            ) as bar:
+                task = bar.add_task(title, total=total, note="")
+                yield lambda done, note="": bar.update(task, completed=done, note=note)
+        else:
+            yield _PlainProgress(title, total, unit)
+
+
+class Silent(Talker):
+    """The other ranks' talker."""
+
+    def line(self, text: str) -> None:
+        pass
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        pass
+
+    @contextmanager
+    def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
+        yield lambda done, note="": None
+
+
+class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} {self.unit}/s" if task.speed else "")
+
+
+class _PlainProgress:
+    """A line every PLAIN_SECONDS, and none for work that is over before."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.start = self.said = time.monotonic()
+
+    def __call__(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if done == 0 or now - self.said < PLAIN_SECONDS:
+            return
+        self.said = now
+        rate = done / (now - self.start)
+        left = (self.total - done) / rate
+        words = f"{self.title}: {done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s, {left:,.0f} s left {note}"
+        print(words.rstrip(), file=sys.stderr, flush=True)

@@ -1,0 +1,99 @@
+"""The parts of TSGCNeXt: input normalisation, temporal convolutions, the DS-SMG block.
+
+Inside the network a tensor is (R, T, V, C): R rows are the N*M bodies, channels last, so that
+LayerNorm and the linear layers work on contiguous channels.
+"""
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+GRAPHS = 3  # graphs a block learns; started from identity, inward, outward
+EXPANSION = 4  # hidden width of a block over its width; one quarter per graph, one passed through
+NORM_EPS = 1e-6
+
+
+class InputNorm(nn.BatchNorm1d):
+    """BatchNorm of every body's every joint coordinate, over all ranks' clips and frames.
+
+    Takes (N*T, M*V*C). In training on several ranks the statistics are those of the whole global
+    micro-batch, whatever the number of ranks: `torch.nn.SyncBatchNorm` is for GPUs only. The input is
+    data, so no gradient flows into it, and the statistics need none.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return super().forward(x)
+        mean, var = self._global_statistics(x.detach().float())
+        return F.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
+
+    @torch.no_grad()
+    def _global_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        sums = torch.cat([x.sum(0), x.new_tensor([len(x)])])
+        dist.all_reduce(sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        var = (x - mean).square().sum(0)
+        dist.all_reduce(var)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var / (count - 1), self.momentum)
+        return mean, var / count
+
+
+class TemporalPatch(nn.Linear):
+    """Convolution over time whose kernel is its stride: (R, T, V, C) -> (R, T // stride, V, width).
+
+    Frames do not overlap, so it is one linear layer over `stride` frames' channels.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__(stride * channels, width)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        R, T, V, C = x.shape
+        steps = T // self.stride
+        x = x[:, : steps * self.stride].reshape(R, steps, self.stride, V, C)
+        return super().forward(x.transpose(2, 3).reshape(R, steps, V, self.stride * C))
+
+
+class TemporalDepthwise(nn.Module):
+    """Depthwise convolution over 3 frames, zeros beyond the ends: (R, T, V, C) -> the same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        before, now, after = self.weight
+        x = F.pad(x, (0, 0, 0, 0, 1, 1))
+        return x[:, :-2] * before + x[:, 1:-1] * now + x[:, 2:] * after + self.bias
+
+
+class Block(nn.Module):
+    """One DS-SMG block: depthwise in time, separable mixing over graphs, inverted bottleneck.
+
+    Takes x (R, T, V, C) and `survival` (R,), the drop-path factor of each row (0, or 1 / (1 - rate)),
+    or None for no drop path.
+    """
+
+    def __init__(self, width: int, graphs: Tensor) -> None:
+        super().__init__()
+        self.graphs = nn.Parameter(graphs.clone())  # (GRAPHS, V, V)
+        self.temporal = TemporalDepthwise(width)
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.expand = nn.Linear(width, EXPANSION * width)
+        self.project = nn.Linear(EXPANSION * width, width)
+
+    def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
+        h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
+        mixed = torch.einsum("kuv,rtvkc->rtukc", self.graphs.to(h.dtype), h[..., :GRAPHS, :])
+        h = torch.cat([mixed, h[..., GRAPHS:, :]], dim=-2).flatten(-2)  # (R, T, V, 4C)
+        h = self.project(F.gelu(h))
+        if survival is not None:
+            h = h * survival.to(h.dtype)[:, None, None, None]
+        return x + h

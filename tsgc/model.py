@@ -1,0 +1,115 @@
+"""TSGCNeXt (arXiv 2304.11631): variants, forward pass, drop path."""
+
+from dataclasses import dataclass
+
+import torch
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import Skeleton
+from tsgc.graph import adjacency
+from tsgc.layers import NORM_EPS, Block, InputNorm, TemporalPatch
+
+STEM_STRIDE = 4  # frames
+DOWN_STRIDE = 2  # frames
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Blocks and channels of the three stages."""
+
+    depths: tuple[int, int, int]
+    widths: tuple[int, int, int]
+
+    @property
+    def min_frames(self) -> int:
+        """Frames that leave one step after the last stage."""
+        return STEM_STRIDE * DOWN_STRIDE ** (len(self.depths) - 1)
+
+
+VARIANTS = {
+    "252": Variant((2, 5, 2), (96, 192, 384)),
+    "432": Variant((4, 3, 2), (96, 192, 384)),
+    "tiny": Variant((1, 1, 1), (24, 48, 96)),
+}
+
+
+class TSGCNeXt(nn.Module):
+    """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, num_classes).
+
+    `drop_path` is the rate of the last block; the first has 0, those between lie on a line.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        num_classes: int,
+        *,
+        variant: str = "252",
+        bodies: int = 2,
+        channels: int = 3,
+        drop_path: float = 0.4,
+    ) -> None:
+        super().__init__()
+        shape = VARIANTS[variant]
+        self.min_frames = shape.min_frames
+        self.input_shape = (channels, skeleton.num_joints, bodies)
+        graphs = torch.from_numpy(adjacency(skeleton))
+
+        self.input_norm = InputNorm(bodies * skeleton.num_joints * channels)
+        self.stem = nn.Sequential(
+            TemporalPatch(channels, shape.widths[0], STEM_STRIDE), nn.LayerNorm(shape.widths[0], eps=NORM_EPS)
+        )
+        self.stages = nn.ModuleList(
+            nn.ModuleList(Block(width, graphs) for _ in range(depth))
+            for depth, width in zip(shape.depths, shape.widths)
+        )
+        self.downs = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(narrow, eps=NORM_EPS), TemporalPatch(narrow, wide, DOWN_STRIDE))
+            for narrow, wide in zip(shape.widths, shape.widths[1:])
+        )
+        self.norm = nn.LayerNorm(shape.widths[-1], eps=NORM_EPS)
+        self.head = nn.Linear(shape.widths[-1], num_classes)
+        self.drop_path_rates: Tensor
+        self.register_buffer(
+            "drop_path_rates", torch.linspace(0, drop_path, sum(shape.depths)), persistent=False
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Truncated normal 0.02 and zero bias in blocks and downs; the stem keeps torch's default."""
+        for module in (*self.stages.modules(), *self.downs.modules()):
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.head.weight, std=(2 / self.head.out_features) ** 0.5)
+
+    def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
+        """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given."""
+        N, C, T, V, M = x.shape
+        if (C, V, M) != self.input_shape or self.min_frames > T:
+            expected = "({}, T >= {}, {}, {})".format(self.input_shape[0], self.min_frames, *self.input_shape[1:])
+            raise TsgcError(f"input of (C, T, V, M) = {(C, T, V, M)}, the network expects {expected}")
+        if survival is None and self.training:
+            uniform = torch.rand(len(self.drop_path_rates), N * M, device=x.device)
+            survival = self.survival(uniform)
+        x = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
+        x = self.input_norm(x.reshape(N * T, M * V * C)).view(N, T, M, V, C)
+        x = x.transpose(1, 2).reshape(N * M, T, V, C)
+        x = self.stem(x)
+        index = 0
+        for stage, blocks in enumerate(self.stages):
+            assert isinstance(blocks, nn.ModuleList)
+            for block in blocks:
+                x = block(x, None if survival is None else survival[index])
+                index += 1
+            if stage < len(self.downs):
+                x = self.downs[stage](x)
+        x = x.mean((1, 2)).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
+        return self.head(self.norm(x))
+
+    def survival(self, uniform: Tensor) -> Tensor:
+        """Drop-path factors from uniform numbers in [0, 1), (blocks, rows): 0, or 1 / (1 - rate)."""
+        rates = self.drop_path_rates[:, None]
+        return (uniform >= rates) / (1 - rates)
