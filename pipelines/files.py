@@ -1,0 +1,80 @@
+"""Writing files so that a file that exists is complete."""
+
+import errno
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import TsgcError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to: renamed to it at the end, removed on any failure.
+
+    Raises TsgcError where the folder cannot be made or written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class PatientFile(io.FileIO):
+    """A file for HDF5 to write to, whose failures wait until `check` or the end of the `with` block.
+
+    HDF5 takes the whole process down when its file cannot be written, even while it closes. So a failed
+    write passes for done (the file is thrown away anyway), and the error is raised where Python can act.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+        self.failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        try:
+            while left and self.failure is None:
+                left = left[super().write(left) :]  # may write less than asked
+        except OSError as error:
+            self.failure = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failure = error
+            return self.tell()
+
+    def check(self) -> None:
+        """Raises the OSError of a write that failed."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self.check()
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises TsgcError where `path` exists and may not be replaced."""
+    if path.exists() and not overwrite:
+        raise TsgcError(f"{path}: exists already; pass --overwrite to replace it")
+
+
+def _cannot_write(path: Path, error: OSError) -> TsgcError:
+    if error.errno in NO_SPACE:
+        return TsgcError(f"{path}: no space left on the disk; free some or write elsewhere")
+    return TsgcError(f"{path}: cannot be written: {error.strerror or error}")
