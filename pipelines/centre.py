@@ -1,0 +1,25 @@
+"""Centring: a clip's joints relative to where its first actor stood first."""
+
+import numpy as np
+
+
+def present_bodies(joints: np.ndarray) -> np.ndarray:
+    """Whether a body has any non-zero joint in a frame. (T, M, V, C) -> (T, M) bool."""
+    return (joints != 0).any(axis=(2, 3))
+
+
+def centre_on_first_actor(joints: np.ndarray, joint: int) -> tuple[np.ndarray, np.ndarray]:
+    """Subtracts `joint` of the first body, in the first frame where that body is present, from all joints.
+
+    (T, M, V, C) float32 -> the same shape, and the origin (C,); no rotation, no scaling. In two-body
+    clips a missing body (joint sum exactly 0) is zero again afterwards; in one-body clips it is shifted
+    like any other. The origin is 0 where the first body is never present.
+    """
+    first_present = present_bodies(joints)[:, 0]
+    if not first_present.any():
+        return joints, np.zeros(joints.shape[-1], np.float32)
+    origin = joints[first_present.argmax(), 0, joint].copy()
+    centred = joints - origin
+    if joints.shape[1] > 1:
+        centred[joints.sum(axis=(2, 3)) == 0] = 0
+    return centred, origin
