@@ -1,0 +1,81 @@
+"""What a data set supplies; the data sets themselves are in `dataset.py`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipelines.skeleton import Skeleton
+
+TRAIN, TEST, UNUSED = 0, 1, -1
+
+Fields = Mapping[str, np.ndarray]
+"""Per-clip integers, such as `cameras` and `performers`, each of shape (N,)."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a clip's name tells."""
+
+    label: int
+    """Class, from 0."""
+    fields: dict[str, int]
+    """The data set's per-clip integers."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One clip, ready to be stored. No frames: nothing usable was in it."""
+
+    joints: np.ndarray
+    """(T, M, V, C) float32, centred."""
+    present: np.ndarray
+    """(T, M) bool: the body was seen in that frame."""
+    origin: np.ndarray
+    """(C,) float32: what centring subtracted."""
+    rules: dict[str, int] = field(default_factory=dict)
+    """How many bodies (or frames) each cleaning rule took, by the rule's description."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set: how to find, name, read and split its clips."""
+
+    name: str
+    skeleton: Skeleton
+    class_names: tuple[str, ...]
+    fields: tuple[str, ...]
+    """Per-clip integers that splits need, in the order of the file name."""
+    benchmarks: dict[str, Callable[[Fields], np.ndarray]]
+    """Fields of all clips -> int8 (N,): 0 train, 1 test, -1 unused. The main benchmark is first."""
+    holdout: Callable[[Fields], np.ndarray]
+    """Fields of the training clips -> bool mask of those that `--holdout` leaves out."""
+    raw: tuple[str, ...]
+    """Where raw clips lie by default (folders or zips, relative to the data root; all that exist count)."""
+    suffix: str
+    """How a raw clip's file name ends."""
+    identify: Callable[[str], Identity | None]
+    """Clip name -> what it tells; None: a clip of another data set. Raises TsgcError: no such name."""
+    presets: dict[str, Callable[[str, bytes], Prepared]]
+    """Preset -> function from a clip's name and raw bytes to the prepared clip (TsgcError: malformed)."""
+    official: tuple[int, int]
+    """Published number of clips: raw, and left once unusable ones are gone."""
+    channels: str = "xyz"
+    units: str = "metres"
+    fps: int = 30
+    absent_body: str = "zeros"
+    """What stands for the second body of a one-body clip: `zeros`, or `copy` of the first."""
+
+    def splits(self, fields: Fields) -> dict[str, np.ndarray]:
+        """Benchmark -> int8 (N,): 0 train, 1 test, -1 unused."""
+        return {name: split(fields) for name, split in self.benchmarks.items()}
+
+
+def train_where(field_name: str, values: frozenset[int]) -> Callable[[Fields], np.ndarray]:
+    """A benchmark that trains on the clips whose field is one of `values` and tests on the others."""
+
+    def split(fields: Fields) -> np.ndarray:
+        train = np.isin(fields[field_name], sorted(values))
+        return np.where(train, TRAIN, TEST).astype(np.int8)
+
+    return split
