@@ -38,7 +38,7 @@ class PatientFile(io.FileIO):
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "x+")
+        super().__init__(path, "w+")
         self.failure: OSError | None = None
 
     def write(self, data: Any) -> int:

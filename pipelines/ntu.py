@@ -223,11 +223,11 @@ def identify(name: str, last_setup: int, last_action: int) -> Identity | None:
     """
     match = NAME.fullmatch(name)
     if not match:
-        raise TsgcError(f"{name}: unknown name, expected SsssCcccPpppRrrrAaaa")
+        raise TsgcError(f"unknown name {name!r}, expected SsssCcccPpppRrrrAaaa")
     numbers = dict(zip(HIGHEST, map(int, match.groups())))
     for part, highest in HIGHEST.items():
         if not 1 <= numbers[part] <= highest:
-            raise TsgcError(f"{name}: unknown {part} {numbers[part]}, expected 1 to {highest}")
+            raise TsgcError(f"unknown {part} {numbers[part]} in {name!r}, expected 1 to {highest}")
     if numbers["setup"] > last_setup or numbers["action"] > last_action:
         return None
     fields = {f"{part}s": number for part, number in numbers.items() if part != "action"}

@@ -1,7 +1,7 @@
 """NW-UCLA: names, splits and the JSON of its skeletons (Kinect v1, one body; Wang et al., 2014)."""
 
 import re
-from pathlib import PurePosixPath
+from pathlib import PurePath
 
 import numpy as np
 import orjson
@@ -26,12 +26,14 @@ def identify(name: str) -> Identity:
     """What `aAA_sSS_eEE_vVV` tells. Raises TsgcError for any other name, action or view."""
     match = NAME.fullmatch(name)
     if not match:
-        raise TsgcError(f"{name}: unknown name, expected aAA_sSS_eEE_vVV")
+        raise TsgcError(f"unknown name {name!r}, expected aAA_sSS_eEE_vVV")
     action, performer, episode, view = map(int, match.groups())
     if action not in CLASSES:
-        raise TsgcError(f"{name}: unknown action {action}, expected one of {', '.join(map(str, CLASSES))}")
+        raise TsgcError(
+            f"unknown action {action} in {name!r}, expected one of {', '.join(map(str, CLASSES))}"
+        )
     if view not in VIEWS:
-        raise TsgcError(f"{name}: unknown view {view}, expected 1 to 3")
+        raise TsgcError(f"unknown view {view} in {name!r}, expected 1 to 3")
     return Identity(CLASSES[action], {"performers": performer, "episodes": episode, "views": view})
 
 
@@ -39,7 +41,7 @@ def parse(source: str, data: bytes) -> np.ndarray:
     """Joints of a clip's JSON: (T, 20, 3) float32, metres.
 
     Raises TsgcError: no JSON, keys missing, another shape, values that are no finite numbers, or a label
-    other than the action in the file's name.
+    other than the action in the file's name (a file named otherwise is not checked).
     """
     try:
         clip = orjson.loads(data)
@@ -50,7 +52,7 @@ def parse(source: str, data: bytes) -> np.ndarray:
     if not isinstance(clip, dict) or not {"skeletons", "label"} <= clip.keys():
         raise TsgcError(f"{source}: no `skeletons` and `label`, expected NW-UCLA JSON; get the file again")
     joints = _joint_array(source, clip["skeletons"])
-    label = identify(PurePosixPath(source).stem).label + 1
+    label = identify(PurePath(source).stem).label + 1
     if clip["label"] != label:
         raise TsgcError(f"{source}: label {clip['label']!r}, expected {label} for this name; was it renamed?")
     return joints

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ import numpy as np
 
 from pipelines.errors import TsgcError
 from pipelines.files import PatientFile, atomic_path
-from pipelines.skeleton import SKELETONS, Skeleton
+from pipelines.skeleton import SKELETONS
 
 SCHEMA_VERSION = 1
 CHUNK_ROWS = 512  # rows a chunk; 150 kB for 25 joints: two or three chunks a clip, few seeks when streaming
@@ -213,10 +212,6 @@ class Store:
 
     def close(self) -> None:
         self._file.close()
-
-    @cached_property
-    def skeleton(self) -> Skeleton:
-        return SKELETONS[self.info.skeleton]
 
     def clip(self, index: int) -> Clip:
         """Clip `index`, read from the file."""

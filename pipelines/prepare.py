@@ -1,0 +1,231 @@
+"""Raw clips -> one HDF5: find, read and clean in parallel, write in name order."""
+
+import hashlib
+import math
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+
+from pipelines.dataset import find_dataset
+from pipelines.errors import TsgcError
+from pipelines.files import refuse_existing
+from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
+from pipelines.sources import RawFile, find_clips, raw_locations
+from pipelines.spec import Dataset, Identity, Prepared
+from pipelines.store import Clip, Info, StoreWriter, tool_version
+
+MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
+TASK_CLIPS = 16  # clips a worker takes at once
+WAVE_TASKS = 64  # tasks a worker is given before all results are awaited: bounds the memory
+
+Progress = Callable[[int, int], None]
+"""Called with the clips done and the clips there are."""
+
+
+@dataclass(frozen=True)
+class RawClip:
+    """A clip that belongs to the data set, still unread."""
+
+    name: str
+    identity: Identity
+    files: list[RawFile]
+    """Where it lies; more than one: copies."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What reading a clip gave: the prepared clip, or what is wrong with it."""
+
+    clip: RawClip
+    digest: str = ""
+    """sha256 of the raw bytes."""
+    prepared: Prepared | None = None
+    error: str = ""
+
+
+def prepare(
+    dataset: str,
+    raw: Sequence[Path] | None,
+    out: Path,
+    *,
+    data_root: Path,
+    preset: str = "reference",
+    jobs: int | None = None,
+    exclude: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Prepares a data set: raw folders or zips -> `out` (HDF5) and its report, `<stem>.report.json`.
+
+    `raw`: where the clips lie (default: the data set's places under `data_root`); `jobs`: worker
+    processes (default: one a core); `exclude`: a list of clip names to leave out. The same raw clips
+    give the same bytes, from folder or zip, at any `jobs`. A bad clip is skipped and reported.
+    Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
+    """
+    spec = find_dataset(dataset)
+    if preset not in spec.presets:
+        raise TsgcError(
+            f"preset {preset!r} does not exist for {dataset}; only {', '.join(spec.presets)} so far"
+        )
+    refuse_existing(out, overwrite)
+    locations = raw_locations(spec, raw, data_root)
+    report = Report(dataset, preset, [str(path) for path in locations], str(out), spec.official)
+    excluded = read_names(exclude, spec) if exclude else frozenset()
+    clips = choose_clips(spec, find_clips(locations, spec.suffix), excluded, report)
+
+    digest = hashlib.sha256()
+    with (
+        StoreWriter(out, describe(spec, preset), spec.fields) as writer,
+        closing(read_clips(clips, spec, preset, jobs)) as outcomes,
+    ):
+        for done, outcome in enumerate(outcomes, 1):
+            digest.update(f"{outcome.clip.name}\0{outcome.digest}\n".encode())
+            keep(outcome, writer, report)
+            if progress:
+                progress(done, len(clips))
+        if not report.kept:
+            raise TsgcError(f"{_places(report)}: no usable {dataset} clip among {report.found:,}")
+        report.source_digest = digest.hexdigest()
+        writer.finish(spec.splits(writer.fields()), report.source_digest)
+    report.to_json(out.with_name(f"{out.stem}.report.json"))
+    return report
+
+
+def read_names(path: Path, spec: Dataset) -> frozenset[str]:
+    """The clip names of a list, one a line; `#` starts a comment. Raises TsgcError for any other line."""
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TsgcError(f"{path}: cannot be read as a list of clip names ({error})") from error
+    names = set()
+    for number, line in enumerate(lines, 1):
+        name = line.partition("#")[0].strip().removesuffix(spec.suffix)
+        if not name:
+            continue
+        try:
+            spec.identify(name)
+        except TsgcError as error:
+            raise TsgcError(f"{path}: line {number}: {error}; expected one clip name a line") from None
+        names.add(name)
+    return frozenset(names)
+
+
+def choose_clips(
+    spec: Dataset, found: dict[str, list[RawFile]], excluded: frozenset[str], report: Report
+) -> list[RawClip]:
+    """The clips to read, by name; the others are counted in the report."""
+    report.found = len(found)
+    clips = []
+    for name, files in found.items():
+        try:
+            identity = spec.identify(name)
+        except TsgcError as error:
+            report.drop(UNKNOWN, name, f"{files[0].source}: {error}")
+            continue
+        if identity is None:
+            report.other += 1
+        elif name in excluded:
+            report.drop(EXCLUDED, name)
+        else:
+            clips.append(RawClip(name, identity, files))
+    stop_if_too_many_bad(report)
+    if not clips:
+        raise TsgcError(f"{_places(report)}: no {spec.name} clip to read among {report.found:,} found")
+    return clips
+
+
+def describe(spec: Dataset, preset: str) -> Info:
+    """What the file says about itself; the digest of the raw clips comes at the end."""
+    return Info(
+        dataset=spec.name,
+        preset=preset,
+        skeleton=spec.skeleton.name,
+        channels=spec.channels,
+        units=spec.units,
+        fps=spec.fps,
+        absent_body=spec.absent_body,
+        class_names=spec.class_names,
+        tool_version=tool_version(),
+    )
+
+
+def read_clips(clips: Sequence[RawClip], spec: Dataset, preset: str, jobs: int | None) -> Generator[Outcome]:
+    """The outcomes of all clips, in order, from worker processes; memory stays bounded."""
+    tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
+    jobs = min(jobs or joblib.cpu_count(), len(tasks))
+    wave = jobs * WAVE_TASKS
+    with joblib.Parallel(n_jobs=jobs, return_as="generator") as pool:
+        for start in range(0, len(tasks), wave):
+            work = (
+                joblib.delayed(read_task)(task, spec.name, preset) for task in tasks[start : start + wave]
+            )
+            for outcomes in pool(work):
+                yield from outcomes
+
+
+def read_task(clips: Sequence[RawClip], dataset: str, preset: str) -> list[Outcome]:
+    """Reads and prepares some clips; runs in a worker."""
+    read = find_dataset(dataset).presets[preset]
+    return [read_clip(clip, read) for clip in clips]
+
+
+def read_clip(clip: RawClip, read: Callable[[str, bytes], Prepared]) -> Outcome:
+    """Reads and prepares one clip. Raises TsgcError only for copies that differ."""
+    try:
+        contents = [file.read() for file in clip.files]
+    except TsgcError as error:
+        return Outcome(clip, error=str(error))
+    data = contents[0]
+    for file, content in zip(clip.files, contents):
+        if content != data:
+            raise TsgcError(
+                f"{clip.files[0].source} and {file.source}: the same clip with different content;"
+                " remove the wrong one"
+            )
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return Outcome(clip, digest, read(clip.files[0].source, data))
+    except TsgcError as error:
+        return Outcome(clip, digest, error=str(error))
+
+
+def keep(outcome: Outcome, writer: StoreWriter, report: Report) -> None:
+    """Stores a usable clip, and counts every other. Raises TsgcError once too many are bad."""
+    clip, prepared = outcome.clip, outcome.prepared
+    report.read += 1
+    report.duplicates += len(clip.files) - 1
+    if prepared is None:
+        report.drop(MALFORMED, clip.name, outcome.error)
+        stop_if_too_many_bad(report)
+    elif not len(prepared.joints):
+        report.drop(NO_BODIES, clip.name)
+    else:
+        writer.append(
+            Clip(
+                name=clip.name,
+                label=clip.identity.label,
+                joints=prepared.joints,
+                present=prepared.present,
+                origin=prepared.origin,
+                fields=clip.identity.fields,
+            )
+        )
+        report.kept += 1
+        report.count_rules(prepared.rules)
+
+
+def stop_if_too_many_bad(report: Report) -> None:
+    """Raises TsgcError, at the first clip too many: the rest need not be read."""
+    bad = report.bad()
+    allowed = math.floor(MAX_BAD * report.total)
+    if len(bad) > allowed:
+        raise TsgcError(
+            f"{len(bad):,} of {report.total:,} clips are bad so far, over {MAX_BAD:.0%}: {examples(bad)}"
+        )
+
+
+def _places(report: Report) -> str:
+    return ", ".join(report.raw)
