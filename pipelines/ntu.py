@@ -23,6 +23,7 @@ from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
 NUM_JOINTS = NTU_25.num_joints
 BODY_FIELDS = 10
 JOINT_FIELDS = 12
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 # Highest number of each part of a name (NTU RGB+D 120).
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -78,7 +79,7 @@ def parse_plain(source: str, data: bytes) -> Parsed:
                 values.append([lines.number(field) for field in fields[:3]])
         num_frames += num_bodies > 0
     lines.end()
-    xyz = np.array(values, np.float64).astype(np.float32)
+    xyz = np.array(values, np.float64)
     return Parsed(num_frames, _tracks(source, bodies, frames, xyz, num_frames))
 
 
@@ -107,9 +108,8 @@ def _parse_in_bulk(source: str, data: bytes) -> Parsed:
         raise ValueError
     # Python's float() keeps up with NumPy's text readers once these join their input.
     numbers = list(map(float, chain.from_iterable(row[:3] for row in joints)))
-    with np.errstate(over="ignore"):
-        xyz = np.array(numbers, np.float64).astype(np.float32)
-    if not np.isfinite(xyz).all():
+    xyz = np.array(numbers, np.float64)
+    if not (np.abs(xyz) <= FLOAT32_MAX).all():
         raise ValueError
     return Parsed(num_frames, _tracks(source, bodies, frames, xyz, num_frames))
 
@@ -118,7 +118,7 @@ def _tracks(
     source: str, bodies: list[str], frames: list[int], xyz: np.ndarray, num_frames: int
 ) -> list[Track]:
     """The appearances, gathered by body. `xyz`: all joints, in file order."""
-    joints = xyz.reshape(-1, NUM_JOINTS, 3)
+    joints = xyz.astype(np.float32).reshape(-1, NUM_JOINTS, 3)
     rows: dict[str, list[int]] = {}
     for row, body in enumerate(bodies):
         rows.setdefault(body, []).append(row)
@@ -165,7 +165,8 @@ class _Lines:
             raise self.error(f"the file ends before this line, expected {what}; it is cut")
         fields = self.lines[self.at - 1].split()
         if len(fields) != number:
-            raise self.error(f"{len(fields)} fields, expected {number} ({what})")
+            cut = "; it is cut" if self.at == len(self.lines) and len(fields) < number else ""
+            raise self.error(f"{len(fields)} fields, expected {number} ({what}){cut}")
         return fields
 
     def count(self, what: str) -> int:
@@ -182,7 +183,7 @@ class _Lines:
             value = None
         if value is None:
             raise self.error(f"{_shown(field)}, expected a number")
-        if not abs(value) <= np.finfo(np.float32).max:
+        if not abs(value) <= FLOAT32_MAX:  # also not: NaN
             raise self.error(f"{_shown(field)}, expected a finite number")
         return value
 

@@ -52,7 +52,8 @@ def parse(source: str, data: bytes) -> np.ndarray:
     if not isinstance(clip, dict) or not {"skeletons", "label"} <= clip.keys():
         raise TsgcError(f"{source}: no `skeletons` and `label`, expected NW-UCLA JSON; get the file again")
     joints = _joint_array(source, clip["skeletons"])
-    label = identify(PurePath(source).stem).label + 1
+    name = PurePath(source).stem
+    label = identify(name).label + 1 if NAME.fullmatch(name) else clip["label"]
     if clip["label"] != label:
         raise TsgcError(f"{source}: label {clip['label']!r}, expected {label} for this name; was it renamed?")
     return joints

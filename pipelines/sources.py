@@ -71,10 +71,9 @@ def find_clips(locations: Sequence[Path], suffix: str) -> dict[str, list[RawFile
     clips: dict[str, list[RawFile]] = {}
     seen: set[Path] = set()
     for location in locations:
-        if location.resolve() in seen:
-            continue
+        read_before = any(place.is_relative_to(location.resolve()) for place in seen)
         files = list(_files_in(location, suffix, seen))
-        if not files:
+        if not files and not read_before:
             raise TsgcError(f"{location}: no *{suffix} files; expected a folder of raw clips, or their zip")
         for file in files:
             clips.setdefault(file.clip, []).append(file)
@@ -91,6 +90,7 @@ def _files_in(location: Path, suffix: str, seen: set[Path]) -> Iterator[RawFile]
             subfolders.clear()  # a link back up, or a folder given twice
             continue
         seen.add(real)
+        subfolders.sort()
         for name in sorted(names):
             if _is_clip(name, suffix):
                 yield RawFile(Path(folder, name))

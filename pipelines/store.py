@@ -246,12 +246,12 @@ def open_store(path: Path, dataset: str | None = None) -> Store:
             raise TsgcError(f"{path}: holds {info.dataset}, expected {dataset}")
         _check_arrays(path, file, info)
         return Store(path, file, info)
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
-        file.close()
-        raise _damaged(path, str(error)) from error
     except TsgcError:
         file.close()
         raise
+    except Exception as error:  # in a damaged file, anything in HDF5 may fail
+        file.close()
+        raise _damaged(path, str(error)) from error
 
 
 def _read_info(path: Path, file: h5py.File) -> Info:
