@@ -1,0 +1,56 @@
+"""The packed batch: ragged clips end to end, unpadded, as they lie in the shards."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """B clips of V joints and C channels; clip b is
+    `joints[offsets[b]:offsets[b] + frames[b] * bodies[b]].reshape(frames[b], bodies[b], V, C)`.
+    """
+
+    joints: Tensor
+    """(rows, V, C) float32: all frames of all clips end to end, each frame its bodies in order."""
+    frames: Tensor
+    """(B,) int64, as all that follow."""
+    bodies: Tensor
+    offsets: Tensor
+    """First row of each clip."""
+    labels: Tensor
+    """Classes, from 0."""
+    indices: Tensor
+    """Index of each clip in the loader's `clips`."""
+    positions: Tensor
+    """Position of each clip in its global batch; random numbers are keyed by it."""
+    partner: Tensor
+    """Index in this batch of each clip's mixing partner."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str, non_blocking: bool = True) -> "PackedBatch":
+        """The batch on another device; from pinned memory the copy does not hold up the host."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "PackedBatch":
+        """The batch in page-locked memory, from which a GPU copies by itself."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "PackedBatch":
+        return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rank's share of one global batch."""
+
+    step: int
+    """Within the epoch, from 0."""
+    size: int
+    """Clips of the global batch, over all ranks: what to divide a sum of losses by."""
+    parts: list[PackedBatch]
+    """This rank's micro-batches; their sizes may differ by 2."""

@@ -1,0 +1,250 @@
+"""From one prepared HDF5 to a shard set: tar files that stock WebDataset reads, and their manifest.
+
+The set is built in a hidden folder beside its final place and renamed when whole. Order, sizes and bytes
+follow from the input and the seed alone, so the number of jobs changes nothing.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+
+from pipelines.dataset import DATASETS
+from pipelines.errors import TsgcError
+from pipelines.skeleton import SKELETONS
+from pipelines.store import Store, open_store, tool_version
+from shards.folder import check_replaceable, check_space, new_folder
+from shards.manifest import (
+    FILE_NAME,
+    PAYLOAD,
+    SPLITS,
+    Clips,
+    Manifest,
+    check_names,
+    load_manifest,
+)
+from shards.plan import IntArray, clip_order
+from shards.tar import TAR_BLOCK, Written, write_tar
+
+SHARD_BYTES = 32 << 20  # about 1,000 NTU clips: enough shards for every reader, few enough files
+MAX_SHARDS = 256  # a split; larger sets get larger shards, so that a reader may keep every file open
+
+Progress = Callable[[int, int], None]
+"""Called as progress(done, total), in clips."""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One shard to write."""
+
+    split: str
+    file: str
+    clips: IntArray
+    """Indices in the store, in the order of writing."""
+
+
+def shard_all(
+    names: Sequence[str] = (),
+    *,
+    data_root: Path,
+    prepared: Path | None = None,
+    benchmarks: Sequence[str] = (),
+    out: Path | None = None,
+    seed: int = 0,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Write every benchmark of every prepared file to `out`/<name>/<benchmark>; returns a line on each set.
+
+    `names` and `benchmarks` choose; none: all under `data_root`. `prepared` adds a file that lies elsewhere;
+    `out`: default `data_root`/shards. Nothing is written unless all of it can be. Raises TsgcError.
+    """
+    wanted: list[tuple[Path, str, Path]] = []
+    total = 0
+    for file in _prepared_files(names, data_root, prepared):
+        with open_store(file) as store:
+            for benchmark, split_of in store.splits.items():
+                if not benchmarks or benchmark in benchmarks:
+                    folder = (out or data_root / "shards") / file.stem / benchmark
+                    check_replaceable(folder, overwrite)
+                    wanted.append((file, benchmark, folder))
+                    total += int((split_of >= 0).sum())
+    if missing := set(benchmarks) - {benchmark for _, benchmark, _ in wanted}:
+        raise TsgcError(
+            f"no prepared data has a benchmark {', '.join(sorted(missing))}; try without --benchmark"
+        )
+    lines: list[str] = []
+    written = 0
+    for file, benchmark, folder in wanted:
+        count = partial(_count_on, progress, written, total)
+        manifest = write_shards(
+            file, benchmark, folder, seed=seed, jobs=jobs, overwrite=overwrite, progress=count
+        )
+        written += sum(map(len, manifest.clips.values()))
+        lines.append(_summary(manifest))
+    return lines
+
+
+def _prepared_files(names: Sequence[str], data_root: Path, prepared: Path | None) -> list[Path]:
+    folder = data_root / "prepared"
+    files = [folder / f"{name}.h5" for name in names] + ([prepared] if prepared else [])
+    files = files or sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
+    if not files:
+        raise TsgcError(f"{folder}: no prepared data; run `tsgc prepare` first, or give --prepared FILE")
+    return files
+
+
+def _count_on(progress: Progress | None, before: int, total: int, done: int, _: int) -> None:
+    if progress:
+        progress(before + done, total)
+
+
+def _summary(manifest: Manifest) -> str:
+    """A set in a line: `ntu60/xsub (reference preset): train 40,091 clips in 40 shards, ...`."""
+    splits = [
+        f"{split} {len(manifest.clips[split]):,} clips in {len(manifest.shards[split])} shards"
+        for split in SPLITS
+    ]
+    repeats = int(manifest.clips["test"].repeats.sum())
+    if repeats:
+        splits.append(f"{repeats} test clips have exactly a training clip's joints")
+    return f"{manifest.benchmark} ({manifest.preset} preset): {', '.join(splits)} -> {manifest.folder}"
+
+
+def write_shards(
+    prepared: Path,
+    benchmark: str,
+    out: Path,
+    *,
+    seed: int = 0,
+    jobs: int | None = None,
+    overwrite: bool = False,
+    shard_bytes: int = SHARD_BYTES,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write one benchmark of a prepared file as a shard set in the folder `out`; returns its manifest.
+
+    `benchmark` is named as in the file: `xsub`. `seed` orders the clips, `jobs` processes write (default:
+    all cores), shards have about `shard_bytes` bytes, all of a split the same. Raises TsgcError: no such
+    benchmark, a clip that shards cannot hold, an `out` that exists without `overwrite` or holds other
+    things, no space.
+    """
+    with open_store(prepared) as store:
+        planned = _plan(store, prepared, benchmark, seed, shard_bytes)
+        with new_folder(out, overwrite) as folder:
+            check_space(folder, int(store.offsets[-1]) * _row_bytes(store) + len(store) * 5 * TAR_BLOCK)
+            written = _write_all(prepared, benchmark, folder, planned, jobs, progress)
+            manifest = _describe(store, benchmark, seed, planned, written)
+            (folder / FILE_NAME).write_bytes(manifest.to_json())
+            load_manifest(folder)  # what a reader would refuse is not put in place
+    return load_manifest(out)
+
+
+def _plan(store: Store, prepared: Path, benchmark: str, seed: int, shard_bytes: int) -> list[_Job]:
+    """The shards of both splits, in the manifest's order."""
+    if benchmark not in store.splits:
+        raise TsgcError(f"{prepared}: no benchmark {benchmark!r}; it has {', '.join(store.splits)}")
+    if wrong := check_names(store.names):
+        raise TsgcError(f"{prepared}: {wrong}, which shards cannot hold; prepare it under another name")
+    split_of = store.splits[benchmark]
+    rows = np.diff(store.offsets)
+    empty = np.flatnonzero((rows == 0) & (split_of >= 0))
+    if len(empty):
+        raise TsgcError(f"{prepared}: clip {store.names[empty[0]]} has no frames; run `tsgc prepare` again")
+    jobs = []
+    for split, code in SPLITS.items():
+        clips = np.flatnonzero(split_of == code)
+        clips = clips[clip_order(len(clips), seed, epoch=code)]
+        sizes = rows[clips] * _row_bytes(store)
+        before, total = np.cumsum(sizes) - sizes, int(sizes.sum())
+        count = min(MAX_SHARDS, -(-total // shard_bytes))
+        starts = np.unique(before * count // max(total, 1), return_index=True)[1]
+        for index, part in enumerate(np.split(clips, starts[1:]) if len(clips) else []):
+            jobs.append(_Job(split, f"{split}-{index:06d}.tar", part))
+    if not jobs:
+        raise TsgcError(f"{prepared}: benchmark {benchmark} has no clips; was anything prepared?")
+    return jobs
+
+
+def _row_bytes(store: Store) -> int:
+    return SKELETONS[store.info.skeleton].num_joints * len(store.info.channels) * PAYLOAD.itemsize
+
+
+def _write_all(
+    prepared: Path,
+    benchmark: str,
+    folder: Path,
+    planned: list[_Job],
+    jobs: int | None,
+    progress: Progress | None,
+) -> list[Written]:
+    """Every shard, written by `jobs` processes; results in the order of `planned`."""
+    total, done = sum(len(job.clips) for job in planned), 0
+    written: list[Written] = []
+    workers = min(jobs or joblib.cpu_count(), len(planned))
+    run = joblib.Parallel(n_jobs=workers, return_as="generator")
+    for result in run(joblib.delayed(_write_shard)(prepared, benchmark, folder, job) for job in planned):
+        written.append(result)
+        done += result.shard.count
+        if progress:
+            progress(done, total)
+    return written
+
+
+def _write_shard(prepared: Path, benchmark: str, folder: Path, job: _Job) -> Written:
+    with open_store(prepared) as store:
+        # Read in the file's order, then write in the shuffled one: one shard fits in memory.
+        clips = {index: store.clip(index) for index in sorted(job.clips.tolist())}
+        shuffled = (clips.pop(index) for index in job.clips.tolist())
+        about = {"benchmark": f"{store.info.dataset}/{benchmark}", "split": job.split}
+        return write_tar(folder / job.file, shuffled, store.info, about)
+
+
+def _describe(
+    store: Store, benchmark: str, seed: int, planned: list[_Job], written: list[Written]
+) -> Manifest:
+    """The manifest of the shards written."""
+    info = store.info
+    held_out = _held_out(store, benchmark)
+    seen = {digest for job, done in zip(planned, written) if job.split == "train" for digest in done.digests}
+    shards, clips = {}, {}
+    for split in SPLITS:
+        parts = [(job, done) for job, done in zip(planned, written) if job.split == split]
+        indices = np.concatenate([job.clips for job, _ in parts]) if parts else np.empty(0, np.int64)
+        frames, bodies = (column[indices].astype(np.int64) for column in (store.num_frames, store.num_bodies))
+        shards[split] = tuple(done.shard for _, done in parts)
+        clips[split] = Clips(
+            names=tuple(store.names[index] for index in indices.tolist()),
+            labels=store.labels[indices].astype(np.int64),
+            shards=np.repeat(np.arange(len(parts)), [len(job.clips) for job, _ in parts]),
+            offsets=np.array([offset for _, done in parts for offset in done.offsets], np.int64),
+            lengths=frames * bodies * _row_bytes(store),
+            frames=frames,
+            bodies=bodies,
+            crc32=np.array([value for _, done in parts for value in done.crc32], np.int64),
+            holdout=held_out[indices],
+            repeats=np.array(
+                [split == "test" and digest in seen for _, done in parts for digest in done.digests], np.bool_
+            ),
+        )
+    return Manifest(
+        dataset=info.dataset, benchmark=f"{info.dataset}/{benchmark}", preset=info.preset,
+        skeleton=info.skeleton, num_joints=SKELETONS[info.skeleton].num_joints, channels=info.channels,
+        units=info.units, fps=info.fps,
+        absent_body=info.absent_body, class_names=info.class_names, seed=seed, tool_version=tool_version(),
+        source_digest=info.source_digest, shards=shards, clips=clips,
+    )  # fmt: skip
+
+
+def _held_out(store: Store, benchmark: str) -> np.ndarray:
+    """Training clips that `--holdout` leaves out, (N,) bool; none for a data set without a rule."""
+    mask = np.zeros(len(store), np.bool_)
+    train = np.flatnonzero(store.splits[benchmark] == SPLITS["train"])
+    if store.info.dataset in DATASETS and len(train):
+        fields = {name: values[train] for name, values in store.fields.items()}
+        mask[train] = DATASETS[store.info.dataset].holdout(fields)
+    return mask
