@@ -6,6 +6,7 @@ from is a torch file that `weights_only=True` reads.
 
 import argparse
 import dataclasses
+import io
 import os
 import pickle
 from collections.abc import Mapping
@@ -21,17 +22,18 @@ from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
 from pipelines.errors import TsgcError
+from pipelines.files import atomic_path
 from pipelines.skeleton import SKELETONS
+from tsgc.config import TrainConfig
+from tsgc.config import build as build_config
 from tsgc.layers import EXPANSION
-from tsgc.model import VARIANTS, TSGCNeXt
+from tsgc.model import TSGCNeXt
 
 
 @dataclass(frozen=True)
 class Description:
     """What a checkpoint's weights are: enough to build the network and to refuse the wrong data."""
 
-    variant: str
-    modality: str
     skeleton: str
     num_classes: int
     bodies: int
@@ -44,30 +46,27 @@ class Description:
     """Whether these are the averaged weights."""
     selected_on: str
     """`none` (the last epoch), `holdout` or `test`: what the epoch was chosen by."""
+    config: TrainConfig
+    """The run's, which also says how clips become the network's input."""
 
     def build(self) -> TSGCNeXt:
         """The network, without drop path, in eval mode, its weights not yet loaded."""
         return TSGCNeXt(
             SKELETONS[self.skeleton],
             self.num_classes,
-            variant=self.variant,
+            variant=self.config.variant,
             bodies=self.bodies,
             channels=self.channels,
             drop_path=0,
         ).eval()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
     """Write under a temporary name, then rename: a file that exists is whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:
@@ -109,23 +108,27 @@ def read_description(path: Path) -> Description:
     beside = path.with_suffix(".json")
     for needed in (path, beside):
         if not needed.is_file():
-            raise TsgcError(f"{needed}: no such file; a checkpoint is a .safetensors file with a .json beside it")
+            raise TsgcError(
+                f"{needed}: no such file; a checkpoint is a .safetensors file with a .json beside it"
+            )
     try:
-        description = Description(**orjson.loads(beside.read_bytes()))
-        assert description.skeleton in SKELETONS and description.variant in VARIANTS
-    except (orjson.JSONDecodeError, TypeError, AssertionError):
+        said = orjson.loads(beside.read_bytes())
+        said["config"] = build_config(said["config"], str(beside))
+        description = Description(**said)
+    except (orjson.JSONDecodeError, TypeError, KeyError):
         raise TsgcError(f"{beside}: does not describe a checkpoint of this version; was it edited?") from None
+    if description.skeleton not in SKELETONS:
+        raise TsgcError(
+            f"{beside}: skeleton {description.skeleton!r}, expected one of {', '.join(SKELETONS)}"
+        )
     return description
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Everything that resuming needs, in one file, so that it is never half of one step."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(state, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()  # torch reports a full disk as an error of its own; our write says it plainly
+    torch.save(state, buffer)
+    write_atomic(path, buffer.getbuffer())
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any]:
@@ -149,14 +152,18 @@ def load_released(path: Path, *, ema: bool) -> dict[str, Tensor]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise TsgcError(f"{path}: not a released checkpoint, or one that holds code ({_first_line(error)})") from None
+        raise TsgcError(
+            f"{path}: not a released checkpoint, or one that holds code ({_first_line(error)})"
+        ) from None
     key = "model_ema" if ema else "model"
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
         raise TsgcError(f"{path}: no {key!r} inside; expected a checkpoint of the published code")
     return from_reference(content[key], path)
 
 
-def from_reference(state: Mapping[str, Tensor], source: Path | str = "reference weights") -> dict[str, Tensor]:
+def from_reference(
+    state: Mapping[str, Tensor], source: Path | str = "reference weights"
+) -> dict[str, Tensor]:
     """The published state dict under our names and layouts; its unused gamma and alpha are left out."""
     depths = _reference_depths(state, source)
     weights: dict[str, Tensor] = {}

@@ -17,6 +17,20 @@ from tsgc.model import VARIANTS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
+AT_LEAST_ONE = (
+    "epochs",
+    "repeats",
+    "batch",
+    "micro_batch",
+    "mix_group",
+    "eval_batch",
+    "save_every",
+    "log_every",
+)
+AT_LEAST_ZERO = (
+    "seed", "crop_min_frames", "rotation_max", "mixup", "lr", "min_lr", "weight_decay", "eval_every",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -100,25 +114,25 @@ class TrainConfig:
     """Leave out the manifest's held-out training clips and choose `best` by them."""
 
     def __post_init__(self) -> None:
-        checks = {
+        checks: dict[str, tuple[bool, str]] = {}
+        for name in AT_LEAST_ONE:
+            checks[name] = (getattr(self, name) >= 1, "1 or more")
+        for name in AT_LEAST_ZERO:
+            checks[name] = (getattr(self, name) >= 0, "0 or more")
+        for name in ("label_smoothing", "drop_path", "ema_decay"):
+            checks[name] = (0 <= getattr(self, name) < 1, "0 or more, under 1")
+        checks |= {
             "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
             "modality": (self.modality in MODALITIES, f"one of {', '.join(MODALITIES)}"),
             "bodies": (self.bodies is None or self.bodies >= 1, "1 or more, or null"),
             "crop_min": (0 < self.crop_min <= 1, "over 0, at most 1"),
             "mixup_prob": (0 <= self.mixup_prob <= 1, "between 0 and 1"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "0 or more, under 1"),
-            "drop_path": (0 <= self.drop_path < 1, "0 or more, under 1"),
-            "ema_decay": (0 <= self.ema_decay < 1, "0 or more, under 1"),
             "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "over 0, or null"),
-            "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, "from 0 to epochs"),
+            "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to epochs ({self.epochs})"),
         }
         if self.variant in VARIANTS:
             least = VARIANTS[self.variant].min_frames
             checks["frames"] = (self.frames >= least, f"{least} or more for variant {self.variant}")
-        for name in ("epochs", "repeats", "batch", "micro_batch", "mix_group", "eval_batch", "save_every", "log_every"):
-            checks[name] = (getattr(self, name) >= 1, "1 or more")
-        for name in ("seed", "crop_min_frames", "rotation_max", "mixup", "lr", "min_lr", "weight_decay", "eval_every"):
-            checks[name] = (getattr(self, name) >= 0, "0 or more")
         for name, (good, expected) in checks.items():
             value = getattr(self, name)
             if not good or (isinstance(value, float) and not math.isfinite(value)):
@@ -135,6 +149,8 @@ def build(values: Mapping[str, Any], source: str) -> TrainConfig:
             near = difflib.get_close_matches(str(key), FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(FIELDS)}"
             raise TsgcError(f"{source}: unknown key {key!r}; {hint}")
+    if isinstance(values.get("variant"), int):
+        values = {**values, "variant": str(values["variant"])}  # YAML reads 252 as a number
     try:
         return _ADAPTER.validate_python(dict(values))
     except ValidationError as error:

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +22,13 @@ PLAIN_SECONDS = 15  # between progress lines where there is no terminal
 
 Advance = Callable[..., None]
 """Called as advance(done, note=""): how far the work is, in its unit, and what to say beside it."""
+
+Count = Callable[[int, int], None]
+"""Called as count(done, total)."""
+
+
+def no_count(done: int, total: int) -> None:
+    """Progress that nobody watches."""
 
 
 class Talker:
@@ -62,6 +69,21 @@ class Talker:
         else:
             yield _PlainProgress(title, total, unit)
 
+    @contextmanager
+    def counting(self, title: str, unit: str) -> Iterator[Count]:
+        """Progress whose total the work itself tells."""
+        with ExitStack() as stack:
+            bars: dict[int, Advance] = {}
+
+            def count(done: int, total: int) -> None:
+                if total not in bars:
+                    stack.close()
+                    bars.clear()
+                    bars[total] = stack.enter_context(self.progress(title, total, unit))
+                bars[total](done)
+
+            yield count
+
 
 class Silent(Talker):
     """The other ranks' talker."""
@@ -100,5 +122,7 @@ class _PlainProgress:
         self.said = now
         rate = done / (now - self.start)
         left = (self.total - done) / rate
-        words = f"{self.title}: {done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s, {left:,.0f} s left {note}"
+        words = (
+            f"{self.title}: {done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s, {left:,.0f} s left {note}"
+        )
         print(words.rstrip(), file=sys.stderr, flush=True)

@@ -53,7 +53,9 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     if not torch.cuda.is_available():
         raise TsgcError("--device cuda: torch finds no GPU here; leave the option out, or give --device cpu")
     if local_rank >= torch.cuda.device_count():
-        raise TsgcError(f"process {local_rank} has no GPU: {torch.cuda.device_count()} found; start fewer processes")
+        raise TsgcError(
+            f"process {local_rank} has no GPU: {torch.cuda.device_count()} found; start fewer processes"
+        )
     return torch.device("cuda", local_rank)
 
 

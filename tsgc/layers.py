@@ -24,7 +24,9 @@ class InputNorm(nn.BatchNorm1d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        if not (
+            self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        ):
             return super().forward(x)
         mean, var = self._global_statistics(x.detach().float())
         return F.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)

@@ -88,8 +88,10 @@ class TSGCNeXt(nn.Module):
     def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
         """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given."""
         N, C, T, V, M = x.shape
-        if (C, V, M) != self.input_shape or self.min_frames > T:
-            expected = "({}, T >= {}, {}, {})".format(self.input_shape[0], self.min_frames, *self.input_shape[1:])
+        if self.input_shape != (C, V, M) or self.min_frames > T:
+            expected = "({}, T >= {}, {}, {})".format(
+                self.input_shape[0], self.min_frames, *self.input_shape[1:]
+            )
             raise TsgcError(f"input of (C, T, V, M) = {(C, T, V, M)}, the network expects {expected}")
         if survival is None and self.training:
             uniform = torch.rand(len(self.drop_path_rates), N * M, device=x.device)

@@ -26,7 +26,9 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
     if step < warmup:
         return config.lr * step / max(warmup - 1, 1)
     cosine = config.epochs * steps_per_epoch - warmup
-    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * (step - warmup) / cosine)) / 2
+    return (
+        config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * (step - warmup) / cosine)) / 2
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -34,7 +36,9 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def soft_targets(labels: Tensor, partner: Tensor, weight: Tensor, num_classes: int, smoothing: float) -> Tensor:
+def soft_targets(
+    labels: Tensor, partner: Tensor, weight: Tensor, num_classes: int, smoothing: float
+) -> Tensor:
     """Smoothed one-hot targets of mixed clips, (N, num_classes).
 
     `weight` (N,) is lambda: each clip's own share; the rest is its partner's.

@@ -75,7 +75,9 @@ def read_scores(path: Path) -> Scores:
     except (OSError, BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
         raise TsgcError(f"{path}: not a score file of tsgc ({error})") from None
     count = len(scores.names)
-    if scores.logits.ndim != 2 or not (len(scores.labels) == len(scores.logits) == len(scores.repeats) == count):
+    if scores.logits.ndim != 2 or not (
+        len(scores.labels) == len(scores.logits) == len(scores.repeats) == count
+    ):
         raise TsgcError(f"{path}: {count} names, {scores.labels.shape} labels, {scores.logits.shape} logits")
     if not np.isfinite(scores.logits).all():
         raise TsgcError(f"{path}: logits that are not finite; did the training diverge?")

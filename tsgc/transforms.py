@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from shards.batch import PackedBatch
 from torch import Tensor
 
 from pipelines.skeleton import Skeleton
-from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
 from tsgc.modalities import MODALITIES
 
@@ -135,8 +135,16 @@ def random_frames(frames: np.ndarray, uniform: np.ndarray) -> np.ndarray:
 
 
 def even_frames(frames: np.ndarray, count: int) -> np.ndarray:
-    """`count` evenly spaced frame numbers of each clip, ends included, truncated: (N, count)."""
-    return np.linspace(0, frames - 1, count, axis=-1).astype(np.int64)
+    """`count` evenly spaced frame numbers of each clip, ends included, truncated: (N, count).
+
+    The numbers of np.linspace for each clip by itself; given all clips at once it rounds differently
+    where one of them has a single frame.
+    """
+    last = frames - 1
+    places = np.arange(count) * (last / max(count - 1, 1))[:, None]
+    if count > 1:
+        places[:, -1] = last
+    return places.astype(np.int64)
 
 
 def crop_positions(start: np.ndarray, length: np.ndarray, count: int) -> np.ndarray:

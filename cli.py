@@ -1,0 +1,332 @@
+"""The tsgc command: each command parses, calls one function, prints one result."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipelines.errors import AmbiguousError, TsgcError
+
+# Heavy imports (torch above all) wait inside the commands: `tsgc --help` answers at once.
+
+LAUNCHED = "TSGC_LAUNCHED"  # set for the ranks that --gpus starts: their launcher speaks for them
+
+
+class Edge(TyperGroup):
+    """The one place where an error becomes a message: one line, exit code 1 (2 for wrong usage)."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        self.debug = "--debug" in words or bool(os.environ.get("TSGC_DEBUG"))
+        self.words = [word for word in words if word != "--debug"]
+        return super().main(self.words, *rest, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TsgcError as error:
+            if self.debug:
+                raise
+            raise typer.Exit(_report(error, 2 if isinstance(error, AmbiguousError) else 1)) from None
+        except OSError as error:
+            if self.debug:
+                raise
+            raise typer.Exit(_report(_plain(error), 1)) from None
+
+
+def _plain(error: OSError) -> TsgcError:
+    """The operating system's complaint as one line."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TsgcError(f"{where}no space left on the device; free some, or write elsewhere")
+    return TsgcError(f"{where}{error.strerror or error}")
+
+
+def _report(error: TsgcError, code: int) -> int:
+    """Say it on standard error; a rank that --gpus started leaves that to its launcher."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from tsgc.distributed import record_failure
+
+        record_failure(error)
+    if LAUNCHED not in os.environ:
+        print(f"error: {error}", file=sys.stderr)
+    return code
+
+
+def words(ctx: typer.Context) -> list[str]:
+    """The command line as it was given, for the ranks to repeat."""
+    command = ctx.find_root().command
+    assert isinstance(command, Edge)
+    return command.words
+
+
+app = typer.Typer(
+    cls=Edge,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Errors are one line; --debug anywhere shows the traceback.",
+)
+
+DataRoot = Annotated[
+    Path, typer.Option("--data-root", envvar="TSGC_DATA", help="Where raw, prepared and sharded data lie.")
+]
+RunsRoot = Annotated[Path, typer.Option("--runs", envvar="TSGC_RUNS", help="Where runs lie.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to use. [default: one a core]")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: a GPU where there is one]")]
+DATA = Path("data")
+RUNS = Path("runs")
+
+
+@app.callback()
+def main() -> None:
+    """Skeleton-based action recognition: raw skeleton files to fused predictions.
+
+    The main job, in order: tsgc prepare, tsgc shard, tsgc train, tsgc ensemble.
+    """
+
+
+@app.command(epilog="Example: tsgc prepare ntu120 --raw data/nturgbd_raw --jobs 8")
+def prepare(
+    dataset: Annotated[str, typer.Argument(help="ntu60, ntu120 or nw-ucla.")],
+    raw: Annotated[
+        list[Path] | None, typer.Option(help="Raw folder or zip; repeatable. [default: the data root's]")
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="reference: the published preparation, to the letter.")
+    ] = "reference",
+    name: Annotated[str | None, typer.Option(help="Name of the result. [default: the data set's]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Result. [default: DATA_ROOT/prepared/NAME.h5]")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="Text file of clip names to leave out.")] = None,
+    jobs: Jobs = None,
+    overwrite: Overwrite = False,
+    data_root: DataRoot = DATA,
+) -> None:
+    """Raw skeleton files to one denoised, centred HDF5, with a report of all that was dropped."""
+    from pipelines.prepare import prepare as run
+    from tsgc.console import Talker
+
+    talker = Talker()
+    suffix = "" if preset == "reference" else f"-{preset}"
+    path = out or data_root / "prepared" / f"{name or dataset + suffix}.h5"
+    with talker.counting("preparing", "clips") as progress:
+        report = run(
+            dataset,
+            raw,
+            path,
+            data_root=data_root,
+            preset=preset,
+            jobs=jobs,
+            exclude=exclude,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for line in report.lines():
+        talker.line(line)
+
+
+@app.command(epilog="Example: tsgc shard ntu120 --benchmark xsub")
+def shard(
+    names: Annotated[list[str] | None, typer.Argument(help="Prepared data sets. [default: all]")] = None,
+    prepared: Annotated[Path | None, typer.Option(help="A prepared HDF5, wherever it is.")] = None,
+    benchmark: Annotated[
+        list[str] | None, typer.Option(help="xsub, xview, ...; repeatable. [default: all]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Result. [default: DATA_ROOT/shards]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of clips.")] = 0,
+    jobs: Jobs = None,
+    overwrite: Overwrite = False,
+    data_root: DataRoot = DATA,
+) -> None:
+    """Prepared HDF5 to WebDataset tars and a manifest, for each benchmark."""
+    from tsgc.console import Talker
+    from tsgc.workspace import describe_shards, shard_all
+
+    talker = Talker()
+    with talker.counting("sharding", "clips") as progress:
+        written = shard_all(
+            names or [],
+            data_root=data_root,
+            prepared=prepared,
+            benchmarks=benchmark or [],
+            out=out,
+            seed=seed,
+            jobs=jobs,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    for manifest in written:
+        talker.line(describe_shards(manifest))
+
+
+@app.command(epilog="Example: tsgc verify data/shards/ntu120/xsub")
+def verify(
+    path: Annotated[Path | None, typer.Argument(help="A shard set. [default: every one]")] = None,
+    data_root: DataRoot = DATA,
+) -> None:
+    """Check shard sets whole: every byte, every clip, the manifest."""
+    from shards.verify import verify_shards
+    from tsgc.console import Talker
+    from tsgc.workspace import sharded
+
+    talker = Talker()
+    problems = 0
+    for folder in [path] if path else sharded(data_root).values():
+        found = verify_shards(folder)
+        problems += len(found)
+        for problem in found or [f"{folder}: whole"]:
+            talker.line(str(problem))
+    if problems:
+        raise TsgcError(f"{problems} problems; write the shards again with `tsgc shard --overwrite`")
+
+
+@app.command(epilog="Example: tsgc train ntu120/xsub --modality joint_motion --gpus 2 --set epochs=100")
+def train(
+    ctx: typer.Context,
+    benchmark: Annotated[
+        str | None,
+        typer.Argument(help="Such as ntu120/xsub. [default: the only sharded data set's main one]"),
+    ] = None,
+    modality: Annotated[str | None, typer.Option(help="joint, bone, joint_motion or bone_motion.")] = None,
+    variant: Annotated[str | None, typer.Option(help="252, 432 or tiny.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Processes to start, one a GPU.")] = None,
+    device: Device = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings, in place of configs/.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="reference: the published recipe exactly.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.")] = None,
+    holdout: Annotated[
+        bool, typer.Option("--holdout", help="Choose `best` on held-out training clips.")
+    ] = False,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+    shards: Annotated[Path | None, typer.Option(help="Shard set, wherever it is.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Run folder. [default: below RUNS]")] = None,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
+    from tsgc import distributed
+    from tsgc.config import resolve
+    from tsgc.console import Silent, Talker
+    from tsgc.runs import run_folder
+    from tsgc.train import train as run
+    from tsgc.workspace import pick_shards
+
+    if resume and overwrite:
+        raise typer.BadParameter("--resume and --overwrite exclude each other")
+    if recipe not in (None, "reference") or (recipe and config):
+        raise typer.BadParameter("--recipe takes `reference`, and not beside --config")
+    folder, benchmark = pick_shards(data_root, benchmark, shards)
+    options = {"modality": modality, "variant": variant, "seed": seed, "holdout": holdout or None}
+    settled = resolve(benchmark, recipe=recipe, config=config, settings=settings or [], options=options)
+    if gpus and not distributed.started_by_torchrun():
+        os.environ[LAUNCHED] = "1"
+        distributed.launch(gpus, words(ctx), device)
+        return
+    with distributed.join(device) as process:
+        run(
+            settled,
+            benchmark,
+            folder,
+            run_dir or run_folder(runs, benchmark, settled),
+            process,
+            Talker() if process.main else Silent(),
+            resume=resume,
+            overwrite=overwrite,
+            init=init,
+        )
+
+
+@app.command(epilog="Example: tsgc evaluate runs/ntu120/xsub/252/joint/seed0 --ema")
+def evaluate(
+    ctx: typer.Context,
+    run: Annotated[Path | None, typer.Argument(help="Run folder. [default: the newest]")] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="last, best, or a file: ours, or a released .pth.")
+    ] = "last",
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
+    variant: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
+    shards: Annotated[Path | None, typer.Option(help="Shard set. [default: the run's benchmark]")] = None,
+    split: Annotated[str, typer.Option(help="test, train or holdout.")] = "test",
+    run_dir: Annotated[Path | None, typer.Option(help="Where scores/ goes. [default: the run]")] = None,
+    gpus: Annotated[int | None, typer.Option(min=1, help="Processes to start, one a GPU.")] = None,
+    device: Device = None,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Score a checkpoint on a split; writes the scores file and prints the accuracies."""
+    from tsgc import distributed
+    from tsgc.console import Silent, Talker
+    from tsgc.evaluate import evaluate_run
+
+    if gpus and not distributed.started_by_torchrun():
+        os.environ[LAUNCHED] = "1"
+        distributed.launch(gpus, words(ctx), device)
+        return
+    with distributed.join(device) as process:
+        evaluate_run(
+            process,
+            Talker() if process.main else Silent(),
+            run=run,
+            checkpoint=checkpoint,
+            ema=ema,
+            variant=variant,
+            modality=modality,
+            shards=shards,
+            split=split,
+            run_dir=run_dir,
+            data_root=data_root,
+            runs_root=runs,
+        )
+
+
+@app.command(epilog="Example: tsgc ensemble --weights 0.6,0.4")
+def ensemble(
+    streams: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Runs or score files. [default: the newest benchmark's streams]"),
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="One a stream, with commas. [default: equal]")] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights' scores.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the fused scores here (.npz).")] = None,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Fuse the streams' scores: a weighted sum of their logits."""
+    from tsgc.console import Talker
+    from tsgc.ensemble import fuse_streams
+
+    try:
+        shares = [float(word) for word in weights.split(",")] if weights else None
+    except ValueError:
+        raise typer.BadParameter(
+            f"{weights!r}: expected numbers with commas between", param_hint="--weights"
+        ) from None
+    fuse_streams(Talker(), streams or [], weights=shares, ema=ema, out=out, runs_root=runs)
+
+
+@app.command(epilog="Example: tsgc demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the made data and of the training.")] = 0,
+    jobs: Jobs = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Everything at once on made data: raw files, prepare, shard, two streams, fusion."""
+    from tsgc.console import Talker
+    from tsgc.demo import demo as run
+
+    run(out, Talker(), seed=seed, jobs=jobs, device=device, overwrite=overwrite)
+
+
+if __name__ == "__main__":
+    app()

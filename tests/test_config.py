@@ -1,0 +1,78 @@
+"""Where settings come from, and what wrong ones are told."""
+
+import dataclasses
+import re
+
+import pytest
+import yaml
+
+from pipelines.errors import TsgcError
+from tsgc.config import CONFIGS, FIELDS, TrainConfig, build, from_run, parse_settings, resolve, to_yaml
+
+
+def test_the_defaults_are_the_published_recipe():
+    config = resolve("ntu60/xsub", recipe="reference")
+    assert config == TrainConfig()
+    assert (config.lr, config.epochs, config.batch, config.mix_group, config.last_batch) == (
+        4e-3, 300, 128, 32, "drop",
+    )  # fmt: skip
+
+
+def test_a_bare_command_uses_the_benchmarks_own_file():
+    assert resolve("nw-ucla/xview").sampling == "frames"
+    assert resolve("ntu120/xset").mix_group == 128
+
+
+def test_settings_win_over_files_and_options_over_settings(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 7\nlr: 1e-3\nwarmup_epochs: 0\n")
+    config = resolve("ntu60/xsub", config=file, settings=["lr=5e-4"], options={"seed": 3, "modality": None})
+    assert (config.epochs, config.lr, config.seed, config.modality) == (7, 5e-4, 3, "joint")
+
+
+def test_settings_read_numbers_booleans_and_null():
+    values = parse_settings(["lr=1e-3", "clip_grad=null", "ema_warmup=true"])
+    assert values == {"lr": 1e-3, "clip_grad": None, "ema_warmup": True}
+    assert resolve("x/y", settings=["variant=432"]).variant == "432"
+
+
+def test_every_shipped_recipe_is_valid():
+    for path in CONFIGS.glob("**/*.yaml"):
+        build(resolve(path.stem + "/any").__dict__, str(path))
+        assert set(yaml.safe_load(path.read_text())) <= set(FIELDS)
+
+
+def test_a_run_reads_back_the_config_that_it_wrote(tmp_path):
+    config = dataclasses.replace(TrainConfig(), lr=1e-3, bodies=None, modality="bone", min_lr=1e-6)
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    assert from_run(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("epoch=3", "did you mean epochs"),
+        ("epochs=many", "epochs is 'many'"),
+        ("epochs=1.5", "epochs"),
+        ("epochs=0", "epochs is 0, expected 1 or more"),
+        ("drop_path=1", "drop_path is 1.0, expected 0 or more, under 1"),
+        ("lr=nan", "lr is nan"),
+        ("variant=999", "one of 252, 432, tiny"),
+        ("modality=joints", "one of joint, bone"),
+        ("frames=8", "frames is 8, expected 16 or more"),
+        ("warmup_epochs=400", "from 0 to epochs (300)"),
+        ("sampling=every", "sampling is 'every'"),
+        ("epochs", "expected key=value"),
+    ],
+)
+def test_a_wrong_setting_is_told_what_was_expected(setting, words):
+    with pytest.raises(TsgcError, match=re.escape(words)):
+        resolve("ntu60/xsub", settings=[setting])
+
+
+def test_a_file_that_is_not_settings_is_refused(tmp_path):
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    with pytest.raises(TsgcError, match="expected key: value lines"):
+        resolve("a/b", config=tmp_path / "list.yaml")
+    with pytest.raises(TsgcError, match="no such file"):
+        resolve("a/b", config=tmp_path / "none.yaml")

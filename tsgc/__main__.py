@@ -1,0 +1,5 @@
+"""`python -m tsgc` is the `tsgc` command; torchrun starts ranks this way."""
+
+from cli import app
+
+app()

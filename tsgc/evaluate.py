@@ -1,0 +1,215 @@
+"""Logits of a whole split, exact on any number of ranks."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import SKELETONS
+from shards.loader import EvalLoader
+from shards.manifest import Manifest, load_manifest
+from tsgc.checkpoint import Description, load_model, load_released, load_weights, read_description
+from tsgc.config import TrainConfig, resolve
+from tsgc.console import Count, Talker, no_count
+from tsgc.distributed import Process
+from tsgc.runs import newest_run, open_run, scores_path
+from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, warning, write_scores
+from tsgc.transforms import InputPipeline
+from tsgc.workspace import pick_shards
+
+
+def arithmetic(precision: str, device: torch.device) -> AbstractContextManager:
+    """The context of the network's matrix products; float32 stays strict on GPUs too."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
+    """How this manifest's clips become the network's input."""
+    most = manifest.max_bodies
+    bodies = config.bodies or most
+    if most > bodies:
+        raise TsgcError(f"{manifest.name}: clips of {most} bodies, the configuration says bodies={bodies}")
+    return InputPipeline(config, SKELETONS[manifest.skeleton], bodies, manifest.absent_body)
+
+
+@torch.inference_mode()
+def predict_split(
+    models: Mapping[str, nn.Module],
+    loader: EvalLoader,
+    pipeline: InputPipeline,
+    process: Process,
+    advance: Count = no_count,
+) -> dict[str, np.ndarray]:
+    """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
+
+    A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
+    """
+    rows = len(loader.clips)
+    logits: dict[str, torch.Tensor] = {}
+    done = 0
+    with arithmetic(pipeline.config.precision, process.device):
+        for batch in loader:
+            x = pipeline.test(batch, process.device)
+            indices = batch.indices.to(process.device)
+            for name, model in models.items():
+                part = model(x).float()
+                if name not in logits:
+                    logits[name] = part.new_zeros(rows, part.shape[1])
+                logits[name][indices] = part
+            done += len(indices)
+            advance(min(done * process.world, rows), rows)
+    for name, model in models.items():  # a rank without a batch still takes part in the sum
+        if name not in logits:
+            head = model.get_parameter("head.bias")
+            logits[name] = torch.zeros(rows, len(head), device=process.device)
+        process.sum(logits[name])
+    return {name: part.cpu().numpy() for name, part in logits.items()}
+
+
+def check_match(description: Description, manifest: Manifest, where: Path) -> None:
+    """Refuse a checkpoint whose network cannot be judged on these clips."""
+    pairs = {
+        "skeleton": (description.skeleton, manifest.skeleton),
+        "classes": (description.num_classes, len(manifest.class_names)),
+        "preset": (description.preset, manifest.preset),
+    }
+    for what, (found, wanted) in pairs.items():
+        if found != wanted:
+            raise TsgcError(
+                f"{where}: trained for {what} {found}, the shards of {manifest.name} have {wanted};"
+                f" give --shards of {description.benchmark}, or another checkpoint"
+            )
+
+
+def open_checkpoint(
+    path: Path, manifest: Manifest, *, variant: str | None, modality: str | None, ema: bool
+) -> tuple[nn.Module, Description]:
+    """A network from our .safetensors, or from a released .pth with `variant` and `modality`."""
+    if path.suffix == ".safetensors":
+        model, description = load_model(path)
+    else:
+        if variant is None or modality is None:
+            raise TsgcError(
+                f"{path}: a released checkpoint does not say its stream; give --variant and --modality"
+            )
+        config = resolve(
+            manifest.name, recipe="reference", options={"variant": variant, "modality": modality}
+        )
+        description = Description(
+            skeleton=manifest.skeleton,
+            num_classes=len(manifest.class_names),
+            bodies=config.bodies or manifest.max_bodies,
+            channels=len(manifest.channels),
+            benchmark=manifest.name,
+            preset=manifest.preset,
+            epoch=config.epochs,
+            ema=ema,
+            selected_on="test",  # the published code keeps its best epoch on the test split
+            config=config,
+        )
+        model = description.build()
+        load_weights(model, load_released(path, ema=ema), path)
+    check_match(description, manifest, path)
+    return model, description
+
+
+def score(
+    checkpoints: Mapping[str, Path],
+    shards: Path,
+    split: str,
+    process: Process,
+    *,
+    variant: str | None = None,
+    modality: str | None = None,
+    ema: bool = False,
+    advance: Count = no_count,
+) -> dict[str, Scores]:
+    """Scores of each named checkpoint on a split; those of one run share one pass over the clips."""
+    manifest = load_manifest(shards)
+    opened = {
+        name: open_checkpoint(path, manifest, variant=variant, modality=modality, ema=ema)
+        for name, path in checkpoints.items()
+    }
+    config = next(iter(opened.values()))[1].config
+    models = {name: model.to(process.device) for name, (model, _) in opened.items()}
+    loader = EvalLoader(manifest, split, batch=config.eval_batch, rank=process.rank, world=process.world)
+    logits = predict_split(models, loader, input_pipeline(config, manifest), process, advance)
+    return {
+        name: make_scores(logits[name], loader, manifest, split, name, description)
+        for name, (_, description) in opened.items()
+    }
+
+
+def make_scores(
+    logits: np.ndarray,
+    loader: EvalLoader,
+    manifest: Manifest,
+    split: str,
+    name: str,
+    description: Description,
+) -> Scores:
+    """Logits with the names and labels they belong to, and where they come from."""
+    source = Source(
+        benchmark=manifest.name,
+        split=split,
+        preset=manifest.preset,
+        variant=description.config.variant,
+        modality=description.config.modality,
+        seed=description.config.seed,
+        checkpoint=name,
+        selected_on=description.selected_on,
+        class_names=list(manifest.class_names),
+    )
+    clips = loader.clips
+    return Scores(np.asarray(clips.names), clips.labels, logits, clips.repeats, source)
+
+
+def evaluate_run(
+    process: Process,
+    talker: Talker,
+    *,
+    run: Path | None,
+    checkpoint: str,
+    ema: bool,
+    variant: str | None,
+    modality: str | None,
+    shards: Path | None,
+    split: str,
+    run_dir: Path | None,
+    data_root: Path,
+    runs_root: Path,
+) -> Scores:
+    """`tsgc evaluate`: score one checkpoint, write the scores, print the table."""
+    file = Path(checkpoint)
+    from_file = file.suffix != ""
+    if from_file and run is None:
+        folder = run_dir or file.resolve().parent
+        name = f"{file.stem}-ema" if ema and file.suffix != ".safetensors" else file.stem
+        benchmark = read_description(file).benchmark if file.suffix == ".safetensors" else None
+    else:
+        opened = open_run(run) if run else newest_run(runs_root)
+        folder = run_dir or opened.folder
+        name = file.stem if from_file else checkpoint + ("-ema" if ema else "")
+        file = file if from_file else opened.checkpoint(name)
+        benchmark = opened.benchmark
+    where, _ = pick_shards(data_root, None if shards else benchmark, shards)
+    with talker.counting(f"scoring {name}", "clips") as advance:
+        scores = score(
+            {name: file}, where, split, process, variant=variant, modality=modality, ema=ema, advance=advance
+        )[name]
+    path = scores_path(folder, split, name)
+    if process.main:
+        write_scores(path, scores)
+    source = scores.source
+    title = f"{source.benchmark} {source.modality} {source.variant}, {source.preset} preset, {split}"
+    talker.table(title, COLUMNS, accuracy_rows(name, scores))
+    if said := warning(source):
+        talker.line(said)
+    talker.line(f"scores: {path}")
+    return scores

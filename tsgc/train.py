@@ -1,0 +1,197 @@
+"""Training: step, log, evaluate, save, from the first epoch to the final scores."""
+
+import math
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipelines.errors import TsgcError
+from shards.batch import PackedBatch
+from tsgc import console, runs
+from tsgc.config import TrainConfig
+from tsgc.distributed import Process
+from tsgc.evaluate import arithmetic, predict_split, score
+from tsgc.optim import learning_rate, set_learning_rate, soft_targets, summed_loss
+from tsgc.record import Recorder
+from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, warning, write_scores
+from tsgc.training import Training, build, describe, fine_tune, open_folder, restore, save, save_weights
+from tsgc.transforms import Draws, draw, mix
+
+
+def train(
+    config: TrainConfig,
+    benchmark: str,
+    shards: Path,
+    folder: Path,
+    process: Process,
+    talker: console.Talker,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    init: Path | None = None,
+) -> dict[str, Scores]:
+    """Train one stream on the shards of a benchmark and score it on the test split.
+
+    Writes the run to `folder`. Returns the test scores of each checkpoint, `last` first.
+    """
+    run = build(config, benchmark, shards, folder, process)
+    if init is not None:
+        talker.line(fine_tune(run.model, init))
+        run.ema.set(run.model)
+    if process.main:
+        open_folder(run, resume=resume, overwrite=overwrite)
+    process.barrier()
+    if resume:
+        restore(run)
+        talker.line(f"resuming {folder} after epoch {run.epoch} of {config.epochs}")
+    talker.line(describe(run))
+
+    recorder = Recorder(folder, run.epoch) if process.main else None
+    for epoch in range(run.epoch, config.epochs):
+        with talker.progress(
+            f"epoch {epoch + 1}/{config.epochs}", run.loader.steps_per_epoch, "steps"
+        ) as advance:
+            figures = train_epoch(run, epoch, advance)
+        run.epoch = epoch + 1
+        last = run.epoch == config.epochs
+        if config.eval_every and (last or run.epoch % config.eval_every == 0):
+            figures |= watch(run)
+        if recorder:
+            recorder.write(run.epoch, figures)
+        if process.main and (last or run.epoch % config.save_every == 0):
+            save(run)
+        if last or run.epoch % max(1, config.epochs // 20) == 0:
+            talker.line(progress_line(run, figures))
+    if recorder:
+        recorder.close()
+    process.barrier()  # rank 0 has saved
+    return final_scores(run, shards, talker)
+
+
+def train_epoch(run: Training, epoch: int, advance: console.Advance) -> dict[str, float]:
+    """One pass over the loader; returns the epoch's figures. A loss that is not finite raises TsgcError."""
+    config, process = run.config, run.process
+    run.network.train()
+    device = process.device
+    blocks = len(run.model.drop_path_rates)
+    loss_sum = torch.zeros((), device=device)
+    norm = torch.zeros((), device=device)
+    clips = 0
+    start = time.perf_counter()
+    for step, parts in run.loader.epoch(epoch):
+        position = epoch * run.loader.steps_per_epoch + step
+        size = run.loader.step_counts[step]
+        lr = learning_rate(position, run.loader.steps_per_epoch, config)
+        set_learning_rate(run.optimizer, lr)
+        draws = draw(config, epoch, step, size, run.pipeline.bodies, blocks)
+        for index, part in enumerate(parts):
+            with gradient_sync(run, index == len(parts) - 1):
+                loss = part_loss(run, part, draws)
+                # DDP averages over ranks; the loss is the mean over the global batch.
+                (loss * (process.world / size)).backward()
+            loss_sum += loss.detach()
+        if config.clip_grad is not None:
+            norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_grad)
+        run.optimizer.step()
+        run.optimizer.zero_grad(set_to_none=True)
+        run.ema.update(run.model, step=position + 1 if config.ema_warmup else None)
+        clips += size
+        done = step + 1
+        if done % config.log_every == 0 or done == run.loader.steps_per_epoch:
+            # Reading the loss waits for the device, so it is read now and then.
+            mean = process.sum(loss_sum.clone()).item() / clips
+            if not math.isfinite(mean):
+                raise TsgcError(
+                    f"the loss is {mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
+                    f" the last good checkpoint is kept in {run.folder / 'checkpoints'};"
+                    " try a lower lr or --set clip_grad=1"
+                )
+            advance(done, f"loss {mean:.3f}")
+    seconds = time.perf_counter() - start
+    figures = {"loss": mean, "lr": lr, "clips_per_second": clips / seconds, "seconds": seconds}
+    if config.clip_grad is not None:
+        figures["grad_norm"] = float(norm)
+    if device.type == "cuda":
+        figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return figures
+
+
+def part_loss(run: Training, part: PackedBatch, draws: Draws) -> torch.Tensor:
+    """Summed loss of one rank's micro-batch."""
+    device = run.process.device
+    x = run.pipeline.train(part, draws, device)
+    here = part.positions.numpy()
+    partner = part.partner.to(device)
+    weight = torch.from_numpy(draws.mixing[here]).to(device)
+    x = mix(x, partner, weight)
+    survival = torch.from_numpy(draws.survival[here]).to(device)  # (N, M, blocks)
+    survival = run.model.survival(survival.permute(2, 0, 1).flatten(1))
+    targets = soft_targets(
+        part.labels.to(device), partner, weight, len(run.manifest.class_names), run.config.label_smoothing
+    )
+    with arithmetic(run.config.precision, device):
+        logits = run.network(x, survival)
+    return summed_loss(logits, targets)
+
+
+def gradient_sync(run: Training, last: bool) -> AbstractContextManager:
+    """DDP exchanges gradients after the last micro-batch of a step alone."""
+    if isinstance(run.network, DistributedDataParallel) and not last:
+        return run.network.no_sync()
+    return nullcontext()
+
+
+def watch(run: Training) -> dict[str, float]:
+    """Top-1 of raw and averaged weights on the watched clips; keeps the best checkpoints."""
+    run.model.eval()
+    models: Mapping[str, nn.Module] = run.weights
+    logits = predict_split(models, run.watched, run.pipeline, run.process)
+    figures = {}
+    for suffix, part in logits.items():
+        top1 = accuracy(part, run.watched.clips.labels).top1
+        figures[f"{run.selected_on}_top1{suffix}"] = top1
+        if top1 > run.best.get(suffix, -1.0):
+            run.best[suffix] = top1
+            if run.process.main:
+                save_weights(run, f"best{suffix}", models[suffix], run.selected_on)
+    return figures
+
+
+def progress_line(run: Training, figures: Mapping[str, float]) -> str:
+    words = [f"epoch {run.epoch}/{run.config.epochs}", f"loss {figures['loss']:.3f}"]
+    words += [f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if "top1" in name]
+    return ", ".join([*words, f"{figures['clips_per_second']:,.0f} clips/s"])
+
+
+def final_scores(run: Training, shards: Path, talker: console.Talker) -> dict[str, Scores]:
+    """Score every checkpoint on the test split and on held-out clips; write the scores, print the table."""
+    folder = run.folder / "checkpoints"
+    names = [
+        name
+        for name in ("last", "last-ema", "best", "best-ema")
+        if (folder / f"{name}.safetensors").is_file()
+    ]
+    paths = {name: folder / f"{name}.safetensors" for name in names}
+    splits = ["test", "holdout"] if run.config.holdout else ["test"]
+    results = {}
+    for split in splits:
+        results[split] = score(paths, shards, split, run.process)
+        if run.process.main:
+            for name, scores in results[split].items():
+                write_scores(runs.scores_path(run.folder, split, name), scores)
+    test = results["test"]
+    stream = f"{run.config.modality} {run.config.variant}"
+    title = f"{run.benchmark} {stream}, {run.manifest.preset} preset, test"
+    talker.table(
+        title, COLUMNS, [row for name, scores in test.items() for row in accuracy_rows(name, scores)]
+    )
+    for scores in test.values():
+        if said := warning(scores.source):
+            talker.line(said)
+    talker.line(f"run: {run.folder}")
+    return test

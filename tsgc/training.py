@@ -1,0 +1,241 @@
+"""What one training holds, and its way to disk and back."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import SKELETONS
+from shards.loader import EvalLoader, TrainLoader
+from shards.manifest import Manifest, load_manifest
+from tsgc import checkpoint, runs
+from tsgc.config import TrainConfig, to_yaml
+from tsgc.distributed import Process
+from tsgc.evaluate import input_pipeline
+from tsgc.model import TSGCNeXt
+from tsgc.optim import build_optimizer
+from tsgc.transforms import InputPipeline
+
+
+@dataclass
+class Training:
+    """Everything that one run holds; `best` maps raw and averaged weights to their best top-1 so far."""
+
+    config: TrainConfig
+    benchmark: str
+    """As the shards' folder is named, such as `ntu60/xsub`."""
+    manifest: Manifest
+    process: Process
+    folder: Path
+    pipeline: InputPipeline
+    loader: TrainLoader
+    watched: EvalLoader
+    """The clips that `best` is chosen by: held-out training clips, or the test split."""
+    model: TSGCNeXt
+    network: nn.Module
+    """The model as it is called: compiled, and wrapped where several ranks train."""
+    ema: ModelEmaV3
+    optimizer: torch.optim.Optimizer
+    epoch: int = 0
+    best: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def selected_on(self) -> str:
+        return "holdout" if self.config.holdout else "test"
+
+    @property
+    def weights(self) -> dict[str, nn.Module]:
+        return {"": self.model, "-ema": self.ema.module}
+
+
+def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, process: Process) -> Training:
+    """Loaders, network, averaged weights and optimiser, all as before the first step."""
+    manifest = load_manifest(shards)
+    device = process.device
+    pipeline = input_pipeline(config, manifest)
+    loader = TrainLoader(
+        manifest,
+        batch=config.batch,
+        seed=config.seed,
+        rank=process.rank,
+        world=process.world,
+        accumulation=math.ceil(config.batch / (config.micro_batch * process.world)),
+        mix_group=config.mix_group,
+        last_batch=config.last_batch,
+        repeats=config.repeats,
+        holdout=config.holdout,
+        pin=device.type == "cuda",
+    )
+    watched = EvalLoader(
+        manifest,
+        "holdout" if config.holdout else "test",
+        batch=config.eval_batch,
+        rank=process.rank,
+        world=process.world,
+    )
+    torch.manual_seed(config.seed)
+    model = TSGCNeXt(
+        SKELETONS[manifest.skeleton],
+        len(manifest.class_names),
+        variant=config.variant,
+        bodies=pipeline.bodies,
+        channels=len(manifest.channels),
+        drop_path=config.drop_path,
+    ).to(device)
+    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
+    if process.world > 1:
+        # InputNorm makes its statistics equal on all ranks itself: there is no buffer to broadcast.
+        devices = [device] if device.type == "cuda" else None
+        network = DistributedDataParallel(
+            network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+    ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
+    optimizer = build_optimizer(model, config, device)
+    return Training(
+        config,
+        benchmark,
+        manifest,
+        process,
+        folder,
+        pipeline,
+        loader,
+        watched,
+        model,
+        network,
+        ema,
+        optimizer,
+    )
+
+
+def description(run: Training, ema: bool, selected_on: str) -> checkpoint.Description:
+    return checkpoint.Description(
+        skeleton=run.manifest.skeleton,
+        num_classes=len(run.manifest.class_names),
+        bodies=run.pipeline.bodies,
+        channels=len(run.manifest.channels),
+        benchmark=run.benchmark,
+        preset=run.manifest.preset,
+        epoch=run.epoch,
+        ema=ema,
+        selected_on=selected_on,
+        config=run.config,
+    )
+
+
+def save_weights(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
+    path = run.folder / "checkpoints" / f"{name}.safetensors"
+    checkpoint.save_weights(path, model.state_dict(), description(run, name.endswith("-ema"), selected_on))
+
+
+def save(run: Training) -> None:
+    """The state to resume from, and the weights to use."""
+    state = {
+        "epoch": run.epoch,
+        "model": run.model.state_dict(),
+        "ema": run.ema.module.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "best": run.best,
+        "manifest": run.manifest.digest,
+        "config": dataclasses.asdict(run.config),
+    }
+    checkpoint.save_state(run.folder / "checkpoints" / "state.pt", state)
+    for suffix, model in run.weights.items():
+        save_weights(run, f"last{suffix}", model, "none")
+
+
+def restore(run: Training) -> None:
+    """Go on where save() stopped; another configuration or other shards raise TsgcError."""
+    path = run.folder / "checkpoints" / "state.pt"
+    state = checkpoint.load_state(path, run.process.device)
+    if state["manifest"] != run.manifest.digest:
+        raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
+    ours = dataclasses.asdict(run.config)
+    free = {
+        "micro_batch",
+        "eval_every",
+        "save_every",
+        "log_every",
+        "compile",
+    }  # the result does not hang on these
+    changed = [key for key, value in state["config"].items() if key not in free and ours.get(key) != value]
+    if changed:
+        was = ", ".join(f"{key}={state['config'][key]} (now {ours.get(key)})" for key in changed)
+        raise TsgcError(
+            f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
+        )
+    run.model.load_state_dict(state["model"])
+    run.ema.module.load_state_dict(state["ema"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    run.epoch, run.best = state["epoch"], state["best"]
+
+
+def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
+    """Make the run's folder, or refuse one that is taken."""
+    taken = (run.folder / "config.yaml").exists()
+    if taken and not (resume or overwrite):
+        raise TsgcError(
+            f"{run.folder}: holds a run already; give --resume to go on, --overwrite to start again"
+        )
+    if taken and not resume:
+        remove_run(run.folder)
+    if not resume:
+        (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (run.folder / "scores").mkdir(exist_ok=True)
+        runs.write_environment(
+            run.folder,
+            run.benchmark,
+            {
+                "preset": run.manifest.preset,
+                "manifest_digest": run.manifest.digest,
+                "world": run.process.world,
+                "device": run.process.device.type,
+            },
+        )
+        checkpoint.write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
+
+
+def remove_run(folder: Path) -> None:
+    """Take away what a run wrote, and nothing else that may lie beside it."""
+    for pattern in (
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "checkpoints/*",
+        "scores/*",
+        "tensorboard/*",
+    ):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def fine_tune(model: TSGCNeXt, path: Path) -> str:
+    """Load what fits of a checkpoint; says what was loaded and what was not."""
+    if path.suffix == ".safetensors":
+        found = checkpoint.load_model(path)[0].state_dict()
+    else:
+        found = checkpoint.load_released(path, ema=True)
+    own = model.state_dict()
+    fits = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
+    if not fits:
+        raise TsgcError(f"{path}: no tensor fits this network; is it of another variant?")
+    model.load_state_dict(fits, strict=False)
+    new = [name for name in own if name not in fits]
+    return f"from {path}: {len(fits)} of {len(own)} tensors; new: {', '.join(new) or 'none'}"
+
+
+def describe(run: Training) -> str:
+    config, process = run.config, run.process
+    parameters = sum(p.numel() for p in run.model.parameters())
+    return (
+        f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
+        f" TSGCNeXt {config.variant} ({parameters / 1e6:.2f} M parameters), "
+        f"{len(run.loader.clips):,} clips x {config.repeats} an epoch,"
+        f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
+        f" {config.precision} -> {run.folder}"
+    )
