@@ -179,7 +179,8 @@ def clip_digest(frames: int, bodies: int, payload: bytes | memoryview) -> bytes:
 
 def check_names(names: Sequence[str]) -> str | None:
     """What is wrong with clip names, if anything: a character that is not allowed, or a name twice."""
-    if names and not _NAMES.fullmatch("\n".join(names)):  # one match for all: a loop takes 10 times as long
+    together = "\n".join(names)  # one match for all: a loop takes 10 times as long
+    if names and (together.count("\n") >= len(names) or not _NAMES.fullmatch(together)):
         bad = next(name for name in names if not _NAME.fullmatch(name))
         return f"clip name {bad!r} is not made of 1 to 90 of A-Z a-z 0-9 _ -"
     if len(set(names)) != len(names):

@@ -101,7 +101,7 @@ def deal(batch_size: int, mix_group: int, parts: int) -> list[tuple[IntArray, In
     if batch_size < 2 * parts:
         raise TsgcError(
             f"a global batch of {batch_size} clips cannot feed {parts} micro-batches (ranks x accumulation), "
-            f"2 clips each at least; use a batch of {2 * parts} or more, or fewer ranks"
+            f"which takes {2 * parts}; use a larger batch or fewer ranks"
         )
     partner = mixing_partners(batch_size, mix_group)
     first = np.flatnonzero(np.arange(batch_size) < partner)

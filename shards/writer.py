@@ -30,6 +30,7 @@ from shards.plan import IntArray, clip_order
 from shards.tar import TAR_BLOCK, Written, write_tar
 
 SHARD_BYTES = 32 << 20  # about 1,000 NTU clips: enough shards for every reader, few enough files
+SHARDS_PER_JOB = 16  # starting a process takes as long as writing about that many
 MAX_SHARDS = 256  # a split; larger sets get larger shards, so that a reader may keep every file open
 
 Progress = Callable[[int, int], None]
@@ -128,10 +129,10 @@ def write_shards(
 ) -> Manifest:
     """Write one benchmark of a prepared file as a shard set in the folder `out`; returns its manifest.
 
-    `benchmark` is named as in the file: `xsub`. `seed` orders the clips, `jobs` processes write (default:
-    all cores), shards have about `shard_bytes` bytes, all of a split the same. Raises TsgcError: no such
-    benchmark, a clip that shards cannot hold, an `out` that exists without `overwrite` or holds other
-    things, no space.
+    `benchmark` is named as in the file: `xsub`. `seed` orders the clips, at most `jobs` processes write
+    (default: one a core), shards have about `shard_bytes` bytes, all of a split the same. Raises
+    TsgcError: no such benchmark, a clip that shards cannot hold, an `out` that exists without
+    `overwrite` or holds other things, no space.
     """
     with open_store(prepared) as store:
         planned = _plan(store, prepared, benchmark, seed, shard_bytes)
@@ -185,7 +186,7 @@ def _write_all(
     """Every shard, written by `jobs` processes; results in the order of `planned`."""
     total, done = sum(len(job.clips) for job in planned), 0
     written: list[Written] = []
-    workers = min(jobs or joblib.cpu_count(), len(planned))
+    workers = max(1, min(jobs or joblib.cpu_count(), len(planned) // SHARDS_PER_JOB))
     run = joblib.Parallel(n_jobs=workers, return_as="generator")
     for result in run(joblib.delayed(_write_shard)(prepared, benchmark, folder, job) for job in planned):
         written.append(result)
