@@ -49,11 +49,12 @@ def _plain(error: OSError) -> TsgcError:
 
 def _report(error: TsgcError, code: int) -> int:
     """Say it on standard error; a rank that --gpus started leaves that to its launcher."""
-    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+    is_rank = "TORCHELASTIC_ERROR_FILE" in os.environ
+    if is_rank:
         from tsgc.distributed import record_failure
 
         record_failure(error)
-    if LAUNCHED not in os.environ:
+    if not (is_rank and LAUNCHED in os.environ):
         print(f"error: {error}", file=sys.stderr)
     return code
 

@@ -78,13 +78,15 @@ def demo(
                 shards = data / "shards" / benchmark
                 scores = train(config, benchmark, shards, folder, process, talker, overwrite=overwrite)
                 streams.append(scores["last"])
-                rows.append([benchmark, modality, *figures(scores["last"]), str(folder)])
+                rows.append([f"{benchmark} {modality}", *figures(scores["last"])])
             fused[benchmark] = fuse(streams)
-            rows.append([benchmark, "fused", *figures(fused[benchmark]), "tsgc ensemble"])
-    columns = ("benchmark", "stream", "test clips", "top-1 %", "mean class %", "where")
+            rows.append([f"{benchmark} fused", *figures(fused[benchmark])])
+    columns = ("stream", "test clips", "top-1 %", "mean class %")
     talker.table("Accuracy on performers or views that training never saw", columns, rows)
-    talker.line(f"Everything is in {out}: raw and prepared data, shards, runs with checkpoints and scores.")
-    talker.line(f"{time.monotonic() - start:.0f} s in all.")
+    talker.line(f"Raw clips, prepared HDF5 and shards: {data}")
+    talker.line(f"Runs, with checkpoints, curves and scores: {out / 'runs'}")
+    talker.line(f"Go on with them: tsgc ensemble --runs {out / 'runs'}")
+    talker.line(f"{time.monotonic() - start:.0f} s in all")
     return fused
 
 

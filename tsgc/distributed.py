@@ -96,7 +96,11 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         run(parse_args(options))
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        said = failure.message if failure.error_file_data else f"stopped with exit code {failure.exitcode}"
+        recorded = failure.error_file_data.get("message") if failure.error_file_data else None
+        if isinstance(recorded, dict):
+            said = recorded["message"].removeprefix("TsgcError: ")
+        else:
+            said = f"stopped with exit code {failure.exitcode}; what it printed is above"
         raise TsgcError(f"process {rank} of {processes}: {said}") from None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.errors import TsgcError
 from tsgc.console import Talker
 from tsgc.runs import newest_streams, open_run
-from tsgc.scores import COLUMNS, Scores, accuracy_rows, read_scores, warning, write_scores
+from tsgc.scores import COLUMNS, Scores, accuracy_rows, read_scores, remarks, write_scores
 
 
 def fuse(streams: Sequence[Scores], weights: Sequence[float] | None = None) -> Scores:
@@ -78,7 +78,7 @@ def fuse_streams(
     rows += accuracy_rows(f"fused, {len(scores)} streams", fused)
     first = scores[0].source
     talker.table(f"{first.benchmark}, {first.preset} preset, {first.split}", COLUMNS, rows)
-    for said in sorted({said for stream in scores if (said := warning(stream.source))}):
+    for said in remarks(scores):
         talker.line(said)
     if out is not None:
         write_scores(out, replace(fused, source=replace(first, variant="fused", modality="fused", seed=None)))

@@ -17,7 +17,7 @@ from tsgc.config import TrainConfig, resolve
 from tsgc.console import Count, Talker, no_count
 from tsgc.distributed import Process
 from tsgc.runs import newest_run, open_run, scores_path
-from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, warning, write_scores
+from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, remarks, write_scores
 from tsgc.transforms import InputPipeline
 from tsgc.workspace import pick_shards
 
@@ -34,7 +34,9 @@ def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
     most = manifest.max_bodies
     bodies = config.bodies or most
     if most > bodies:
-        raise TsgcError(f"{manifest.name}: clips of {most} bodies, the configuration says bodies={bodies}")
+        raise TsgcError(
+            f"{manifest.benchmark}: clips of {most} bodies, the configuration says bodies={bodies}"
+        )
     return InputPipeline(config, SKELETONS[manifest.skeleton], bodies, manifest.absent_body)
 
 
@@ -82,7 +84,7 @@ def check_match(description: Description, manifest: Manifest, where: Path) -> No
     for what, (found, wanted) in pairs.items():
         if found != wanted:
             raise TsgcError(
-                f"{where}: trained for {what} {found}, the shards of {manifest.name} have {wanted};"
+                f"{where}: trained for {what} {found}, the shards of {manifest.benchmark} have {wanted};"
                 f" give --shards of {description.benchmark}, or another checkpoint"
             )
 
@@ -99,14 +101,14 @@ def open_checkpoint(
                 f"{path}: a released checkpoint does not say its stream; give --variant and --modality"
             )
         config = resolve(
-            manifest.name, recipe="reference", options={"variant": variant, "modality": modality}
+            manifest.benchmark, recipe="reference", options={"variant": variant, "modality": modality}
         )
         description = Description(
             skeleton=manifest.skeleton,
             num_classes=len(manifest.class_names),
             bodies=config.bodies or manifest.max_bodies,
             channels=len(manifest.channels),
-            benchmark=manifest.name,
+            benchmark=manifest.benchmark,
             preset=manifest.preset,
             epoch=config.epochs,
             ema=ema,
@@ -156,7 +158,7 @@ def make_scores(
 ) -> Scores:
     """Logits with the names and labels they belong to, and where they come from."""
     source = Source(
-        benchmark=manifest.name,
+        benchmark=manifest.benchmark,
         split=split,
         preset=manifest.preset,
         variant=description.config.variant,
@@ -209,7 +211,7 @@ def evaluate_run(
     source = scores.source
     title = f"{source.benchmark} {source.modality} {source.variant}, {source.preset} preset, {split}"
     talker.table(title, COLUMNS, accuracy_rows(name, scores))
-    if said := warning(source):
+    for said in remarks([scores]):
         talker.line(said)
     talker.line(f"scores: {path}")
     return scores

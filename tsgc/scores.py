@@ -1,6 +1,7 @@
 """Score files, and the accuracies that they give."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -131,14 +132,18 @@ def accuracy_rows(name: str, scores: Scores) -> list[list[str]]:
     """A table row for all clips and one for the clean ones."""
     rows = []
     for part, figures in all_and_clean(scores).items():
-        label = name if part == "all" else "  without repeats of training clips"
+        label = name if part == "all" else "  clean"
         figures_text = [f"{value:.2f}" for value in (figures.top1, figures.top5, figures.mean_class)]
         rows.append([label, f"{figures.clips:,}", str(figures.classes), *figures_text])
     return rows
 
 
-def warning(source: Source) -> str | None:
-    """What must be said beside a figure whose checkpoint was chosen on the test split."""
-    if source.selected_on == "test":
-        return f"{source.checkpoint}: epoch selected on the test split; for comparison with papers only"
-    return None
+def remarks(scores: Sequence[Scores]) -> list[str]:
+    """What must be said below a table of `scores`: what clean means, what was chosen on the test split."""
+    said = []
+    if any(part.repeats.any() for part in scores):
+        said.append("clean: without the clips whose joints equal a training clip's")
+    chosen = sorted({part.source.checkpoint for part in scores if part.source.selected_on == "test"})
+    if chosen:
+        said.append(f"{', '.join(chosen)}: epoch selected on the test split; for comparison with papers only")
+    return said

@@ -18,7 +18,7 @@ from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, predict_split, score
 from tsgc.optim import learning_rate, set_learning_rate, soft_targets, summed_loss
 from tsgc.record import Recorder
-from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, warning, write_scores
+from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.training import Training, build, describe, fine_tune, open_folder, restore, save, save_weights
 from tsgc.transforms import Draws, draw, mix
 
@@ -83,25 +83,24 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance) -> dict[str
     norm = torch.zeros((), device=device)
     clips = 0
     start = time.perf_counter()
-    for step, parts in run.loader.epoch(epoch):
-        position = epoch * run.loader.steps_per_epoch + step
-        size = run.loader.step_counts[step]
+    for step in run.loader.epoch(epoch):
+        position = epoch * run.loader.steps_per_epoch + step.step
         lr = learning_rate(position, run.loader.steps_per_epoch, config)
         set_learning_rate(run.optimizer, lr)
-        draws = draw(config, epoch, step, size, run.pipeline.bodies, blocks)
-        for index, part in enumerate(parts):
-            with gradient_sync(run, index == len(parts) - 1):
+        draws = draw(config, epoch, step.step, step.size, run.pipeline.bodies, blocks)
+        for index, part in enumerate(step.parts):
+            with gradient_sync(run, index == len(step.parts) - 1):
                 loss = part_loss(run, part, draws)
                 # DDP averages over ranks; the loss is the mean over the global batch.
-                (loss * (process.world / size)).backward()
+                (loss * (process.world / step.size)).backward()
             loss_sum += loss.detach()
         if config.clip_grad is not None:
             norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_grad)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         run.ema.update(run.model, step=position + 1 if config.ema_warmup else None)
-        clips += size
-        done = step + 1
+        clips += step.size
+        done = step.step + 1
         if done % config.log_every == 0 or done == run.loader.steps_per_epoch:
             # Reading the loss waits for the device, so it is read now and then.
             mean = process.sum(loss_sum.clone()).item() / clips
@@ -190,8 +189,7 @@ def final_scores(run: Training, shards: Path, talker: console.Talker) -> dict[st
     talker.table(
         title, COLUMNS, [row for name, scores in test.items() for row in accuracy_rows(name, scores)]
     )
-    for scores in test.values():
-        if said := warning(scores.source):
-            talker.line(said)
+    for said in remarks(list(test.values())):
+        talker.line(said)
     talker.line(f"run: {run.folder}")
     return test

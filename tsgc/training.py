@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, proce
     network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     if process.world > 1:
         # InputNorm makes its statistics equal on all ranks itself: there is no buffer to broadcast.
+        # Newer torch calls the option forward_sync_buffers, which torch 2.10 does not know yet.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         devices = [device] if device.type == "cuda" else None
         network = DistributedDataParallel(
             network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from shards.batch import PackedBatch
 from torch import Tensor
 
 from pipelines.skeleton import Skeleton
+from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
 from tsgc.modalities import MODALITIES
 

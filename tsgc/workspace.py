@@ -23,7 +23,7 @@ def pick_shards(data_root: Path, benchmark: str | None, folder: Path | None = No
     Without a name: the only sharded data set's main benchmark; several raise AmbiguousError.
     """
     if folder is not None:
-        return folder, load_manifest(folder, benchmark).name
+        return folder, load_manifest(folder, benchmark).benchmark
     found = sharded(data_root)
     if not found:
         raise TsgcError(f"{data_root / 'shards'}: no shards; run `tsgc prepare` and `tsgc shard` first")
@@ -101,4 +101,4 @@ def describe_shards(manifest: Manifest) -> str:
     size = sum(shard.bytes for shards in manifest.shards.values() for shard in shards)
     count = sum(len(shards) for shards in manifest.shards.values())
     clips = ", ".join(f"{len(clips):,} {split}" for split, clips in manifest.clips.items())
-    return f"{manifest.name}: {clips} clips in {count} shards, {size / 1e6:,.1f} MB -> {manifest.folder}"
+    return f"{manifest.benchmark}: {clips} clips in {count} shards, {size / 1e6:,.1f} MB -> {manifest.folder}"
