@@ -30,7 +30,7 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
 
     A killed run leaves only the hidden folder, which the next one empties. Raises TsgcError.
     """
-    check_replaceable(out, overwrite)
+    _check_replaceable(out, overwrite)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def check_replaceable(out: Path, overwrite: bool) -> None:
+def _check_replaceable(out: Path, overwrite: bool) -> None:
     """Raises TsgcError if `out` may not become a shard set: it exists, or holds other things."""
     if not out.exists():
         return

@@ -4,9 +4,8 @@ The set is built in a hidden folder beside its final place and renamed when whol
 follow from the input and the seed alone, so the number of jobs changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import joblib
@@ -16,7 +15,7 @@ from pipelines.dataset import DATASETS
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from pipelines.store import Store, open_store, tool_version
-from shards.folder import check_replaceable, check_space, new_folder
+from shards.folder import check_space, new_folder
 from shards.manifest import (
     FILE_NAME,
     PAYLOAD,
@@ -45,75 +44,6 @@ class _Job:
     file: str
     clips: IntArray
     """Indices in the store, in the order of writing."""
-
-
-def shard_all(
-    names: Sequence[str] = (),
-    *,
-    data_root: Path,
-    prepared: Path | None = None,
-    benchmarks: Sequence[str] = (),
-    out: Path | None = None,
-    seed: int = 0,
-    jobs: int | None = None,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-) -> list[str]:
-    """Write every benchmark of every prepared file to `out`/<name>/<benchmark>; returns a line on each set.
-
-    `names` and `benchmarks` choose; none: all under `data_root`. `prepared` adds a file that lies elsewhere;
-    `out`: default `data_root`/shards. Nothing is written unless all of it can be. Raises TsgcError.
-    """
-    wanted: list[tuple[Path, str, Path]] = []
-    total = 0
-    for file in _prepared_files(names, data_root, prepared):
-        with open_store(file) as store:
-            for benchmark, split_of in store.splits.items():
-                if not benchmarks or benchmark in benchmarks:
-                    folder = (out or data_root / "shards") / file.stem / benchmark
-                    check_replaceable(folder, overwrite)
-                    wanted.append((file, benchmark, folder))
-                    total += int((split_of >= 0).sum())
-    if missing := set(benchmarks) - {benchmark for _, benchmark, _ in wanted}:
-        raise TsgcError(
-            f"no prepared data has a benchmark {', '.join(sorted(missing))}; try without --benchmark"
-        )
-    lines: list[str] = []
-    written = 0
-    for file, benchmark, folder in wanted:
-        count = partial(_count_on, progress, written, total)
-        manifest = write_shards(
-            file, benchmark, folder, seed=seed, jobs=jobs, overwrite=overwrite, progress=count
-        )
-        written += sum(map(len, manifest.clips.values()))
-        lines.append(_summary(manifest))
-    return lines
-
-
-def _prepared_files(names: Sequence[str], data_root: Path, prepared: Path | None) -> list[Path]:
-    folder = data_root / "prepared"
-    files = [folder / f"{name}.h5" for name in names] + ([prepared] if prepared else [])
-    files = files or sorted(path for path in folder.glob("*.h5") if not path.name.startswith("."))
-    if not files:
-        raise TsgcError(f"{folder}: no prepared data; run `tsgc prepare` first, or give --prepared FILE")
-    return files
-
-
-def _count_on(progress: Progress | None, before: int, total: int, done: int, _: int) -> None:
-    if progress:
-        progress(before + done, total)
-
-
-def _summary(manifest: Manifest) -> str:
-    """A set in a line: `ntu60/xsub (reference preset): train 40,091 clips in 40 shards, ...`."""
-    splits = [
-        f"{split} {len(manifest.clips[split]):,} clips in {len(manifest.shards[split])} shards"
-        for split in SPLITS
-    ]
-    repeats = int(manifest.clips["test"].repeats.sum())
-    if repeats:
-        splits.append(f"{repeats} test clips have exactly a training clip's joints")
-    return f"{manifest.benchmark} ({manifest.preset} preset): {', '.join(splits)} -> {manifest.folder}"
 
 
 def write_shards(

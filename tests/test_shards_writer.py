@@ -10,16 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import webdataset
-from shards_made import SHARD_BYTES, make_shards, make_store
+from shards_made import SHARD_BYTES, make_shards
 
 from pipelines.dataset import DATASETS
 from pipelines.errors import TsgcError
 from pipelines.store import Clip, StoreWriter, open_store
 from shards import folder as folders
-from shards.loader import EvalLoader
 from shards.manifest import SPLITS, Manifest, load_manifest
 from shards.verify import verify_shards
-from shards.writer import SHARDS_PER_JOB, shard_all, write_shards
+from shards.writer import SHARDS_PER_JOB, write_shards
 
 
 @pytest.fixture(scope="module")
@@ -225,34 +224,3 @@ def test_a_clip_name_that_tars_cannot_carry_is_refused(prepared, tmp_path, name)
             odd.finish({"xsub": np.zeros(1, np.int8)})
     with pytest.raises(TsgcError, match=r"odd.h5: clip name .* is not made of"):
         write_shards(tmp_path / "odd.h5", "xsub", tmp_path / "xsub", jobs=1)
-
-
-def test_every_prepared_file_and_benchmark_is_written_by_default(tmp_path):
-    make_store(tmp_path / "prepared/made.h5", clips=30)
-    seen: list[tuple[int, int]] = []
-    lines = shard_all(data_root=tmp_path, jobs=1, progress=lambda done, total: seen.append((done, total)))
-    assert [line.split(" ->")[0] for line in lines] == [
-        "ntu60/xsub (reference preset): train 23 clips in 1 shards, test 7 clips in 1 shards, "
-        "1 test clips have exactly a training clip's joints",
-        "ntu60/xview (reference preset): train 20 clips in 1 shards, test 10 clips in 1 shards, "
-        "1 test clips have exactly a training clip's joints",
-    ]
-    assert seen[-1] == (60, 60)
-    assert seen == sorted(seen)
-    for benchmark in ("xsub", "xview"):
-        assert len(EvalLoader(tmp_path / "shards/made" / benchmark, batch=4))
-    with pytest.raises(TsgcError, match="exists already; pass --overwrite"):
-        shard_all(["made"], data_root=tmp_path, benchmarks=["xview"])
-
-
-def test_one_benchmark_of_a_file_that_lies_elsewhere(tmp_path, prepared):
-    shard_all(data_root=tmp_path, prepared=prepared, benchmarks=["xview"], out=tmp_path / "out", jobs=1)
-    assert load_manifest(tmp_path / "out/made/xview").benchmark == "ntu60/xview"
-    assert not (tmp_path / "out/made/xsub").exists()
-    with pytest.raises(TsgcError, match="no prepared data has a benchmark xset"):
-        shard_all(data_root=tmp_path, prepared=prepared, benchmarks=["xset"])
-
-
-def test_nothing_prepared_says_what_to_run(tmp_path):
-    with pytest.raises(TsgcError, match="prepared: no prepared data; run `tsgc prepare` first"):
-        shard_all(data_root=tmp_path)
