@@ -2,8 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from pipelines.spec import Dataset, Identity, Prepared
 from pipelines.store import Clip, Info, StoreWriter, tool_version
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
-TASK_CLIPS = 16  # clips a worker takes at once
-WAVE_TASKS = 64  # tasks a worker is given before all results are awaited: bounds the memory
+TASK_CLIPS = 8  # clips a worker takes at once; some 2 MB of text
+WAVE_TASKS = 24  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
 
 Progress = Callable[[int, int], None]
 """Called with the clips done and the clips there are."""
@@ -77,11 +76,8 @@ def prepare(
     clips = choose_clips(spec, find_clips(locations, spec.suffix), excluded, report)
 
     digest = hashlib.sha256()
-    with (
-        StoreWriter(out, describe(spec, preset), spec.fields) as writer,
-        closing(read_clips(clips, spec, preset, jobs)) as outcomes,
-    ):
-        for done, outcome in enumerate(outcomes, 1):
+    with StoreWriter(out, describe(spec, preset), spec.fields) as writer:
+        for done, outcome in enumerate(read_clips(clips, spec, preset, jobs), 1):
             digest.update(f"{outcome.clip.name}\0{outcome.digest}\n".encode())
             keep(outcome, writer, report)
             if progress:
@@ -152,12 +148,16 @@ def describe(spec: Dataset, preset: str) -> Info:
     )
 
 
-def read_clips(clips: Sequence[RawClip], spec: Dataset, preset: str, jobs: int | None) -> Generator[Outcome]:
-    """The outcomes of all clips, in order, from worker processes; memory stays bounded."""
+def read_clips(clips: Sequence[RawClip], spec: Dataset, preset: str, jobs: int | None) -> Iterator[Outcome]:
+    """The outcomes of all clips, in order, from worker processes.
+
+    Work goes out in waves, each awaited whole: memory stays bounded, and nothing is left running when
+    the caller stops early.
+    """
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
     jobs = min(jobs or joblib.cpu_count(), len(tasks))
     wave = jobs * WAVE_TASKS
-    with joblib.Parallel(n_jobs=jobs, return_as="generator") as pool:
+    with joblib.Parallel(n_jobs=jobs) as pool:
         for start in range(0, len(tasks), wave):
             work = (
                 joblib.delayed(read_task)(task, spec.name, preset) for task in tasks[start : start + wave]

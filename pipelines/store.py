@@ -134,7 +134,7 @@ class StoreWriter:
         with self._open:
             self._flush()
             for key, value in asdict(info).items():
-                self._file.attrs[key] = list(value) if isinstance(value, tuple) else value
+                self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
             for name, array in self._per_clip_arrays().items():
                 self._file.create_dataset(name, data=array, track_times=False)
             group = self._file.create_group("splits", track_order=True)  # keeps the main benchmark first
@@ -168,17 +168,25 @@ class StoreWriter:
         columns = self._columns
         frames, bodies = (np.array(columns[name], np.int32) for name in ("num_frames", "num_bodies"))
         rows = frames.astype(np.int64) * bodies
-        names = [name.encode() for name in columns["names"]]
-        width = max(map(len, names), default=1)
         return {
             "offsets": np.concatenate([[0], np.cumsum(rows)]).astype(np.int64),
             "num_frames": frames,
             "num_bodies": bodies,
             "labels": np.array(columns["labels"], np.int32),
-            "names": np.array(names, h5py.string_dtype("utf-8", width)),
-            "origins": np.array(columns["origins"], np.float32).reshape(len(names), len(self.info.channels)),
+            "names": _fixed_text(columns["names"]),
+            "origins": np.array(columns["origins"], np.float32).reshape(len(rows), len(self.info.channels)),
             **self.fields(),
         }
+
+
+def _fixed_text(text: str | Sequence[str]) -> np.ndarray:
+    """Text as a UTF-8 array of fixed width.
+
+    HDF5 keeps text of variable width in a heap without checksums, and may hang where that is damaged.
+    """
+    encoded = text.encode() if isinstance(text, str) else [one.encode() for one in text]
+    width = max(1, np.array(encoded, np.bytes_).itemsize)
+    return np.array(encoded, h5py.string_dtype("utf-8", width))
 
 
 class Store:
@@ -266,8 +274,9 @@ def _read_info(path: Path, file: h5py.File) -> Info:
     if missing:
         raise _damaged(path, f"no attribute {', '.join(missing)}")
     values = {field.name: file.attrs[field.name] for field in fields(Info)}
+    values |= {key: value.decode() for key, value in values.items() if isinstance(value, bytes)}
     values |= {name: int(values[name]) for name in ("fps", "schema_version")}
-    info = Info(**(values | {"class_names": tuple(values["class_names"])}))
+    info = Info(**(values | {"class_names": tuple(name.decode() for name in values["class_names"])}))
     if info.skeleton not in SKELETONS:
         raise TsgcError(f"{path}: skeleton {info.skeleton!r} is unknown; known: {', '.join(SKELETONS)}")
     return info

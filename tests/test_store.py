@@ -85,7 +85,8 @@ def test_the_layout_is_the_documented_one(tmp_path):
         assert h5py.check_string_dtype(file["names"].dtype).encoding == "utf-8"
         assert file["splits/xsub"].dtype == np.int8
         assert file.attrs["schema_version"] == 1
-        assert list(file.attrs["class_names"]) == list(INFO.class_names)
+        assert [name.decode() for name in file.attrs["class_names"]] == list(INFO.class_names)
+        assert h5py.check_string_dtype(file.attrs.get_id("dataset").dtype).encoding == "utf-8"
 
 
 def test_clips_longer_than_the_buffer_come_back(tmp_path, monkeypatch):
@@ -171,8 +172,8 @@ def replaced(name: str, values) -> object:
         ),
         (lambda f: f.attrs.pop("schema_version"), "an HDF5 file, but not one made by `tsgc prepare`"),
         (lambda f: f.attrs.pop("fps"), r"damaged \(no attribute fps\)"),
-        (lambda f: f.attrs.modify("skeleton", "cat-9"), "skeleton 'cat-9' is unknown; known: ntu-25"),
-        (lambda f: f.attrs.modify("skeleton", "coco-17"), r"joints of shape \(25, 3\), expected \(17, 3\)"),
+        (lambda f: f.attrs.create("skeleton", b"cat-9"), "skeleton 'cat-9' is unknown; known: ntu-25"),
+        (lambda f: f.attrs.create("skeleton", b"coco-17"), r"joints of shape \(25, 3\), expected \(17, 3\)"),
         (lambda f: f.pop("offsets"), r"damaged \(no offsets\)"),
         (lambda f: f.pop("splits"), r"damaged \(no splits\)"),
         (replaced("labels", [0, 1]), r"labels has 2 entries, expected 3"),
