@@ -70,7 +70,8 @@ def find_clips(locations: Sequence[Path], suffix: str) -> dict[str, list[RawFile
     """
     clips: dict[str, list[RawFile]] = {}
     seen: set[Path] = set()
-    for location in locations:
+    # Workers live on between calls, in the folder that was current when they started.
+    for location in (path.absolute() for path in locations):
         read_before = any(place.is_relative_to(location.resolve()) for place in seen)
         files = list(_files_in(location, suffix, seen))
         if not files and not read_before:

@@ -118,6 +118,8 @@ def _write_all(
     written: list[Written] = []
     workers = max(1, min(jobs or joblib.cpu_count(), len(planned) // SHARDS_PER_JOB))
     run = joblib.Parallel(n_jobs=workers, return_as="generator")
+    # Workers live on between calls, in the folder that was current when they started.
+    prepared, folder = prepared.absolute(), folder.absolute()
     for result in run(joblib.delayed(_write_shard)(prepared, benchmark, folder, job) for job in planned):
         written.append(result)
         done += result.shard.count

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from shards_made import make_shards
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,21 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: no reference outputs and real clips to compare with")
     return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, with the default ./data and ./runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TSGC_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A data root with prepared and sharded made clips."""
+    root = tmp_path_factory.mktemp("made")
+    make_shards(root, clips=61)
+    (root / "shards/ntu60").mkdir(parents=True)
+    (root / "xsub").rename(root / "shards/ntu60/xsub")
+    return root
