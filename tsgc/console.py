@@ -73,14 +73,16 @@ class Talker:
     def counting(self, title: str, unit: str) -> Iterator[Count]:
         """Progress whose total the work itself tells."""
         with ExitStack() as stack:
-            bars: dict[int, Advance] = {}
+            bar: Advance | None = None
+            before = 0
 
             def count(done: int, total: int) -> None:
-                if total not in bars:
+                nonlocal bar, before
+                if bar is None or done < before:  # the next of several pieces of work
                     stack.close()
-                    bars.clear()
-                    bars[total] = stack.enter_context(self.progress(title, total, unit))
-                bars[total](done)
+                    bar = stack.enter_context(self.progress(title, total, unit))
+                bar(done)
+                before = done
 
             yield count
 

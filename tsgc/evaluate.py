@@ -140,7 +140,14 @@ def score(
     }
     config = next(iter(opened.values()))[1].config
     models = {name: model.to(process.device) for name, (model, _) in opened.items()}
-    loader = EvalLoader(manifest, split, batch=config.eval_batch, rank=process.rank, world=process.world)
+    loader = EvalLoader(
+        manifest,
+        split,
+        batch=config.eval_batch,
+        rank=process.rank,
+        world=process.world,
+        pin=process.device.type == "cuda",
+    )
     logits = predict_split(models, loader, input_pipeline(config, manifest), process, advance)
     return {
         name: make_scores(logits[name], loader, manifest, split, name, description)

@@ -79,6 +79,7 @@ def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, proce
         batch=config.eval_batch,
         rank=process.rank,
         world=process.world,
+        pin=device.type == "cuda",
     )
     torch.manual_seed(config.seed)
     model = TSGCNeXt(
