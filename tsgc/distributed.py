@@ -69,7 +69,10 @@ def join(device: str | None) -> Iterator[Process]:
     place = pick_device(device, local_rank)
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=TIMEOUT)
+    on_gpu = place.type == "cuda"
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=place if on_gpu else None
+    )
     try:
         yield Process(dist.get_rank(), dist.get_world_size(), place)
     finally:

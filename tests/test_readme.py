@@ -1,0 +1,48 @@
+"""The words of the README and the guides are commands that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+import cli
+
+ROOT = Path(cli.__file__).parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMANDS = typer.main.get_command(cli.app).commands
+
+
+def console_lines(text):
+    """The `tsgc ...` command lines in a page's code blocks and between backticks."""
+    blocks = re.findall(r"```(?:console|sh|bash)\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ tsgc ")]
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return lines + [found for found in re.findall(r"`([^`]+)`", prose) if found.startswith("tsgc ")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_options_exist(page):
+    for line in console_lines(page.read_text()):
+        words = shlex.split(" ".join(line.split()), comments=True)[1:]
+        words = words[: next((i for i, word in enumerate(words) if word in "|><&&;"), len(words))]
+        if not words or words[0].startswith("-") or words[0] in ("COMMAND", "..."):
+            continue
+        assert words[0] in COMMANDS, line
+        known = {name for parameter in COMMANDS[words[0]].params for name in parameter.opts}
+        for word in words[1:]:
+            if word.startswith("--") and word not in ("--help", "--debug", "--quiet", "--json"):
+                assert word.split("=")[0] in known, line
+
+
+def test_the_readme_opens_with_the_two_commands():
+    blocks = re.findall(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert re.findall(r"^\$ (make \w+)", blocks[0], re.MULTILINE) == ["make demo", "make test"]
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
