@@ -14,6 +14,7 @@ from pipelines.errors import AmbiguousError, TsgcError
 
 # Heavy imports (torch above all) wait inside the commands: `tsgc --help` answers at once.
 
+QUIET = "TSGC_QUIET"  # tsgc.console's: no progress, no notes
 LAUNCHED = "TSGC_LAUNCHED"  # set for the ranks that --gpus starts: their launcher speaks for them
 
 
@@ -23,8 +24,14 @@ class Edge(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         self.debug = "--debug" in words or bool(os.environ.get("TSGC_DEBUG"))
-        self.words = [word for word in words if word != "--debug"]
-        return super().main(self.words, *rest, **options)
+        self.words = [word for word in words if word not in ("--debug", "--quiet")]
+        before = os.environ.get(QUIET)
+        if "--quiet" in words:
+            os.environ[QUIET] = "1"  # in the environment, so that the ranks that --gpus starts have it too
+        try:
+            return super().main(self.words, *rest, **options)
+        finally:
+            os.environ.pop(QUIET, None) if before is None else os.environ.update({QUIET: before})
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -71,7 +78,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Errors are one line; --debug anywhere shows the traceback.",
+    epilog="Anywhere: --quiet says results and errors alone; --debug shows an error's traceback.",
 )
 
 DataRoot = Annotated[

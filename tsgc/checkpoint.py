@@ -11,7 +11,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,13 @@ class Description:
     """`none` (the last epoch), `holdout` or `test`: what the epoch was chosen by."""
     config: TrainConfig
     """The run's, which also says how clips become the network's input."""
+    dataset: str = ""
+    """Whose reader prepares raw clips; this and what follows: empty in checkpoints of before 0.2."""
+    class_names: list[str] = field(default_factory=list)
+    absent_body: str = ""
+    """What stands for a body that a clip lacks: `zeros` or `copy` (of the first)."""
+    fps: int = 0
+    """Frames a second."""
 
     def build(self) -> TSGCNeXt:
         """The network, without drop path, in eval mode, its weights not yet loaded."""

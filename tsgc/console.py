@@ -1,10 +1,13 @@
-"""What people see: lines, tables, and progress with rate and time left."""
+"""What people and programs see: lines, tables, JSON, and progress with rate and time left."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 PLAIN_SECONDS = 15  # between progress lines where there is no terminal
+QUIET = "TSGC_QUIET"  # the environment variable behind --quiet, so that the ranks of --gpus are quiet too
 
 Advance = Callable[..., None]
 """Called as advance(done, note=""): how far the work is, in its unit, and what to say beside it."""
@@ -32,17 +36,43 @@ def no_count(done: int, total: int) -> None:
 
 
 class Talker:
-    """Results go to standard output, progress to standard error."""
+    """Results go to standard output, progress and warnings to standard error.
 
-    def __init__(self) -> None:
+    Quiet (`--quiet`, or TSGC_QUIET in the environment): no progress, no notes; results and warnings stay.
+    With `json`, `data` alone reaches standard output, and is what `line` and `table` say in words.
+    Colours appear on a terminal only, and never with NO_COLOR in the environment (both are rich's).
+    """
+
+    def __init__(self, *, json: bool = False, quiet: bool | None = None) -> None:
         self.out = Console(highlight=False, soft_wrap=True)
         self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.json = json
+        self.quiet = bool(os.environ.get(QUIET)) if quiet is None else quiet
 
     def line(self, text: str) -> None:
-        self.out.print(text, markup=False)
+        """A result, in words."""
+        if not self.json:
+            self.out.print(text, markup=False)
+
+    def note(self, text: str) -> None:
+        """What is going on: nothing that --quiet should show."""
+        if not self.quiet:
+            self.line(text)
+
+    def warn(self, text: str) -> None:
+        """What went wrong with a part of the work, on standard error."""
+        self.err.print(text, markup=False)
+
+    def data(self, value: Any) -> None:
+        """The result as one JSON document, where --json asks for it."""
+        if self.json:
+            options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+            sys.stdout.write(orjson.dumps(value, option=options, default=str).decode() + "\n")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The first column is text, the others figures."""
+        if self.json:
+            return
         table = Table(title=title, title_justify="left", title_style="bold")
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
@@ -53,7 +83,9 @@ class Talker:
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
         """Progress over `total` units of work; a bar on a terminal, plain lines elsewhere."""
-        if self.err.is_terminal:
+        if self.quiet:
+            yield _no_advance
+        elif self.err.is_terminal:
             with Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -90,15 +122,18 @@ class Talker:
 class Silent(Talker):
     """The other ranks' talker."""
 
+    def __init__(self) -> None:
+        super().__init__(quiet=True)
+
     def line(self, text: str) -> None:
         pass
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         pass
 
-    @contextmanager
-    def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        yield lambda done, note="": None
+
+def _no_advance(done: int, note: str = "") -> None:
+    """Progress that --quiet keeps to itself."""
 
 
 class _Rate(ProgressColumn):

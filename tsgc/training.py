@@ -129,6 +129,10 @@ def description(run: Training, ema: bool, selected_on: str) -> checkpoint.Descri
         ema=ema,
         selected_on=selected_on,
         config=run.config,
+        dataset=run.manifest.dataset,
+        class_names=list(run.manifest.class_names),
+        absent_body=run.manifest.absent_body,
+        fps=run.manifest.fps,
     )
 
 
