@@ -45,6 +45,8 @@ class Parsed:
     num_frames: int
     """Valid frames: those with any body."""
     tracks: list[Track]
+    file_frames: np.ndarray
+    """(num_frames,) int: where each valid frame lies in the file, which may have frames without a body."""
 
 
 def parse(source: str, data: bytes) -> Parsed:
@@ -65,8 +67,9 @@ def parse_plain(source: str, data: bytes) -> Parsed:
     bodies: list[str] = []
     frames: list[int] = []
     values: list[list[float]] = []
+    file_frames: list[int] = []
     num_frames = 0
-    for _ in range(lines.count("the number of frames")):
+    for file_frame in range(lines.count("the number of frames")):
         num_bodies = lines.count("the number of bodies")
         for _ in range(num_bodies):
             bodies.append(lines.fields(BODY_FIELDS, "a body")[0].decode())
@@ -77,10 +80,13 @@ def parse_plain(source: str, data: bytes) -> Parsed:
             for _ in range(NUM_JOINTS):
                 fields = lines.fields(JOINT_FIELDS, "a joint")
                 values.append([lines.number(field) for field in fields[:3]])
-        num_frames += num_bodies > 0
+        if num_bodies:
+            file_frames.append(file_frame)
+            num_frames += 1
     lines.end()
     xyz = np.array(values, np.float64)
-    return Parsed(num_frames, _tracks(source, bodies, frames, xyz, num_frames))
+    tracks = _tracks(source, bodies, frames, xyz, num_frames)
+    return Parsed(num_frames, tracks, np.array(file_frames, np.int64))
 
 
 def _parse_in_bulk(source: str, data: bytes) -> Parsed:
@@ -90,8 +96,9 @@ def _parse_in_bulk(source: str, data: bytes) -> Parsed:
     bodies: list[str] = []
     frames: list[int] = []
     joints: list[list[bytes]] = []
+    file_frames: list[int] = []
     num_frames, at = 0, 1
-    for _ in range(_count(rows[0])):
+    for file_frame in range(_count(rows[0])):
         num_bodies = _count(rows[at])
         at += 1
         for _ in range(num_bodies):
@@ -101,7 +108,9 @@ def _parse_in_bulk(source: str, data: bytes) -> Parsed:
             frames.append(num_frames)
             joints += rows[at + 2 : at + 2 + NUM_JOINTS]
             at += 2 + NUM_JOINTS
-        num_frames += num_bodies > 0
+        if num_bodies:
+            file_frames.append(file_frame)
+            num_frames += 1
     if any(rows[at:]) or len(joints) != NUM_JOINTS * len(bodies) or {*map(len, joints)} - {JOINT_FIELDS}:
         raise ValueError
     if b"_" in data:  # float() would read 1_0 as 10
@@ -111,7 +120,8 @@ def _parse_in_bulk(source: str, data: bytes) -> Parsed:
     xyz = np.array(numbers, np.float64)
     if not (np.abs(xyz) <= FLOAT32_MAX).all():
         raise ValueError
-    return Parsed(num_frames, _tracks(source, bodies, frames, xyz, num_frames))
+    tracks = _tracks(source, bodies, frames, xyz, num_frames)
+    return Parsed(num_frames, tracks, np.array(file_frames, np.int64))
 
 
 def _tracks(

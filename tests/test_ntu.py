@@ -31,7 +31,7 @@ def clips(draw):
 
 
 def same(a: ntu.Parsed, b: ntu.Parsed) -> bool:
-    return a.num_frames == b.num_frames and all(
+    return np.array_equal(a.file_frames, b.file_frames) and all(
         one.body == other.body
         and np.array_equal(one.frames, other.frames)
         and np.array_equal(one.joints, other.joints)
@@ -47,6 +47,7 @@ def test_any_well_formed_clip_reads_back_and_equals_the_plain_reader(frames, lin
     assert same(parsed, ntu.parse_plain("clip", text))
     valid = [frame for frame in frames if frame]
     assert parsed.num_frames == len(valid)
+    assert parsed.file_frames.tolist() == [frame for frame, bodies in enumerate(frames) if bodies]
     for track in parsed.tracks:
         assert [track.body in frame for frame in valid] == [n in track.frames for n in range(len(valid))]
         np.testing.assert_array_equal(
