@@ -1,13 +1,14 @@
 """What a stream sees: joints, bones, and how either moves.
 
-A modality is one function and its line in MODALITIES. Each takes x (N, M, T, V, C), already
-cropped, resized and rotated, and returns the same shape.
+A modality is one function and its line in MODALITIES; docs/streams.md has each one's formula. Each
+takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape.
 """
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from pipelines.skeleton import Skeleton
 
@@ -17,26 +18,94 @@ def joint(x: Tensor, skeleton: Skeleton) -> Tensor:
     return x
 
 
+def ancestors(skeleton: Skeleton, hops: int) -> list[int]:
+    """The joint `hops` steps up from each joint; the walk stays at a root, which is its own parent."""
+    found = list(range(skeleton.num_joints))
+    for _ in range(hops):
+        found = [skeleton.parents[joint] for joint in found]
+    return found
+
+
+def long_bone(x: Tensor, skeleton: Skeleton, hops: int) -> Tensor:
+    """joint - the joint `hops` steps up; 0 at a root."""
+    return x - x[..., ancestors(skeleton, hops), :]
+
+
 def bone(x: Tensor, skeleton: Skeleton) -> Tensor:
     """joint - parent; a root is its own parent, so its bone is 0."""
-    return x - x[..., list(skeleton.parents), :]
+    return long_bone(x, skeleton, 1)
 
 
-def motion(x: Tensor) -> Tensor:
-    """next frame - frame; 0 in the last frame."""
+def bone2(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """joint - grandparent: second-order bones."""
+    return long_bone(x, skeleton, 2)
+
+
+def bone3(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """joint - great-grandparent."""
+    return long_bone(x, skeleton, 3)
+
+
+def motion(x: Tensor, stride: int = 1) -> Tensor:
+    """frame t + stride - frame t; 0 in the last `stride` frames."""
     step = torch.zeros_like(x)
-    step[:, :, :-1] = x[:, :, 1:] - x[:, :, :-1]
+    step[:, :, :-stride] = x[:, :, stride:] - x[:, :, :-stride]
     return step
 
 
 def joint_motion(x: Tensor, skeleton: Skeleton) -> Tensor:
-    """Motion of the joints."""
+    """Motion of the joints to the next frame."""
     return motion(x)
 
 
 def bone_motion(x: Tensor, skeleton: Skeleton) -> Tensor:
-    """Motion of the bones."""
+    """Motion of the bones to the next frame."""
     return motion(bone(x, skeleton))
+
+
+def joint_motion2(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """Motion of the joints over 2 frames."""
+    return motion(x, 2)
+
+
+def joint_motion4(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """Motion of the joints over 4 frames."""
+    return motion(x, 4)
+
+
+def bone_motion2(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """Motion of the bones over 2 frames."""
+    return motion(bone(x, skeleton), 2)
+
+
+def bone_motion4(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """Motion of the bones over 4 frames."""
+    return motion(bone(x, skeleton), 4)
+
+
+def children(skeleton: Skeleton, filler: int) -> list[list[int]]:
+    """The children of each joint, rows filled up to equal length with `filler`."""
+    rows = [
+        [child for child, parent in skeleton.edges if parent == joint] for joint in range(skeleton.num_joints)
+    ]
+    most = max(map(len, rows))
+    return [row + [filler] * (most - len(row)) for row in rows]
+
+
+def angle(x: Tensor, skeleton: Skeleton) -> Tensor:
+    """Cosines between a joint's bone and three directions; they do not change when the body turns.
+
+    With its children's bones added up (how the body bends at the joint), with its parent's bone (how it
+    bends at the parent), with the trunk (from the mean of all joints to the root). 0 where either has no
+    length: at the root, at joints without children, in a body that is absent.
+    """
+    bones = bone(x, skeleton)
+    roots = [joint for joint, parent in enumerate(skeleton.parents) if joint == parent]
+    # Gathered, not scattered: a GPU adds scattered numbers in any order.
+    onward = bones[..., children(skeleton, roots[0]), :].sum(-2)
+    trunk = x[..., roots, :].mean(-2, keepdim=True) - x.mean(-2, keepdim=True)
+    directions = (onward, bones[..., list(skeleton.parents), :], trunk.expand_as(x))
+    return torch.stack([cosine_similarity(bones, other, dim=-1) for other in directions], dim=-1)
 
 
 MODALITIES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
@@ -44,4 +113,11 @@ MODALITIES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "bone": bone,
     "joint_motion": joint_motion,
     "bone_motion": bone_motion,
+    "bone2": bone2,
+    "bone3": bone3,
+    "joint_motion2": joint_motion2,
+    "joint_motion4": joint_motion4,
+    "bone_motion2": bone_motion2,
+    "bone_motion4": bone_motion4,
+    "angle": angle,
 }
