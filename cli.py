@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from pipelines.errors import AmbiguousError, TsgcError
+from pipelines.errors import TsgcError
 
 # Heavy imports (torch above all) wait inside the commands: `tsgc --help` answers at once.
 
@@ -39,7 +39,7 @@ class Edge(TyperGroup):
         except TsgcError as error:
             if self.debug:
                 raise
-            raise typer.Exit(_report(error, 2 if isinstance(error, AmbiguousError) else 1)) from None
+            raise typer.Exit(_report(error, error.exit_code)) from None
         except OSError as error:
             if self.debug:
                 raise
@@ -201,7 +201,9 @@ def train(
         str | None,
         typer.Argument(help="Such as ntu120/xsub. [default: the only sharded data set's main one]"),
     ] = None,
-    modality: Annotated[str | None, typer.Option(help="joint, bone, joint_motion or bone_motion.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="joint, bone, joint_motion, bone_motion, or another of docs/streams.md.")
+    ] = None,
     variant: Annotated[str | None, typer.Option(help="252, 432 or tiny.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Processes to start, one a GPU.")] = None,
     device: Device = None,

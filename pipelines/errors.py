@@ -4,9 +4,13 @@
 class TsgcError(Exception):
     """Bad input or state: what was found, what was expected, what to do, in one line.
 
-    Library code raises it; only `cli.py` turns it into a message and exit code 1.
+    Library code raises it; only `cli.py` turns it into a message and an exit code.
     """
+
+    exit_code = 1
 
 
 class AmbiguousError(TsgcError):
-    """A bare command would have to guess; the message lists the choices (exit code 2)."""
+    """A bare command would have to guess; the message lists the choices."""
+
+    exit_code = 2

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import signal
 
 import pytest
 import torch
@@ -22,10 +23,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monk
 
     unbroken = train.train_epoch
 
-    def cut(run, epoch, advance):
+    def cut(run, epoch, advance, stop):
         if epoch == 2:
             raise OSError("the machine was lost")
-        return unbroken(run, epoch, advance)
+        return unbroken(run, epoch, advance, stop)
 
     monkeypatch.setattr(train, "train_epoch", cut)
     tsgc(*words, "--run-dir", here / "cut", expect=1)
@@ -149,3 +150,33 @@ def test_a_checkpoint_that_holds_code_is_refused(here, made):
     words = ["--shards", made / "shards/ntu60/xsub", "--variant", "252", "--modality", "joint"]
     assert "not a released checkpoint" in fails("evaluate", "--checkpoint", here / "bad.pth", *words)
     assert not (here / "owned").exists()
+
+
+def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here, made, monkeypatch):
+    """SIGTERM within or between epochs: the run saves, exits with 75, and goes on at that step."""
+    words = ["train", "ntu60/xsub", "--data-root", made, *quick("epochs=3", "log_every=2")]
+    tsgc(*words, "--run-dir", here / "whole")
+
+    rate = train.learning_rate
+    for stop_at in (1, 4, 5, 9, 13):
+
+        def kills_itself(step, steps, config, stop_at=stop_at):
+            if step == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return rate(step, steps, config)
+
+        monkeypatch.setattr(train, "learning_rate", kills_itself)
+        resume = [] if stop_at == 1 else ["--resume"]
+        said = tsgc(*words, "--run-dir", here / "cut", *resume, expect=75)
+        assert said.splitlines()[-1].startswith("error: asked to stop: saved after"), said
+    monkeypatch.undo()
+    tsgc(*words, "--run-dir", here / "cut", "--resume")
+    for name in ("last", "last-ema"):
+        weights = [(here / run / f"checkpoints/{name}.safetensors").read_bytes() for run in ("whole", "cut")]
+        assert weights[0] == weights[1]
+    figures = [
+        [json.loads(line) for line in (here / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("whole", "cut")
+    ]
+    assert [line["epoch"] for line in figures[1]] == [1, 2, 3]
+    assert [line["loss"] for line in figures[1]] == pytest.approx([line["loss"] for line in figures[0]])

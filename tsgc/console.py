@@ -136,13 +136,18 @@ def _no_advance(done: int, note: str = "") -> None:
     """Progress that --quiet keeps to itself."""
 
 
+def rate_text(rate: float) -> str:
+    """Whole numbers, but for slow work."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
 class _Rate(ProgressColumn):
     def __init__(self, unit: str) -> None:
         super().__init__()
         self.unit = unit
 
     def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f} {self.unit}/s" if task.speed else "")
+        return Text(f"{rate_text(task.speed)} {self.unit}/s" if task.speed else "")
 
 
 class _PlainProgress:
@@ -159,7 +164,5 @@ class _PlainProgress:
         self.said = now
         rate = done / (now - self.start)
         left = (self.total - done) / rate
-        words = (
-            f"{self.title}: {done:,} of {self.total:,} {self.unit}, {rate:,.0f}/s, {left:,.0f} s left {note}"
-        )
+        words = f"{self.title}: {done:,} of {self.total:,} {self.unit}, {rate_text(rate)}/s, {left:,.0f} s left {note}"
         print(words.rstrip(), file=sys.stderr, flush=True)

@@ -84,6 +84,7 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
 
     Raises TsgcError with the first failed rank's own words.
     """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
@@ -97,6 +98,9 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     options = ["--standalone", f"--nproc-per-node={processes}", "-m", "tsgc", *arguments]
     try:
         run(parse_args(options))
+    except SignalException as signal:
+        name = signal.sigval.name
+        raise TsgcError(f"stopped by {name}; the ranks have saved, --resume goes on there") from None
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         recorded = failure.error_file_data.get("message") if failure.error_file_data else None

@@ -17,6 +17,7 @@ from tsgc.config import TrainConfig
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, predict_split, score
 from tsgc.optim import learning_rate, set_learning_rate, soft_targets, summed_loss
+from tsgc.preemption import PreemptedError, StopRequest
 from tsgc.record import Recorder
 from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.training import Training, build, describe, fine_tune, open_folder, restore, save, save_weights
@@ -48,42 +49,66 @@ def train(
     process.barrier()
     if resume:
         restore(run)
-        talker.line(f"resuming {folder} after epoch {run.epoch} of {config.epochs}")
+        more = f", {run.step} steps" if run.step else ""
+        talker.line(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
     talker.line(describe(run))
 
-    recorder = Recorder(folder, run.epoch) if process.main else None
+    with StopRequest(process) as stop:
+        train_epochs(run, talker, stop)
+    process.barrier()  # rank 0 has saved
+    return final_scores(run, shards, talker)
+
+
+def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
+    """The epochs that are left: train, evaluate, record, save."""
+    config, process = run.config, run.process
+    recorder = Recorder(run.folder, run.epoch) if process.main else None
     for epoch in range(run.epoch, config.epochs):
-        with talker.progress(
-            f"epoch {epoch + 1}/{config.epochs}", run.loader.steps_per_epoch, "steps"
-        ) as advance:
-            figures = train_epoch(run, epoch, advance)
-        run.epoch = epoch + 1
+        title = f"epoch {epoch + 1}/{config.epochs}"
+        with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
+            figures = train_epoch(run, epoch, advance, stop)
+        run.epoch, run.step, run.loss_sum = epoch + 1, 0, 0.0
         last = run.epoch == config.epochs
         if config.eval_every and (last or run.epoch % config.eval_every == 0):
             figures |= watch(run)
         if recorder:
             recorder.write(run.epoch, figures)
-        if process.main and (last or run.epoch % config.save_every == 0):
-            save(run)
         if last or run.epoch % max(1, config.epochs // 20) == 0:
             talker.line(progress_line(run, figures))
+        if stop.agreed(look=True) and not last:
+            save_and_stop(run)
+        if process.main and (last or run.epoch % config.save_every == 0):
+            save(run)
     if recorder:
         recorder.close()
-    process.barrier()  # rank 0 has saved
-    return final_scores(run, shards, talker)
 
 
-def train_epoch(run: Training, epoch: int, advance: console.Advance) -> dict[str, float]:
-    """One pass over the loader; returns the epoch's figures. A loss that is not finite raises TsgcError."""
+def save_and_stop(run: Training) -> None:
+    """Ends a run that was asked to stop; raises PreemptedError."""
+    if run.process.main:
+        save(run)
+    run.process.barrier()
+    raise PreemptedError(
+        f"asked to stop: saved after epoch {run.epoch} and {run.step} steps in {run.folder};"
+        " the same command with --resume goes on there"
+    )
+
+
+def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopRequest) -> dict[str, float]:
+    """The rest of an epoch's steps; returns the epoch's figures.
+
+    A loss that is not finite raises TsgcError; a request to stop saves the run and raises PreemptedError.
+    """
     config, process = run.config, run.process
     run.network.train()
     device = process.device
     blocks = len(run.model.drop_path_rates)
-    loss_sum = torch.zeros((), device=device)
+    loss_sum = torch.zeros((), device=device, dtype=torch.float64)
     norm = torch.zeros((), device=device)
+    before = sum(run.loader.step_counts[: run.step])
     clips = 0
     start = time.perf_counter()
-    for step in run.loader.epoch(epoch):
+    for step in run.loader.epoch(epoch, run.step):
         position = epoch * run.loader.steps_per_epoch + step.step
         lr = learning_rate(position, run.loader.steps_per_epoch, config)
         set_learning_rate(run.optimizer, lr)
@@ -101,9 +126,12 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance) -> dict[str
         run.ema.update(run.model, step=position + 1 if config.ema_warmup else None)
         clips += step.size
         done = step.step + 1
-        if done % config.log_every == 0 or done == run.loader.steps_per_epoch:
+        look = done % config.log_every == 0 or done == run.loader.steps_per_epoch
+        stopping = stop.agreed(look) and done < run.loader.steps_per_epoch
+        if look or stopping:
             # Reading the loss waits for the device, so it is read now and then.
-            mean = process.sum(loss_sum.clone()).item() / clips
+            total = run.loss_sum + process.sum(loss_sum.clone()).item()
+            mean = total / (before + clips)
             if not math.isfinite(mean):
                 raise TsgcError(
                     f"the loss is {mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
@@ -111,6 +139,9 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance) -> dict[str
                     " try a lower lr or --set clip_grad=1"
                 )
             advance(done, f"loss {mean:.3f}")
+        if stopping:
+            run.step, run.loss_sum = done, total
+            save_and_stop(run)
     seconds = time.perf_counter() - start
     figures = {"loss": mean, "lr": lr, "clips_per_second": clips / seconds, "seconds": seconds}
     if config.clip_grad is not None:

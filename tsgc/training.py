@@ -44,6 +44,11 @@ class Training:
     ema: ModelEmaV3
     optimizer: torch.optim.Optimizer
     epoch: int = 0
+    """Epochs that are over."""
+    step: int = 0
+    """Steps of the current epoch that are over; more than 0 only where a run was asked to stop."""
+    loss_sum: float = 0.0
+    """Summed loss of those steps' clips, over all ranks."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -145,6 +150,8 @@ def save(run: Training) -> None:
     """The state to resume from, and the weights to use."""
     state = {
         "epoch": run.epoch,
+        "step": run.step,
+        "loss_sum": run.loss_sum,
         "model": run.model.state_dict(),
         "ema": run.ema.module.state_dict(),
         "optimizer": run.optimizer.state_dict(),
@@ -164,13 +171,8 @@ def restore(run: Training) -> None:
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
     ours = dataclasses.asdict(run.config)
-    free = {
-        "micro_batch",
-        "eval_every",
-        "save_every",
-        "log_every",
-        "compile",
-    }  # the result does not hang on these
+    # How a run is watched and fitted to its machine may change; what it computes may not.
+    free = {"micro_batch", "eval_every", "save_every", "log_every", "compile"}
     changed = [key for key, value in state["config"].items() if key not in free and ours.get(key) != value]
     if changed:
         was = ", ".join(f"{key}={state['config'][key]} (now {ours.get(key)})" for key in changed)
@@ -180,7 +182,9 @@ def restore(run: Training) -> None:
     run.model.load_state_dict(state["model"])
     run.ema.module.load_state_dict(state["ema"])
     run.optimizer.load_state_dict(state["optimizer"])
-    run.epoch, run.best = state["epoch"], state["best"]
+    run.epoch, run.step, run.loss_sum, run.best = (
+        state[name] for name in ("epoch", "step", "loss_sum", "best")
+    )
 
 
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
