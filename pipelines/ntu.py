@@ -1,29 +1,18 @@
-"""NTU RGB+D and NTU RGB+D 120: names, splits and the `.skeleton` text of Kinect v2.
-
-The text (Shahroudy et al., 2016; Liu et al., 2020): a line with the number of frames; per frame a line
-with the number of bodies; per body a line of 10 fields that starts with the body's id, a line with the
-number of joints (25), and a line of 12 fields per joint that starts with x, y, z in metres.
-"""
+"""NTU RGB+D and NTU RGB+D 120 (Shahroudy et al., 2016; Liu et al., 2020): names, splits and presets."""
 
 import re
 import zlib
-from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 
 import numpy as np
 
 from pipelines.centre import centre_on_first_actor, present_bodies
-from pipelines.denoise import Track, denoise
+from pipelines.denoise import denoise
 from pipelines.errors import TsgcError
 from pipelines.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
+from pipelines.ntu_text import NUM_JOINTS, parse
 from pipelines.skeleton import NTU_25
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
-
-NUM_JOINTS = NTU_25.num_joints
-BODY_FIELDS = 10
-JOINT_FIELDS = 12
-FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 # Highest number of each part of a name (NTU RGB+D 120).
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
@@ -36,176 +25,6 @@ XSUB120 = XSUB60 | {
     *(80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
 }
 HOLDOUT = 0.10  # share of the training clips, about; whole performers
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A `.skeleton` file: its tracks in order of first appearance."""
-
-    num_frames: int
-    """Valid frames: those with any body."""
-    tracks: list[Track]
-    file_frames: np.ndarray
-    """(num_frames,) int: where each valid frame lies in the file, which may have frames without a body."""
-
-
-def parse(source: str, data: bytes) -> Parsed:
-    """Reads the bytes of a `.skeleton` file; `source` names it in errors.
-
-    Raises TsgcError with the line number: cut, not text, wrong counts, values that are no finite numbers.
-    Only x, y, z of a joint are read; its other fields are counted.
-    """
-    try:
-        return _parse_in_bulk(source, data)
-    except (IndexError, ValueError):  # something is wrong; the plain reader finds the line
-        return parse_plain(source, data)
-
-
-def parse_plain(source: str, data: bytes) -> Parsed:
-    """`parse`, line by line: the same result, slower, and the wording of all errors."""
-    lines = _Lines(source, data)
-    bodies: list[str] = []
-    frames: list[int] = []
-    values: list[list[float]] = []
-    file_frames: list[int] = []
-    num_frames = 0
-    for file_frame in range(lines.count("the number of frames")):
-        num_bodies = lines.count("the number of bodies")
-        for _ in range(num_bodies):
-            bodies.append(lines.fields(BODY_FIELDS, "a body")[0].decode())
-            frames.append(num_frames)
-            num_joints = lines.count("the number of joints")
-            if num_joints != NUM_JOINTS:
-                raise lines.error(f"{num_joints} joints, expected {NUM_JOINTS}")
-            for _ in range(NUM_JOINTS):
-                fields = lines.fields(JOINT_FIELDS, "a joint")
-                values.append([lines.number(field) for field in fields[:3]])
-        if num_bodies:
-            file_frames.append(file_frame)
-            num_frames += 1
-    lines.end()
-    xyz = np.array(values, np.float64)
-    tracks = _tracks(source, bodies, frames, xyz, num_frames)
-    return Parsed(num_frames, tracks, np.array(file_frames, np.int64))
-
-
-def _parse_in_bulk(source: str, data: bytes) -> Parsed:
-    """`parse` for a well-formed file; raises ValueError or IndexError for any other."""
-    _check_text(source, data)
-    rows = [line.split() for line in data.splitlines()]
-    bodies: list[str] = []
-    frames: list[int] = []
-    joints: list[list[bytes]] = []
-    file_frames: list[int] = []
-    num_frames, at = 0, 1
-    for file_frame in range(_count(rows[0])):
-        num_bodies = _count(rows[at])
-        at += 1
-        for _ in range(num_bodies):
-            if len(rows[at]) != BODY_FIELDS or _count(rows[at + 1]) != NUM_JOINTS:
-                raise ValueError
-            bodies.append(rows[at][0].decode())
-            frames.append(num_frames)
-            joints += rows[at + 2 : at + 2 + NUM_JOINTS]
-            at += 2 + NUM_JOINTS
-        if num_bodies:
-            file_frames.append(file_frame)
-            num_frames += 1
-    if any(rows[at:]) or len(joints) != NUM_JOINTS * len(bodies) or {*map(len, joints)} - {JOINT_FIELDS}:
-        raise ValueError
-    if b"_" in data:  # float() would read 1_0 as 10
-        raise ValueError
-    # Python's float() keeps up with NumPy's text readers once these join their input.
-    numbers = list(map(float, chain.from_iterable(row[:3] for row in joints)))
-    xyz = np.array(numbers, np.float64)
-    if not (np.abs(xyz) <= FLOAT32_MAX).all():
-        raise ValueError
-    tracks = _tracks(source, bodies, frames, xyz, num_frames)
-    return Parsed(num_frames, tracks, np.array(file_frames, np.int64))
-
-
-def _tracks(
-    source: str, bodies: list[str], frames: list[int], xyz: np.ndarray, num_frames: int
-) -> list[Track]:
-    """The appearances, gathered by body. `xyz`: all joints, in file order."""
-    joints = xyz.astype(np.float32).reshape(-1, NUM_JOINTS, 3)
-    rows: dict[str, list[int]] = {}
-    for row, body in enumerate(bodies):
-        rows.setdefault(body, []).append(row)
-    tracks = [Track(body, np.array(frames)[where], joints[where]) for body, where in rows.items()]
-    for track in tracks:
-        if track.interval[1] >= num_frames:
-            raise TsgcError(
-                f"{source}: body {track.body} appears {len(track.joints)} times in"
-                f" {num_frames - track.interval[0]} frames, expected once a frame; get the file again"
-            )
-    return tracks
-
-
-def _check_text(source: str, data: bytes) -> None:
-    if not data.strip():
-        raise TsgcError(f"{source}: empty, expected NTU skeleton text; get the file again")
-    if not data.isascii() or b"\0" in data:
-        raise TsgcError(f"{source}: not a text file, expected NTU skeleton text; get the file again")
-
-
-def _count(fields: list[bytes]) -> int:
-    """A line that is one small whole number; raises ValueError."""
-    (field,) = fields
-    if not field.isdigit() or len(field) > 6:
-        raise ValueError
-    return int(field)
-
-
-class _Lines:
-    """The lines of a file, one after another, each checked; errors tell the line."""
-
-    def __init__(self, source: str, data: bytes) -> None:
-        _check_text(source, data)
-        self.source = source
-        self.lines = data.splitlines()
-        self.at = 0  # the number, from 1, of the line read last
-
-    def error(self, what: str) -> TsgcError:
-        return TsgcError(f"{self.source}: line {self.at}: {what}; get the file again")
-
-    def fields(self, number: int, what: str) -> list[bytes]:
-        self.at += 1
-        if self.at > len(self.lines):
-            raise self.error(f"the file ends before this line, expected {what}; it is cut")
-        fields = self.lines[self.at - 1].split()
-        if len(fields) != number:
-            cut = "; it is cut" if self.at == len(self.lines) and len(fields) < number else ""
-            raise self.error(f"{len(fields)} fields, expected {number} ({what}){cut}")
-        return fields
-
-    def count(self, what: str) -> int:
-        fields = self.fields(1, what)
-        try:
-            return _count(fields)
-        except ValueError:
-            raise self.error(f"{_shown(fields[0])}, expected {what}") from None
-
-    def number(self, field: bytes) -> float:
-        try:
-            value = float(field) if b"_" not in field else None
-        except ValueError:
-            value = None
-        if value is None:
-            raise self.error(f"{_shown(field)}, expected a number")
-        if not abs(value) <= FLOAT32_MAX:  # also not: NaN
-            raise self.error(f"{_shown(field)}, expected a finite number")
-        return value
-
-    def end(self) -> None:
-        for line in self.lines[self.at :]:
-            self.at += 1
-            if line.strip():
-                raise self.error(f"{_shown(line)} after the last frame, expected the end of the file")
-
-
-def _shown(field: bytes) -> str:
-    return repr(field.decode()[:40])
 
 
 def read_reference(source: str, data: bytes) -> Prepared:
