@@ -202,7 +202,8 @@ def train(
         typer.Argument(help="Such as ntu120/xsub. [default: the only sharded data set's main one]"),
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(help="joint, bone, joint_motion, bone_motion, or another of docs/streams.md.")
+        str | None,
+        typer.Option(help="joint, bone, joint_motion, bone_motion, or another of docs/streams.md."),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="252, 432 or tiny.")] = None,
     gpus: Annotated[int | None, typer.Option(min=1, help="Processes to start, one a GPU.")] = None,
@@ -217,6 +218,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Overwrite = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
     shards: Annotated[Path | None, typer.Option(help="Shard set, wherever it is.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Run folder. [default: below RUNS]")] = None,
     data_root: DataRoot = DATA,
@@ -224,7 +226,7 @@ def train(
 ) -> None:
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
     from tsgc import distributed
-    from tsgc.config import resolve
+    from tsgc.config import resolve, to_yaml
     from tsgc.console import Silent, Talker
     from tsgc.runs import run_folder
     from tsgc.train import train as run
@@ -237,6 +239,9 @@ def train(
     folder, benchmark = pick_shards(data_root, benchmark, shards)
     options = {"modality": modality, "variant": variant, "seed": seed, "holdout": holdout or None}
     settled = resolve(benchmark, recipe=recipe, config=config, settings=settings or [], options=options)
+    if print_config:
+        print(to_yaml(settled), end="")
+        return
     if gpus and not distributed.started_by_torchrun():
         os.environ[LAUNCHED] = "1"
         distributed.launch(gpus, words(ctx), device)

@@ -86,6 +86,14 @@ def test_bad_input_gets_one_line(here, made):
     tsgc("bake", expect=2)
 
 
+def test_print_config_prints_what_a_run_would_use(here, made):
+    words = ["train", "ntu60/xsub", "--data-root", made, "--modality", "bone", *quick()]
+    said = tsgc(*words, "--print-config")
+    assert not (here / "runs").exists()
+    tsgc(*words)
+    assert (here / "runs/ntu60/xsub/tiny/bone/seed0/config.yaml").read_text() == said
+
+
 def test_an_output_that_exists_needs_overwrite(here):
     write_folder(here / "data/nturgbd_raw/nturgb+d_skeletons", {
         f"S001C00{c}P00{p}R001A001.skeleton": ntu_clip(seed=10 * c + p) for c in (1, 2, 3) for p in (1, 2, 3)

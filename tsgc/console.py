@@ -164,5 +164,6 @@ class _PlainProgress:
         self.said = now
         rate = done / (now - self.start)
         left = (self.total - done) / rate
-        words = f"{self.title}: {done:,} of {self.total:,} {self.unit}, {rate_text(rate)}/s, {left:,.0f} s left {note}"
+        so_far = f"{done:,} of {self.total:,} {self.unit}, {rate_text(rate)}/s"
+        words = f"{self.title}: {so_far}, {left:,.0f} s left {note}"
         print(words.rstrip(), file=sys.stderr, flush=True)
