@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from pipelines.errors import TsgcError
 from pipelines.spec import Dataset
+from pipelines.unzip import read_member
 
 # What zipfile raises for a member that is damaged, encrypted or packed in a way it does not know.
 BAD_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
@@ -38,7 +39,7 @@ class RawFile:
         """The bytes; raises TsgcError where they cannot be read."""
         try:
             if self.member:
-                return _reopen_zip(self.path).read(self.member)
+                return read_member(_reopen_zip(self.path), self.member)
             return self.path.read_bytes()
         except (OSError, *BAD_MEMBER) as error:
             raise TsgcError(f"{self.source}: cannot be read ({error}); get the file again") from error
