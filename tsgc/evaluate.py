@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from pipelines.errors import TsgcError
-from pipelines.skeleton import SKELETONS
 from shards.loader import EvalLoader
 from shards.manifest import Manifest, load_manifest
 from tsgc.checkpoint import Description, load_model, load_released, load_weights, read_description
@@ -37,7 +36,10 @@ def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
         raise TsgcError(
             f"{manifest.benchmark}: clips of {most} bodies, the configuration says bodies={bodies}"
         )
-    return InputPipeline(config, SKELETONS[manifest.skeleton], bodies, manifest.absent_body)
+    present_only = manifest.preset == "corrected"
+    return InputPipeline(
+        config, manifest.body, bodies, manifest.absent_body, present_only, channels=manifest.channels
+    )
 
 
 @torch.inference_mode()
@@ -57,10 +59,10 @@ def predict_split(
     done = 0
     with arithmetic(pipeline.config.precision, process.device):
         for batch in loader:
-            x = pipeline.test(batch, process.device)
+            x, presence = pipeline.test(batch, process.device)
             indices = batch.indices.to(process.device)
             for name, model in models.items():
-                part = model(x).float()
+                part = model(x, presence=presence).float()
                 if name not in logits:
                     logits[name] = part.new_zeros(rows, part.shape[1])
                 logits[name][indices] = part
@@ -78,6 +80,8 @@ def check_match(description: Description, manifest: Manifest, where: Path) -> No
     """Refuse a checkpoint whose network cannot be judged on these clips."""
     pairs = {
         "skeleton": (description.skeleton, manifest.skeleton),
+        "skeleton's definition": (description.skeleton_definition, manifest.skeleton_definition),
+        "channels": (description.axes, manifest.channels),
         "classes": (description.num_classes, len(manifest.class_names)),
         "preset": (description.preset, manifest.preset),
     }
@@ -108,6 +112,8 @@ def open_checkpoint(
             num_classes=len(manifest.class_names),
             bodies=config.bodies or manifest.max_bodies,
             channels=len(manifest.channels),
+            axes=manifest.channels,
+            skeleton_definition=manifest.skeleton_definition,
             benchmark=manifest.benchmark,
             preset=manifest.preset,
             epoch=config.epochs,

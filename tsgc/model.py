@@ -35,6 +35,22 @@ VARIANTS = {
 }
 
 
+def pool_present(x: Tensor, presence: Tensor) -> Tensor:
+    """Mean over joints, then over frames and bodies by how much of each body is there.
+
+    x (N*M, T', V, C) after the strides; `presence` (N, T, M), 0 to 1 -> (N, C). A clip in which no body is
+    present at all has all frames and bodies counted alike.
+    """
+    N, T, M = presence.shape
+    steps = x.shape[1]
+    stride = T // steps
+    share = presence[:, : steps * stride].unflatten(1, (steps, stride)).mean(2)  # (N, T', M)
+    share = share.transpose(1, 2)  # (N, M, T')
+    share = torch.where(share.sum((1, 2), keepdim=True) > 0, share, 1.0)
+    share = share / share.sum((1, 2), keepdim=True)
+    return (x.mean(2).view(N, M, steps, -1) * share[..., None]).sum((1, 2))
+
+
 class TSGCNeXt(nn.Module):
     """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, num_classes).
 
@@ -85,8 +101,12 @@ class TSGCNeXt(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.head.weight, std=(2 / self.head.out_features) ** 0.5)
 
-    def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
-        """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given."""
+    def forward(self, x: Tensor, survival: Tensor | None = None, presence: Tensor | None = None) -> Tensor:
+        """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given.
+
+        `presence` (N, T, M), 0 to 1: how much of a body is in a frame. Absent ones are 0 after the input's
+        norm, and the pooling weighs by presence. Without it every body counts, whether there or not.
+        """
         N, C, T, V, M = x.shape
         if self.input_shape != (C, V, M) or self.min_frames > T:
             expected = "({}, T >= {}, {}, {})".format(
@@ -98,6 +118,8 @@ class TSGCNeXt(nn.Module):
             survival = self.survival(uniform)
         x = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
         x = self.input_norm(x.reshape(N * T, M * V * C)).view(N, T, M, V, C)
+        if presence is not None:
+            x = x * (presence > 0)[..., None, None]
         x = x.transpose(1, 2).reshape(N * M, T, V, C)
         x = self.stem(x)
         index = 0
@@ -108,7 +130,10 @@ class TSGCNeXt(nn.Module):
                 index += 1
             if stage < len(self.downs):
                 x = self.downs[stage](x)
-        x = x.mean((1, 2)).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
+        if presence is None:
+            x = x.mean((1, 2)).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
+        else:
+            x = pool_present(x, presence)
         return self.head(self.norm(x))
 
     def survival(self, uniform: Tensor) -> Tensor:

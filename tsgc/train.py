@@ -154,18 +154,20 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
 def part_loss(run: Training, part: PackedBatch, draws: Draws) -> torch.Tensor:
     """Summed loss of one rank's micro-batch."""
     device = run.process.device
-    x = run.pipeline.train(part, draws, device)
+    x, presence = run.pipeline.train(part, draws, device)
     here = part.positions.numpy()
     partner = part.partner.to(device)
     weight = torch.from_numpy(draws.mixing[here]).to(device)
     x = mix(x, partner, weight)
+    if presence is not None:
+        presence = mix(presence, partner, weight)
     survival = torch.from_numpy(draws.survival[here]).to(device)  # (N, M, blocks)
     survival = run.model.survival(survival.permute(2, 0, 1).flatten(1))
     targets = soft_targets(
         part.labels.to(device), partner, weight, len(run.manifest.class_names), run.config.label_smoothing
     )
     with arithmetic(run.config.precision, device):
-        logits = run.network(x, survival)
+        logits = run.network(x, survival, presence)
     return summed_loss(logits, targets)
 
 

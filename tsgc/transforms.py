@@ -5,6 +5,9 @@ global batch: the same clip gets the same augmentation, partner and drop path on
 Order: rotate, normalise (on the packed rows), then sample frames, then the modality, then mix.
 Rotation is linear, so doing it before the linear resize instead of after gives the same result on
 fewer frames.
+
+In the corrected preset a stored row whose joints are all exactly 0 is a body that is absent in that
+frame, and `InputPipeline` also gives its presence (N, T, M): see `resample_present`.
 """
 
 from dataclasses import dataclass
@@ -16,9 +19,11 @@ from torch import Tensor
 from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
-from tsgc.modalities import MODALITIES
+from tsgc.modalities import stream
 
 TEST_CROP_MARGIN = 40  # a test crop leaves out length // 40 frames at each end: 0.95 of the clip
+BRIDGE = 15  # frames; a body missed for longer is absent there, for less it is interpolated (half a second)
+VIEWING_AXIS = 2  # z; pictures are seen along it
 FRAME_COPIES = 100  # copies of each frame that `frames` draws from without replacement (the field's NW-UCLA)
 
 
@@ -89,19 +94,30 @@ def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
     return total
 
 
-def min_max(joints: Tensor, row_clip: Tensor, clips: int) -> Tensor:
+def present_rows(joints: Tensor) -> Tensor:
+    """Rows that hold a body: any joint is not exactly 0. (rows, V, C) -> (rows,) bool."""
+    return (joints != 0).flatten(1).any(1)
+
+
+def min_max(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None = None) -> Tensor:
     """Each axis of each clip to [-1, 1] over its joints and frames; a flat axis becomes 0.
 
-    `joints` (rows, V, C); `row_clip` (rows,) names each row's clip.
+    `joints` (rows, V, C); `row_clip` (rows,) names each row's clip. With `present` (rows,), rows without a
+    body do not count, and are 0.
     """
+    lowest, highest = joints.amin(1), joints.amax(1)
+    if present is not None:
+        lowest = lowest.masked_fill(~present[:, None], torch.inf)
+        highest = highest.masked_fill(~present[:, None], -torch.inf)
     index = row_clip[:, None].expand(-1, joints.shape[-1])
     empty = joints.new_empty(clips, joints.shape[-1])
-    low = empty.scatter_reduce(0, index, joints.amin(1), "amin", include_self=False)
-    high = empty.scatter_reduce(0, index, joints.amax(1), "amax", include_self=False)
+    low = empty.scatter_reduce(0, index, lowest, "amin", include_self=False)
+    high = empty.scatter_reduce(0, index, highest, "amax", include_self=False)
     extent = high - low
     scale = torch.where(extent > 0, 2 / extent, torch.zeros_like(extent))
     shift = torch.where(extent > 0, -1.0, 0.0)
-    return (joints - low[row_clip][:, None]) * scale[row_clip][:, None] + shift[row_clip][:, None]
+    scaled = (joints - low[row_clip][:, None]) * scale[row_clip][:, None] + shift[row_clip][:, None]
+    return scaled if present is None else scaled.masked_fill(~present[:, None, None], 0)
 
 
 def train_crop(frames: np.ndarray, uniform: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -178,26 +194,67 @@ def resample(joints: Tensor, batch: PackedBatch, positions: Tensor, bodies: int,
     return x
 
 
+def resample_present(
+    joints: Tensor, present: Tensor, batch: PackedBatch, positions: Tensor, bodies: int, most_frames: int
+) -> tuple[Tensor, Tensor]:
+    """Frames at `positions` (N, T), interpolated over the frames that a body is present in.
+
+    Packed joints and `present` (rows,) -> x (N, M, T, V, C) and presence (N, M, T) bool; `most_frames`:
+    frames of the longest clip. Each body by itself: between its nearest present frames on both sides,
+    where they are at most BRIDGE missed frames apart; else at one less than a frame away, taken as it is;
+    else the body is absent: x 0, presence false. A body that a clip does not have is absent throughout.
+    """
+    frame = torch.arange(most_frames, device=joints.device)
+    body = torch.arange(bodies, device=joints.device)[:, None]
+    have = batch.bodies[:, None, None]
+    within = (body < have) & (frame < batch.frames[:, None, None])  # (N, M, F)
+    rows = (batch.offsets[:, None, None] + frame * have + body).where(within, 0)
+    seen = present[rows] & within
+    # The nearest present frame of each frame, itself included, to either side; -1 and F: none.
+    before = torch.where(seen, frame, -1).cummax(-1).values
+    after = torch.where(seen, frame, most_frames).flip(-1).cummin(-1).values.flip(-1)
+
+    at = positions[:, None].expand(-1, bodies, -1)  # (N, M, T)
+    left = before.gather(2, at.floor().long())
+    right = after.gather(2, at.ceil().long())
+    bridged = (left >= 0) & (right < most_frames) & (right - left <= BRIDGE + 1)
+    near_left = (left >= 0) & (at - left < 1)
+    near_right = (right < most_frames) & (right - at < 1)
+    presence = bridged | near_left | near_right
+    left = torch.where(bridged | near_left, left, right).where(presence, 0)
+    right = torch.where(bridged, right, left)
+    weight = ((at - left) / (right - left).clamp(min=1)).where(right > left, 0)
+    weight = weight.to(joints.dtype)[..., None, None]
+    x = joints[rows.gather(2, left)] * (1 - weight) + joints[rows.gather(2, right)] * weight
+    return x * presence[..., None, None], presence
+
+
 @dataclass(frozen=True)
 class InputPipeline:
-    """Packed batches to the input of one network: the same for training, evaluation and prediction."""
+    """Packed batches to the input of one network: the same for training, evaluation and prediction.
+
+    `present_only`: interpolate over present frames and tell presence (the corrected preset).
+    """
 
     config: TrainConfig
     skeleton: Skeleton
     bodies: int
     absent_body: str
+    present_only: bool = False
+    channels: str = "xyz"
+    """Or `xys`: pictures, which turn about the viewing axis alone, and a score, which is no coordinate."""
 
-    def test(self, batch: PackedBatch, device: torch.device) -> Tensor:
-        """The deterministic input (N, C, T, V, M) of a batch."""
+    def test(self, batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """The deterministic input (N, C, T, V, M) of a batch, and its presence (N, T, M) or None."""
         frames = batch.frames.numpy()
         if self.config.sampling == "crop":
             positions = crop_positions(*test_crop(frames), self.config.frames)
         else:
             positions = even_frames(frames, self.config.frames).astype(np.float64)
-        return self._input(batch.to(device), positions, None, device)
+        return self._input(batch, positions, None, device)
 
-    def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> Tensor:
-        """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch."""
+    def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch, and its presence."""
         here = batch.positions.numpy()
         frames = batch.frames.numpy()
         if self.config.sampling == "crop":
@@ -205,30 +262,45 @@ class InputPipeline:
             positions = crop_positions(start, length, self.config.frames)
         else:
             positions = random_frames(frames, draws.frames[here]).astype(np.float64)
-        return self._input(batch.to(device), positions, draws.angles[here], device)
+        return self._input(batch, positions, draws.angles[here], device)
 
     def _input(
         self, batch: PackedBatch, positions: np.ndarray, angles: np.ndarray | None, device: torch.device
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
+        most_frames = int(batch.frames.max())  # read on the host: no wait for the device
+        batch = batch.to(device)
         joints = batch.joints
         clips = len(batch.frames)
+        present = present_rows(joints) if self.present_only else None
         row_clip = torch.repeat_interleave(
             torch.arange(clips, device=device), batch.frames * batch.bodies, output_size=len(joints)
         )
         order = AXIS_ORDER[self.config.rotation]
+        if self.channels == "xys":
+            order = tuple(axis for axis in order if axis == VIEWING_AXIS)
         if angles is not None and order:
             matrices = rotation_matrices(_to(angles, device), order)
             joints = torch.bmm(joints, matrices[row_clip].transpose(1, 2))  # x' = R x for each joint
         if self.config.normalise == "min-max":
-            joints = min_max(joints, row_clip, clips)
-        x = resample(joints, batch, _to(positions, device), self.bodies, self.absent_body)
-        x = MODALITIES[self.config.modality](x, self.skeleton)
-        return x.permute(0, 4, 2, 3, 1)  # (N, M, T, V, C) -> (N, C, T, V, M)
+            coordinates, score = joints.split([2, 1] if self.channels == "xys" else [joints.shape[-1], 0], -1)
+            joints = torch.cat([min_max(coordinates, row_clip, clips, present), score], -1)
+        at = _to(positions, device)
+        if present is None:
+            x = resample(joints, batch, at, self.bodies, self.absent_body)
+            return self._modality(x), None
+        x, presence = resample_present(joints, present, batch, at, self.bodies, most_frames)
+        # NaN spreads to whatever is computed from an absent body-frame, and 0 takes its place.
+        x = self._modality(x.masked_fill(~presence[..., None, None], torch.nan)).nan_to_num(0.0)
+        return x, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
+
+    def _modality(self, x: Tensor) -> Tensor:
+        """(N, M, T, V, C) -> (N, C, T, V, M)."""
+        return stream(self.config.modality, x, self.skeleton, self.channels).permute(0, 4, 2, 3, 1)
 
 
 def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Mixup: `weight` (N,) of each clip, the rest of its partner (N,)."""
-    weight = weight.to(x.dtype)[:, None, None, None, None]
+    """Mixup of x (N, ...): `weight` (N,) of each clip, the rest of its partner (N,)."""
+    weight = weight.to(x.dtype).view(-1, *[1] * (x.dim() - 1))
     return x * weight + x[partner] * (1 - weight)
 
 
