@@ -16,9 +16,10 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
 from pipelines.files import PatientFile, atomic_path
-from pipelines.skeleton import SKELETONS
+from pipelines.skeleton import Skeleton
 
 SCHEMA_VERSION = 1
 CHUNK_ROWS = 512  # rows a chunk; 150 kB for 25 joints: two or three chunks a clip, few seeks when streaming
@@ -51,7 +52,17 @@ class Info:
     source_digest: str = ""
     """sha256 over the names and contents of the raw clips."""
     tool_version: str = ""
+    skeleton_definition: str = ""
+    """JSON of a skeleton of its own (see `definition.py`); empty, and no attribute, for one named here."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def body(self) -> Skeleton:
+        """The skeleton itself. Raises TsgcError where it is unknown."""
+        return find_skeleton(self.skeleton, self.skeleton_definition)
+
+
+OPTIONAL = ("skeleton_definition",)  # attributes that a file has only where they are not empty
 
 
 @dataclass(frozen=True)
@@ -134,6 +145,8 @@ class StoreWriter:
         with self._open:
             self._flush()
             for key, value in asdict(info).items():
+                if key in OPTIONAL and not value:
+                    continue
                 self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
             for name, array in self._per_clip_arrays().items():
                 self._file.create_dataset(name, data=array, track_times=False)
@@ -142,7 +155,7 @@ class StoreWriter:
                 group.create_dataset(name, data=np.asarray(split, np.int8), track_times=False)
 
     def _create_row_arrays(self) -> None:
-        shape_of_body = (SKELETONS[self.info.skeleton].num_joints, len(self.info.channels))
+        shape_of_body = (self.info.body.num_joints, len(self.info.channels))
         shapes = {"joints": shape_of_body, "present": ()}
         types = {"joints": np.float32, "present": np.bool_}
         for name, shape in shapes.items():
@@ -270,15 +283,18 @@ def _read_info(path: Path, file: h5py.File) -> Info:
         raise TsgcError(
             f"{path}: schema version {version}, expected {SCHEMA_VERSION}; run `tsgc prepare` again"
         )
-    missing = [field.name for field in fields(Info) if field.name not in file.attrs]
+    names = [field.name for field in fields(Info) if field.name not in OPTIONAL or field.name in file.attrs]
+    missing = [name for name in names if name not in file.attrs]
     if missing:
         raise _damaged(path, f"no attribute {', '.join(missing)}")
-    values = {field.name: file.attrs[field.name] for field in fields(Info)}
+    values = {name: file.attrs[name] for name in names}
     values |= {key: value.decode() for key, value in values.items() if isinstance(value, bytes)}
     values |= {name: int(values[name]) for name in ("fps", "schema_version")}
     info = Info(**(values | {"class_names": tuple(name.decode() for name in values["class_names"])}))
-    if info.skeleton not in SKELETONS:
-        raise TsgcError(f"{path}: skeleton {info.skeleton!r} is unknown; known: {', '.join(SKELETONS)}")
+    try:
+        find_skeleton(info.skeleton, info.skeleton_definition)
+    except TsgcError as error:
+        raise TsgcError(f"{path}: {error}; run `tsgc prepare` again") from None
     return info
 
 
@@ -292,7 +308,7 @@ def _check_arrays(path: Path, file: h5py.File, info: Info) -> None:
     if missing:
         raise _damaged(path, f"no {', '.join(missing)}")
     joints, offsets = file["joints"], file["offsets"][()]
-    expected = (SKELETONS[info.skeleton].num_joints, len(info.channels))
+    expected = (info.body.num_joints, len(info.channels))
     if joints.shape[1:] != expected:
         raise _damaged(path, f"joints of shape {joints.shape[1:]}, expected {expected}")
     clips = len(file["names"])

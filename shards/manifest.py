@@ -17,7 +17,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
+from pipelines.skeleton import Skeleton
 
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -104,10 +106,17 @@ class Manifest:
     """Split -> its tar files."""
     clips: Mapping[str, Clips]
     """Split -> its clips."""
+    skeleton_definition: str = ""
+    """JSON of a skeleton of its own; empty, and not stored, for one that is named in `SKELETONS`."""
     folder: Path = Path()
     """Where the shards lie; not stored."""
     digest: str = ""
     """sha256 of the manifest file, which has every shard's own in it: names the data of a run."""
+
+    @property
+    def body(self) -> Skeleton:
+        """The skeleton itself."""
+        return find_skeleton(self.skeleton, self.skeleton_definition)
 
     @property
     def max_bodies(self) -> int:
@@ -117,6 +126,8 @@ class Manifest:
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`."""
         head = {name: getattr(self, name) for name in _HEAD}
+        if self.skeleton_definition:
+            head["skeleton_definition"] = self.skeleton_definition
         splits = {
             split: {
                 "shards": self.shards[split],
@@ -205,6 +216,14 @@ def _parse(data: bytes, file: Path) -> Manifest:
     head["class_names"] = tuple(head["class_names"])
     if head["num_joints"] < 1 or not head["channels"]:
         raise _DefectError(f"{head['num_joints']} joints, channels {head['channels']!r}")
+    if "skeleton_definition" in content:
+        head["skeleton_definition"] = _typed(content, "skeleton_definition", str)
+    try:
+        skeleton = find_skeleton(head["skeleton"], head.get("skeleton_definition", ""))
+    except TsgcError as error:
+        raise _DefectError(str(error)) from None
+    if skeleton.num_joints != head["num_joints"]:
+        raise _DefectError(f"{head['num_joints']} joints, {skeleton.name} has {skeleton.num_joints}")
     splits = _typed(content, "splits", dict)
     if set(splits) != set(SPLITS):
         raise _DefectError(f"splits {', '.join(splits)}, expected {', '.join(SPLITS)}")

@@ -13,7 +13,6 @@ import numpy as np
 
 from pipelines.dataset import DATASETS
 from pipelines.errors import TsgcError
-from pipelines.skeleton import SKELETONS
 from pipelines.store import Store, open_store, tool_version
 from shards.folder import check_space, new_folder
 from shards.manifest import (
@@ -102,7 +101,7 @@ def _plan(store: Store, prepared: Path, benchmark: str, seed: int, shard_bytes: 
 
 
 def _row_bytes(store: Store) -> int:
-    return SKELETONS[store.info.skeleton].num_joints * len(store.info.channels) * PAYLOAD.itemsize
+    return store.info.body.num_joints * len(store.info.channels) * PAYLOAD.itemsize
 
 
 def _write_all(
@@ -166,10 +165,11 @@ def _describe(
         )
     return Manifest(
         dataset=info.dataset, benchmark=f"{info.dataset}/{benchmark}", preset=info.preset,
-        skeleton=info.skeleton, num_joints=SKELETONS[info.skeleton].num_joints, channels=info.channels,
+        skeleton=info.skeleton, num_joints=info.body.num_joints, channels=info.channels,
         units=info.units, fps=info.fps,
         absent_body=info.absent_body, class_names=info.class_names, seed=seed, tool_version=tool_version(),
         source_digest=info.source_digest, shards=shards, clips=clips,
+        skeleton_definition=info.skeleton_definition,
     )  # fmt: skip
 
 

@@ -22,9 +22,10 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
+from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
 from pipelines.files import atomic_path
-from pipelines.skeleton import SKELETONS
+from pipelines.skeleton import Skeleton
 from tsgc.config import TrainConfig
 from tsgc.config import build as build_config
 from tsgc.layers import EXPANSION
@@ -56,11 +57,20 @@ class Description:
     """What stands for a body that a clip lacks: `zeros` or `copy` (of the first)."""
     fps: int = 0
     """Frames a second."""
+    axes: str = "xyz"
+    """What the data's channels are: `xyz`, or `xys` with s the detector's score."""
+    skeleton_definition: str = ""
+    """JSON of a skeleton of its own; empty for one that is named in `SKELETONS`."""
+
+    @property
+    def body(self) -> Skeleton:
+        """The skeleton itself."""
+        return find_skeleton(self.skeleton, self.skeleton_definition)
 
     def build(self) -> TSGCNeXt:
         """The network, without drop path, in eval mode, its weights not yet loaded."""
         return TSGCNeXt(
-            SKELETONS[self.skeleton],
+            self.body,
             self.num_classes,
             variant=self.config.variant,
             bodies=self.bodies,
@@ -125,10 +135,10 @@ def read_description(path: Path) -> Description:
         description = Description(**said)
     except (orjson.JSONDecodeError, TypeError, KeyError):
         raise TsgcError(f"{beside}: does not describe a checkpoint of this version; was it edited?") from None
-    if description.skeleton not in SKELETONS:
-        raise TsgcError(
-            f"{beside}: skeleton {description.skeleton!r}, expected one of {', '.join(SKELETONS)}"
-        )
+    try:
+        find_skeleton(description.skeleton, description.skeleton_definition)
+    except TsgcError as error:
+        raise TsgcError(f"{beside}: {error}; was it edited?") from None
     return description
 
 

@@ -1,7 +1,8 @@
 """What a stream sees: joints, bones, and how either moves.
 
 A modality is one function and its line in MODALITIES; docs/streams.md has each one's formula. Each
-takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape.
+takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape. A detector's
+score is no coordinate: `stream` gives the functions x and y alone, and SCORES says what becomes of it.
 """
 
 from collections.abc import Callable
@@ -121,3 +122,38 @@ MODALITIES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "bone_motion4": bone_motion4,
     "angle": angle,
 }
+
+
+def _bone_score(score: Tensor, skeleton: Skeleton, hops: int = 1) -> Tensor:
+    """The mean of the scores at a bone's two ends."""
+    return (score + score[..., ancestors(skeleton, hops), :]) / 2
+
+
+def _motion_score(score: Tensor, stride: int = 1) -> Tensor:
+    """The mean of the scores in a motion's two frames; 0 in the last `stride` frames, as the motion."""
+    mean = torch.zeros_like(score)
+    mean[:, :, :-stride] = (score[:, :, stride:] + score[:, :, :-stride]) / 2
+    return mean
+
+
+SCORES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
+    "joint": joint,
+    "bone": _bone_score,
+    "joint_motion": lambda score, _: _motion_score(score),
+    "bone_motion": lambda score, body: _motion_score(_bone_score(score, body)),
+    "bone2": lambda score, body: _bone_score(score, body, 2),
+    "bone3": lambda score, body: _bone_score(score, body, 3),
+    "joint_motion2": lambda score, _: _motion_score(score, 2),
+    "joint_motion4": lambda score, _: _motion_score(score, 4),
+    "bone_motion2": lambda score, body: _motion_score(_bone_score(score, body), 2),
+    "bone_motion4": lambda score, body: _motion_score(_bone_score(score, body), 4),
+}
+"""A modality's third channel for `xys` data; `angle` has three of its own and leaves the score out."""
+
+
+def stream(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
+    """The modality `name` of x (N, M, T, V, C), whose channels are `xyz` or `xys`: the same shape."""
+    if channels != "xys":
+        return MODALITIES[name](x, skeleton)
+    seen = MODALITIES[name](x[..., :2], skeleton)
+    return torch.cat([seen, SCORES[name](x[..., 2:], skeleton)], dim=-1) if name in SCORES else seen
