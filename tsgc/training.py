@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.errors import TsgcError
-from pipelines.skeleton import SKELETONS
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from tsgc import checkpoint, runs
@@ -88,7 +87,7 @@ def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, proce
     )
     torch.manual_seed(config.seed)
     model = TSGCNeXt(
-        SKELETONS[manifest.skeleton],
+        manifest.body,
         len(manifest.class_names),
         variant=config.variant,
         bodies=pipeline.bodies,
@@ -138,6 +137,8 @@ def description(run: Training, ema: bool, selected_on: str) -> checkpoint.Descri
         class_names=list(run.manifest.class_names),
         absent_body=run.manifest.absent_body,
         fps=run.manifest.fps,
+        axes=run.manifest.channels,
+        skeleton_definition=run.manifest.skeleton_definition,
     )
 
 
