@@ -4,9 +4,8 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-
-import joblib
 
 from pipelines.dataset import find_dataset
 from pipelines.errors import TsgcError
@@ -15,10 +14,10 @@ from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, ex
 from pipelines.sources import RawFile, find_clips, raw_locations
 from pipelines.spec import Dataset, Identity, Prepared
 from pipelines.store import Clip, Info, StoreWriter, tool_version
+from pipelines.workers import run_in_order
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
-TASK_CLIPS = 8  # clips a worker takes at once; some 2 MB of text
-WAVE_TASKS = 24  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
+TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text
 
 Progress = Callable[[int, int], None]
 """Called with the clips done and the clips there are."""
@@ -53,6 +52,7 @@ def prepare(
     data_root: Path,
     preset: str = "reference",
     jobs: int | None = None,
+    dask: str | None = None,
     exclude: Path | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -60,8 +60,9 @@ def prepare(
     """Prepares a data set: raw folders or zips -> `out` (HDF5) and its report, `<stem>.report.json`.
 
     `raw`: where the clips lie (default: the data set's places under `data_root`); `jobs`: worker
-    processes (default: one a core); `exclude`: a list of clip names to leave out. The same raw clips
-    give the same bytes, from folder or zip, at any `jobs`. A bad clip is skipped and reported.
+    processes (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they
+    see the raw clips under the same paths); `exclude`: a list of clip names to leave out. A bad clip is
+    skipped and reported. The same raw clips give the same bytes, from folder or zip, at any `jobs`.
     Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """
     spec = find_dataset(dataset)
@@ -77,7 +78,7 @@ def prepare(
 
     digest = hashlib.sha256()
     with StoreWriter(out, describe(spec, preset), spec.fields) as writer:
-        for done, outcome in enumerate(read_clips(clips, spec, preset, jobs), 1):
+        for done, outcome in enumerate(read_clips(clips, spec, preset, jobs, dask), 1):
             digest.update(f"{outcome.clip.name}\0{outcome.digest}\n".encode())
             keep(outcome, writer, report)
             if progress:
@@ -148,22 +149,14 @@ def describe(spec: Dataset, preset: str) -> Info:
     )
 
 
-def read_clips(clips: Sequence[RawClip], spec: Dataset, preset: str, jobs: int | None) -> Iterator[Outcome]:
-    """The outcomes of all clips, in order, from worker processes.
-
-    Work goes out in waves, each awaited whole: memory stays bounded, and nothing is left running when
-    the caller stops early.
-    """
+def read_clips(
+    clips: Sequence[RawClip], spec: Dataset, preset: str, jobs: int | None, dask: str | None = None
+) -> Iterator[Outcome]:
+    """The outcomes of all clips, in order, from worker processes."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
-    jobs = min(jobs or joblib.cpu_count(), len(tasks))
-    wave = jobs * WAVE_TASKS
-    with joblib.Parallel(n_jobs=jobs) as pool:
-        for start in range(0, len(tasks), wave):
-            work = (
-                joblib.delayed(read_task)(task, spec.name, preset) for task in tasks[start : start + wave]
-            )
-            for outcomes in pool(work):
-                yield from outcomes
+    work = partial(read_task, dataset=spec.name, preset=preset)
+    for outcomes in run_in_order(work, tasks, jobs, dask):
+        yield from outcomes
 
 
 def read_task(clips: Sequence[RawClip], dataset: str, preset: str) -> list[Outcome]:

@@ -11,6 +11,7 @@ import pytest
 from made_clips import ntu_clip, ntu_text, nw_ucla_clip, standing, write_folder, write_zip
 
 from pipelines import prepare as prepare_module
+from pipelines import workers
 from pipelines.errors import TsgcError
 from pipelines.files import atomic_path
 from pipelines.prepare import prepare
@@ -70,7 +71,7 @@ def test_folder_and_zip_give_the_same_bytes(tmp_path):
 
 def test_any_number_of_jobs_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
-    monkeypatch.setattr(prepare_module, "WAVE_TASKS", 1)
+    monkeypatch.setattr(workers, "WAVE_TASKS", 1)
     raw = write_folder(tmp_path / "raw", ntu_files(7))
     reports = [run(tmp_path, raw, out=tmp_path / f"{jobs}.h5", jobs=jobs) for jobs in (1, 2)]
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()

@@ -1,0 +1,92 @@
+"""Work spread over processes, here or on a Dask cluster: results in order, memory bounded."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import joblib
+
+from pipelines.errors import TsgcError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+WAVE_TASKS = 16  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
+PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
+
+
+def run_in_order(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int | None, dask: str | None = None
+) -> Iterator[Result]:
+    """`function` of each task, in the order of the tasks.
+
+    `jobs`: worker processes (default: one a core; 1: this process); `dask`: the address of a Dask scheduler
+    whose workers to use instead. Work goes out in waves, each awaited whole; while the caller handles one
+    wave's results, the next is worked on. So no more than two waves' results are in memory, and nothing is
+    left running when the caller stops early. Raises TsgcError: a worker died, or no cluster answers.
+    """
+    jobs = min(jobs or joblib.cpu_count(), len(tasks))
+    if dask is None and jobs <= 1:
+        yield from map(function, tasks)
+        return
+    with _workers(jobs, dask) as pool, ThreadPoolExecutor(1) as ahead:
+        size = WAVE_TASKS * pool.n_jobs
+        handled: Future[list[Result]] | None = None
+        for start in range(0, len(tasks), size):
+            following = ahead.submit(_run_wave, pool, function, tasks[start : start + size])
+            if handled:
+                yield from handled.result()
+            handled = following
+        if handled:
+            yield from handled.result()
+
+
+def _run_wave(
+    pool: joblib.Parallel, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> list[Result]:
+    try:
+        return list(pool(joblib.delayed(function)(task) for task in tasks))
+    except BrokenExecutor as error:
+        raise TsgcError(
+            f"a worker process died ({str(error).splitlines()[0]});"
+            " if memory was short, run again with fewer --jobs"
+        ) from error
+
+
+# A wave is bounded already: all of it goes out at once, in the tasks it came in.
+_parallel = partial(joblib.Parallel, batch_size=1, pre_dispatch="all", max_nbytes=None)
+
+
+@contextmanager
+def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
+    if dask is None:
+        with _parallel(n_jobs=jobs) as pool:
+            yield pool
+        return
+    with _connect(dask) as client:
+        with joblib.parallel_config("dask", client=client):
+            pool = _parallel(n_jobs=sum(client.ncores().values()))
+        with pool:
+            yield pool
+
+
+def _connect(address: str) -> Any:
+    """A client of the scheduler, which has a worker."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise TsgcError("--dask needs Dask; install it with `pip install 'tsgc[dask]'`") from error
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise TsgcError(
+            f"{address}: no Dask scheduler answers there ({error}); expected an address such as tcp://host:8786"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        client.close()
+        raise TsgcError(f"{address}: no Dask worker; start some with `dask worker {address}`") from error
+    return client
