@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from pipelines import synthetic
+from pipelines import synthetic_files
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from tsgc.config import TrainConfig, build
@@ -51,8 +51,8 @@ def demo(
         raise TsgcError(f"{out}: holds a demo already; give --overwrite to run it again, or another --out")
 
     talker.line("making raw clips: NTU text, NW-UCLA JSON")
-    ntu = synthetic.write_ntu(data / "nturgbd_raw", seed=seed)
-    ucla = synthetic.write_nw_ucla(data / "NW-UCLA", seed=seed)
+    ntu = synthetic_files.write_ntu(data / "nturgbd_raw", seed=seed)
+    ucla = synthetic_files.write_nw_ucla(data / "NW-UCLA", seed=seed)
     talker.line(f"{len(ntu)} NTU and {len(ucla)} NW-UCLA clips in {data}")
 
     for name in ("ntu60", "nw-ucla"):
