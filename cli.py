@@ -325,7 +325,104 @@ def ensemble(
         raise typer.BadParameter(
             f"{weights!r}: expected numbers with commas between", param_hint="--weights"
         ) from None
-    fuse_streams(Talker(), streams or [], weights=shares, ema=ema, out=out, runs_root=runs)
+    clips = "holdout" if tune else "test" if tune_on_test else None
+    plan = Plan(streams or [], recipe, fuse, shares, clips, ema, shards)
+    fuse_streams(Talker(json=as_json), plan, runs_root=runs, out=out, overwrite=overwrite)
+
+
+RunsToUse = Annotated[
+    list[Path] | None,
+    typer.Option("--run", help="Run folder or .safetensors; several: fused. [default: newest streams]"),
+]
+
+
+@app.command(epilog="Example: tsgc predict recording.skeleton --window 90 --stride 30 --format csv")
+def predict(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Raw clips, folders or zips of them; - is standard input.")
+    ] = None,
+    run: RunsToUse = None,
+    checkpoint: Annotated[str, typer.Option(help="last or best, of run folders.")] = "last",
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
+    weights: Annotated[str | None, typer.Option(help="One a run, with commas. [default: equal]")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes in an answer.")] = 5,
+    style: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a window. [default: the whole clip; live: 64]")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Frames between windows. [default: half a window]")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Frames as JSON lines on standard input; docs/predict.md.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 32,
+    device: Device = None,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Recognise raw clips: the most likely classes of each. Exit code 1 if any could not be read."""
+    from tsgc.console import Talker
+    from tsgc.inference import load_run
+    from tsgc.predictions import LIVE_WINDOW, STYLES, choose_runs, predict_files, predict_live
+
+    if bool(files) == live:
+        raise typer.BadParameter("give raw clips, or - for standard input; or --live alone")
+    if style not in STYLES:
+        raise typer.BadParameter(f"{style!r}: expected {', '.join(STYLES)}", param_hint="--format")
+    window = window or (LIVE_WINDOW if live else None)
+    if stride is not None and (window is None or stride > window):
+        raise typer.BadParameter("--stride goes with --window, and is at most as long")
+    talker = Talker(json=style == "json")
+    shares = _numbers(weights, "--weights")
+    recogniser = load_run(choose_runs(run or [], runs, checkpoint, ema), device=device, weights=shares)
+    if live:
+        failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)
+    else:
+        failed = predict_files(
+            talker, recogniser, files or [], top=top, style=style, window=window, stride=stride, batch=batch
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+def _numbers(words: str | None, option: str) -> list[float] | None:
+    """Numbers with commas between, as an option has them."""
+    try:
+        return [float(word) for word in words.split(",")] if words else None
+    except ValueError:
+        raise typer.BadParameter(
+            f"{words!r}: expected numbers with commas between", param_hint=option
+        ) from None
+
+
+@app.command(epilog="Example: tsgc report runs/ntu120/xsub/252/joint/seed0 --out report.html")
+def report(
+    run: Annotated[
+        list[Path] | None, typer.Argument(help="Run folders; several are compared. [default: the newest]")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    ema: Annotated[bool, typer.Option("--ema", help="Look closely at the averaged weights.")] = False,
+    clips: Annotated[
+        int, typer.Option(min=0, help="Show this many of each run's worst clips: mind the data's terms.")
+    ] = 0,
+    overwrite: Overwrite = False,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """A run, or several compared, as one HTML file: curves, confusions, calibration, learned graphs."""
+    from tsgc.console import Talker
+    from tsgc.report import write_report
+
+    write_report(
+        Talker(),
+        run or [],
+        out=out,
+        ema=ema,
+        clips=clips,
+        overwrite=overwrite,
+        data_root=data_root,
+        runs_root=runs,
+    )
 
 
 @app.command(epilog="Example: tsgc demo --out demo")

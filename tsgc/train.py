@@ -42,7 +42,7 @@ def train(
     """
     run = build(config, benchmark, shards, folder, process)
     if init is not None:
-        talker.line(fine_tune(run.model, init))
+        talker.note(fine_tune(run.model, init))
         run.ema.set(run.model)
     if process.main:
         open_folder(run, resume=resume, overwrite=overwrite)
@@ -50,8 +50,8 @@ def train(
     if resume:
         restore(run)
         more = f", {run.step} steps" if run.step else ""
-        talker.line(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
-    talker.line(describe(run))
+        talker.note(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
+    talker.note(describe(run))
 
     with StopRequest(process) as stop:
         train_epochs(run, talker, stop)
@@ -74,7 +74,7 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
         if recorder:
             recorder.write(run.epoch, figures)
         if last or run.epoch % max(1, config.epochs // 20) == 0:
-            talker.line(progress_line(run, figures))
+            talker.note(progress_line(run, figures))
         if stop.agreed(look=True) and not last:
             save_and_stop(run)
         if process.main and (last or run.epoch % config.save_every == 0):
