@@ -113,6 +113,12 @@ def prepare(
     out: Annotated[Path | None, typer.Option(help="Result. [default: DATA_ROOT/prepared/NAME.h5]")] = None,
     exclude: Annotated[Path | None, typer.Option(help="Text file of clip names to leave out.")] = None,
     jobs: Jobs = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler: its workers do the work.")
+    ] = None,
+    compress: Annotated[
+        str | None, typer.Option(help="lzf (a fifth smaller, reads fast) or gzip (a quarter, reads slower).")
+    ] = None,
     overwrite: Overwrite = False,
     data_root: DataRoot = DATA,
 ) -> None:
@@ -131,6 +137,8 @@ def prepare(
             data_root=data_root,
             preset=preset,
             jobs=jobs,
+            dask=dask,
+            compress=compress,
             exclude=exclude,
             overwrite=overwrite,
             progress=progress,
@@ -173,25 +181,28 @@ def shard(
         talker.line(describe_shards(manifest))
 
 
-@app.command(epilog="Example: tsgc verify data/shards/ntu120/xsub")
+@app.command(epilog="Example: tsgc verify data/prepared/ntu120.h5")
 def verify(
-    path: Annotated[Path | None, typer.Argument(help="A shard set. [default: every one]")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A prepared HDF5, or a shard set. [default: all of both]")
+    ] = None,
     data_root: DataRoot = DATA,
 ) -> None:
-    """Check shard sets whole: every byte, every clip, the manifest."""
+    """Check prepared files and shard sets whole: every byte, every clip, every claim."""
+    from pipelines.verify import verify_store
     from shards.verify import verify_shards
     from tsgc.console import Talker
-    from tsgc.workspace import sharded
+    from tsgc.workspace import prepared, sharded
 
     talker = Talker()
     problems = 0
-    for folder in [path] if path else sharded(data_root).values():
-        found = verify_shards(folder)
+    for place in [path] if path else [*prepared(data_root), *sharded(data_root).values()]:
+        found = verify_shards(place) if place.is_dir() else verify_store(place)
         problems += len(found)
-        for problem in found or [f"{folder}: whole"]:
+        for problem in found or [f"{place}: whole"]:
             talker.line(str(problem))
     if problems:
-        raise TsgcError(f"{problems} problems; write the shards again with `tsgc shard --overwrite`")
+        raise TsgcError(f"{problems} problems; write it again with `tsgc prepare` or `tsgc shard`, --overwrite")
 
 
 @app.command(epilog="Example: tsgc train ntu120/xsub --modality joint_motion --gpus 2 --set epochs=100")

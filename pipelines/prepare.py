@@ -13,7 +13,7 @@ from pipelines.files import refuse_existing
 from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
 from pipelines.sources import RawFile, find_clips, raw_locations
 from pipelines.spec import Dataset, Identity, Prepared
-from pipelines.store import Clip, Info, StoreWriter, tool_version
+from pipelines.store import COMPRESSION, Clip, Info, StoreWriter, tool_version
 from pipelines.workers import run_in_order
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
@@ -54,6 +54,7 @@ def prepare(
     jobs: int | None = None,
     dask: str | None = None,
     exclude: Path | None = None,
+    compress: str | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -63,13 +64,15 @@ def prepare(
     processes (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they
     see the raw clips under the same paths); `exclude`: a list of clip names to leave out. A bad clip is
     skipped and reported. The same raw clips give the same bytes, from folder or zip, at any `jobs`.
-    Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
+    `compress`: one of store.COMPRESSION. Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """
     spec = find_dataset(dataset)
     if preset not in spec.presets:
         raise TsgcError(
             f"preset {preset!r} does not exist for {dataset}; only {', '.join(spec.presets)} so far"
         )
+    if compress and compress not in COMPRESSION:
+        raise TsgcError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
     refuse_existing(out, overwrite)
     locations = raw_locations(spec, raw, data_root)
     report = Report(dataset, preset, [str(path) for path in locations], str(out), spec.official)
@@ -77,7 +80,7 @@ def prepare(
     clips = choose_clips(spec, find_clips(locations, spec.suffix), excluded, report)
 
     digest = hashlib.sha256()
-    with StoreWriter(out, describe(spec, preset), spec.fields) as writer:
+    with StoreWriter(out, describe(spec, preset), spec.fields, compress) as writer:
         for done, outcome in enumerate(read_clips(clips, spec, preset, jobs, dask), 1):
             digest.update(f"{outcome.clip.name}\0{outcome.digest}\n".encode())
             keep(outcome, writer, report)

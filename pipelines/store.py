@@ -6,17 +6,19 @@ Nothing is padded.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import h5py
 import numpy as np
 
 from pipelines.definition import find_skeleton
+from pipelines.digest import ArrayDigest, content_digest, digest_array
 from pipelines.errors import TsgcError
 from pipelines.files import PatientFile, atomic_path
 from pipelines.skeleton import Skeleton
@@ -52,6 +54,8 @@ class Info:
     source_digest: str = ""
     """sha256 over the names and contents of the raw clips."""
     tool_version: str = ""
+    alignment: str = ""
+    """`spine-shoulders` where `--align` turned the clips (see `align.py`); empty, and no attribute, else."""
     skeleton_definition: str = ""
     """JSON of a skeleton of its own (see `definition.py`); empty, and no attribute, for one named here."""
     schema_version: int = SCHEMA_VERSION
@@ -61,8 +65,19 @@ class Info:
         """The skeleton itself. Raises TsgcError where it is unknown."""
         return find_skeleton(self.skeleton, self.skeleton_definition)
 
+    def attributes(self) -> dict[str, Any]:
+        """As the file has them."""
+        return {key: value for key, value in asdict(self).items() if value or key not in OPTIONAL}
 
-OPTIONAL = ("skeleton_definition",)  # attributes that a file has only where they are not empty
+
+OPTIONAL = ("alignment", "skeleton_definition")  # attributes that a file has only where they are not empty
+DIGEST = "content_digest"  # attribute beside those of Info; files of older versions have none
+
+# How `--compress` packs joints, as h5py names it (benchmarks/prepare.py --compress compares them).
+COMPRESSION: dict[str, dict[str, Any]] = {
+    "lzf": {"compression": "lzf", "shuffle": True},  # needs h5py to read, several times as fast as gzip
+    "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},  # any HDF5 reads it
+}
 
 
 @dataclass(frozen=True)
@@ -92,11 +107,16 @@ class StoreWriter:
     """Writes a store: `append` clips, then `finish`. As a context manager, it discards what is not finished.
 
     Clips go to a temporary file beside `path`, at most `BUFFER_ROWS` rows wait in memory, and `finish`
-    renames. Equal clips in equal order give equal bytes. Raises TsgcError where it cannot write.
+    renames. Equal clips in equal order give equal bytes. `compress`: one of COMPRESSION, for the joints.
+    Raises TsgcError where it cannot write.
     """
 
-    def __init__(self, path: Path, info: Info, field_names: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, info: Info, field_names: Sequence[str], compress: str | None = None
+    ) -> None:
         self.info = info
+        self._packing = COMPRESSION[compress] if compress else {}
+        self._digests = {name: ArrayDigest() for name in PER_ROW}
         self._field_names = tuple(field_names)
         self._columns: defaultdict[str, list] = defaultdict(list)
         self._buffer: list[tuple[np.ndarray, np.ndarray]] = []
@@ -144,15 +164,16 @@ class StoreWriter:
         info = self.info if source_digest is None else replace(self.info, source_digest=source_digest)
         with self._open:
             self._flush()
-            for key, value in asdict(info).items():
-                if key in OPTIONAL and not value:
-                    continue
-                self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
-            for name, array in self._per_clip_arrays().items():
+            arrays = self._per_clip_arrays()
+            self._file.create_group("splits", track_order=True)  # keeps the main benchmark first
+            arrays |= {f"splits/{name}": np.asarray(split, np.int8) for name, split in splits.items()}
+            for name, array in arrays.items():
                 self._file.create_dataset(name, data=array, track_times=False)
-            group = self._file.create_group("splits", track_order=True)  # keeps the main benchmark first
-            for name, split in splits.items():
-                group.create_dataset(name, data=np.asarray(split, np.int8), track_times=False)
+            about = info.attributes()
+            digests = {name: str(digest) for name, digest in self._digests.items()}
+            digests |= {name: digest_array([array]) for name, array in arrays.items()}
+            for key, value in (about | {DIGEST: content_digest(about, digests)}).items():
+                self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
 
     def _create_row_arrays(self) -> None:
         shape_of_body = (self.info.body.num_joints, len(self.info.channels))
@@ -161,7 +182,7 @@ class StoreWriter:
         for name, shape in shapes.items():
             self._file.create_dataset(
                 name, (0, *shape), types[name], maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape),
-                track_times=False,
+                track_times=False, **(self._packing if name == "joints" else {}),
             )  # fmt: skip
 
     def _flush(self) -> None:
@@ -172,6 +193,7 @@ class StoreWriter:
             array = self._file[name]
             array.resize(len(array) + len(rows), axis=0)
             array[-len(rows) :] = rows
+            self._digests[name].add(rows)
         self._file.flush()
         self._disk.check()
         self._buffer.clear()
@@ -233,6 +255,18 @@ class Store:
 
     def close(self) -> None:
         self._file.close()
+
+    def digest(self) -> str | None:
+        """The content digest that the file claims; None: it was written before there was one."""
+        claimed = self._file.attrs.get(DIGEST)
+        return claimed.decode() if isinstance(claimed, bytes) else claimed
+
+    def arrays(self) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+        """Every array's name, and its content in pieces of at most BUFFER_ROWS."""
+        names = [name for name in self._file if name != "splits"]
+        for name in names + [f"splits/{name}" for name in self._file["splits"]]:
+            array = self._file[name]
+            yield name, (array[at : at + BUFFER_ROWS] for at in range(0, max(1, len(array)), BUFFER_ROWS))
 
     def clip(self, index: int) -> Clip:
         """Clip `index`, read from the file."""

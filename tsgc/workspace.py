@@ -17,6 +17,11 @@ def sharded(data_root: Path) -> dict[str, Path]:
     return {folder.relative_to(root).as_posix(): folder for folder in find_shard_sets(root)}
 
 
+def prepared(data_root: Path) -> list[Path]:
+    """Every prepared file under the data root, in name order."""
+    return sorted((data_root / "prepared").glob("[!.]*.h5"))
+
+
 def pick_shards(data_root: Path, benchmark: str | None, folder: Path | None = None) -> tuple[Path, str]:
     """The shard set that a command means, and its name.
 
