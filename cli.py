@@ -196,13 +196,18 @@ def verify(
 
     talker = Talker()
     problems = 0
-    for place in [path] if path else [*prepared(data_root), *sharded(data_root).values()]:
+    places = [path] if path else [*prepared(data_root), *sharded(data_root).values()]
+    if not places or not places[0].exists():
+        raise TsgcError(f"{path or data_root}: nothing to verify; expected a prepared HDF5 or a shard set")
+    for place in places:
         found = verify_shards(place) if place.is_dir() else verify_store(place)
         problems += len(found)
         for problem in found or [f"{place}: whole"]:
             talker.line(str(problem))
     if problems:
-        raise TsgcError(f"{problems} problems; write it again with `tsgc prepare` or `tsgc shard`, --overwrite")
+        raise TsgcError(
+            f"problems found: {problems}; write it again with `tsgc prepare` or `tsgc shard`, --overwrite"
+        )
 
 
 @app.command(epilog="Example: tsgc train ntu120/xsub --modality joint_motion --gpus 2 --set epochs=100")

@@ -66,7 +66,7 @@ DIGEST = "the content is not what was written (its digest differs); run `tsgc pr
 @pytest.mark.parametrize(
     ("edit", "problems"),
     [
-        (set_value("joints", 20, np.nan), ["numbers that are not finite: S001C001P002R001A007", DIGEST]),
+        (set_value("joints", 30, np.nan), ["numbers that are not finite: S001C001P002R001A007", DIGEST]),
         (set_value("joints", 0, 0.5), [DIGEST]),
         (set_value("origins", 5, np.inf), ["numbers that are not finite: S001C002P003R001A007", DIGEST]),
         (set_value("present", slice(0, 28), False), ["no body in any frame: S001C001P001R001A007", DIGEST]),
@@ -128,4 +128,6 @@ def test_the_command_verifies_a_file(own):
     assert said.startswith(f"{own}: not a whole HDF5 file") and said.splitlines()[-1].startswith(
         "error: 1 problem"
     )
-    assert fails("verify", own.with_name("none")).startswith("error: ")
+    none = own.with_name("none")
+    assert fails("verify", none).startswith(f"error: {none}: nothing to verify")
+    assert fails("verify", "--data-root", none).startswith(f"error: {none}: nothing to verify")
