@@ -320,23 +320,41 @@ def evaluate(
         )
 
 
-@app.command(epilog="Example: tsgc ensemble --weights 0.6,0.4")
+@app.command(epilog="Example: tsgc ensemble --recipe 4s --tune --out fused.npz")
 def ensemble(
     streams: Annotated[
         list[Path] | None,
-        typer.Argument(help="Runs or score files. [default: the newest benchmark's streams]"),
+        typer.Argument(
+            help="Runs, score files (.npz), or pickles of {name: logits} (.pkl)."
+            " [default: the newest benchmark's streams]"
+        ),
     ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A published combination: 2s, 3s, 4s, new4s or reference.")
+    ] = None,
+    fuse: Annotated[str, typer.Option(help="What is added up: logits, softmax or calibrated.")] = "logits",
     weights: Annotated[str | None, typer.Option(help="One a stream, with commas. [default: equal]")] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Learn the weights on the clips that --holdout left out.")
+    ] = False,
+    tune_on_test: Annotated[
+        bool, typer.Option("--tune-on-test", help="Learn them on the test split, to compare with papers.")
+    ] = False,
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights' scores.")] = False,
+    shards: Annotated[Path | None, typer.Option(help="Shard set whose test clips label all streams.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the fused scores here (.npz).")] = None,
+    overwrite: Overwrite = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     runs: RunsRoot = RUNS,
 ) -> None:
-    """Fuse the streams' scores: a weighted sum of their logits."""
+    """Fuse the streams' scores, and say what that is worth: intervals, leave-one-out, oracle, McNemar."""
     from tsgc.console import Talker
-    from tsgc.ensemble import fuse_streams
+    from tsgc.ensemble import Plan, fuse_streams
 
+    if (weights is not None) + tune + tune_on_test > 1:
+        raise typer.BadParameter("--weights, --tune and --tune-on-test exclude each other")
     try:
-        shares = [float(word) for word in weights.split(",")] if weights else None
+        shares = None if weights is None else [float(word) for word in weights.split(",")]
     except ValueError:
         raise typer.BadParameter(
             f"{weights!r}: expected numbers with commas between", param_hint="--weights"

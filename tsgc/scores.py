@@ -26,7 +26,7 @@ class Source:
     checkpoint: str
     """`last`, `last-ema`, `best`, ... or a file's name."""
     selected_on: str
-    """What the epoch was chosen by: `none`, `holdout` or `test`."""
+    """What the epoch was chosen by: `none`, `holdout` or `test`; `unknown` for files of other programs."""
     class_names: list[str] = field(default_factory=list)
 
 
@@ -98,21 +98,33 @@ class Accuracy:
     """Mean over those classes of each one's top-1."""
 
 
+def hits(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each clip's class is first, and among the first 5: bool (N,) each.
+
+    Logits (N, K), labels (N,); ties go to the class of lower number.
+    """
+    order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    return order[:, 0] == labels, (order == labels[:, None]).any(1)
+
+
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
     """Accuracies of logits (N, K) for labels (N,); ties go to the class of lower number."""
+    return accuracy_of_hits(*hits(logits, labels), labels)
+
+
+def accuracy_of_hits(top1: np.ndarray, top5: np.ndarray, labels: np.ndarray) -> Accuracy:
+    """Accuracies from what `hits` says of each clip."""
     if len(labels) == 0:
         return Accuracy(0, 0, float("nan"), float("nan"), float("nan"))
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :5]
-    hit = order[:, 0] == labels
-    counts = np.bincount(labels, minlength=logits.shape[1])
-    hits = np.bincount(labels, weights=hit, minlength=logits.shape[1])
+    counts = np.bincount(labels)
+    right = np.bincount(labels, weights=top1)
     present = counts > 0
     return Accuracy(
         clips=len(labels),
         classes=int(present.sum()),
-        top1=100 * float(hit.mean()),
-        top5=100 * float((order == labels[:, None]).any(1).mean()),
-        mean_class=100 * float((hits[present] / counts[present]).mean()),
+        top1=100 * float(top1.mean()),
+        top5=100 * float(top5.mean()),
+        mean_class=100 * float((right[present] / counts[present]).mean()),
     )
 
 
@@ -146,4 +158,9 @@ def remarks(scores: Sequence[Scores]) -> list[str]:
     chosen = sorted({part.source.checkpoint for part in scores if part.source.selected_on == "test"})
     if chosen:
         said.append(f"{', '.join(chosen)}: epoch selected on the test split; for comparison with papers only")
+    unknown = sorted({part.source.checkpoint for part in scores if part.source.selected_on == "unknown"})
+    if unknown:
+        said.append(
+            f"{', '.join(unknown)}: not ours; whether its epoch was chosen on the test split is not known"
+        )
     return said
