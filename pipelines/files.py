@@ -1,8 +1,10 @@
 """Writing files so that a file that exists is complete."""
 
 import errno
+import glob
 import io
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from pipelines.errors import TsgcError
 
+PARTIAL = ".partial"  # how the names of unfinished files end
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -17,11 +20,14 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to: renamed to it at the end, removed on any failure.
 
-    Raises TsgcError where the folder cannot be made or written, or the disk is full.
+    What a killed process left of the same file is removed at the start. Raises TsgcError where the folder
+    cannot be made or written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # The machine's name: on shared disks, another machine's process may be at work under the same number.
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         temporary.replace(path)
     except OSError as error:
@@ -29,6 +35,28 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # renamed, or never made
             temporary.unlink()
+
+
+def _sweep(path: Path) -> None:
+    """Removes temporary files for `path` whose process, on this machine, is gone."""
+    start = f".{path.name}.{platform.node()}."
+    for file in path.parent.glob(f"{glob.escape(start)}*{PARTIAL}"):
+        pid = file.name.removeprefix(start).removesuffix(PARTIAL)
+        if pid.isdigit() and not _is_alive(int(pid)):
+            with suppress(OSError):  # another run swept it first
+                file.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is no harmless question
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no number of a process, so none of our files
+        return True
+    return True
 
 
 class PatientFile(io.FileIO):
