@@ -23,3 +23,15 @@ def centre_on_first_actor(joints: np.ndarray, joint: int) -> tuple[np.ndarray, n
     if joints.shape[1] > 1:
         centred[joints.sum(axis=(2, 3)) == 0] = 0
     return centred, origin
+
+
+def centre_present(joints: np.ndarray, present: np.ndarray, joint: int) -> tuple[np.ndarray, np.ndarray]:
+    """Subtracts `joint` of the first body, in the first frame where that body is present, from all bodies.
+
+    Corrected preset. (T, M, V, C) float32 and (T, M) bool -> the same shape, absent bodies 0, and the origin
+    (C,); the origin is 0 where the first body is never present.
+    """
+    if not present[:, :1].any():
+        return joints, np.zeros(joints.shape[-1], np.float32)
+    origin = joints[present[:, 0].argmax(), 0, joint].copy()
+    return np.where(present[..., None, None], joints - origin, np.float32(0)), origin

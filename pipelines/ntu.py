@@ -2,15 +2,17 @@
 
 import re
 import zlib
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from pipelines.centre import centre_on_first_actor, present_bodies
+from pipelines.actors import clean
+from pipelines.centre import centre_on_first_actor, centre_present, present_bodies
 from pipelines.denoise import denoise
 from pipelines.errors import TsgcError
 from pipelines.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
-from pipelines.ntu_text import NUM_JOINTS, parse
+from pipelines.ntu_text import NUM_JOINTS, Parsed, parse
 from pipelines.skeleton import NTU_25
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
 
@@ -24,6 +26,7 @@ XSUB120 = XSUB60 | {
     *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78),
     *(80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
 }
+PUBLISHED = "github.com/shahroudy/NTURGB-D, folder Matlab"  # its authors' lists of unusable clips
 HOLDOUT = 0.10  # share of the training clips, about; whole performers
 
 
@@ -37,7 +40,26 @@ def read_reference(source: str, data: bytes) -> Prepared:
     if not present.any():
         return _nothing()
     centred, origin = centre_on_first_actor(joints, NTU_25.centre)
-    return Prepared(centred, present, origin, dict(+rules))
+    return Prepared(centred, present, origin, dict(+rules), seen=_body_frames(parsed))
+
+
+def read_corrected(source: str, data: bytes) -> Prepared:
+    """A clip without the reference's quirks: true frames, people followed by distance, nothing overwritten.
+
+    Frames without an actor are kept between others and trimmed at the ends. Raises TsgcError as `parse`.
+    """
+    parsed = parse(source, data)
+    tracks = [replace(track, frames=parsed.file_frames[track.frames]) for track in parsed.tracks]
+    cleaned = clean(tracks, int(data.split(None, 1)[0]))  # the text starts with its number of frames
+    if not len(cleaned.joints):
+        return _nothing()
+    centred, origin = centre_present(cleaned.joints, cleaned.present, NTU_25.centre)
+    rules, lost = dict(cleaned.rules), dict(cleaned.lost)
+    return Prepared(centred, cleaned.present, origin, rules, _body_frames(parsed), lost)
+
+
+def _body_frames(parsed: Parsed) -> int:
+    return sum(len(track.joints) for track in parsed.tracks)
 
 
 def _nothing() -> Prepared:
@@ -98,8 +120,9 @@ NTU60 = Dataset(
     raw=("nturgbd_raw", "nturgbd_skeletons_s001_to_s017.zip"),
     suffix=".skeleton",
     identify=partial(identify, last_setup=17, last_action=60),
-    presets={"reference": read_reference},
+    presets={"reference": read_reference, "corrected": read_corrected},
     official=(56_880, 56_578),
+    unusable=f"{PUBLISHED}: NTU_RGBD_samples_with_missing_skeletons.txt",
 )
 
 NTU120 = Dataset(
@@ -115,7 +138,8 @@ NTU120 = Dataset(
     raw=("nturgbd_raw", "nturgbd_skeletons_s001_to_s017.zip", "nturgbd_skeletons_s018_to_s032.zip"),
     suffix=".skeleton",
     identify=partial(identify, last_setup=32, last_action=120),
-    presets={"reference": read_reference},
+    presets={"reference": read_reference, "corrected": read_corrected},
     official=(114_480, 113_945),
+    unusable=f"{PUBLISHED}: NTU_RGBD120_samples_with_missing_skeletons.txt",
     absent_body="copy",  # Q: the reference copies the first body in NTU-120 only
 )

@@ -6,7 +6,9 @@ from pathlib import PurePath
 import numpy as np
 import orjson
 
-from pipelines.centre import present_bodies
+from pipelines.actors import clean
+from pipelines.centre import centre_present, present_bodies
+from pipelines.denoise import Track
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
@@ -83,7 +85,19 @@ def read_reference(source: str, data: bytes) -> Prepared:
     """
     joints = parse(source, data)[:, None]  # (T, V, C) -> (T, 1, V, C)
     origin = joints[0, 0, NW_UCLA_20.centre].copy()
-    return Prepared(joints - origin, present_bodies(joints), origin)
+    present = present_bodies(joints)
+    return Prepared(joints - origin, present, origin, seen=int(present.sum()))
+
+
+def read_corrected(source: str, data: bytes) -> Prepared:
+    """A clip centred on the first frame with a body; frames without one are absent, those at the ends gone.
+
+    A frame whose joints all coincide holds no body. Raises TsgcError as `parse`.
+    """
+    joints = parse(source, data)
+    cleaned = clean([Track("the only body", np.arange(len(joints)), joints)], len(joints))
+    centred, origin = centre_present(cleaned.joints, cleaned.present, NW_UCLA_20.centre)
+    return Prepared(centred, cleaned.present, origin, dict(cleaned.rules), len(joints), dict(cleaned.lost))
 
 
 def hold_out_view(fields: Fields) -> np.ndarray:
@@ -101,6 +115,6 @@ NW_UCLA = Dataset(
     raw=("NW-UCLA/all_sqe", "NW-UCLA/all_sqe.zip"),
     suffix=".json",
     identify=identify,
-    presets={"reference": read_reference},
+    presets={"reference": read_reference, "corrected": read_corrected},
     official=(1_484, 1_484),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipelines.align import reader
 from pipelines.dataset import find_dataset
 from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing
@@ -53,6 +54,7 @@ def prepare(
     preset: str = "reference",
     jobs: int | None = None,
     dask: str | None = None,
+    alignment: str = "",
     exclude: Path | None = None,
     compress: str | None = None,
     overwrite: bool = False,
@@ -62,15 +64,15 @@ def prepare(
 
     `raw`: where the clips lie (default: the data set's places under `data_root`); `jobs`: worker
     processes (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they
-    see the raw clips under the same paths); `exclude`: a list of clip names to leave out. A bad clip is
-    skipped and reported. The same raw clips give the same bytes, from folder or zip, at any `jobs`.
-    `compress`: one of store.COMPRESSION. Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
+    see the raw clips under the same paths); `alignment`: see `align.py`; `exclude`: a list of clip names to
+    leave out. A bad clip is skipped and reported. The same raw clips give the same bytes, from folder or
+    zip, at any `jobs`. `compress`: one of store.COMPRESSION.
+    Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """
     spec = find_dataset(dataset)
     if preset not in spec.presets:
-        raise TsgcError(
-            f"preset {preset!r} does not exist for {dataset}; only {', '.join(spec.presets)} so far"
-        )
+        raise TsgcError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(spec.presets)}")
+    reader(spec, preset, alignment)  # refused at once, not by a worker
     if compress and compress not in COMPRESSION:
         raise TsgcError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
     refuse_existing(out, overwrite)
@@ -80,8 +82,8 @@ def prepare(
     clips = choose_clips(spec, find_clips(locations, spec.suffix), excluded, report)
 
     digest = hashlib.sha256()
-    with StoreWriter(out, describe(spec, preset), spec.fields, compress) as writer:
-        for done, outcome in enumerate(read_clips(clips, spec, preset, jobs, dask), 1):
+    with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
+        for done, outcome in enumerate(read_clips(clips, spec, preset, alignment, jobs, dask), 1):
             digest.update(f"{outcome.clip.name}\0{outcome.digest}\n".encode())
             keep(outcome, writer, report)
             if progress:
@@ -137,7 +139,7 @@ def choose_clips(
     return clips
 
 
-def describe(spec: Dataset, preset: str) -> Info:
+def describe(spec: Dataset, preset: str, alignment: str = "") -> Info:
     """What the file says about itself; the digest of the raw clips comes at the end."""
     return Info(
         dataset=spec.name,
@@ -146,25 +148,31 @@ def describe(spec: Dataset, preset: str) -> Info:
         channels=spec.channels,
         units=spec.units,
         fps=spec.fps,
-        absent_body=spec.absent_body,
+        absent_body=spec.absent_body if preset == "reference" else "zeros",
         class_names=spec.class_names,
         tool_version=tool_version(),
+        alignment=alignment,
     )
 
 
 def read_clips(
-    clips: Sequence[RawClip], spec: Dataset, preset: str, jobs: int | None, dask: str | None = None
+    clips: Sequence[RawClip],
+    spec: Dataset,
+    preset: str,
+    alignment: str,
+    jobs: int | None,
+    dask: str | None = None,
 ) -> Iterator[Outcome]:
     """The outcomes of all clips, in order, from worker processes."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
-    work = partial(read_task, dataset=spec.name, preset=preset)
+    work = partial(read_task, dataset=spec.name, preset=preset, alignment=alignment)
     for outcomes in run_in_order(work, tasks, jobs, dask):
         yield from outcomes
 
 
-def read_task(clips: Sequence[RawClip], dataset: str, preset: str) -> list[Outcome]:
+def read_task(clips: Sequence[RawClip], dataset: str, preset: str, alignment: str) -> list[Outcome]:
     """Reads and prepares some clips; runs in a worker."""
-    read = find_dataset(dataset).presets[preset]
+    read = reader(find_dataset(dataset), preset, alignment)
     return [read_clip(clip, read) for clip in clips]
 
 
@@ -209,8 +217,7 @@ def keep(outcome: Outcome, writer: StoreWriter, report: Report) -> None:
                 fields=clip.identity.fields,
             )
         )
-        report.kept += 1
-        report.count_rules(prepared.rules)
+        report.count(clip.name, prepared)
 
 
 def stop_if_too_many_bad(report: Report) -> None:

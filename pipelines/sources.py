@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from pipelines.errors import TsgcError
-from pipelines.spec import Dataset
+from pipelines.spec import Dataset, Opener
 from pipelines.unzip import read_member
 
 # What zipfile raises for a member that is damaged, encrypted or packed in a way it does not know.
@@ -45,7 +45,7 @@ class RawFile:
             raise TsgcError(f"{self.source}: cannot be read ({error}); get the file again") from error
 
 
-def raw_locations(dataset: Dataset, raw: Sequence[Path] | None, data_root: Path) -> list[Path]:
+def raw_locations(dataset: Dataset | Opener, raw: Sequence[Path] | None, data_root: Path) -> list[Path]:
     """The folders and zips to read: those given, or the data set's default ones that exist.
 
     Raises TsgcError where one that was given, or every default one, is missing.

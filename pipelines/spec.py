@@ -1,7 +1,9 @@
 """What a data set supplies; the data sets themselves are in `dataset.py`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +13,17 @@ TRAIN, TEST, UNUSED = 0, 1, -1
 
 Fields = Mapping[str, np.ndarray]
 """Per-clip integers, such as `cameras` and `performers`, each of shape (N,)."""
+
+
+class Raw(Protocol):
+    """One raw clip, still unread."""
+
+    @property
+    def source(self) -> str:
+        """How errors name it."""
+
+    def read(self) -> bytes:
+        """Its bytes; raises TsgcError where they cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,10 @@ class Prepared:
     """(C,) float32: what centring subtracted."""
     rules: dict[str, int] = field(default_factory=dict)
     """How many bodies (or frames) each cleaning rule took, by the rule's description."""
+    seen: int = 0
+    """Body-frames in the raw clip: what `present` counts, and all that was dropped."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Corrected preset: how many body-frames each rule dropped; with those present they make up `seen`."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +65,8 @@ class Dataset:
     """Per-clip integers that splits need, in the order of the file name."""
     benchmarks: dict[str, Callable[[Fields], np.ndarray]]
     """Fields of all clips -> int8 (N,): 0 train, 1 test, -1 unused. The main benchmark is first."""
-    holdout: Callable[[Fields], np.ndarray]
-    """Fields of the training clips -> bool mask of those that `--holdout` leaves out."""
+    holdout: Callable[[Fields], np.ndarray] | None
+    """Fields of the training clips -> bool mask of those that `--holdout` leaves out; None: see `hold_out`."""
     raw: tuple[str, ...]
     """Where raw clips lie by default (folders or zips, relative to the data root; all that exist count)."""
     suffix: str
@@ -58,8 +75,12 @@ class Dataset:
     """Clip name -> what it tells; None: a clip of another data set. Raises TsgcError: no such name."""
     presets: dict[str, Callable[[str, bytes], Prepared]]
     """Preset -> function from a clip's name and raw bytes to the prepared clip (TsgcError: malformed)."""
-    official: tuple[int, int]
-    """Published number of clips: raw, and left once unusable ones are gone."""
+    official: tuple[int, int] | None
+    """Published number of clips: raw, and left once unusable ones are gone; None: nobody published any."""
+    unusable: str = ""
+    """Where the list of the unusable clips is published."""
+    find: Callable[[], Mapping[str, Sequence[Raw]]] | None = None
+    """The raw clips by name, in the order of the result; None: all files that end in `suffix`, by name."""
     channels: str = "xyz"
     units: str = "metres"
     fps: int = 30
@@ -69,6 +90,29 @@ class Dataset:
     def splits(self, fields: Fields) -> dict[str, np.ndarray]:
         """Benchmark -> int8 (N,): 0 train, 1 test, -1 unused."""
         return {name: split(fields) for name, split in self.benchmarks.items()}
+
+
+@dataclass(frozen=True)
+class Opener:
+    """A format whose files say themselves what data set they hold: classes, splits, maybe the skeleton."""
+
+    name: str
+    """Of the format; the argument of `tsgc prepare`."""
+    raw: tuple[str, ...]
+    """Where such files lie by default, as for a data set."""
+    default_name: Callable[[Sequence[Path]], str]
+    """Raw places -> what the data set is called where the user does not say."""
+    open: Callable[[Sequence[Path], str], Dataset]
+    """Raw places and the name -> the data set. Raises TsgcError for what is wrong with its description."""
+
+
+def assigned(benchmark: str) -> Callable[[Fields], np.ndarray]:
+    """A benchmark whose split of each clip is a per-clip field already: `split_<benchmark>`."""
+
+    def split(fields: Fields) -> np.ndarray:
+        return fields[f"split_{benchmark}"].astype(np.int8)
+
+    return split
 
 
 def train_where(field_name: str, values: frozenset[int]) -> Callable[[Fields], np.ndarray]:

@@ -1,0 +1,70 @@
+"""View alignment: a clip turned so that its first actor starts upright and square to the axes.
+
+An option of `tsgc prepare`, off in both presets; PYSKL (Duan et al., 2022) does it to its 3D skeletons.
+Afterwards z points up along the spine, x from the left to the right shoulder, y to where the body faces.
+PYSKL turns the spine to z and then the whole shoulder line to x, which tips the spine again; here only the
+shoulders' part across the spine is turned, so that the spine stays upright.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.errors import TsgcError
+from pipelines.spec import Dataset, Prepared
+
+SPINE_AND_SHOULDERS = "spine-shoulders"  # what an aligned file says in its attribute `alignment`
+# Joints by skeleton: lower end of the spine, its middle, left shoulder, right shoulder.
+JOINTS = {"ntu-25": (0, 1, 4, 8), "nw-ucla-20": (0, 1, 4, 8)}
+SHORTEST = 1e-6  # metres; a shorter line has no direction
+
+
+def reader(dataset: Dataset, preset: str, alignment: str = "") -> Callable[[str, bytes], Prepared]:
+    """The data set's function from a clip's name and raw bytes to the prepared clip, aligned if asked for.
+
+    Raises TsgcError for a skeleton without the joints that alignment needs, or of flat pictures.
+    """
+    read = dataset.presets[preset]
+    if not alignment:
+        return read
+    if alignment != SPINE_AND_SHOULDERS or dataset.skeleton.name not in JOINTS or dataset.channels != "xyz":
+        raise TsgcError(
+            f"{dataset.name}: {dataset.skeleton.name} skeletons ({dataset.channels}) cannot be aligned;"
+            f" --align is for {', '.join(JOINTS)}"
+        )
+    joints = JOINTS[dataset.skeleton.name]
+
+    def read_aligned(source: str, data: bytes) -> Prepared:
+        prepared = read(source, data)
+        return replace(prepared, joints=align(prepared.joints, prepared.present, joints))
+
+    return read_aligned
+
+
+def align(joints: np.ndarray, present: np.ndarray, marks: tuple[int, int, int, int]) -> np.ndarray:
+    """All bodies turned by one rotation about the origin: (T, M, V, 3) float32 -> the same.
+
+    The rotation is that of the first body in the first frame in which it is `present` (T, M); `marks` are
+    its joints as in JOINTS. Absent bodies, 0, stay 0. A clip without such a frame, or whose marks lie on
+    one line, is returned as it is.
+    """
+    if not present[:, :1].any():
+        return joints
+    rotation = upright(joints[present[:, 0].argmax(), 0], marks)
+    return (joints.astype(np.float64) @ rotation.T).astype(np.float32)
+
+
+def upright(body: np.ndarray, marks: tuple[int, int, int, int]) -> np.ndarray:
+    """The rotation (3, 3), x' = R x, that stands one body (V, 3) upright; identity without a direction."""
+    low, high, left, right = body[list(marks)].astype(np.float64)
+    up = high - low
+    if np.linalg.norm(up) < SHORTEST:
+        return np.eye(3)
+    up /= np.linalg.norm(up)
+    across = right - left
+    across -= up * (across @ up)
+    if np.linalg.norm(across) < SHORTEST:
+        return np.eye(3)
+    across /= np.linalg.norm(across)
+    return np.stack([across, np.cross(up, across), up])
