@@ -28,6 +28,11 @@ def arithmetic(precision: str, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 
+def interpolates_presence(preset: str) -> bool:
+    """Whether a preset's absent bodies are told to the network, not blended with those that are there."""
+    return preset == "corrected"
+
+
 def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
     """How this manifest's clips become the network's input."""
     most = manifest.max_bodies
@@ -36,7 +41,7 @@ def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
         raise TsgcError(
             f"{manifest.benchmark}: clips of {most} bodies, the configuration says bodies={bodies}"
         )
-    present_only = manifest.preset == "corrected"
+    present_only = interpolates_presence(manifest.preset)
     return InputPipeline(
         config, manifest.body, bodies, manifest.absent_body, present_only, channels=manifest.channels
     )

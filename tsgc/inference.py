@@ -18,7 +18,7 @@ from shards.batch import PackedBatch
 from tsgc.checkpoint import Description, load_model
 from tsgc.config import TrainConfig
 from tsgc.distributed import pick_device
-from tsgc.evaluate import arithmetic
+from tsgc.evaluate import arithmetic, interpolates_presence
 from tsgc.model import TSGCNeXt
 from tsgc.rawclips import Failure, Recording, find_raw, read_recordings
 from tsgc.runs import open_run
@@ -262,9 +262,13 @@ def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
 def load_stream(path: Path, device: torch.device) -> Stream:
     """The network of one of our checkpoints, with its input."""
     model, description = load_model(path)
-    absent_body = description.absent_body or dataset_of(description).absent_body
     pipeline = InputPipeline(
-        description.config, description.body, description.bodies, absent_body, channels=description.axes
+        description.config,
+        description.body,
+        description.bodies,
+        description.absent_body or dataset_of(description).absent_body,
+        present_only=interpolates_presence(description.preset),
+        channels=description.axes,
     )
     return Stream(path, model.to(device), pipeline, description)
 

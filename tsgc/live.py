@@ -64,16 +64,20 @@ def recognise_live(
 def parse_frame(line: bytes, recogniser: Recogniser, where: str) -> np.ndarray:
     """A line's bodies (M, V, C) float32, zeros for a body that is not seen."""
     V, C = recogniser.joint_shape
-    expected = f'expected {{"bodies": [[[{"xyz"[:C]}] x {V}], ...]}}'
+    joint = ", ".join(recogniser.channels)
+    expected = f'expected {{"bodies": [[[{joint}], ... {V} joints], ...]}}'
     try:
         bodies = orjson.loads(line)["bodies"]
         absent = np.zeros((V, C))
         joints = np.array([absent if body is None else body for body in bodies], np.float32)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise TsgcError(f"{where}: not a frame; {expected}") from None
-    joints = joints.reshape(0, V, C) if not joints.size else joints
-    if joints.ndim != 3 or joints.shape[1:] != (V, C) or not np.isfinite(joints).all():
-        raise TsgcError(f"{where}: bodies of shape {joints.shape[1:]}, finite or not; {expected}")
+    if not joints.size:
+        return np.zeros((0, V, C), np.float32)
+    if joints.shape[1:] != (V, C):
+        raise TsgcError(f"{where}: bodies of shape {joints.shape[1:]}; {expected}")
+    if not np.isfinite(joints).all():
+        raise TsgcError(f"{where}: numbers too large; {expected}")
     return joints
 
 
