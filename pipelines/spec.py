@@ -66,7 +66,7 @@ class Dataset:
     benchmarks: dict[str, Callable[[Fields], np.ndarray]]
     """Fields of all clips -> int8 (N,): 0 train, 1 test, -1 unused. The main benchmark is first."""
     holdout: Callable[[Fields], np.ndarray] | None
-    """Fields of the training clips -> bool mask of those that `--holdout` leaves out; None: see `hold_out`."""
+    """Fields of the training clips -> mask of those that `--holdout` leaves out; None: see `hold_out`."""
     raw: tuple[str, ...]
     """Where raw clips lie by default (folders or zips, relative to the data root; all that exist count)."""
     suffix: str

@@ -11,7 +11,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from pipelines.dataset import DATASETS
+from pipelines.dataset import hold_out
 from pipelines.errors import TsgcError
 from pipelines.store import Store, open_store, tool_version
 from shards.folder import check_space, new_folder
@@ -174,10 +174,10 @@ def _describe(
 
 
 def _held_out(store: Store, benchmark: str) -> np.ndarray:
-    """Training clips that `--holdout` leaves out, (N,) bool; none for a data set without a rule."""
+    """Training clips that `--holdout` leaves out, (N,) bool; see `hold_out`."""
     mask = np.zeros(len(store), np.bool_)
     train = np.flatnonzero(store.splits[benchmark] == SPLITS["train"])
-    if store.info.dataset in DATASETS and len(train):
+    if len(train):
         fields = {name: values[train] for name, values in store.fields.items()}
-        mask[train] = DATASETS[store.info.dataset].holdout(fields)
+        mask[train] = hold_out(store.info.dataset, [store.names[index] for index in train], fields)
     return mask
