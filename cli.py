@@ -102,13 +102,20 @@ def main() -> None:
 
 @app.command(epilog="Example: tsgc prepare ntu120 --raw data/nturgbd_raw --jobs 8")
 def prepare(
-    dataset: Annotated[str, typer.Argument(help="ntu60, ntu120 or nw-ucla.")],
+    dataset: Annotated[str, typer.Argument(help="ntu60, ntu120, nw-ucla, kinetics, pyskl, npz or custom.")],
     raw: Annotated[
-        list[Path] | None, typer.Option(help="Raw folder or zip; repeatable. [default: the data root's]")
+        list[Path] | None,
+        typer.Option(help="Raw folder or zip, repeatable; a .pkl or .npz. [default: the data root's]"),
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="reference: the published preparation, to the letter.")
+        str,
+        typer.Option(
+            help="reference: the published preparation, to the letter; corrected: without its flaws."
+        ),
     ] = "reference",
+    align: Annotated[
+        bool, typer.Option("--align", help="Turn each clip: spine upright, shoulders along x.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the result. [default: the data set's]")] = None,
     out: Annotated[Path | None, typer.Option(help="Result. [default: DATA_ROOT/prepared/NAME.h5]")] = None,
     exclude: Annotated[Path | None, typer.Option(help="Text file of clip names to leave out.")] = None,
@@ -123,12 +130,14 @@ def prepare(
     data_root: DataRoot = DATA,
 ) -> None:
     """Raw skeleton files to one denoised, centred HDF5, with a report of all that was dropped."""
+    from pipelines.align import SPINE_AND_SHOULDERS
+    from pipelines.dataset import default_name
     from pipelines.prepare import prepare as run
     from tsgc.console import Talker
 
     talker = Talker()
-    suffix = "" if preset == "reference" else f"-{preset}"
-    path = out or data_root / "prepared" / f"{name or dataset + suffix}.h5"
+    suffix = ("" if preset == "reference" else f"-{preset}") + ("-aligned" if align else "")
+    path = out or data_root / "prepared" / f"{name or default_name(dataset, raw, data_root) + suffix}.h5"
     with talker.counting("preparing", "clips") as progress:
         report = run(
             dataset,
@@ -136,6 +145,8 @@ def prepare(
             path,
             data_root=data_root,
             preset=preset,
+            name=name,
+            alignment=SPINE_AND_SHOULDERS if align else "",
             jobs=jobs,
             dask=dask,
             compress=compress,
@@ -234,7 +245,9 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Overwrite = False,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and stop.")] = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings and stop.")
+    ] = False,
     shards: Annotated[Path | None, typer.Option(help="Shard set, wherever it is.")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="Run folder. [default: below RUNS]")] = None,
     data_root: DataRoot = DATA,
@@ -353,12 +366,7 @@ def ensemble(
 
     if (weights is not None) + tune + tune_on_test > 1:
         raise typer.BadParameter("--weights, --tune and --tune-on-test exclude each other")
-    try:
-        shares = None if weights is None else [float(word) for word in weights.split(",")]
-    except ValueError:
-        raise typer.BadParameter(
-            f"{weights!r}: expected numbers with commas between", param_hint="--weights"
-        ) from None
+    shares = _numbers(weights, "--weights")
     clips = "holdout" if tune else "test" if tune_on_test else None
     plan = Plan(streams or [], recipe, fuse, shares, clips, ema, shards)
     fuse_streams(Talker(json=as_json), plan, runs_root=runs, out=out, overwrite=overwrite)
@@ -391,6 +399,9 @@ def predict(
         bool, typer.Option("--live", help="Frames as JSON lines on standard input; docs/predict.md.")
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 32,
+    image_size: Annotated[
+        str | None, typer.Option(help="WIDTH,HEIGHT of the picture that your own clips' x and y are in.")
+    ] = None,
     device: Device = None,
     runs: RunsRoot = RUNS,
 ) -> None:
@@ -407,8 +418,15 @@ def predict(
     if stride is not None and (window is None or stride > window):
         raise typer.BadParameter("--stride goes with --window, and is at most as long")
     talker = Talker(json=style == "json")
-    shares = _numbers(weights, "--weights")
-    recogniser = load_run(choose_runs(run or [], runs, checkpoint, ema), device=device, weights=shares)
+    size = _numbers(image_size, "--image-size")
+    if size is not None and (len(size) != 2 or min(size) <= 0):
+        raise typer.BadParameter(f"{image_size!r}: expected WIDTH,HEIGHT", param_hint="--image-size")
+    recogniser = load_run(
+        choose_runs(run or [], runs, checkpoint, ema),
+        device=device,
+        weights=_numbers(weights, "--weights"),
+        image_size=(size[0], size[1]) if size else None,
+    )
     if live:
         failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)
     else:

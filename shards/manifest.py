@@ -106,6 +106,8 @@ class Manifest:
     """Split -> its tar files."""
     clips: Mapping[str, Clips]
     """Split -> its clips."""
+    alignment: str = ""
+    """`spine-shoulders` where `--align` turned the clips; empty, and not stored, else."""
     skeleton_definition: str = ""
     """JSON of a skeleton of its own; empty, and not stored, for one that is named in `SKELETONS`."""
     folder: Path = Path()
@@ -126,8 +128,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """The bytes of `manifest.json`."""
         head = {name: getattr(self, name) for name in _HEAD}
-        if self.skeleton_definition:
-            head["skeleton_definition"] = self.skeleton_definition
+        head |= {name: getattr(self, name) for name in _OPTIONAL if getattr(self, name)}
         splits = {
             split: {
                 "shards": self.shards[split],
@@ -144,6 +145,7 @@ _HEAD: dict[str, type] = {
     "units": str, "fps": int, "absent_body": str, "class_names": list, "seed": int, "tool_version": str,
     "source_digest": str,
 }  # fmt: skip
+_OPTIONAL = ("alignment", "skeleton_definition")
 _SHARD: dict[str, type] = {"file": str, "bytes": int, "sha256": str, "count": int}
 
 
@@ -216,8 +218,7 @@ def _parse(data: bytes, file: Path) -> Manifest:
     head["class_names"] = tuple(head["class_names"])
     if head["num_joints"] < 1 or not head["channels"]:
         raise _DefectError(f"{head['num_joints']} joints, channels {head['channels']!r}")
-    if "skeleton_definition" in content:
-        head["skeleton_definition"] = _typed(content, "skeleton_definition", str)
+    head |= {name: _typed(content, name, str) for name in _OPTIONAL if name in content}
     try:
         skeleton = find_skeleton(head["skeleton"], head.get("skeleton_definition", ""))
     except TsgcError as error:

@@ -28,7 +28,7 @@ LYING = STANDING[:, [1, 0, 2]]
 
 
 def person(frames, at=0.0, move=0.1, shape=STANDING):
-    """Joints (frames, 25, 3): standing `at` metres aside, swaying by `move` metres, more the higher a joint."""
+    """Joints (frames, 25, 3): standing `at` metres aside, swaying by `move` metres, high joints more."""
     sway = move * np.sin(np.arange(frames) / 3)[:, None] * (1 + shape[:, 1])
     joints = np.repeat(shape[None], frames, axis=0)
     joints[..., 0] += at + sway

@@ -59,6 +59,8 @@ class Description:
     """Frames a second."""
     axes: str = "xyz"
     """What the data's channels are: `xyz`, or `xys` with s the detector's score."""
+    alignment: str = ""
+    """`spine-shoulders` where `--align` turned the clips; empty else."""
     skeleton_definition: str = ""
     """JSON of a skeleton of its own; empty for one that is named in `SKELETONS`."""
 

@@ -89,6 +89,7 @@ def check_match(description: Description, manifest: Manifest, where: Path) -> No
         "channels": (description.axes, manifest.channels),
         "classes": (description.num_classes, len(manifest.class_names)),
         "preset": (description.preset, manifest.preset),
+        "alignment": (description.alignment or "none", manifest.alignment or "none"),
     }
     for what, (found, wanted) in pairs.items():
         if found != wanted:
@@ -118,6 +119,7 @@ def open_checkpoint(
             bodies=config.bodies or manifest.max_bodies,
             channels=len(manifest.channels),
             axes=manifest.channels,
+            alignment=manifest.alignment,
             skeleton_definition=manifest.skeleton_definition,
             benchmark=manifest.benchmark,
             preset=manifest.preset,

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipelines.dataset import Dataset, find_dataset
+from pipelines.align import JOINTS, align
+from pipelines.centre import present_bodies
+from pipelines.dataset import DATASETS
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch
 from tsgc.checkpoint import Description, load_model
@@ -21,6 +23,7 @@ from tsgc.distributed import pick_device
 from tsgc.evaluate import arithmetic, interpolates_presence
 from tsgc.model import TSGCNeXt
 from tsgc.rawclips import Failure, Recording, find_raw, read_recordings
+from tsgc.rawformat import ImageSize, dataset_name, raw_format
 from tsgc.runs import open_run
 from tsgc.transforms import InputPipeline
 from tsgc.windows import is_centred, plan_windows, recentre
@@ -80,21 +83,27 @@ class Stream:
 class Recogniser:
     """A run, or a fusion of several, ready to recognise clips. Made by `load_run`."""
 
-    def __init__(self, streams: Sequence[Stream], weights: Sequence[float], device: torch.device) -> None:
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        weights: Sequence[float],
+        device: torch.device,
+        image_size: ImageSize | None = None,
+    ) -> None:
         self.streams = list(streams)
         self.weights = list(weights)
         self.device = device
         first = streams[0].description
-        self.dataset = dataset_of(first)
-        """Whose reader prepares raw clips."""
+        self.format = raw_format(first, image_size)
+        """The raw clips that can be read."""
         self.preset = first.preset
-        self.classes = tuple(first.class_names) or self.dataset.class_names
+        self.classes = tuple(first.class_names) or DATASETS[self.format.dataset].class_names
         """Class names, in the order of the logits."""
-        self.fps = first.fps or self.dataset.fps
+        self.fps = first.fps or DATASETS[self.format.dataset].fps
         """Frames a second of the recordings."""
-
         self.skeleton = streams[0].pipeline.skeleton
         self.channels = streams[0].pipeline.channels
+        self.alignment = first.alignment
 
     @property
     def joint_shape(self) -> tuple[int, int]:
@@ -138,8 +147,7 @@ class Recogniser:
                 name = f"array {number}"
                 yield Recording(name, name, self.prepare_joints(clip, name))
             else:
-                files = find_raw([Path(clip)], self.dataset.suffix)
-                yield from read_recordings(files, self.dataset, self.preset)
+                yield from read_recordings(find_raw([Path(clip)], self.format.suffixes), self.format)
 
     def prepare_joints(self, joints: np.ndarray, name: str) -> np.ndarray:
         """Joints (T, M, V, C) checked, and centred where the data set's are; prepared ones do not change."""
@@ -151,8 +159,15 @@ class Recogniser:
             )
         joints = joints.astype(np.float32)
         if not np.isfinite(joints).all():
-            raise TsgcError(f"{name}: values that are not finite, expected {self.dataset.units}")
-        return recentre(joints, self.skeleton.centre) if self.channels == "xyz" else joints
+            raise TsgcError(f"{name}: values that are not finite, expected numbers")
+        return self.settle(joints) if self.channels == "xyz" else joints
+
+    def settle(self, joints: np.ndarray) -> np.ndarray:
+        """Joints in space (T, M, V, 3) centred and, for aligned runs, turned as preparation does."""
+        joints = recentre(joints, self.skeleton.centre)
+        if self.alignment:
+            joints = align(joints, present_bodies(joints), JOINTS[self.skeleton.name])
+        return joints
 
     def answers(
         self,
@@ -188,11 +203,12 @@ class Recogniser:
                 yield self.prediction(*item, next(logits), top)
 
     def cut(self, recording: Recording, frames: tuple[int, int]) -> np.ndarray:
-        """A window of a recording, centred as a clip of its own would be."""
+        """A window of a recording, centred and turned as a clip of its own would be."""
         joints = recording.joints[slice(*frames)]
-        if is_centred(recording.joints, self.skeleton.centre, self.channels):
-            return recentre(joints, self.skeleton.centre)
-        return joints
+        whole = len(joints) == len(recording.joints)
+        if whole or not is_centred(recording.joints, self.skeleton.centre, self.channels):
+            return joints
+        return self.settle(joints)
 
     def logits(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Prepared clips (T, M, V, C) -> logits (N, K): the weighted sum over the streams."""
@@ -240,18 +256,6 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(-1, keepdims=True)
 
 
-def dataset_of(description: Description) -> Dataset:
-    """The data set whose reader prepared a checkpoint's training clips."""
-    name = description.dataset or description.benchmark.split("/")[0].removesuffix("-corrected")
-    dataset = find_dataset(name)
-    if description.preset not in dataset.presets:
-        raise TsgcError(
-            f"the checkpoint was trained on preset {description.preset} of {name}, which this version"
-            f" cannot prepare; it has {', '.join(dataset.presets)}"
-        )
-    return dataset
-
-
 def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
     """The weights that are meant: a file as it is, or one of a run folder's, by name."""
     if run.suffix == ".safetensors":
@@ -266,7 +270,7 @@ def load_stream(path: Path, device: torch.device) -> Stream:
         description.config,
         description.body,
         description.bodies,
-        description.absent_body or dataset_of(description).absent_body,
+        description.absent_body or DATASETS[dataset_name(description)].absent_body,
         present_only=interpolates_presence(description.preset),
         channels=description.axes,
     )
@@ -279,12 +283,14 @@ def load_run(
     ema: bool = False,
     device: str | None = None,
     weights: Sequence[float] | None = None,
+    image_size: ImageSize | None = None,
 ) -> Recogniser:
     """Open a trained run: its folder, a .safetensors file, or several of either to be fused.
 
     `checkpoint`: `last` or `best`; with `ema` its averaged weights. `device`: `cpu` or `cuda` (default: a
-    GPU where there is one). `weights`: of the streams, equal by default. Raises TsgcError: no such run or
-    checkpoint, or runs of different data.
+    GPU where there is one). `weights`: of the streams, equal by default. `image_size`: width and
+    height of the picture that your own clips' x and y are in; not for data in space. Raises TsgcError: no
+    such run or checkpoint, or runs of different data.
     """
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     if not runs:
@@ -296,15 +302,16 @@ def load_run(
     streams = [load_stream(checkpoint_path(Path(one), checkpoint, ema), place) for one in runs]
     for other in streams[1:]:
         check_fusible(streams[0], other)
-    return Recogniser(streams, shares, place)
+    return Recogniser(streams, shares, place, image_size)
 
 
 def check_fusible(first: Stream, other: Stream) -> None:
     """Refuse streams that do not read the same clips or do not name the same classes."""
     facts = [
         {
-            "data set": dataset_of(stream.description).name,
+            "data set": dataset_name(stream.description),
             "preset": stream.description.preset,
+            "alignment": stream.description.alignment or "none",
             "number of classes": stream.description.num_classes,
         }
         for stream in (first, other)

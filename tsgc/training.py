@@ -138,6 +138,7 @@ def description(run: Training, ema: bool, selected_on: str) -> checkpoint.Descri
         absent_body=run.manifest.absent_body,
         fps=run.manifest.fps,
         axes=run.manifest.channels,
+        alignment=run.manifest.alignment,
         skeleton_definition=run.manifest.skeleton_definition,
     )
 

@@ -49,7 +49,7 @@ def _main_benchmark(benchmarks: list[str]) -> str:
     names = {name.split("/")[0] for name in benchmarks}
     if len(names) == 1:
         name = names.pop()
-        table = DATASETS.get(name.removesuffix("-corrected"))
+        table = DATASETS.get(name.removesuffix("-aligned").removesuffix("-corrected"))
         main = f"{name}/{next(iter(table.benchmarks))}" if table else None
         if main in benchmarks:
             return main
