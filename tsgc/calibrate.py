@@ -25,7 +25,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The T of least cross-entropy of softmax(logits / T); between 0.01 and 100 (Guo et al., 2017)."""
-    return 1 / fit_scales([logits], labels, low=1 / LARGEST)[0]
+    return float(1 / fit_scales([logits], labels, low=1 / LARGEST)[0])
 
 
 def fit_scales(streams: Sequence[np.ndarray], labels: np.ndarray, low: float = 0.0) -> np.ndarray:
