@@ -17,7 +17,7 @@ from pipelines.definition import find_skeleton, parse_definition
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from pipelines.sources import RawFile
-from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Identity, Opener, assigned
+from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, assigned
 
 DESCRIPTION = "dataset.yaml"
 CLIPS = "clips"
@@ -92,9 +92,7 @@ def open_custom(locations: Sequence[Path], name: str) -> Dataset:
         raw=CUSTOM.raw,
         suffix="",
         identify=Listed(clips),
-        presets={
-            preset: partial(read, layout=layout, preset=preset) for preset in ("reference", "corrected")
-        },
+        presets={preset: partial(read, layout=layout, preset=preset) for preset in PRESETS},
         official=None,
         find=lambda: {names[clip]: [RawFile(file.absolute())] for clip, file in found.items()},
         channels="xyz" if channels == "xyz" else "xys",

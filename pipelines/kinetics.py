@@ -18,7 +18,7 @@ from pipelines.arrays import Listed, finish, some
 from pipelines.errors import TsgcError
 from pipelines.skeleton import OPENPOSE_18
 from pipelines.sources import find_clips
-from pipelines.spec import TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
+from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
 
 V = OPENPOSE_18.num_joints
 LABELS = "_label.json"
@@ -162,7 +162,7 @@ def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
         raw=KINETICS.raw,
         suffix=".json",
         identify=Listed(clips),
-        presets={preset: partial(read, preset=preset) for preset in ("reference", "corrected")},
+        presets={preset: partial(read, preset=preset) for preset in PRESETS},
         official=(len(labels), usable),
         find=lambda: files,
         channels="xys",

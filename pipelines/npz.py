@@ -19,7 +19,7 @@ from pipelines.arrays import ArrayClip, Listed, class_names, finish, finite, kee
 from pipelines.errors import TsgcError
 from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, OPENPOSE_18, Skeleton
 from pipelines.sources import BAD_MEMBER
-from pipelines.spec import TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
+from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
 
 # By numbers a frame: bodies x joints x 3. The field keeps x, y and the score of 2D key points.
 LAYOUTS: dict[int, tuple[int, Skeleton, str]] = {
@@ -123,7 +123,7 @@ def open_npz(locations: Sequence[Path], name: str) -> Dataset:
         identify=Listed(clips),
         presets={
             preset: partial(read, bodies=bodies, joints=skeleton.num_joints, preset=preset)
-            for preset in ("reference", "corrected")
+            for preset in PRESETS
         },
         official=None,
         find=lambda: found,

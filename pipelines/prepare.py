@@ -2,18 +2,19 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from pipelines.align import reader
-from pipelines.dataset import find_dataset
+from pipelines.dataset import open_dataset
+from pipelines.definition import definition_of
 from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing
 from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
-from pipelines.sources import RawFile, find_clips, raw_locations
-from pipelines.spec import Dataset, Identity, Prepared
+from pipelines.sources import find_clips
+from pipelines.spec import PRESETS, Dataset, Identity, Prepared, Raw
 from pipelines.store import COMPRESSION, Clip, Info, StoreWriter, tool_version
 from pipelines.workers import run_in_order
 
@@ -30,7 +31,7 @@ class RawClip:
 
     name: str
     identity: Identity
-    files: list[RawFile]
+    files: Sequence[Raw]
     """Where it lies; more than one: copies."""
 
 
@@ -52,6 +53,7 @@ def prepare(
     *,
     data_root: Path,
     preset: str = "reference",
+    name: str | None = None,
     jobs: int | None = None,
     dask: str | None = None,
     alignment: str = "",
@@ -62,24 +64,27 @@ def prepare(
 ) -> Report:
     """Prepares a data set: raw folders or zips -> `out` (HDF5) and its report, `<stem>.report.json`.
 
-    `raw`: where the clips lie (default: the data set's places under `data_root`); `jobs`: worker
-    processes (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they
-    see the raw clips under the same paths); `alignment`: see `align.py`; `exclude`: a list of clip names to
-    leave out. A bad clip is skipped and reported. The same raw clips give the same bytes, from folder or
-    zip, at any `jobs`. `compress`: one of store.COMPRESSION.
+    `raw`: where the clips lie (default: the data set's places under `data_root`); `name`: what a data set
+    is called that its own files describe (default: as they say or are called); `jobs`: worker processes
+    (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they see the raw
+    clips under the same paths); `alignment`: see `align.py`; `exclude`: a list of clip names to leave out;
+    `compress`: one of store.COMPRESSION. A bad clip is skipped and reported. The same raw clips give the
+    same bytes, from folder or zip, at any `jobs`.
     Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """
-    spec = find_dataset(dataset)
-    if preset not in spec.presets:
-        raise TsgcError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(spec.presets)}")
+    if preset not in PRESETS:
+        raise TsgcError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(PRESETS)}")
+    refuse_existing(out, overwrite)
+    spec, locations = open_dataset(dataset, raw, data_root, name)
     reader(spec, preset, alignment)  # refused at once, not by a worker
     if compress and compress not in COMPRESSION:
         raise TsgcError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
-    refuse_existing(out, overwrite)
-    locations = raw_locations(spec, raw, data_root)
-    report = Report(dataset, preset, [str(path) for path in locations], str(out), spec.official)
+    report = Report(
+        spec.name, preset, [str(path) for path in locations], str(out), spec.official, spec.unusable
+    )
     excluded = read_names(exclude, spec) if exclude else frozenset()
-    clips = choose_clips(spec, find_clips(locations, spec.suffix), excluded, report)
+    found = spec.find() if spec.find else find_clips(locations, spec.suffix)
+    clips = choose_clips(spec, found, excluded, report)
 
     digest = hashlib.sha256()
     with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
@@ -97,15 +102,18 @@ def prepare(
 
 
 def read_names(path: Path, spec: Dataset) -> frozenset[str]:
-    """The clip names of a list, one a line; `#` starts a comment. Raises TsgcError for any other line."""
+    """The clip names of a list, one a line; `#` starts a comment. Raises TsgcError for any other line.
+
+    Sentences above the first name are passed over: the official lists begin with two.
+    """
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TsgcError(f"{path}: cannot be read as a list of clip names ({error})") from error
-    names = set()
+    names: set[str] = set()
     for number, line in enumerate(lines, 1):
         name = line.partition("#")[0].strip().removesuffix(spec.suffix)
-        if not name:
+        if not name or (not names and " " in name):
             continue
         try:
             spec.identify(name)
@@ -116,7 +124,7 @@ def read_names(path: Path, spec: Dataset) -> frozenset[str]:
 
 
 def choose_clips(
-    spec: Dataset, found: dict[str, list[RawFile]], excluded: frozenset[str], report: Report
+    spec: Dataset, found: Mapping[str, Sequence[Raw]], excluded: frozenset[str], report: Report
 ) -> list[RawClip]:
     """The clips to read, by name; the others are counted in the report."""
     report.found = len(found)
@@ -152,6 +160,7 @@ def describe(spec: Dataset, preset: str, alignment: str = "") -> Info:
         class_names=spec.class_names,
         tool_version=tool_version(),
         alignment=alignment,
+        skeleton_definition=definition_of(spec.skeleton),
     )
 
 
@@ -165,14 +174,13 @@ def read_clips(
 ) -> Iterator[Outcome]:
     """The outcomes of all clips, in order, from worker processes."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
-    work = partial(read_task, dataset=spec.name, preset=preset, alignment=alignment)
+    work = partial(read_task, read=reader(spec, preset, alignment))
     for outcomes in run_in_order(work, tasks, jobs, dask):
         yield from outcomes
 
 
-def read_task(clips: Sequence[RawClip], dataset: str, preset: str, alignment: str) -> list[Outcome]:
+def read_task(clips: Sequence[RawClip], read: Callable[[str, bytes], Prepared]) -> list[Outcome]:
     """Reads and prepares some clips; runs in a worker."""
-    read = reader(find_dataset(dataset), preset, alignment)
     return [read_clip(clip, read) for clip in clips]
 
 

@@ -17,7 +17,7 @@ from pipelines import ntu
 from pipelines.arrays import ArrayClip, Listed, class_names, finish, finite, keep_present, read_arrays, some
 from pipelines.errors import TsgcError
 from pipelines.skeleton import COCO_17, NTU_25
-from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Identity, Opener, Prepared, assigned
+from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, Prepared, assigned
 from pipelines.unpickle import load_pickle
 
 SKELETONS = {(25, 3): NTU_25, (17, 2): COCO_17}  # by joints and coordinates
@@ -63,7 +63,7 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
         raw=PYSKL.raw,
         suffix=path.suffix,
         identify=Listed(clips),
-        presets={preset: partial(read, preset=preset) for preset in ("reference", "corrected")},
+        presets={preset: partial(read, preset=preset) for preset in PRESETS},
         official=None,
         find=lambda: found,
         channels=CHANNELS[C],

@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.skeleton import Skeleton
 
 TRAIN, TEST, UNUSED = 0, 1, -1
+PRESETS = ("reference", "corrected")  # every data set has both
 
 Fields = Mapping[str, np.ndarray]
 """Per-clip integers, such as `cameras` and `performers`, each of shape (N,)."""

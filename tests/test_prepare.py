@@ -12,6 +12,7 @@ from made_clips import ntu_clip, ntu_text, nw_ucla_clip, standing, write_folder,
 
 from pipelines import prepare as prepare_module
 from pipelines import workers
+from pipelines.dataset import find_dataset
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from pipelines.report import Report
@@ -178,7 +179,7 @@ def test_listed_clips_are_excluded(tmp_path):
 def test_the_official_lists_are_read(shared):
     for count, name in ((302, "ntu60"), (535, "ntu120")):
         path = shared / f"data/NTU_RGBD{name[3:]}_samples_with_missing_skeletons.txt"
-        assert len(prepare_module.read_names(path, prepare_module.find_dataset(name))) == count
+        assert len(prepare_module.read_names(path, find_dataset(name))) == count
 
 
 def test_bodies_dropped_are_counted_by_rule_and_clip(tmp_path):
