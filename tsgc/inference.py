@@ -24,7 +24,7 @@ from tsgc.evaluate import arithmetic, interpolates_presence
 from tsgc.model import TSGCNeXt
 from tsgc.rawclips import Failure, Recording, find_raw, read_recordings
 from tsgc.rawformat import ImageSize, dataset_name, raw_format
-from tsgc.runs import open_run
+from tsgc.runs import checkpoint_path
 from tsgc.transforms import InputPipeline
 from tsgc.windows import is_centred, plan_windows, recentre
 
@@ -254,13 +254,6 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
-
-
-def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
-    """The weights that are meant: a file as it is, or one of a run folder's, by name."""
-    if run.suffix == ".safetensors":
-        return run
-    return open_run(run).checkpoint(f"{checkpoint}-ema" if ema else checkpoint)
 
 
 def load_stream(path: Path, device: torch.device) -> Stream:

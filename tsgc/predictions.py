@@ -13,10 +13,10 @@ import orjson
 from pipelines.errors import TsgcError
 from tsgc.config import MODALITIES
 from tsgc.console import Count, Talker
-from tsgc.inference import Prediction, Recogniser, checkpoint_path
+from tsgc.inference import Prediction, Recogniser
 from tsgc.live import recognise_live
 from tsgc.rawclips import Failure, Recording, find_raw, read_recording, read_recordings
-from tsgc.runs import Run, find_runs
+from tsgc.runs import Run, checkpoint_path, find_runs
 
 LIVE_WINDOW = 64  # frames; about two seconds, the length of a short action
 STDIN = Path("-")
@@ -67,12 +67,11 @@ def predict_files(
 
 def _recordings(files: Sequence[Path], recogniser: Recogniser, count: Count) -> Iterator[Recording | Failure]:
     """Clips of the paths given; `-` is one raw clip on standard input."""
-    dataset, preset = recogniser.dataset, recogniser.preset
     if list(files) == [STDIN]:
-        yield read_recording(STDIN_NAME, STDIN_NAME, sys.stdin.buffer.read(), dataset, preset)
+        yield read_recording(STDIN_NAME, STDIN_NAME, sys.stdin.buffer.read(), recogniser.format)
         return
-    raw = find_raw(files, dataset.suffix)
-    for done, recording in enumerate(read_recordings(raw, dataset, preset), 1):
+    raw = find_raw(files, recogniser.format.suffixes)
+    for done, recording in enumerate(read_recordings(raw, recogniser.format), 1):
         yield recording
         count(done, len(raw))
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipelines.errors import TsgcError
 from pipelines.sources import RawFile, find_clips
-from pipelines.spec import Dataset
+from tsgc.rawformat import RawFormat
 
 
 @dataclass(frozen=True)
@@ -32,24 +32,33 @@ class Failure:
     """One line that names the source."""
 
 
-def find_raw(paths: Iterable[Path], suffix: str) -> list[RawFile | Failure]:
-    """The raw clips at paths: files as they are, and all in folders and zips that end in `suffix`."""
+def find_raw(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
+    """The raw clips at paths: files as they are, and all in folders and zips that end in `suffixes`."""
     found: list[RawFile | Failure] = []
     for path in paths:
-        try:
-            if path.is_dir() or path.suffix.lower() == ".zip":
-                found += [file for files in find_clips([path], suffix).values() for file in files]
-            elif path.exists():
-                found.append(RawFile(path))
-            else:
-                found.append(Failure(str(path), f"{path}: no such file, folder or zip of raw clips"))
-        except TsgcError as error:
-            found.append(Failure(str(path), str(error)))
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            found += _find_inside(path, suffixes)
+        elif path.exists():
+            found.append(RawFile(path))
+        else:
+            found.append(Failure(str(path), f"{path}: no such file, folder or zip of raw clips"))
     return found
 
 
+def _find_inside(location: Path, suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
+    """The clips of a folder or zip; a Failure where there is none."""
+    files: list[RawFile] = []
+    errors = []
+    for suffix in suffixes:
+        try:
+            files += [file for same in find_clips([location], suffix).values() for file in same]
+        except TsgcError as error:
+            errors.append(error)
+    return list(files) or [Failure(str(location), str(errors[0]))]
+
+
 def read_recordings(
-    files: Iterable[RawFile | Failure], dataset: Dataset, preset: str
+    files: Iterable[RawFile | Failure], raw_format: RawFormat
 ) -> Iterator[Recording | Failure]:
     """The prepared clips, in order; what is wrong with one does not stop the others."""
     for file in files:
@@ -61,13 +70,13 @@ def read_recordings(
         except TsgcError as error:
             yield Failure(file.source, str(error))
         else:
-            yield read_recording(file.source, file.clip, data, dataset, preset)
+            yield read_recording(file.source, file.clip, data, raw_format)
 
 
-def read_recording(source: str, clip: str, data: bytes, dataset: Dataset, preset: str) -> Recording | Failure:
-    """Bytes of one raw clip, prepared by the data set's own reader."""
+def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -> Recording | Failure:
+    """Bytes of one raw clip, prepared as the training clips were."""
     try:
-        joints = dataset.presets[preset](source, data).joints
+        joints = raw_format.read(source, data).joints
     except TsgcError as error:
         return Failure(source, str(error))
     if not len(joints):

@@ -78,6 +78,13 @@ def open_run(folder: Path) -> Run:
     return Run(folder, configs.from_run(folder / "config.yaml"), benchmark)
 
 
+def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
+    """The weights that are meant: a file as it is, or one of a run folder's, by name."""
+    if run.suffix == ".safetensors":
+        return run
+    return open_run(run).checkpoint(f"{checkpoint}-ema" if ema else checkpoint)
+
+
 def find_runs(root: Path) -> list[Run]:
     """All runs below `root`, oldest first."""
     runs = [
