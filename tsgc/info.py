@@ -7,13 +7,18 @@ counted, as the field does not. Activations are the numbers that those same oper
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from pipelines.errors import TsgcError
+from pipelines.skeleton import SKELETONS
+from tsgc.checkpoint import load_model
 from tsgc.console import Talker
 from tsgc.layers import GRAPHS, Block, TemporalPatch
-from tsgc.model import TSGCNeXt
+from tsgc.model import VARIANTS, TSGCNeXt
+from tsgc.runs import checkpoint_path
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,43 @@ def totals(parts: list[Part]) -> dict[str, int]:
     return {name: sum(getattr(part, name) for part in parts) for name in names}
 
 
+def open_network(
+    run: Path | None,
+    checkpoint: str,
+    *,
+    variant: str,
+    skeleton: str,
+    frames: int | None,
+    bodies: int,
+    classes: int,
+) -> tuple[TSGCNeXt, dict[str, Any], int]:
+    """The network of a run or checkpoint, or of the options; what it is, and its clips' frames."""
+    if run is not None:
+        path = checkpoint_path(run, checkpoint, ema=False)
+        model, said = load_model(path)
+        facts = {
+            "checkpoint": str(path),
+            "benchmark": said.benchmark,
+            "preset": said.preset,
+            "modality": said.config.modality,
+            "epochs trained": said.epoch,
+            "variant": said.config.variant,
+        }
+        return model, facts, _checked(frames or said.config.frames, model)
+    for name, value, known in (("variant", variant, VARIANTS), ("skeleton", skeleton, SKELETONS)):
+        if value not in known:
+            raise TsgcError(f"--{name} {value}: expected one of {', '.join(known)}")
+    model = TSGCNeXt(SKELETONS[skeleton], classes, variant=variant, bodies=bodies)
+    facts = {"variant": variant, "skeleton": skeleton, "bodies": bodies, "classes": classes}
+    return model, facts, _checked(frames or 256, model)
+
+
+def _checked(frames: int, model: TSGCNeXt) -> int:
+    if frames < model.min_frames:
+        raise TsgcError(f"--frames {frames}: the network takes {model.min_frames} or more")
+    return frames
+
+
 def show_info(talker: Talker, model: TSGCNeXt, facts: dict[str, Any], frames: int) -> None:
     """Print the table, or the same as JSON. `facts`: what the network is, by name."""
     parts = count_parts(model, frames)
@@ -121,7 +163,7 @@ def show_info(talker: Talker, model: TSGCNeXt, facts: dict[str, Any], frames: in
             *_millions(whole["macs"], whole["graph_macs"], whole["activations"]),
         ]
     )
-    for name, value in facts.items():
+    for name, value in {**facts, "frames": frames}.items():
         talker.line(f"{name}: {value}")
     columns = ("part", "frames x joints x channels", "parameters", "MMAC", "graph MMAC", "M activations")
     talker.table("One clip, all bodies", columns, rows)
@@ -131,7 +173,7 @@ def show_info(talker: Talker, model: TSGCNeXt, facts: dict[str, Any], frames: in
         f" {macs + graph_macs:.2f} with; {whole['activations'] / 1e6:.1f} M activations"
         f" ({4 * whole['activations'] / 1e6:.0f} MB in float32)"
     )
-    talker.data({**facts, "totals": whole, "parts": [asdict(part) for part in parts]})
+    talker.data({**facts, "frames": frames, "totals": whole, "parts": [asdict(part) for part in parts]})
 
 
 def _millions(*counts: int) -> list[str]:

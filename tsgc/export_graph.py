@@ -1,0 +1,101 @@
+"""What an exported file computes: the network, or the whole way from joints to logits."""
+
+import torch
+from torch import Tensor, nn
+
+from shards.batch import PackedBatch
+from tsgc.inference import Stream
+from tsgc.model import TSGCNeXt
+from tsgc.modalities import stream as see
+from tsgc.transforms import TEST_CROP_MARGIN, resample
+
+
+class FromInput(nn.Module):
+    """The network by itself: x (N, C, T, V, M), for some runs presence (N, T, M) -> logits (N, K)."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self.model: TSGCNeXt = stream.model
+
+    def forward(self, x: Tensor, presence: Tensor | None = None) -> Tensor:
+        return self.model(x, presence=presence)
+
+
+class FromJoints(nn.Module):
+    """Joints of clips of equal length (N, T, M, V, C), raw or centred -> logits (N, K).
+
+    The test input of `InputPipeline`, for a graph of fixed operations: T is known only when it runs, so
+    the frames to look at are computed from it as tensors, in float64 as there.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self.model: TSGCNeXt = stream.model
+        self.pipeline = stream.pipeline
+
+    def forward(self, joints: Tensor) -> Tensor:
+        pipeline = self.pipeline
+        N, T, M, V, C = joints.shape
+        if pipeline.channels == "xyz":
+            joints = centre(joints, pipeline.skeleton.centre)
+        if pipeline.config.normalise == "min-max":
+            joints = min_max(joints, 2 if pipeline.channels == "xys" else C)
+        positions = POSITIONS[pipeline.config.sampling](T, pipeline.config.frames)
+        ones = torch.ones(N, dtype=torch.int64)
+        clips = torch.arange(N)
+        batch = PackedBatch(
+            joints=joints.reshape(N * T * M, V, C),
+            frames=ones * T,
+            bodies=ones * M,
+            offsets=clips * (T * M),
+            labels=clips,
+            indices=clips,
+            positions=clips,
+            partner=clips,
+        )
+        x = resample(batch.joints, batch, positions.expand(N, -1), M, "zeros")
+        x = see(pipeline.config.modality, x, pipeline.skeleton, pipeline.channels)
+        return self.model(x.permute(0, 4, 2, 3, 1))  # (N, M, T, V, C) -> (N, C, T, V, M)
+
+
+def centre(joints: Tensor, joint: int) -> Tensor:
+    """`tsgc.windows.recentre` for a batch: (N, T, M, V, C) -> the same."""
+    seen = (joints != 0).flatten(3).any(-1)  # (N, T, M)
+    first = seen[:, :, 0].to(torch.int64).argmax(1)  # 0 where the first body is never seen: its joint is 0
+    origin = joints[torch.arange(joints.shape[0]), first, 0, joint]  # (N, C)
+    return torch.where(seen[..., None, None], joints - origin[:, None, None, None], joints)
+
+
+def min_max(joints: Tensor, coordinates: int) -> Tensor:
+    """`tsgc.transforms.min_max` for a batch: (N, T, M, V, C), its first `coordinates` channels, -> the same.
+
+    A body whose joints are 0 in all frames is one that the clip does not have, and does not count.
+    """
+    have = (joints != 0).any(dim=4).any(dim=3).any(dim=1)[:, None, :, None, None]  # (N, 1, M, 1, 1)
+    places = joints[..., :coordinates]
+    low = torch.where(have, places, torch.inf).amin((1, 2, 3), keepdim=True)
+    high = torch.where(have, places, -torch.inf).amax((1, 2, 3), keepdim=True)
+    extent = high - low
+    scale = torch.where(extent > 0, 2 / extent, 0.0)
+    scaled = (places - low) * scale + torch.where(extent > 0, -1.0, 0.0)
+    return torch.cat([torch.where(have, scaled, places), joints[..., coordinates:]], -1)
+
+
+def crop_positions(frames: int, count: int) -> Tensor:
+    """`tsgc.transforms.crop_positions` of the test crop: (count,) float64."""
+    length = torch.ones(frames, dtype=torch.float64).sum()
+    start = (length / TEST_CROP_MARGIN).floor()
+    length = length - 2 * start
+    places = (torch.arange(count, dtype=torch.float64) + 0.5) * (length / count) - 0.5
+    return start + places.clamp(min=0).minimum(length - 1)
+
+
+def even_positions(frames: int, count: int) -> Tensor:
+    """`tsgc.transforms.even_frames`: (count,) float64."""
+    last = torch.ones(frames, dtype=torch.float64).sum() - 1
+    places = torch.arange(count, dtype=torch.float64)
+    ends = places == max(count - 1, 1)  # the last one exactly, whatever the division rounds to
+    return torch.where(ends, last, places * (last / max(count - 1, 1))).floor()
+
+
+POSITIONS = {"crop": crop_positions, "frames": even_positions}

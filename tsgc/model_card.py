@@ -1,0 +1,134 @@
+"""The model card beside an exported file: what it is, from what, how to feed it, how good, its limits."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import orjson
+
+from pipelines.errors import TsgcError
+from pipelines.store import tool_version
+from tsgc.inference import Stream
+from tsgc.info import count_parts, totals
+from tsgc.runs import open_run, scores_path
+from tsgc.scores import all_and_clean, read_scores
+
+
+def model_card(
+    stream: Stream, run: Path, *, raw_input: bool, differences: Mapping[str, float], checked_on: str
+) -> str:
+    """The card, in Markdown. `run`: the run's folder, or a checkpoint that has none."""
+    said, config = stream.description, stream.description.config
+    counts = totals(count_parts(stream.model, config.frames))
+    macs = (counts["macs"] + counts["graph_macs"]) / 1e9
+    weights = "averaged (EMA)" if said.ema else "last step's"
+    chosen = {
+        "none": "the last epoch",
+        "holdout": "chosen on held-out training clips",
+        "test": "**chosen on the test split**: its accuracy there is for comparison with papers only",
+    }[said.selected_on]
+    checks = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
+    return f"""# TSGCNeXt {config.variant}, {config.modality} stream, {said.benchmark}
+
+Recognises {said.num_classes} actions from the joints of up to {said.bodies} bodies ({said.skeleton}).
+TSGCNeXt (arXiv 2304.11631) by tsgc {tool_version()}: {counts["parameters"] / 1e6:.2f} M parameters,
+{macs:.2f} GMAC a clip.
+
+## From what
+
+- Trained on {said.benchmark}, {said.preset} preset, {said.epoch} epochs; {weights} weights, {chosen}.
+- Checkpoint: `{stream.path}`; {_commit(run)}.
+- Trained from the data set alone. The published TSGCNeXt code and weights (CC BY-NC 4.0) are not in it; the
+  terms of the data set that it was trained on hold.
+
+## Accuracy
+
+{_accuracy(run, stream)}
+
+## Input and output
+
+{_joints(stream) if raw_input else _network_input(stream)}
+
+`logits` float32 (batch, {said.num_classes}): softmax gives probabilities; streams are fused by adding their
+logits. Checked against PyTorch in float32 on {checked_on}; largest difference: {checks}.
+
+## Limits
+
+- It names one of its {said.num_classes} classes for whatever it is given, also where nobody does any of them.
+- Its accuracy holds for the data set's sensor, views and kinds of performers; elsewhere expect less.
+- One answer a clip; cut long recordings into windows (`tsgc predict --window`).
+
+## Classes
+
+{_classes(said.class_names)}
+"""
+
+
+def _commit(run: Path) -> str:
+    """The commit of the training code, where the run says it."""
+    try:
+        commit = orjson.loads((run / "environment.json").read_bytes())["git_commit"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        commit = None
+    return f"trained by commit {commit}" if commit else "the commit that trained it is not known"
+
+
+def _accuracy(run: Path, stream: Stream) -> str:
+    """The run's own test scores of this checkpoint, as a table."""
+    try:
+        scores = read_scores(scores_path(open_run(run).folder, "test", stream.path.stem))
+    except TsgcError:
+        return "Not evaluated: no scores of this checkpoint beside it (`tsgc evaluate` writes them)."
+    lines = ["| test clips | number | top-1 % | top-5 % | mean class % |", "|---|---|---|---|---|"]
+    for part, figures in all_and_clean(scores).items():
+        values = f"{figures.top1:.2f} | {figures.top5:.2f} | {figures.mean_class:.2f}"
+        lines.append(f"| {part} | {figures.clips:,} | {values} |")
+    if scores.repeats.any():
+        lines += ["", "Clean: without the test clips whose joints equal a training clip's."]
+    return "\n".join(lines)
+
+
+def _joints(stream: Stream) -> str:
+    """How to feed the file that takes joints."""
+    pipeline = stream.pipeline
+    V, C, M = pipeline.skeleton.num_joints, len(pipeline.channels), pipeline.bodies
+    place = (
+        f"Coordinates as the sensor gives them, or centred already: joint {pipeline.skeleton.centre}"
+        f" ({pipeline.skeleton.joints[pipeline.skeleton.centre]}) of the first body, where that is first"
+        " seen, is subtracted inside."
+        if pipeline.channels == "xyz"
+        else "x and y from the middle of the picture, and the score, as `tsgc prepare` stores them."
+    )
+    absent = "a copy of the first body" if pipeline.absent_body == "copy" else "zeros"
+    return (
+        f"`joints` float32 (batch, frames, {M}, {V}, {C}): clips of equal length, any number of frames.\n"
+        f"{place} A body that a clip does not have is {absent}; one that is missing in a frame, zeros.\n"
+        "Cleaning of tracks (`tsgc prepare`) is not inside; cropping, resizing to"
+        f" {pipeline.config.frames} frames, the {pipeline.config.modality} modality and normalisation are."
+    )
+
+
+def _network_input(stream: Stream) -> str:
+    """How to feed the file that takes the network's input."""
+    pipeline = stream.pipeline
+    config = pipeline.config
+    V, C, M = pipeline.skeleton.num_joints, len(pipeline.channels), pipeline.bodies
+    least = 2 * stream.model.min_frames
+    frames = (
+        f"frames (trained with {config.frames}; {least} or more)" if config.frames >= least else config.frames
+    )
+    presence = (
+        "\n`presence` float32 (batch, frames, bodies): 1 where a body is in a frame, 0 where not."
+        if pipeline.present_only
+        else ""
+    )
+    return (
+        f"`x` float32 (batch, {C}, {frames}, {V}, {M}): channels, frames, joints, bodies of the\n"
+        f"{config.modality} modality, cropped, resized and normalised as `tsgc evaluate` does"
+        f" (`InputPipeline.test`; sampling {config.sampling}, normalise {config.normalise}).{presence}"
+    )
+
+
+def _classes(names: list[str]) -> str:
+    return (
+        "\n".join(f"{number}. {name}" for number, name in enumerate(names)) or "Not named in the checkpoint."
+    )
