@@ -1,6 +1,7 @@
 """Every stream against its formula, written out as loops over frames and joints."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,11 @@ def test_a_straight_limb_has_a_cosine_of_one():
     cosines = MODALITIES["angle"](x, body)[0, 0, 0]
     assert cosines[elbow, 0] == pytest.approx(1) and cosines[wrist, 1] == pytest.approx(1)
     assert cosines[body.parents.index(20), 1] == 0  # its parent is the root, which has no bone
+
+
+def test_loose_points_without_bones_have_no_angles():
+    points = replace(SKELETONS["ntu-25"], parents=tuple(range(25)))
+    assert (MODALITIES["angle"](torch.randn(1, 1, 3, 25, 3), points) == 0).all()
 
 
 def test_the_guide_lists_exactly_the_streams_there_are():

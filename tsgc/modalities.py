@@ -89,7 +89,7 @@ def children(skeleton: Skeleton, filler: int) -> list[list[int]]:
     rows = [
         [child for child, parent in skeleton.edges if parent == joint] for joint in range(skeleton.num_joints)
     ]
-    most = max(map(len, rows))
+    most = max(1, *map(len, rows))
     return [row + [filler] * (most - len(row)) for row in rows]
 
 
