@@ -1,0 +1,220 @@
+"""Skeletons as pictures: joints to a flat front view, and that view as PNG strips and GIFs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.skeleton import Skeleton
+
+LEFT, RIGHT, MIDDLE = "left", "right", "middle"
+# Blue and orange stay apart for colour-blind eyes (Okabe and Ito, 2008), darkened for a white ground.
+COLOURS = {LEFT: (0, 96, 168), RIGHT: (200, 84, 0), MIDDLE: (70, 70, 78)}
+INK, FAINT, PAPER = (28, 28, 32), (208, 208, 214), (255, 255, 255)
+MARGIN = 0.08  # of the shorter side, kept free around the bodies
+OVERSAMPLE = 3  # drawn larger, then shrunk: Pillow's lines have no smooth edges
+PANEL = (176, 208)  # pixels, width and height of one body drawing
+CAPTION = 22  # pixels above it
+FONT_SIZE = 13  # pixels
+GIF_STEP = 20  # milliseconds; browsers slow a GIF down that asks for less
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One clip to draw."""
+
+    title: str
+    joints: np.ndarray
+    """(T, M, V, C); the first two channels are drawn."""
+    present: np.ndarray | None = None
+    """(T, M) bool: where the body was seen; None: wherever a joint is not 0."""
+    channels: str = "xyz"
+    """`xyz`, or `xys` with s the detector's score."""
+
+
+def front_view(
+    joints: np.ndarray,
+    skeleton: Skeleton,
+    present: np.ndarray | None = None,
+    *,
+    size: tuple[float, float],
+    channels: str = "xyz",
+) -> np.ndarray:
+    """Joints seen from the camera: (T, M, V, C) -> pixels (T, M, V, 2), x to the right, y downwards.
+
+    One scale for both axes and all frames, so that the aspect ratio stays and nothing jumps; the box round
+    all bodies of the clip is centred in `size` (width, height). Depth is dropped. NaN: bodies that are absent
+    (not `present`, all joints 0, or not finite), and, of `xys`, joints of score 0.
+    """
+    flat = np.array(joints[..., :2], np.float64)
+    absent = ~np.isfinite(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
+    if present is not None:
+        absent |= ~present
+    flat[absent] = np.nan
+    if channels == "xys":
+        flat[joints[..., 2] == 0] = np.nan
+    if np.isnan(flat).all():
+        return flat
+    if channels == "xyz" or head_is_up(flat, skeleton):
+        flat[..., 1] *= -1
+    low, high = np.nanmin(flat, (0, 1, 2)), np.nanmax(flat, (0, 1, 2))
+    room = np.asarray(size) - 2 * MARGIN * min(size)
+    extent = high - low
+    fits = room[extent > 0] / extent[extent > 0]
+    scale = float(fits.min(initial=np.inf)) if len(fits) else 0.0  # joints all in one place: in the middle
+    return (flat - (low + high) / 2) * scale + np.asarray(size) / 2
+
+
+def head_is_up(flat: np.ndarray, skeleton: Skeleton) -> bool:
+    """Whether the shoulders' y (T, M, V, 2) is mostly above the hips': data sets of pictures differ in it."""
+    means = []
+    for part in ("shoulder", "hip"):
+        here = [index for index, name in enumerate(skeleton.joints) if name.endswith(f" {part}")]
+        means.append(np.nan_to_num(flat[..., here, 1]).sum() / max(1, np.isfinite(flat[..., here, 1]).sum()))
+    return bool(means[0] > means[1])
+
+
+def joint_sides(skeleton: Skeleton) -> tuple[str, ...]:
+    """`left`, `right` or `middle` of each joint, as the body itself would say."""
+    sides = [MIDDLE] * skeleton.num_joints
+    for left, right in skeleton.left_right:
+        if "right" in skeleton.joints[left]:
+            left, right = right, left
+        sides[left], sides[right] = LEFT, RIGHT
+    return tuple(sides)
+
+
+def bones(skeleton: Skeleton) -> list[tuple[int, int, str]]:
+    """(child, parent, side) of every bone; a bone is of the side that its child is of."""
+    sides = joint_sides(skeleton)
+    return [(child, parent, sides[child]) for child, parent in skeleton.edges]
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """At most `wanted` of the indices 0..count-1, evenly apart, first and last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
+
+
+def view(panel: Panel, skeleton: Skeleton, size: tuple[float, float]) -> np.ndarray:
+    """A panel's clip in pixels, as `front_view` gives it."""
+    return front_view(panel.joints, skeleton, panel.present, size=size, channels=panel.channels)
+
+
+def draw_strip(panels: Sequence[Panel], skeleton: Skeleton, *, frames: int = 8) -> Image.Image:
+    """A row of still frames for each panel, evenly spread over its clip."""
+    rows = []
+    for panel in panels:
+        points = view(panel, skeleton, PANEL)
+        cells = [
+            _cell(f"frame {index + 1}/{len(points)}", points[index], skeleton)
+            for index in spread(len(points), frames)
+        ]
+        rows.append(_titled(panel.title, _beside(cells or [_empty_cell(points, skeleton)])))
+    return _below([*rows, _legend()])
+
+
+def draw_frames(panels: Sequence[Panel], skeleton: Skeleton, *, most: int = 300) -> list[Image.Image]:
+    """The panels side by side, frame by frame: at most `most` frames; a shorter clip waits at its end."""
+    views = [view(panel, skeleton, PANEL) for panel in panels]
+    pictures = []
+    for index in spread(max(1, *map(len, views)), most):
+        cells = []
+        for panel, points in zip(panels, views):
+            if not len(points):
+                cells.append(_empty_cell(points, skeleton))
+                continue
+            here = min(index, len(points) - 1)
+            caption = (
+                f"{panel.title}, {here + 1}/{len(points)}" if panel.title else f"{here + 1}/{len(points)}"
+            )
+            cells.append(_cell(caption, points[here], skeleton))
+        pictures.append(_below([_beside(cells), _legend()]))
+    return pictures
+
+
+def gif_milliseconds(frames: int, drawn: int, fps: float) -> int:
+    """How long each of `drawn` pictures stands, so that `frames` at `fps` play in their own time."""
+    return max(GIF_STEP, round(1000 * frames / (fps * max(drawn, 1)) / 10) * 10)  # GIFs count in 10 ms
+
+
+def _cell(caption: str, points: np.ndarray, skeleton: Skeleton) -> Image.Image:
+    """One frame, points (M, V, 2), under its caption."""
+    width, height = PANEL
+    large = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), PAPER)
+    draw = ImageDraw.Draw(large)
+    for number, body in reversed(list(enumerate(points * OVERSAMPLE))):  # the first body on top
+        colours = {side: colour if number == 0 else _lighter(colour) for side, colour in COLOURS.items()}
+        for child, parent, side in bones(skeleton):
+            line = [tuple(body[child]), tuple(body[parent])]
+            if not np.isnan(line).any():
+                draw.line(line, fill=colours[side], width=3 * OVERSAMPLE)
+        for (x, y), side in zip(body, joint_sides(skeleton)):
+            r = 2.4 * OVERSAMPLE
+            if not np.isnan(x):
+                draw.ellipse((x - r, y - r, x + r, y + r), fill=colours[side])
+    cell = Image.new("RGB", (width, height + CAPTION), PAPER)
+    cell.paste(large.resize(PANEL, Image.Resampling.BOX), (0, CAPTION))
+    draw = ImageDraw.Draw(cell)
+    _text(draw, (6, 4), caption, width - 8)
+    if np.isnan(points).all():
+        _text(draw, (6, CAPTION + height // 2), "no body", width - 8)
+    draw.rectangle((0, 0, width - 1, height + CAPTION - 1), outline=FAINT)
+    return cell
+
+
+def _empty_cell(points: np.ndarray, skeleton: Skeleton) -> Image.Image:
+    """What stands for a clip without frames, points (0, M, V, 2)."""
+    return _cell("no frames", points.reshape(0, skeleton.num_joints, 2), skeleton)
+
+
+def _lighter(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The further bodies' tint."""
+    red, green, blue = (255 - round((255 - part) * 0.55) for part in colour)
+    return red, green, blue
+
+
+def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
+    """Text that ends in dots where it would run out of `width`."""
+    font = ImageFont.load_default(FONT_SIZE)
+    while len(text) > 1 and draw.textlength(text, font) > width:
+        text = text[:-2].rstrip() + "…"
+    draw.text(place, text, fill=INK, font=font)
+
+
+def _titled(title: str, picture: Image.Image) -> Image.Image:
+    if not title:
+        return picture
+    head = Image.new("RGB", (picture.width, CAPTION + 4), PAPER)
+    _text(ImageDraw.Draw(head), (4, 6), title, picture.width - 8)
+    return _below([head, picture])
+
+
+def _legend() -> Image.Image:
+    """Which colour is which side."""
+    picture = Image.new("RGB", (PANEL[0], CAPTION), PAPER)
+    draw = ImageDraw.Draw(picture)
+    x = 6
+    for side in (LEFT, RIGHT):
+        draw.rectangle((x, 6, x + 10, 16), fill=COLOURS[side])
+        draw.text((x + 15, 4), f"its {side}", fill=INK, font=ImageFont.load_default(FONT_SIZE))
+        x += 82
+    return picture
+
+
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", (sum(p.width for p in pictures), max(p.height for p in pictures)), PAPER)
+    x = 0
+    for picture in pictures:
+        whole.paste(picture, (x, 0))
+        x += picture.width
+    return whole
+
+
+def _below(pictures: Sequence[Image.Image]) -> Image.Image:
+    whole = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), PAPER)
+    y = 0
+    for picture in pictures:
+        whole.paste(picture, (0, y))
+        y += picture.height
+    return whole

@@ -1,0 +1,212 @@
+"""Charts as inline SVG: curves over epochs, and the reliability diagram. Colours come from the page's CSS."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup, escape
+
+from tsgc.report.analysis import Calibration
+
+WIDTH, HEIGHT = 440, 250  # of the drawing; about the pixels it gets, so that text keeps its size
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 40  # free around the axes
+COLOURS = 8  # runs that the page's CSS has colours for; further ones start again
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve."""
+
+    name: str
+    colour: int
+    """Index of its run."""
+    dashed: bool
+    x: Sequence[float]
+    y: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Chart:
+    title: str
+    unit: str
+    series: list[Series]
+
+
+def line_chart(chart: Chart) -> Markup:
+    """Curves over epochs; a curve is broken where its value is not finite."""
+    values = np.array([value for series in chart.series for value in series.y], float)
+    epochs = np.array([epoch for series in chart.series for epoch in series.x], float)
+    x_ticks = ticks(float(epochs.min()), float(epochs.max()), 6, whole=True)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
+    y_ticks = ticks(min(low, 0.0) if low < 0.35 * high else low, high, 5)
+    parts = [_frame(chart, x_ticks, y_ticks)]
+    for series in chart.series:
+        parts.append(_curve(series, x_ticks, y_ticks))
+    parts.append(Markup('<line class="cursor" y1="{}" y2="{}" hidden></line>').format(TOP, HEIGHT - BOTTOM))
+    label = f"{chart.title} by epoch. " + "; ".join(
+        f"{series.name}: {plain(series.y[0])} at first, {plain(series.y[-1])} at last"
+        for series in chart.series
+    )
+    return Markup('<svg class="curves" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, label, Markup("").join(parts)
+    )
+
+
+def chart_data(chart: Chart) -> dict[str, object]:
+    """What the page's script needs to read values off a chart under the pointer."""
+    epochs = [epoch for series in chart.series for epoch in series.x]
+    x_ticks = ticks(min(epochs), max(epochs), 6, whole=True)
+    return {
+        "unit": chart.unit,
+        "x": [x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT],
+        "series": [
+            {"name": series.name, "x": list(series.x), "y": [plain(value) for value in series.y]}
+            for series in chart.series
+        ],
+    }
+
+
+def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
+    """Round numbers that cover low..high, evenly apart, about `most` of them; `whole`: integers."""
+    if not high > low:
+        low, high = low - (1 if whole else abs(low) / 10 or 1), high + (1 if whole else abs(high) / 10 or 1)
+    raw = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= raw * 0.999)
+    if whole:
+        step = max(1.0, math.ceil(step))
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 12) for index in range(first, last + 1)]
+
+
+def plain(value: float) -> str:
+    """A figure in few characters: 3.193, 268, 0.00012, 1.2e-07."""
+    if not math.isfinite(value):
+        return "not finite"
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else 0
+        text = f"{value:,.{min(digits, 7)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:.3g}"
+
+
+def _at(value: float, marks: Sequence[float], start: float, end: float) -> float:
+    return round(start + (value - marks[0]) / (marks[-1] - marks[0]) * (end - start), 1)
+
+
+def _frame(chart: Chart, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
+    parts = []
+    for value in y_ticks:
+        y = _at(value, y_ticks, HEIGHT - BOTTOM, TOP)
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+                '<text class="end" x="{}" y="{}">{}</text>'
+            ).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 7, y + 4, plain(value))
+        )
+    for value in x_ticks:
+        x = _at(value, x_ticks, LEFT, WIDTH - RIGHT)
+        parts.append(
+            Markup('<text class="middle" x="{}" y="{}">{}</text>').format(
+                x, HEIGHT - BOTTOM + 17, plain(value)
+            )
+        )
+    parts.append(
+        Markup('<text class="middle axis" x="{}" y="{}">epoch</text>').format(
+            (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6
+        )
+    )
+    return Markup("").join(parts)
+
+
+def _curve(series: Series, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
+    pieces: list[list[str]] = [[]]
+    last = ""
+    for epoch, value in zip(series.x, series.y):
+        if not math.isfinite(value):
+            pieces.append([])
+            continue
+        last = f"{_at(epoch, x_ticks, LEFT, WIDTH - RIGHT):g},{_at(value, y_ticks, HEIGHT - BOTTOM, TOP):g}"
+        pieces[-1].append(last)
+    path = " ".join("M" + " L".join(piece) for piece in pieces if piece)
+    if not path:
+        return Markup("")
+    x, y = last.split(",")
+    return Markup('<path class="line c{}{}" d="{}"/><circle class="dot c{}" cx="{}" cy="{}" r="3"/>').format(
+        series.colour % COLOURS, " dashed" if series.dashed else "", path, series.colour % COLOURS, x, y
+    )
+
+
+SIDE = 300  # of the reliability diagram's drawing
+PAD = 44  # left of and below its axes
+HIST = 52  # height of the counts below
+
+
+def reliability(calibration: Calibration) -> Markup:
+    """Accuracy over confidence, bin by bin, against the diagonal; below it, how many clips each bin has."""
+    bins = len(calibration.counts)
+    plot = SIDE - PAD - 10
+    width = plot / bins
+    parts = []
+    for mark in (0, 25, 50, 75, 100):
+        x, y = PAD + plot * mark / 100, 10 + plot * (1 - mark / 100)
+        parts.append(
+            Markup(
+                '<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>'
+                '<text class="end" x="{}" y="{:.1f}">{}</text>'
+                '<text class="middle" x="{:.1f}" y="{}">{}</text>'
+            ).format(PAD, PAD + plot, y, y, PAD - 6, y + 4, mark, x, 10 + plot + HIST + 22, mark)
+        )
+    most = max(1, int(calibration.counts.max()))
+    for index, count in enumerate(calibration.counts.tolist()):
+        if not count:
+            continue
+        x = PAD + index * width
+        accuracy, confidence = calibration.accuracy[index], calibration.confidence[index]
+        said = f"{count:,} clips of confidence {100 * confidence:.1f} %: {100 * accuracy:.1f} % right"
+        right, sure = 10 + plot * (1 - accuracy), 10 + plot * (1 - confidence)
+        solid = max(right, sure)  # the bar up to the lower of the two, the gap above it
+        tall = HIST * count / most
+        parts.append(
+            Markup(
+                '<g><title>{}</title><rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+                '<rect class="gap" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
+                '<line class="level" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
+                '<rect class="count" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></g>'
+            ).format(
+                said,
+                x + 1,
+                solid,
+                width - 2,
+                10 + plot - solid,
+                x + 1,
+                min(right, sure),
+                width - 2,
+                abs(right - sure),
+                x + 1,
+                x + width - 1,
+                right,
+                right,
+                x + 1,
+                10 + plot + 6 + HIST - tall,
+                width - 2,
+                max(0.5, tall),
+            )
+        )
+    parts.append(
+        Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="10"/>').format(PAD, 10 + plot, PAD + plot)
+    )
+    bottom = 10 + plot + HIST + 40
+    parts.append(
+        Markup(
+            '<text class="middle axis" x="{0}" y="{1}">confidence, %</text>'
+            '<text class="middle axis" transform="translate(13 {2}) rotate(-90)">right, %</text>'
+            '<text class="middle axis" transform="translate(13 {3}) rotate(-90)">clips</text>'
+        ).format(PAD + plot / 2, bottom, 10 + plot / 2, 10 + plot + 6 + HIST / 2)
+    )
+    label = f"Reliability diagram; expected calibration error {calibration.ece:.1f} %"
+    return Markup('<svg class="reliability" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        SIDE, bottom + 8, escape(label), Markup("").join(parts)
+    )

@@ -1,0 +1,162 @@
+"""A run as the report sees it: what is there is read; what is missing or damaged is said, and not fatal."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from safetensors import SafetensorError, safe_open
+
+from pipelines.errors import TsgcError
+from tsgc.checkpoint import Description, read_description
+from tsgc.graph import adjacency
+from tsgc.runs import Run
+from tsgc.scores import Scores, read_scores
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """What a checkpoint's blocks learned."""
+
+    description: Description
+    start: np.ndarray
+    """(3, V, V): identity, inward, outward; where every block started."""
+    learned: dict[tuple[int, int], np.ndarray]
+    """(stage, block), from 0 -> (3, V, V)."""
+
+
+@dataclass
+class Gathered:
+    """All that a report shows of one run."""
+
+    run: Run
+    label: str
+    """Short and unique among the runs of a report: A, B, ..."""
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: list[dict[str, float]]
+    scores: dict[str, Scores]
+    """Test scores by checkpoint: last, last-ema, ..."""
+    main: str
+    """The checkpoint whose scores are looked at closely."""
+    graphs: Graphs | None
+    missing: list[str] = field(default_factory=list)
+    """What could not be shown, and why: sentences."""
+
+    @property
+    def main_scores(self) -> Scores | None:
+        return self.scores.get(self.main)
+
+    @property
+    def preset(self) -> str:
+        return str(self.environment.get("preset", "unknown"))
+
+
+def gather(runs: Sequence[Run], *, ema: bool) -> list[Gathered]:
+    """Everything of each run, in the order given."""
+    return [gather_run(run, letters(index), ema=ema) for index, run in enumerate(runs)]
+
+
+def letters(index: int) -> str:
+    """0 -> A, 25 -> Z, 26 -> AA."""
+    head, tail = divmod(index, 26)
+    return (letters(head - 1) if head else "") + chr(ord("A") + tail)
+
+
+def gather_run(run: Run, label: str, *, ema: bool) -> Gathered:
+    main = "last-ema" if ema else "last"
+    missing: list[str] = []
+    gathered = Gathered(
+        run,
+        label,
+        dataclasses.asdict(run.config),
+        orjson.loads((run.folder / "environment.json").read_bytes()),
+        read_metrics(run.folder / "metrics.jsonl"),
+        read_all_scores(run, missing),
+        main,
+        None,
+        missing,
+    )
+    if not gathered.metrics:
+        missing.append(
+            "No curves: metrics.jsonl is missing or empty; training writes a line to it each epoch."
+        )
+    if main not in gathered.scores:
+        missing.append(
+            f"No confusions, classes or calibration: scores/{main}.npz is not readable here;"
+            " `tsgc evaluate` writes it."
+        )
+    try:
+        gathered.graphs = read_graphs(run.checkpoint(main))
+    except TsgcError as error:
+        missing.append(f"No learned graphs: {error}.")
+    return gathered
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of metrics.jsonl by epoch; one that is cut off or holds no epoch is left out."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    rows: dict[float, dict[str, float]] = {}
+    for line in lines:
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(row, dict) and _is_figure(row.get("epoch")):
+            rows[row["epoch"]] = {name: value for name, value in row.items() if _is_figure(value)}
+    return [rows[epoch] for epoch in sorted(rows)]
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def read_all_scores(run: Run, missing: list[str]) -> dict[str, Scores]:
+    """The run's test scores that can be read; the others are named in `missing`."""
+    found = {}
+    for name in ("last", "last-ema", "best", "best-ema"):
+        path = run.scores(name)
+        if not path.is_file():
+            continue
+        try:
+            scores = read_scores(path)
+        except TsgcError as error:
+            missing.append(f"{error}.")
+            continue
+        if len(scores.labels):
+            found[name] = scores
+        else:
+            missing.append(f"{path}: scores of no clips.")
+    return found
+
+
+def read_graphs(path: Path) -> Graphs:
+    """The graphs in one of our checkpoints, without building its network. Raises TsgcError."""
+    description = read_description(path)
+    learned = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in list(file.keys()):
+                match name.split("."):
+                    case ["stages", stage, block, "graphs"]:
+                        learned[int(stage), int(block)] = file.get_tensor(name)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise TsgcError(f"{path}: not a whole safetensors file ({error})") from None
+    start = adjacency(description.body)
+    wrong = [graph.shape for graph in learned.values() if graph.shape != start.shape]
+    if wrong or not learned:
+        raise TsgcError(f"{path}: graphs of shape {wrong[0] if wrong else 'none'}, expected {start.shape}")
+    return Graphs(description, start, dict(sorted(learned.items())))
+
+
+def class_names(scores: Scores) -> list[str]:
+    """Names of the K classes; numbers where the file does not name them."""
+    K = scores.logits.shape[1]
+    names = scores.source.class_names
+    return list(names) if len(names) == K else [f"class {index + 1}" for index in range(K)]
