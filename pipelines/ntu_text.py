@@ -106,18 +106,24 @@ def _gather(source: str, ids: list[str], file_frames: np.ndarray, joints: np.nda
     tracks = [Track(body, frames[where], joints[where]) for body, where in rows.items()]
     for track in tracks:
         if track.interval[1] >= len(valid):
+            last = rows[track.body][-1]
+            line = 1 + (file_frames[last] + 1) + last * (2 + NUM_JOINTS) + 1
             raise TsgcError(
-                f"{source}: body {track.body} appears {len(track.joints)} times in"
+                f"{source}: line {line}: body {track.body} appears {len(track.joints)} times in"
                 f" {len(valid) - track.interval[0]} frames, expected once a frame; get the file again"
             )
     return Parsed(len(valid), tracks, valid)
 
 
 def _check_text(source: str, data: bytes) -> None:
-    if not data.strip():
-        raise TsgcError(f"{source}: empty, expected NTU skeleton text; get the file again")
+    if not data or data.isspace():
+        raise TsgcError(f"{source}: line 1: empty, expected NTU skeleton text; get the file again")
     if not data.isascii() or b"\0" in data:
-        raise TsgcError(f"{source}: not a text file, expected NTU skeleton text; get the file again")
+        strange = next(at for at, byte in enumerate(data) if byte > 127 or byte == 0)
+        line = len((data[:strange] + b"x").splitlines())
+        raise TsgcError(
+            f"{source}: line {line}: not a text file, expected NTU skeleton text; get the file again"
+        )
 
 
 def _number(field: bytes) -> float:

@@ -135,7 +135,7 @@ def parses_or_raises_one_error(text: bytes) -> None:
         try:
             outcomes.append(read("clip", text))
         except TsgcError as error:
-            assert str(error).startswith("clip: ") and "\n" not in str(error)
+            assert str(error).startswith("clip: line ") and "\n" not in str(error)
             outcomes.append(str(error))
     fast, plain = outcomes
     assert fast == plain if isinstance(plain, str) else same(fast, plain)
@@ -171,9 +171,10 @@ def test_arbitrary_bytes_never_raise_anything_but_the_one_error(data):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "clip: empty, expected NTU skeleton text"),
-        (b"\x89PNG\r\n\x1a\n\0\0", "clip: not a text file, expected NTU skeleton text"),
-        ("\ufeff2\r\n".encode(), "clip: not a text file"),
+        (b"", "clip: line 1: empty, expected NTU skeleton text"),
+        (b"\x89PNG\r\n\x1a\n\0\0", "clip: line 1: not a text file, expected NTU skeleton text"),
+        (b"1\r1\r\n1\n\xff", "clip: line 4: not a text file"),
+        ("\ufeff2\r\n".encode(), "clip: line 1: not a text file"),
         (changed(1, "two"), "clip: line 1: 'two', expected the number of frames"),
         (changed(2, "1.5"), "clip: line 2: '1.5', expected the number of bodies"),
         (changed(3, "7 0 1 1"), "clip: line 3: 4 fields, expected 10 (a body)"),
@@ -198,7 +199,7 @@ def test_a_malformed_clip_is_told_by_line(text, message):
 def test_a_body_twice_in_every_frame_is_an_error():
     once = write([{"7": standing(1)[0]}]).decode().split("\r\n")
     twice = ["1", "2", *once[2:-1], *once[2:-1]]
-    with pytest.raises(TsgcError, match="body 7 appears 2 times in 1 frames"):
+    with pytest.raises(TsgcError, match="line 30: body 7 appears 2 times in 1 frames"):
         parse_compiled("clip", "\r\n".join(twice).encode())
 
 
