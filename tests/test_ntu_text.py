@@ -1,5 +1,8 @@
 """The `.skeleton` readers: the compiled one gives what the plain one gives, on anything."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from pipelines import ntu_scan, ntu_text
 from pipelines.errors import TsgcError
 from pipelines.ntu_text import Parsed, parse, parse_compiled, parse_plain
 
+ROOT = Path(__file__).parents[1]
 NUMBERS = st.floats(-100, 100, width=32)
 
 
@@ -240,6 +244,15 @@ def test_unusual_blanks_are_read_as_the_plain_reader_reads_them(line, separator)
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b"\r", b" \t\n", b"\x01", b"\n0"])
 def test_the_end_of_a_file_is_judged_alike(end):
     parses_or_raises_one_error(CLIP.rstrip() + end)
+
+
+def test_a_short_fuzz_run_finds_no_difference():
+    command = [sys.executable, "benchmarks/fuzz_ntu.py", "--clips", "500"]
+    ran = subprocess.run(
+        command, cwd=ROOT, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True
+    )
+    assert "500 mutated clips in" in ran.stdout, ran.stdout + ran.stderr
+    assert "no crash, no hang, no difference" in ran.stdout
 
 
 def test_real_clips_read_alike_by_both_readers(shared: Path):
