@@ -70,15 +70,18 @@ def chart_data(chart: Chart) -> dict[str, object]:
 
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
     """Round numbers that cover low..high, evenly apart, about `most` of them; `whole`: integers."""
-    if not high > low:
-        low, high = low - (1 if whole else abs(low) / 10 or 1), high + (1 if whole else abs(high) / 10 or 1)
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-9 * size or not size:  # one value; no figure is known more exactly
+        room = 1.0 if whole or not size else size / 10
+        low, high = low - room, high + room
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(size * power for size in (1, 2, 2.5, 5, 10) if size * power >= raw * 0.999)
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
     if whole:
         step = max(1.0, math.ceil(step))
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(index * step, 12) for index in range(first, last + 1)]
+    first = math.floor(low / step + 1e-9)
+    last = max(first + 1, math.ceil(high / step - 1e-9))
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
 def plain(value: float) -> str:
