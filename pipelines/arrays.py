@@ -3,11 +3,12 @@
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from pipelines.centre import centre_on_first_actor, present_bodies
-from pipelines.errors import TsgcError
+from pipelines.errors import AmbiguousError, TsgcError
 from pipelines.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.spec import Identity, Prepared
 
@@ -28,7 +29,7 @@ class ArrayClip:
         """The arrays, one after the other, as `.npy`."""
         stream = io.BytesIO()
         for array in self.arrays:
-            np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(stream, np.asarray(array, order="C"), allow_pickle=False)
         return stream.getvalue()
 
 
@@ -98,6 +99,15 @@ def class_names(count: int, is_ntu: bool) -> tuple[str, ...]:
     if is_ntu and count in NTU_NAMES:
         return NTU_NAMES[count]
     return tuple(f"class {label}" for label in range(count))
+
+
+def the_file(locations: Sequence[Path], what: str) -> Path:
+    """The one file that is meant. Raises AmbiguousError for several, TsgcError for what is no file."""
+    if len(locations) > 1:
+        raise AmbiguousError(f"which one? {', '.join(map(str, locations))}: give one {what} with --raw")
+    if not locations[0].is_file():
+        raise TsgcError(f"{locations[0]}: a folder, expected one {what}; give it with --raw")
+    return locations[0]
 
 
 def some(names: Iterable[str]) -> str:

@@ -15,7 +15,17 @@ from typing import IO
 
 import numpy as np
 
-from pipelines.arrays import ArrayClip, Listed, class_names, finish, finite, keep_present, read_arrays, some
+from pipelines.arrays import (
+    ArrayClip,
+    Listed,
+    class_names,
+    finish,
+    finite,
+    keep_present,
+    read_arrays,
+    some,
+    the_file,
+)
 from pipelines.errors import TsgcError
 from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, OPENPOSE_18, Skeleton
 from pipelines.sources import BAD_MEMBER
@@ -29,6 +39,7 @@ LAYOUTS: dict[int, tuple[int, Skeleton, str]] = {
 }
 UNITS = {"xyz": "metres", "xys": "as in the file"}
 SPLITS = {"train": TRAIN, "test": TEST}
+FILES = ("NTU60_CS", "NTU60_CV", "NTU120_CSub", "NTU120_CSet")
 # How the field names such files: NTU60_CS.npz, NTU120_CSet.npz.
 BENCHMARKS = {"CS": "xsub", "CSub": "xsub", "CV": "xview", "CSet": "xset"}
 
@@ -85,9 +96,7 @@ def _open_member(path: Path, name: str) -> IO[bytes]:
 
 def open_npz(locations: Sequence[Path], name: str) -> Dataset:
     """The data set in one `.npz`. Raises TsgcError: not one file, arrays missing or of another shape."""
-    if len(locations) != 1 or not locations[0].is_file():
-        raise TsgcError(f"{some(map(str, locations))}: expected one .npz; give it with --raw FILE")
-    path = locations[0].absolute()
+    path = the_file(locations, ".npz").absolute()
     _open_member.cache_clear()  # another file may have taken the name
     x = {split: _member(path, f"x_{split}") for split in SPLITS}
     labels = {split: read_labels(path, f"y_{split}", x[split].shape) for split in SPLITS}
@@ -194,7 +203,7 @@ def read(source: str, data: bytes, bodies: int, joints: int, preset: str) -> Pre
 
 NPZ = Opener(
     name="npz",
-    raw=("clips.npz",),
-    default_name=lambda locations: locations[0].stem,
+    raw=tuple(f"npz/{name}.npz" for name in FILES),
+    default_name=lambda locations: the_file(locations, ".npz").stem,
     open=open_npz,
 )

@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 
 from pipelines import ntu
-from pipelines.arrays import ArrayClip, Listed, class_names, finish, finite, keep_present, read_arrays, some
+from pipelines.arrays import (
+    ArrayClip,
+    Listed,
+    class_names,
+    finish,
+    finite,
+    keep_present,
+    read_arrays,
+    some,
+    the_file,
+)
 from pipelines.errors import TsgcError
 from pipelines.skeleton import COCO_17, NTU_25
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, Prepared, assigned
@@ -25,14 +35,13 @@ CHANNELS = {3: "xyz", 2: "xys"}  # by coordinates
 UNITS = {3: "metres", 2: "halves of the picture"}
 # `xsub_train` and `xsub_val` -> xsub; `train` and `val` -> official; `train1` and `test1` -> split1.
 SPLIT = re.compile(r"(?:(?P<benchmark>[A-Za-z0-9_-]+)_)?(?P<role>train|val|test)(?P<number>\d*)")
+FILES = ("ntu60_3danno", "ntu60_hrnet", "ntu120_3danno", "ntu120_hrnet")  # as PYSKL publishes them
 MOST_CLASSES = 10_000
 
 
 def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
     """The data set in one pickle, which is read whole. Raises TsgcError: not one file, or anything wrong."""
-    if len(locations) != 1 or not locations[0].is_file():
-        raise TsgcError(f"{some(map(str, locations))}: expected one PYSKL pickle; give it with --raw FILE")
-    path = locations[0]
+    path = the_file(locations, "PYSKL pickle")
     content = load_pickle(path)
     if not isinstance(content, dict) or not {"split", "annotations"} <= content.keys():
         raise TsgcError(f"{path}: no `split` and `annotations`, expected a PYSKL pickle")
@@ -201,7 +210,7 @@ def read_2d(source: str, data: bytes, preset: str) -> Prepared:
 
 PYSKL = Opener(
     name="pyskl",
-    raw=("pyskl.pkl",),
-    default_name=lambda locations: locations[0].stem,
+    raw=tuple(f"pyskl/{name}.pkl" for name in FILES),
+    default_name=lambda locations: the_file(locations, "PYSKL pickle").stem,
     open=open_pyskl,
 )

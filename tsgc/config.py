@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,11 +164,16 @@ def build(values: Mapping[str, Any], source: str) -> TrainConfig:
 _ADAPTER = TypeAdapter(TrainConfig)
 
 
-def recipe_file(benchmark: str) -> Path | None:
-    """The shipped recipe of a benchmark such as `ntu60/xsub`: its own, or its data set's."""
-    dataset = benchmark.split("/")[0]
-    candidates = (CONFIGS / f"{benchmark}.yaml", CONFIGS / f"{dataset}.yaml")
-    return next((path for path in candidates if path.is_file()), None)
+def recipe_file(benchmark: str) -> Path:
+    """The shipped recipe of a benchmark such as `ntu60/xsub`: its own, or its data set's.
+
+    A data set's is that of the longest beginning of its name that has one: `ntu60` for `ntu60-corrected`
+    and `NTU60_CS`. Any other data set has `custom`.
+    """
+    dataset = benchmark.split("/")[0].lower()
+    parts = re.split(r"(?=[-_])", dataset)
+    names = [benchmark, *("".join(parts[:count]) for count in range(len(parts), 0, -1)), "custom"]
+    return next(path for name in names if (path := CONFIGS / f"{name}.yaml").is_file())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
