@@ -88,6 +88,7 @@ RunsRoot = Annotated[Path, typer.Option("--runs", envvar="TSGC_RUNS", help="Wher
 Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to use. [default: one a core]")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: a GPU where there is one]")]
+Json = Annotated[bool, typer.Option("--json", help="The result as JSON, and nothing else.")]
 DATA = Path("data")
 RUNS = Path("runs")
 
@@ -475,6 +476,78 @@ def report(
         data_root=data_root,
         runs_root=runs,
     )
+
+
+@app.command(epilog="Example: tsgc export runs/ntu120/xsub/252/joint/seed0 --ema --raw-input")
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder, or one of its .safetensors.")],
+    checkpoint: Annotated[str, typer.Option(help="last or best.")] = "last",
+    ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="onnx or pt2; repeatable. [default: both]")
+    ] = None,
+    raw_input: Annotated[
+        bool, typer.Option("--raw-input", help="Take joints: centring, cropping, resizing, modality inside.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: RUN/export]")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    data_root: DataRoot = DATA,
+) -> None:
+    """A run as ONNX and torch.export, checked against PyTorch, with a model card."""
+    from tsgc.console import Talker
+    from tsgc.export import FORMATS, export_run
+
+    for name in formats or []:
+        if name not in FORMATS:
+            raise typer.BadParameter(f"{name!r}: expected {', '.join(FORMATS)}", param_hint="--format")
+    export_run(
+        Talker(json=json),
+        run,
+        checkpoint=checkpoint,
+        ema=ema,
+        formats=formats or list(FORMATS),
+        raw_input=raw_input,
+        out=out,
+        overwrite=overwrite,
+        data_root=data_root,
+    )
+
+
+@app.command(epilog="Example: tsgc info --variant 432 --frames 64 --classes 60")
+def info(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder or .safetensors. [default: the options]")
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="last or best, of a run folder.")] = "last",
+    variant: Annotated[str, typer.Option(help="252, 432 or tiny.")] = "252",
+    skeleton: Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")] = "ntu-25",
+    frames: Annotated[int | None, typer.Option(min=1, help="[default: 256, or the run's]")] = None,
+    bodies: Annotated[int, typer.Option(min=1, help="Bodies in a clip.")] = 2,
+    classes: Annotated[int, typer.Option(min=1, help="Classes to tell apart.")] = 120,
+    json: Json = False,
+) -> None:
+    """Parameters, multiply-accumulates and activations of a network, block by block."""
+    from tsgc.console import Talker
+    from tsgc.info import open_network, show_info
+
+    network, facts, length = open_network(
+        run, checkpoint, variant=variant, skeleton=skeleton, frames=frames, bodies=bodies, classes=classes
+    )
+    show_info(Talker(json=json), network, facts, length)
+
+
+@app.command(epilog="Example: tsgc doctor --json")
+def doctor(
+    json: Json = False,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """What is installed, which data and runs are here, and what is missing to run what."""
+    from tsgc.console import Talker
+    from tsgc.doctor import examine, show
+
+    show(Talker(json=json), examine(data_root, runs))
 
 
 @app.command(epilog="Example: tsgc demo --out demo")

@@ -22,7 +22,7 @@ from shards.manifest import load_manifest
 from tsgc.checkpoint import write_atomic
 from tsgc.console import Talker
 from tsgc.evaluate import check_match
-from tsgc.export_graph import FromInput, FromJoints
+from tsgc.export_graph import FromInput, FromJoints, any_length, least_frames
 from tsgc.inference import Stream, load_stream, pack
 from tsgc.model_card import model_card
 from tsgc.runs import checkpoint_path
@@ -105,17 +105,14 @@ def in_float32(stream: Stream) -> Stream:
 
 
 def trace(module: nn.Module, inputs: Arrays, stream: Stream) -> ExportedProgram:
-    """The module as a graph, for any number of clips and of frames."""
-    batch, frames = Dim("batch"), Dim("frames")
-    least = stream.model.min_frames
-    if isinstance(module, FromInput):
-        # A graph for T under twice the network's least would hold for that T alone.
-        longer = stream.pipeline.config.frames >= 2 * least
-        shapes = [{0: batch, 2: Dim("frames", min=2 * least)} if longer else {0: batch}]
-        if stream.pipeline.present_only:
-            shapes.append({0: batch, **({1: shapes[0][2]} if longer else {})})
+    """The module as a graph, for any number of clips, and of frames where `any_length`."""
+    batch = Dim("batch")
+    if isinstance(module, FromJoints):
+        shapes = [{0: batch, 1: Dim("frames")}]
+    elif any_length(stream):
+        shapes = [{0: batch, 2: Dim("frames", min=least_frames(stream))}]
     else:
-        shapes = [{0: batch, 1: frames}]
+        shapes = [{0: batch} for _ in inputs]
     with torch.no_grad(), quiet():
         return torch.export.export(
             module,
@@ -181,9 +178,8 @@ def made_clips(stream: Stream) -> list[np.ndarray]:
 def input_cases(stream: Stream, clips: Sequence[np.ndarray]) -> list[Case]:
     """Batches of network input: those clips in threes, and other lengths where the file takes them."""
     cases = [input_case(stream, clips[start : start + EXAMPLE]) for start in range(0, len(clips), EXAMPLE)]
-    frames = stream.pipeline.config.frames
-    least = 2 * stream.model.min_frames
-    others = sorted({least, least + 13, 2 * frames} - {frames}) if frames >= least else []
+    least = least_frames(stream)
+    others = (least, least + 13, 2 * stream.pipeline.config.frames) if any_length(stream) else ()
     for other in others:
         config = replace(stream.pipeline.config, frames=other)
         longer = replace(stream, pipeline=replace(stream.pipeline, config=config))

@@ -1,13 +1,55 @@
 """What an exported file computes: the network, or the whole way from joints to logits."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from shards.batch import PackedBatch
 from tsgc.inference import Stream
-from tsgc.model import TSGCNeXt
+from tsgc.layers import TemporalPatch
 from tsgc.modalities import stream as see
+from tsgc.model import TSGCNeXt
 from tsgc.transforms import TEST_CROP_MARGIN, resample
+
+
+class StridedConv(nn.Module):
+    """`TemporalPatch` as the convolution that it is: (R, T, V, C) -> (R, T // stride, V, width).
+
+    Cutting T to a multiple of the stride would tie a traced graph to lengths of the same remainders.
+    """
+
+    def __init__(self, patch: TemporalPatch) -> None:
+        super().__init__()
+        kernel = patch.weight.detach().unflatten(1, (patch.stride, -1))  # (width, stride, C)
+        self.weight = nn.Parameter(kernel.transpose(1, 2)[..., None].contiguous(), requires_grad=False)
+        self.bias = nn.Parameter(patch.bias.detach(), requires_grad=False)
+        self.stride = patch.stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias, stride=(self.stride, 1))
+        return x.permute(0, 2, 3, 1)
+
+
+def for_any_length(model: TSGCNeXt) -> TSGCNeXt:
+    """A copy of the network that can be traced for any number of frames."""
+    model = deepcopy(model)
+    for parent in (model.stem, *model.downs):
+        for name, child in parent.named_children():
+            if isinstance(child, TemporalPatch):
+                setattr(parent, name, StridedConv(child))
+    return model
+
+
+def least_frames(stream: Stream) -> int:
+    """Fewest frames of a graph for any number: with fewer, the last stage has one step, a case of its own."""
+    return 2 * stream.model.min_frames
+
+
+def any_length(stream: Stream) -> bool:
+    """Whether the network's file takes any number of frames: not with presence, nor if trained on few."""
+    return not stream.pipeline.present_only and stream.pipeline.config.frames >= least_frames(stream)
 
 
 class FromInput(nn.Module):
@@ -15,7 +57,7 @@ class FromInput(nn.Module):
 
     def __init__(self, stream: Stream) -> None:
         super().__init__()
-        self.model: TSGCNeXt = stream.model
+        self.model = for_any_length(stream.model)
 
     def forward(self, x: Tensor, presence: Tensor | None = None) -> Tensor:
         return self.model(x, presence=presence)
