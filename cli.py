@@ -85,9 +85,9 @@ DataRoot = Annotated[
     Path, typer.Option("--data-root", envvar="TSGC_DATA", help="Where raw, prepared and sharded data lie.")
 ]
 RunsRoot = Annotated[Path, typer.Option("--runs", envvar="TSGC_RUNS", help="Where runs lie.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to use. [default: one a core]")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to use. (default: one a core)")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda. [default: a GPU where there is one]")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda. (default: a GPU where there is one)")]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON, and nothing else.")]
 DATA = Path("data")
 RUNS = Path("runs")
@@ -106,7 +106,7 @@ def prepare(
     dataset: Annotated[str, typer.Argument(help="ntu60, ntu120, nw-ucla, kinetics, pyskl, npz or custom.")],
     raw: Annotated[
         list[Path] | None,
-        typer.Option(help="Raw folder or zip, repeatable; a .pkl or .npz. [default: the data root's]"),
+        typer.Option(help="Raw folder or zip, repeatable; a .pkl or .npz. (default: the data root's)"),
     ] = None,
     preset: Annotated[
         str,
@@ -117,8 +117,8 @@ def prepare(
     align: Annotated[
         bool, typer.Option("--align", help="Turn each clip: spine upright, shoulders along x.")
     ] = False,
-    name: Annotated[str | None, typer.Option(help="Name of the result. [default: the data set's]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Result. [default: DATA_ROOT/prepared/NAME.h5]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the result. (default: the data set's)")] = None,
+    out: Annotated[Path | None, typer.Option(help="Result. (default: DATA_ROOT/prepared/NAME.h5)")] = None,
     exclude: Annotated[Path | None, typer.Option(help="Text file of clip names to leave out.")] = None,
     jobs: Jobs = None,
     dask: Annotated[
@@ -161,12 +161,12 @@ def prepare(
 
 @app.command(epilog="Example: tsgc shard ntu120 --benchmark xsub")
 def shard(
-    names: Annotated[list[str] | None, typer.Argument(help="Prepared data sets. [default: all]")] = None,
+    names: Annotated[list[str] | None, typer.Argument(help="Prepared data sets. (default: all)")] = None,
     prepared: Annotated[Path | None, typer.Option(help="A prepared HDF5, wherever it is.")] = None,
     benchmark: Annotated[
-        list[str] | None, typer.Option(help="xsub, xview, ...; repeatable. [default: all]")
+        list[str] | None, typer.Option(help="xsub, xview, ...; repeatable. (default: all)")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Result. [default: DATA_ROOT/shards]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Result. (default: DATA_ROOT/shards)")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of clips.")] = 0,
     jobs: Jobs = None,
     overwrite: Overwrite = False,
@@ -196,7 +196,7 @@ def shard(
 @app.command(epilog="Example: tsgc verify data/prepared/ntu120.h5")
 def verify(
     path: Annotated[
-        Path | None, typer.Argument(help="A prepared HDF5, or a shard set. [default: all of both]")
+        Path | None, typer.Argument(help="A prepared HDF5, or a shard set. (default: all of both)")
     ] = None,
     data_root: DataRoot = DATA,
 ) -> None:
@@ -222,12 +222,32 @@ def verify(
         )
 
 
+@app.command(epilog="Example: tsgc inspect data/prepared/ntu60.h5")
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A raw clip or a prepared file.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Of a raw clip: ntu60, ntu120 or nw-ucla. (default: as its name tells)")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Of a raw clip: every difference between the presets.")
+    ] = False,
+) -> None:
+    """Look at a file: a raw clip and what each preset keeps of it, or all that a prepared file holds."""
+    from tsgc.console import Talker
+    from tsgc.inspect import Wish
+    from tsgc.inspect import inspect as run
+
+    talker = Talker()
+    for line in run(path, Wish(dataset, compare)):
+        talker.line(line)
+
+
 @app.command(epilog="Example: tsgc train ntu120/xsub --modality joint_motion --gpus 2 --set epochs=100")
 def train(
     ctx: typer.Context,
     benchmark: Annotated[
         str | None,
-        typer.Argument(help="Such as ntu120/xsub. [default: the only sharded data set's main one]"),
+        typer.Argument(help="Such as ntu120/xsub. (default: the only sharded data set's main one)"),
     ] = None,
     modality: Annotated[
         str | None,
@@ -250,7 +270,7 @@ def train(
         bool, typer.Option("--print-config", help="Print the settings and stop.")
     ] = False,
     shards: Annotated[Path | None, typer.Option(help="Shard set, wherever it is.")] = None,
-    run_dir: Annotated[Path | None, typer.Option(help="Run folder. [default: below RUNS]")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Run folder. (default: below RUNS)")] = None,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
@@ -293,16 +313,17 @@ def train(
 @app.command(epilog="Example: tsgc evaluate runs/ntu120/xsub/252/joint/seed0 --ema")
 def evaluate(
     ctx: typer.Context,
-    run: Annotated[Path | None, typer.Argument(help="Run folder. [default: the newest]")] = None,
+    run: Annotated[Path | None, typer.Argument(help="Run folder. (default: the newest)")] = None,
     checkpoint: Annotated[
         str, typer.Option(help="last, best, or a file: ours, or a released .pth.")
     ] = "last",
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
     variant: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
     modality: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
-    shards: Annotated[Path | None, typer.Option(help="Shard set. [default: the run's benchmark]")] = None,
+    shards: Annotated[Path | None, typer.Option(help="Shard set. (default: the run's benchmark)")] = None,
     split: Annotated[str, typer.Option(help="test, train or holdout.")] = "test",
-    run_dir: Annotated[Path | None, typer.Option(help="Where scores/ goes. [default: the run]")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="Where scores/ goes. (default: the run)")] = None,
+    json: Json = False,
     gpus: Annotated[int | None, typer.Option(min=1, help="Processes to start, one a GPU.")] = None,
     device: Device = None,
     data_root: DataRoot = DATA,
@@ -320,7 +341,7 @@ def evaluate(
     with distributed.join(device) as process:
         evaluate_run(
             process,
-            Talker() if process.main else Silent(),
+            Talker(json=json) if process.main else Silent(),
             run=run,
             checkpoint=checkpoint,
             ema=ema,
@@ -340,14 +361,14 @@ def ensemble(
         list[Path] | None,
         typer.Argument(
             help="Runs, score files (.npz), or pickles of {name: logits} (.pkl)."
-            " [default: the newest benchmark's streams]"
+            " (default: the newest benchmark's streams)"
         ),
     ] = None,
     recipe: Annotated[
         str | None, typer.Option(help="A published combination: 2s, 3s, 4s, new4s or reference.")
     ] = None,
     fuse: Annotated[str, typer.Option(help="What is added up: logits, softmax or calibrated.")] = "logits",
-    weights: Annotated[str | None, typer.Option(help="One a stream, with commas. [default: equal]")] = None,
+    weights: Annotated[str | None, typer.Option(help="One a stream, with commas. (default: equal)")] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Learn the weights on the clips that --holdout left out.")
     ] = False,
@@ -375,7 +396,7 @@ def ensemble(
 
 RunsToUse = Annotated[
     list[Path] | None,
-    typer.Option("--run", help="Run folder or .safetensors; several: fused. [default: newest streams]"),
+    typer.Option("--run", help="Run folder or .safetensors; several: fused. (default: newest streams)"),
 ]
 
 
@@ -387,14 +408,14 @@ def predict(
     run: RunsToUse = None,
     checkpoint: Annotated[str, typer.Option(help="last or best, of run folders.")] = "last",
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
-    weights: Annotated[str | None, typer.Option(help="One a run, with commas. [default: equal]")] = None,
+    weights: Annotated[str | None, typer.Option(help="One a run, with commas. (default: equal)")] = None,
     top: Annotated[int, typer.Option(min=1, help="Classes in an answer.")] = 5,
     style: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
     window: Annotated[
-        int | None, typer.Option(min=1, help="Frames of a window. [default: the whole clip; live: 64]")
+        int | None, typer.Option(min=1, help="Frames of a window. (default: the whole clip; live: 64)")
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Frames between windows. [default: half a window]")
+        int | None, typer.Option(min=1, help="Frames between windows. (default: half a window)")
     ] = None,
     live: Annotated[
         bool, typer.Option("--live", help="Frames as JSON lines on standard input; docs/predict.md.")
@@ -451,7 +472,7 @@ def _numbers(words: str | None, option: str) -> list[float] | None:
 @app.command(epilog="Example: tsgc report runs/ntu120/xsub/252/joint/seed0 --out report.html")
 def report(
     run: Annotated[
-        list[Path] | None, typer.Argument(help="Run folders; several are compared. [default: the newest]")
+        list[Path] | None, typer.Argument(help="Run folders; several are compared. (default: the newest)")
     ] = None,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
     ema: Annotated[bool, typer.Option("--ema", help="Look closely at the averaged weights.")] = False,
@@ -484,12 +505,12 @@ def export(
     checkpoint: Annotated[str, typer.Option(help="last or best.")] = "last",
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
     formats: Annotated[
-        list[str] | None, typer.Option("--format", help="onnx or pt2; repeatable. [default: both]")
+        list[str] | None, typer.Option("--format", help="onnx or pt2; repeatable. (default: both)")
     ] = None,
     raw_input: Annotated[
         bool, typer.Option("--raw-input", help="Take joints: centring, cropping, resizing, modality inside.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: RUN/export]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. (default: RUN/export)")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
     data_root: DataRoot = DATA,
@@ -517,12 +538,12 @@ def export(
 @app.command(epilog="Example: tsgc info --variant 432 --frames 64 --classes 60")
 def info(
     run: Annotated[
-        Path | None, typer.Argument(help="Run folder or .safetensors. [default: the options]")
+        Path | None, typer.Argument(help="Run folder or .safetensors. (default: the options)")
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="last or best, of a run folder.")] = "last",
     variant: Annotated[str, typer.Option(help="252, 432 or tiny.")] = "252",
     skeleton: Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")] = "ntu-25",
-    frames: Annotated[int | None, typer.Option(min=1, help="[default: 256, or the run's]")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="(default: 256, or the run's)")] = None,
     bodies: Annotated[int, typer.Option(min=1, help="Bodies in a clip.")] = 2,
     classes: Annotated[int, typer.Option(min=1, help="Classes to tell apart.")] = 120,
     json: Json = False,
