@@ -1,5 +1,8 @@
 """Work spread over processes, here or on a Dask cluster: results in order, memory bounded."""
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -62,7 +65,7 @@ _parallel = partial(joblib.Parallel, batch_size=1, pre_dispatch="all", max_nbyte
 @contextmanager
 def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
     if dask is None:
-        with _parallel(n_jobs=jobs) as pool:
+        with _parallel(n_jobs=jobs, initializer=_end_with, initargs=(os.getpid(),)) as pool:
             yield pool
         return
     with _connect(dask) as client:
@@ -70,6 +73,17 @@ def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
             pool = _parallel(n_jobs=sum(client.ncores().values()))
         with pool:
             yield pool
+
+
+def _end_with(parent: int) -> None:
+    """Lets this worker end soon after its parent, even one that was killed; it would wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _connect(address: str) -> Any:
