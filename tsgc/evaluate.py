@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from tsgc.config import TrainConfig, resolve
 from tsgc.console import Count, Talker, no_count
 from tsgc.distributed import Process
 from tsgc.runs import newest_run, open_run, scores_path
-from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, remarks, write_scores
+from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, all_and_clean, remarks, write_scores
 from tsgc.transforms import InputPipeline
 from tsgc.workspace import pick_shards
 
@@ -234,4 +235,6 @@ def evaluate_run(
     for said in remarks([scores]):
         talker.line(said)
     talker.line(f"scores: {path}")
+    accuracies = {part: asdict(figures) for part, figures in all_and_clean(scores).items()}
+    talker.data({**asdict(source), "accuracy": accuracies, "scores": str(path)})
     return scores

@@ -165,7 +165,7 @@ def show_info(talker: Talker, model: TSGCNeXt, facts: dict[str, Any], frames: in
     )
     for name, value in {**facts, "frames": frames}.items():
         talker.line(f"{name}: {value}")
-    columns = ("part", "frames x joints x channels", "parameters", "MMAC", "graph MMAC", "M activations")
+    columns = ("part", "T x V x C", "parameters", "MMAC", "graph MMAC", "M activations")
     talker.table("One clip, all bodies", columns, rows)
     macs, graph_macs = whole["macs"] / 1e9, whole["graph_macs"] / 1e9
     talker.line(
