@@ -60,7 +60,7 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
         fields |= {f"split_{benchmark}": codes.get(clip, UNUSED) for benchmark, codes in splits.items()}
         clips[clip] = Identity(label, fields)
 
-    found = {clip: [_arrays(path, clip, annotations[clip], V, C)] for clip in annotations}
+    found = {clip: [_arrays(path, clip, annotations[clip], C)] for clip in annotations}
     read = {2: read_2d, 3: read_3d}[C]
     return Dataset(
         name=name,
@@ -159,18 +159,23 @@ def read_splits(path: Path, split: Any, clips: Mapping[str, Any]) -> dict[str, d
     return splits
 
 
-def _arrays(path: Path, clip: str, annotation: dict[str, Any], V: int, C: int) -> ArrayClip:
+def _arrays(path: Path, clip: str, annotation: dict[str, Any], C: int) -> ArrayClip:
     """The clip's key points, and in 2D their scores and the picture's width and height.
 
     What is wrong with one clip's arrays is said when the clip is read: one bad clip does not stop the rest.
     """
-    keypoint = np.asarray(annotation.get("keypoint", np.zeros(0)))
-    frames = np.asarray(annotation.get("total_frames", -1))
-    arrays = [keypoint, frames]
-    if C == 2:
-        arrays.append(np.asarray(annotation.get("keypoint_score", np.zeros(0))))
-        arrays.append(np.asarray(annotation.get("img_shape", ())))
+    names = ("keypoint", "total_frames", "keypoint_score", "img_shape")[: 2 if C == 3 else 4]
+    arrays = [_array(annotation.get(name)) for name in names]
     return ArrayClip(f"{path}: clip {clip}", tuple(arrays))
+
+
+def _array(value: Any) -> np.ndarray:
+    """Any value as an array; what is none of numbers or text is empty."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of unequal length
+        return np.zeros(0)
+    return np.zeros(0) if array.dtype.hasobject else array
 
 
 def _check(source: str, keypoint: np.ndarray, frames: np.ndarray, V: int, C: int) -> np.ndarray:
