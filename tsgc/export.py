@@ -63,6 +63,11 @@ def export_run(
     """
     source = checkpoint_path(run, checkpoint, ema)
     stream = in_float32(load_stream(source, torch.device("cpu")))
+    if raw_input and stream.pipeline.present_only:
+        raise TsgcError(
+            f"{source}: a run of the {stream.description.preset} preset, whose bridging of gaps a file cannot"
+            " hold; export it without --raw-input"
+        )
     folder = out or (run if run.is_dir() else source.parent) / "export"
     stem = source.stem + ("-joints" if raw_input else "")
     paths = {name: folder / f"{stem}.{name}" for name in formats}
