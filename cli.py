@@ -222,23 +222,30 @@ def verify(
         )
 
 
-@app.command(epilog="Example: tsgc inspect data/prepared/ntu60.h5")
+@app.command(epilog="Example: tsgc inspect data/prepared/ntu60.h5 --clip S001C001P001R001A010 --out clip.gif")
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A raw clip or a prepared file.")],
+    path: Annotated[Path, typer.Argument(help="A raw clip, prepared file, shard set or checkpoint.")],
+    clip: Annotated[
+        str | None, typer.Option(help="The name of one clip of a prepared file or shard set.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Draw the clip: .png (stills), .gif or .html (animated).")
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Of a raw clip: ntu60, ntu120 or nw-ucla. (default: as its name tells)")
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Of a raw clip: every difference between the presets.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Look at a file: a raw clip and what each preset keeps of it, or all that a prepared file holds."""
+    """Look at a raw clip (and what each preset keeps of it), a prepared file, shard set or checkpoint."""
     from tsgc.console import Talker
     from tsgc.inspect import Wish
     from tsgc.inspect import inspect as run
 
     talker = Talker()
-    for line in run(path, Wish(dataset, compare)):
+    for line in run(path, Wish(dataset, compare, clip, out, overwrite)):
         talker.line(line)
 
 

@@ -1,12 +1,20 @@
-"""`tsgc inspect`: what a file is and holds, as text. A kind of file is its functions and a line in KINDS."""
+"""`tsgc inspect`: what a path is and holds, as text, and its clips as pictures.
+
+A kind of file is its functions and a line in KINDS.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import TsgcError
+from pipelines.files import refuse_existing
+from tsgc.inspect_checkpoint import checkpoint_lines, is_checkpoint
 from tsgc.inspect_clip import clip_lines, is_clip
+from tsgc.inspect_picture import raw_clip, shard_clip, store_clip
+from tsgc.inspect_shards import is_shard_set, shard_lines
 from tsgc.inspect_store import is_store, store_lines
+from tsgc.picture import Pictured, check_suffix, write_picture
 
 
 @dataclass(frozen=True)
@@ -17,6 +25,12 @@ class Wish:
     """Whose reader reads a raw clip; None: as its name tells."""
     compare: bool = False
     """List what the presets do differently with a raw clip."""
+    clip: str | None = None
+    """The name of one clip of a data set."""
+    out: Path | None = None
+    """Where a picture of the clip goes."""
+    overwrite: bool = False
+    """Replace what is there."""
 
 
 @dataclass(frozen=True)
@@ -31,29 +45,69 @@ class Kind:
     """What to print; raises TsgcError for a damaged one."""
     comparable: bool = False
     """Whether --dataset and --compare have a meaning for it."""
+    picture: Callable[[Path, Wish], Pictured] | None = None
+    """The clip itself, where the path is one."""
+    clip: Callable[[Path, str], Pictured] | None = None
+    """One clip by its name, where the path holds many."""
 
 
 KINDS = (
+    Kind("a shard set", is_shard_set, lambda path, wish: shard_lines(path), clip=shard_clip),
     Kind(
         "a raw clip (.skeleton or .json)",
         is_clip,
         lambda path, wish: clip_lines(path, wish.dataset, wish.compare),
         comparable=True,
+        picture=lambda path, wish: raw_clip(path, wish.dataset),
     ),
-    Kind("a prepared file (.h5)", is_store, lambda path, wish: store_lines(path)),
+    Kind("a prepared file (.h5)", is_store, lambda path, wish: store_lines(path), clip=store_clip),
+    Kind(
+        "a checkpoint (.safetensors or a released .pth)",
+        is_checkpoint,
+        lambda path, wish: checkpoint_lines(path),
+    ),
 )
 
 
 def inspect(path: Path, wish: Wish) -> list[str]:
-    """What a path holds, line by line. Raises TsgcError: no such path, or of no kind that is known."""
+    """What a path holds, line by line; writes the picture that is wished for.
+
+    Raises TsgcError: no such path, of no kind that is known, or a wish that has no meaning for it.
+    """
     if not path.exists():
         raise TsgcError(f"{path}: no such file; give {_kinds()}")
-    for kind in KINDS:
-        if kind.matches(path):
-            if not kind.comparable and (wish.compare or wish.dataset):
-                raise TsgcError(f"{path}: {kind.name}; --compare and --dataset are for raw clips")
-            return kind.lines(path, wish)
-    raise TsgcError(f"{path}: nothing that can be looked at; give {_kinds()}")
+    kind = next((kind for kind in KINDS if kind.matches(path)), None)
+    if kind is None:
+        raise TsgcError(f"{path}: nothing that can be looked at; give {_kinds()}")
+    _check(path, kind, wish)
+    pictured = None
+    if wish.clip is not None and kind.clip:
+        pictured = kind.clip(path, wish.clip)
+        lines = list(pictured.lines)
+    else:
+        lines = kind.lines(path, wish)
+    if wish.out is not None:
+        if kind.picture:
+            pictured = kind.picture(path, wish)
+        assert pictured is not None  # _check has seen to it
+        lines.append(write_picture(pictured, wish.out))
+    return lines
+
+
+def _check(path: Path, kind: Kind, wish: Wish) -> None:
+    """Raises TsgcError where the wish has no meaning for the kind, before any work."""
+    if not kind.comparable and (wish.compare or wish.dataset):
+        raise TsgcError(f"{path}: {kind.name}; --compare and --dataset are for raw clips")
+    if wish.clip is not None and not kind.clip:
+        raise TsgcError(f"{path}: {kind.name}; --clip is for prepared files and shard sets")
+    if wish.out is None:
+        return
+    if not (kind.picture or kind.clip):
+        raise TsgcError(f"{path}: {kind.name}, of which there is no picture; leave out --out")
+    if kind.clip and wish.clip is None:
+        raise TsgcError(f"{path}: {kind.name}, with many clips; name the one to draw with --clip")
+    check_suffix(wish.out)
+    refuse_existing(wish.out, wish.overwrite)
 
 
 def _kinds() -> str:

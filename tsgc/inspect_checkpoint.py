@@ -1,0 +1,97 @@
+"""A checkpoint as text: what it is, and from what."""
+
+from pathlib import Path
+
+import orjson
+from torch import Tensor
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import SKELETONS
+from tsgc.checkpoint import load_model, load_released
+from tsgc.config import TrainConfig
+from tsgc.model import VARIANTS
+
+OURS, RELEASED = ".safetensors", (".pth", ".pt")
+SELECTED = {
+    "none": "its last epoch, chosen by nothing",
+    "holdout": "the best epoch on held-out training clips",
+    "test": "the best epoch on the test split; for comparison with papers only",
+}
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is named as a checkpoint: ours, or one of the published code."""
+    return path.is_file() and path.suffix in (OURS, *RELEASED)
+
+
+def checkpoint_lines(path: Path) -> list[str]:
+    """What a checkpoint holds; its tensors are read. Raises TsgcError where they do not fit together."""
+    return our_lines(path) if path.suffix == OURS else released_lines(path)
+
+
+def our_lines(path: Path) -> list[str]:
+    model, said = load_model(path)
+    config = said.config
+    parameters = sum(tensor.numel() for tensor in model.parameters())
+    return [
+        f"{path}: TSGCNeXt {config.variant}, {config.modality}, {'averaged' if said.ema else 'raw'} weights",
+        f"of {said.benchmark}, {said.preset} preset, seed {config.seed};"
+        f" epoch {said.epoch} of {config.epochs}: {SELECTED.get(said.selected_on, said.selected_on)}",
+        f"takes {said.bodies} x {SKELETONS[said.skeleton].num_joints} joints ({said.skeleton}) of"
+        f" {said.channels} channels over {config.frames} frames, gives {said.num_classes} classes",
+        f"{parameters / 1e6:.3f} M parameters, {path.stat().st_size / 1e6:.1f} MB",
+        *origin(path),
+        changed(config),
+    ]
+
+
+def origin(path: Path) -> list[str]:
+    """What the run's environment says of where the checkpoint is from."""
+    file = path.resolve().parent.parent / "environment.json"
+    try:
+        facts = orjson.loads(file.read_bytes())
+        found = {
+            "shards": str(facts["manifest_digest"])[:12],
+            "tsgc": facts["tsgc"],
+            "commit": str(facts["git_commit"])[:12],
+            "torch": facts["versions"]["torch"],
+            "device": facts["gpu"] or facts["device"],
+        }
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return [f"run: unknown, no environment.json of one at {file}"]
+    return [f"run: {file.parent}; " + ", ".join(f"{name} {value}" for name, value in found.items())]
+
+
+def changed(config: TrainConfig) -> str:
+    """The settings that are not the published recipe's."""
+    recipe = TrainConfig()
+    differ = [name for name in vars(recipe) if getattr(config, name) != getattr(recipe, name)]
+    words = ", ".join(f"{name}={getattr(config, name)}" for name in differ)
+    return f"settings that differ from the published recipe: {words or 'none'}"
+
+
+def released_lines(path: Path) -> list[str]:
+    raw = load_released(path, ema=False)
+    kinds = "raw and averaged weights"
+    try:
+        load_released(path, ema=True)
+    except TsgcError:
+        kinds = "raw weights alone"
+    depths = released_depths(raw)
+    names = [name for name, variant in VARIANTS.items() if list(variant.depths) == depths]
+    graphs = raw["stages.0.0.graphs"]
+    classes, inputs = len(raw["head.bias"]), len(raw["input_norm.weight"])
+    parameters = sum(tensor.numel() for name, tensor in raw.items() if "running" not in name)
+    return [
+        f"{path}: a checkpoint of the published code, TSGCNeXt {names[0] if names else depths}; {kinds}",
+        f"takes {inputs} numbers a frame over {graphs.shape[-1]} joints, gives {classes} classes",
+        f"{parameters / 1e6:.3f} M parameters, {path.stat().st_size / 1e6:.1f} MB",
+        "its stream and data set are not in it; `tsgc evaluate` takes them as --modality and --shards",
+    ]
+
+
+def released_depths(weights: dict[str, Tensor]) -> list[int]:
+    """Blocks of each stage."""
+    places = [name.split(".") for name in weights if name.endswith(".graphs")]
+    stages = sorted({int(stage) for _, stage, *_ in places})
+    return [sum(int(place[1]) == stage for place in places) for stage in stages]
