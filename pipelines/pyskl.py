@@ -15,6 +15,7 @@ import numpy as np
 
 from pipelines import ntu
 from pipelines.arrays import (
+    NTU_NAMES,
     ArrayClip,
     Listed,
     class_names,
@@ -65,7 +66,7 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
     return Dataset(
         name=name,
         skeleton=SKELETONS[V, C],
-        class_names=class_names(1 + max(identity.label for identity in clips.values()), is_ntu),
+        class_names=class_names(_classes([identity.label for identity in clips.values()], is_ntu), is_ntu),
         fields=tuple(next(iter(clips.values())).fields),
         benchmarks={benchmark: assigned(benchmark) for benchmark in splits},
         holdout=None,
@@ -167,6 +168,12 @@ def _arrays(path: Path, clip: str, annotation: dict[str, Any], C: int) -> ArrayC
     names = ("keypoint", "total_frames", "keypoint_score", "img_shape")[: 2 if C == 3 else 4]
     arrays = [_array(annotation.get(name)) for name in names]
     return ArrayClip(f"{path}: clip {clip}", tuple(arrays))
+
+
+def _classes(labels: Sequence[int], is_ntu: bool) -> int:
+    """How many classes there are: those of NTU, of which a part may lack some, or up to the highest."""
+    highest = max(labels) + 1
+    return min(count for count in NTU_NAMES if count >= highest) if is_ntu else highest
 
 
 def _array(value: Any) -> np.ndarray:

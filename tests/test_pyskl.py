@@ -192,6 +192,15 @@ def test_a_clip_that_is_never_there_is_dropped(tmp_path: Path) -> None:
     assert list(report.dropped["no bodies"]) == [ntu_names(1)[0]]
 
 
+@pytest.mark.parametrize(("last", "classes"), [("A003", 60), ("A061", 120)])
+def test_a_part_of_ntu_keeps_all_its_classes(tmp_path: Path, last: str, classes: int) -> None:
+    content = pyskl_3d(12)
+    content["annotations"][-1].update(frame_dir=f"S018C001P003R001{last}", label=int(last[1:]) - 1)
+    content["split"] = {"xset_train": ntu_names(11), "xset_val": [f"S018C001P003R001{last}"]}
+    _, store = run(tmp_path, content)
+    assert len(store.info.class_names) == classes
+
+
 def test_classes_of_other_data_sets_are_numbers(tmp_path: Path) -> None:
     content = pyskl_2d(12)
     for number, annotation in enumerate(content["annotations"]):
