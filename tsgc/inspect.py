@@ -52,15 +52,15 @@ class Kind:
 
 
 KINDS = (
-    Kind("a shard set", is_shard_set, lambda path, wish: shard_lines(path), clip=shard_clip),
     Kind(
         "a raw clip (.skeleton or .json)",
-        is_clip,
+        lambda path: is_clip(path) and not is_shard_set(path),  # a manifest is a .json too
         lambda path, wish: clip_lines(path, wish.dataset, wish.compare),
         comparable=True,
         picture=lambda path, wish: raw_clip(path, wish.dataset),
     ),
     Kind("a prepared file (.h5)", is_store, lambda path, wish: store_lines(path), clip=store_clip),
+    Kind("a shard set", is_shard_set, lambda path, wish: shard_lines(path), clip=shard_clip),
     Kind(
         "a checkpoint (.safetensors or a released .pth)",
         is_checkpoint,

@@ -75,4 +75,4 @@ def write_picture(clip: Pictured, path: Path) -> str:
     check_suffix(path)
     data = WRITERS[path.suffix.lower()](clip)
     write_atomic(path, data)
-    return f"picture: {path} ({len(data) / 1e3:,.0f} kB)"
+    return f"picture: {path} ({len(data) / 1e3:,.0f} kB); the data set's terms may forbid sharing it"

@@ -56,7 +56,7 @@ def write_report(
     write_atomic(out, page)
     for run in gathered:
         for said in run.missing:
-            talker.line(f"{run.run.title}: {said}")
+            talker.warn(f"{run.run.title}: {said}")
     talker.line(f"report on {', '.join(run.run.title for run in gathered)}: {out} ({len(page) / 1e6:.2f} MB)")
     if animations:
         talker.line("It holds skeletons of recorded people: the data set's terms may forbid sharing it.")
