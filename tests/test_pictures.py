@@ -1,6 +1,7 @@
 """`tsgc inspect` of clips as pictures, shard sets and checkpoints."""
 
 import io
+import json
 import shutil
 
 import numpy as np
@@ -11,6 +12,7 @@ from driving import fails, quick, tsgc
 from made_clips import ntu_clip, write_folder
 from PIL import Image
 from shards_made import make_store
+from test_model import reference_state
 
 from pipelines.compare import RawClip
 from pipelines.denoise import Track
@@ -134,6 +136,17 @@ def test_a_checkpoint_says_what_it_is_and_from_what(here, made):
     weights = run / "checkpoints/last.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     assert "not a whole safetensors file" in fails("inspect", weights)
+
+
+def test_a_released_checkpoint_says_what_can_be_told(here, shared):
+    shapes = json.loads((shared / "golden/model_reference.json").read_text())["ntu25_252"]["state"]
+    state = reference_state({**shapes, "fc.weight": [60, 384], "fc.bias": [60]})
+    torch.save({"model": state, "model_ema": state}, here / "released.pth")
+    said = tsgc("inspect", here / "released.pth")
+    assert "published code, TSGCNeXt 252; raw and averaged weights" in said
+    assert "150 numbers a frame over 25 joints, gives 60 classes" in said
+    torch.save({"model": state}, here / "released.pth")
+    assert "raw weights alone" in tsgc("inspect", here / "released.pth")
 
 
 def test_a_file_of_torch_that_is_no_checkpoint_is_refused(here):
