@@ -79,9 +79,8 @@ def prepare(
     reader(spec, preset, alignment)  # refused at once, not by a worker
     if compress and compress not in COMPRESSION:
         raise TsgcError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
-    report = Report(
-        spec.name, preset, [str(path) for path in locations], str(out), spec.official, spec.unusable
-    )
+    places = [str(path) for path in locations]
+    report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
     excluded = read_names(exclude, spec) if exclude else frozenset()
     found = spec.find() if spec.find else find_clips(locations, spec.suffix)
     clips = choose_clips(spec, found, excluded, report)

@@ -81,6 +81,8 @@ class Report:
     """Frames -> kept clips of that length."""
     bodies: Counter[int] = field(default_factory=Counter)
     """Bodies -> kept clips with that many."""
+    alignment: str = ""
+    """What `--align` did; empty: nothing."""
     source_digest: str = ""
 
     @property
@@ -138,7 +140,7 @@ class Report:
     def lines(self) -> list[str]:
         """For the console."""
         lines = [
-            f"{self.output}: {self.dataset}, {self.preset} preset",
+            f"{self.output}: {self.dataset}, {self.preset} preset{', aligned' if self.alignment else ''}",
             f"clips: {self.found:,} found, {self.read:,} read, {self.kept:,} kept",
         ]
         if self.other:

@@ -28,7 +28,7 @@ def trained(tmp_path_factory):
 
 def test_every_part_says_how_its_clips_were_prepared(trained):
     root, said = trained
-    assert "ntu60, corrected preset" in said
+    assert "ntu60, corrected preset, aligned\n" in said
     with open_store(root / "data/prepared/ntu60-corrected-aligned.h5") as store:
         facts = (store.info.preset, store.info.alignment, store.info.absent_body)
     manifest = load_manifest(root / "data/shards/ntu60-corrected-aligned/xsub")
