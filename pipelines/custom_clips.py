@@ -40,13 +40,13 @@ def read(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
     """
     joints = finite(source, READERS[PurePath(source).suffix](source, data, layout))
     V, C = layout.skeleton.num_joints, len(layout.channels)
-    if joints.ndim == 3:
-        joints = joints[:, None]  # (T, V, C) -> (T, 1, V, C)
-    if joints.ndim != 4 or joints.shape[2:] != (V, C):
+    if joints.ndim not in (3, 4) or joints.shape[-2:] != (V, C):
         raise TsgcError(
             f"{source}: joints of shape {joints.shape}, expected (frames, {V}, {C}) or"
             f" (frames, bodies, {V}, {C})"
         )
+    if joints.ndim == 3:
+        joints = joints[:, None]  # (T, V, C) -> (T, 1, V, C)
     centre: int | None = layout.skeleton.centre
     if layout.image_size is not None:
         joints, centre = _in_picture(joints, layout.image_size), None

@@ -54,6 +54,8 @@ class Member:
     dtype: np.dtype
     start: int
     """Byte of its numbers in the unpacked member."""
+    modified: int
+    """Of the file, in nanoseconds: workers live on, and another file may take its name."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class NpzClip:
         member = self.member
         size = math.prod(member.shape[1:]) * member.dtype.itemsize
         try:
-            stream = _open_member(member.path, member.name)
+            stream = _open_member(member.path, member.name, member.modified)
             stream.seek(member.start + self.row * size)
             data = stream.read(size)
         except (OSError, *BAD_MEMBER) as error:
@@ -89,7 +91,7 @@ def depad(frames: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def _open_member(path: Path, name: str) -> IO[bytes]:
+def _open_member(path: Path, name: str, _modified: int) -> IO[bytes]:
     """An array's bytes, kept open: clips follow one another in the file."""
     return zipfile.ZipFile(path).open(f"{name}.npy")
 
@@ -97,7 +99,6 @@ def _open_member(path: Path, name: str) -> IO[bytes]:
 def open_npz(locations: Sequence[Path], name: str) -> Dataset:
     """The data set in one `.npz`. Raises TsgcError: not one file, arrays missing or of another shape."""
     path = the_file(locations, ".npz").absolute()
-    _open_member.cache_clear()  # another file may have taken the name
     x = {split: _member(path, f"x_{split}") for split in SPLITS}
     labels = {split: read_labels(path, f"y_{split}", x[split].shape) for split in SPLITS}
     sizes = {member.shape[-1] for member in x.values()}
@@ -166,7 +167,7 @@ def _member(path: Path, name: str) -> Member:
         )
     if math.prod(shape) * dtype.itemsize != size - start:
         raise TsgcError(f"{path}: {name} says {shape} {dtype} in {size - start} bytes; get the file again")
-    return Member(path, name, shape, dtype, start)
+    return Member(path, name, shape, dtype, start, path.stat().st_mtime_ns)
 
 
 def read_labels(path: Path, name: str, x_shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
