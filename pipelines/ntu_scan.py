@@ -20,7 +20,9 @@ EXACT_INTEGER = np.uint64(2**53)
 MAX_DIGITS = 18  # more may not fit 64 bits
 BODY_BYTES = 600  # at least, for each body: 25 lines of 12 fields with a space or line end each
 SPACE, TAB, LF, CR, PLUS, MINUS, POINT, E = b" \t\n\r+-.e"
+MAX_TRACKS = 250  # each new id is compared with all; a real clip has ten at most
 UNUSUAL = -1  # in place of a position: let the plain reader see to it
+# Loops say `0 <= at` though it always is: Numba then drops its care for negative indices, half the work.
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +37,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _line_end(text, at):  # type: ignore[no-untyped-def]
     """Past blanks and one line end, or the end of the file."""
     size = len(text)
-    while at < size and (text[at] == SPACE or text[at] == TAB):
+    while 0 <= at < size and (text[at] == SPACE or text[at] == TAB):
         at += 1
     if at == size or text[at] == LF:
         return min(at + 1, size)
@@ -49,7 +51,7 @@ def _line_end(text, at):  # type: ignore[no-untyped-def]
 def _count(text, at):  # type: ignore[no-untyped-def]
     """A line that is one whole number of up to six digits: (next line, number)."""
     start, value = at, 0
-    while at < len(text) and 48 <= text[at] <= 57:
+    while 0 <= at < len(text) and 48 <= text[at] <= 57:
         value = value * 10 + (text[at] - 48)
         at += 1
     if at == start or at - start > 6:
@@ -59,7 +61,7 @@ def _count(text, at):  # type: ignore[no-untyped-def]
 
 @numba.njit
 def _field_end(text, at):  # type: ignore[no-untyped-def]
-    while at < len(text) and text[at] > SPACE:
+    while 0 <= at < len(text) and text[at] > SPACE:
         at += 1
     return at
 
@@ -67,14 +69,12 @@ def _field_end(text, at):  # type: ignore[no-untyped-def]
 @numba.njit
 def _last_fields(text, at, number):  # type: ignore[no-untyped-def]
     """From a field's end past exactly `number` more fields: the next line."""
-    inside = True
-    while at < len(text):
+    inside = 1
+    # Counted without a branch on where fields end, which no processor can guess.
+    while 0 <= at < len(text) and text[at] >= SPACE:
         was_inside = inside
-        inside = text[at] > SPACE
-        if inside:
-            number -= not was_inside
-        elif text[at] != SPACE:
-            break
+        inside = int(text[at] != SPACE)
+        number -= inside & (was_inside ^ 1)
         at += 1
     return _line_end(text, at) if number == 0 else UNUSUAL
 
@@ -87,14 +87,14 @@ def _number(text, at):  # type: ignore[no-untyped-def]
     if at < size and (text[at] == MINUS or text[at] == PLUS):
         at += 1
     mantissa, digits, power = np.uint64(0), 0, 0
-    while at < size and 48 <= text[at] <= 57:
+    while 0 <= at < size and 48 <= text[at] <= 57:
         mantissa = mantissa * np.uint64(10) + np.uint64(text[at] - 48)
         digits += 1
         at += 1
     if at < size and text[at] == POINT:
         at += 1
         point = at
-        while at < size and 48 <= text[at] <= 57:
+        while 0 <= at < size and 48 <= text[at] <= 57:
             mantissa = mantissa * np.uint64(10) + np.uint64(text[at] - 48)
             at += 1
         power = point - at
@@ -106,7 +106,7 @@ def _number(text, at):  # type: ignore[no-untyped-def]
         if at < size and (text[at] == MINUS or text[at] == PLUS):
             at += 1
         start, exponent = at, 0
-        while at < size and 48 <= text[at] <= 57:
+        while 0 <= at < size and 48 <= text[at] <= 57:
             exponent = min(exponent * 10 + (text[at] - 48), 9999)
             at += 1
         simple &= at > start
@@ -119,29 +119,51 @@ def _number(text, at):  # type: ignore[no-untyped-def]
     return at, -value if negative else value
 
 
+@numba.njit
+def _known_as(text, bodies, body, num_tracks, first):  # type: ignore[no-untyped-def]
+    """The track with the id of appearance `body`; a new track's number, if none."""
+    start, end = bodies[body, 0], bodies[body, 1]
+    for track in range(num_tracks):
+        row = first[track]
+        other = bodies[row, 0]
+        if bodies[row, 1] - other == end - start:
+            same = True
+            for at in range(end - start):
+                same &= text[start + at] == text[other + at]
+            if same:
+                return track
+    return num_tracks
+
+
 @compiled
 def scan(text, bodies, joints, places):  # type: ignore[no-untyped-def]
     """Reads a whole text, uint8 (n,), into arrays with room for n // BODY_BYTES + 1 bodies (`room_for`).
 
-    Fills, in file order: `bodies` (.., 3) int32, where the id starts and ends, and the frame's number from 0;
-    `joints` (.., V, 3) float32, NaN where only float() can tell; for those, `places` (.., V, 3, 2) int32,
-    where the field starts and ends. Returns the numbers of frames and of bodies; of frames UNUSUAL for a
-    text to leave to the plain reader. The text must be ASCII.
+    Fills, in file order: `bodies` (.., 4) int32, where the id starts and ends, the frame's number and the
+    track's, from 0; `joints` (.., V, 3) float32, NaN where only float() can tell; for those, `places`
+    (.., V, 3, 2) int32, where the field starts and ends. Returns the numbers of frames, bodies, tracks and
+    NaNs; of frames UNUSUAL for a text to leave to the plain reader. The text must be ASCII.
     """
-    failed = (UNUSUAL, 0)
+    failed = (UNUSUAL, 0, 0, 0)
     at, num_frames = _count(text, 0)
     if at == UNUSUAL:
         return failed
-    body = 0
+    body, num_tracks, undecided = 0, 0, 0
+    first = np.empty(len(bodies), np.int32)  # of each track
     for frame in range(num_frames):
         at, num_bodies = _count(text, at)
         if at == UNUSUAL:
             return failed
         for _ in range(num_bodies):
             end = _field_end(text, at)
-            bodies[body, 0], bodies[body, 1], bodies[body, 2] = at, end, frame
-            if end == at:
+            if end == at or num_tracks == MAX_TRACKS:
                 return failed
+            bodies[body, 0], bodies[body, 1], bodies[body, 2] = at, end, frame
+            track = _known_as(text, bodies, body, num_tracks, first)
+            if track == num_tracks:
+                first[track] = body
+                num_tracks += 1
+            bodies[body, 3] = track
             at = _last_fields(text, end, 9)
             if at == UNUSUAL:
                 return failed
@@ -154,6 +176,7 @@ def scan(text, bodies, joints, places):  # type: ignore[no-untyped-def]
                     at, value = _number(text, start)
                     joints[body, joint, axis] = value
                     if np.isnan(value):
+                        undecided += 1
                         places[body, joint, axis, 0], places[body, joint, axis, 1] = start, at
                     if at == len(text) or text[at] != SPACE:
                         return failed
@@ -162,17 +185,17 @@ def scan(text, bodies, joints, places):  # type: ignore[no-untyped-def]
                 if at == UNUSUAL:
                     return failed
             body += 1
-    while at < len(text):
+    while 0 <= at < len(text):
         if text[at] != SPACE and not TAB <= text[at] <= CR:
             return failed
         at += 1
-    return num_frames, body
+    return num_frames, body, num_tracks, undecided
 
 
 def room_for(data: bytes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `scan` fills for a text of this size; memory that is not touched costs nothing."""
     most = len(data) // BODY_BYTES + 1
-    bodies = np.empty((most, 3), np.int32)
+    bodies = np.empty((most, 4), np.int32)
     return bodies, np.empty((most, NUM_JOINTS, 3), np.float32), np.empty((most, NUM_JOINTS, 3, 2), np.int32)
 
 

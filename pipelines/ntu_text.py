@@ -54,18 +54,20 @@ def parse_compiled(source: str, data: bytes) -> Parsed:
     _check_text(source, data)
     scanner = _load_scanner()
     bodies, joints, places = scanner.room_for(data)
-    num_frames, num_bodies = scanner.scan(np.frombuffer(data, np.uint8), bodies, joints, places)
+    text = np.frombuffer(data, np.uint8)
+    num_frames, num_bodies, num_tracks, undecided = scanner.scan(text, bodies, joints, places)
     if num_frames == scanner.UNUSUAL:
         return parse_plain(source, data)
     bodies, joints = bodies[:num_bodies], joints[:num_bodies]
-    for place in np.argwhere(np.isnan(joints)):
+    for place in np.argwhere(np.isnan(joints)) if undecided else ():
         start, end = places[tuple(place)]
         try:
             joints[tuple(place)] = _number(data[start:end])
         except ValueError:  # the plain reader finds the line
             return parse_plain(source, data)
-    ids = [data[start:end].decode() for start, end in bodies[:, :2].tolist()]
-    return _gather(source, ids, bodies[:, 2], joints)
+    rows = [np.flatnonzero(bodies[:, 3] == track) for track in range(num_tracks)]
+    ids = [data[start:end].decode() for start, end in (bodies[where[0], :2].tolist() for where in rows)]
+    return _gather(source, ids, rows, bodies[:, 2], joints)
 
 
 @cache
@@ -79,12 +81,13 @@ def _load_scanner() -> ModuleType:
 def parse_plain(source: str, data: bytes) -> Parsed:
     """`parse`, line by line: the same result, slower, and the wording of all errors."""
     lines = _Lines(source, data)
-    ids: list[str] = []
+    rows: dict[str, list[int]] = {}
     file_frames: list[int] = []
     values: list[list[float]] = []
     for file_frame in range(lines.count("the number of frames")):
         for _ in range(lines.count("the number of bodies")):
-            ids.append(lines.fields(BODY_FIELDS, "a body")[0].decode())
+            body = lines.fields(BODY_FIELDS, "a body")[0].decode()
+            rows.setdefault(body, []).append(len(file_frames))
             file_frames.append(file_frame)
             num_joints = lines.count("the number of joints")
             if num_joints != NUM_JOINTS:
@@ -94,20 +97,25 @@ def parse_plain(source: str, data: bytes) -> Parsed:
                 values.append([lines.number(field) for field in fields[:3]])
     lines.end()
     joints = np.array(values, np.float64).astype(np.float32).reshape(-1, NUM_JOINTS, 3)
-    return _gather(source, ids, np.array(file_frames, np.int32), joints)
+    return _gather(
+        source, list(rows), list(map(np.array, rows.values())), np.array(file_frames, np.int32), joints
+    )
 
 
-def _gather(source: str, ids: list[str], file_frames: np.ndarray, joints: np.ndarray) -> Parsed:
-    """The appearances of bodies, in file order, as tracks: ids (n,), frames (n,), joints (n, V, 3)."""
-    valid, frames = np.unique(file_frames, return_inverse=True)
-    rows: dict[str, list[int]] = {}
-    for row, body in enumerate(ids):
-        rows.setdefault(body, []).append(row)
-    tracks = [Track(body, frames[where], joints[where]) for body, where in rows.items()]
-    for track in tracks:
+def _gather(
+    source: str, ids: list[str], rows: list[np.ndarray], file_frames: np.ndarray, joints: np.ndarray
+) -> Parsed:
+    """Tracks from the appearances of bodies, in file order: frames (n,) and joints (n, V, 3).
+
+    `rows`: for each track, whose id is in `ids`, its appearances, in order.
+    """
+    new = np.ones(len(file_frames), np.bool_)  # the frame's first body
+    new[1:] = file_frames[1:] != file_frames[:-1]
+    valid, frames = file_frames[new], np.cumsum(new) - 1
+    tracks = [Track(body, frames[where], joints[where]) for body, where in zip(ids, rows)]
+    for track, where in zip(tracks, rows):
         if track.interval[1] >= len(valid):
-            last = rows[track.body][-1]
-            line = 1 + (file_frames[last] + 1) + last * (2 + NUM_JOINTS) + 1
+            line = 1 + (file_frames[where[-1]] + 1) + where[-1] * (2 + NUM_JOINTS) + 1
             raise TsgcError(
                 f"{source}: line {line}: body {track.body} appears {len(track.joints)} times in"
                 f" {len(valid) - track.interval[0]} frames, expected once a frame; get the file again"

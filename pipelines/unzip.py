@@ -10,7 +10,7 @@ import zlib
 try:
     from isal import isal_zlib
 except ImportError:  # no wheel for this machine
-    isal_zlib = None
+    isal_zlib = None  # type: ignore[assignment]
 
 LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
@@ -29,7 +29,7 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         # One byte more than was promised: a member that swells without end is told, and takes no memory.
         data = inflater.decompress(packed, member.file_size + 1)
-    except isal_zlib.error as error:
+    except isal_zlib.error as error:  # type: ignore[misc]
         raise zipfile.BadZipFile(f"{error} in {name!r}") from error
     if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")

@@ -128,8 +128,7 @@ def test_numbers_as_the_sensor_writes_them_never_need_the_slow_way():
     for numeral in numerals:
         text = changed(5, f"1 {numeral} 3{JOINT}")
         bodies, joints, places = ntu_scan.room_for(text)
-        frames, bodies = ntu_scan.scan(np.frombuffer(text, np.uint8), bodies, joints, places)
-        assert (frames, bodies) == (2, 2)
+        assert ntu_scan.scan(np.frombuffer(text, np.uint8), bodies, joints, places)[:3] == (2, 2, 1)
         assert joints[0, 0, 1].tobytes() == np.float32(float(numeral)).tobytes()
 
 
@@ -239,6 +238,11 @@ def test_unusual_blanks_are_read_as_the_plain_reader_reads_them(line, separator)
     for text in (usual.replace(" ", separator), separator + usual, usual + separator):
         parses_or_raises_one_error(changed(line, text))
         assert same(parse_compiled("clip", changed(line, text)), parse_plain("clip", ntu_clip(frames=2)))
+
+
+def test_a_new_body_in_every_frame_is_read_as_the_plain_reader_reads_it():
+    for number in (249, 250, 251, 300):
+        parses_or_raises_one_error(write([{str(body): standing(1)[0]} for body in range(number)]))
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n\r\n", b"\r", b" \t\n", b"\x01", b"\n0"])
