@@ -1,6 +1,8 @@
 """Clips that came as arrays, many in one file: what every such format shares."""
 
 import io
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,7 @@ from pipelines.errors import AmbiguousError, TsgcError
 from pipelines.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.spec import Identity, Prepared
 
+LONGEST_NAME = 90  # characters; what a shard can hold
 MOST_BODIES = 2  # that the field's networks see
 EXTRA = f"bodies beyond the first {MOST_BODIES} dropped"
 NTU_NAMES = {len(names): names for names in (NTU60_ACTIONS, NTU120_ACTIONS)}
@@ -99,6 +102,19 @@ def class_names(count: int, is_ntu: bool) -> tuple[str, ...]:
     if is_ntu and count in NTU_NAMES:
         return NTU_NAMES[count]
     return tuple(f"class {label}" for label in range(count))
+
+
+def safe_names(names: Iterable[str]) -> dict[str, str]:
+    """Clip names as later files can hold them: other characters than letters, digits and _ become -.
+
+    Raises TsgcError where two become one.
+    """
+    safe = {name: re.sub(r"[^A-Za-z0-9_-]", "-", name)[-LONGEST_NAME:] for name in names}
+    if len(set(safe.values())) < len(safe):
+        again = Counter(safe.values())
+        same = [name for name, short in safe.items() if again[short] > 1]
+        raise TsgcError(f"clips {some(same)} would have one name, in letters, digits, _ and -; rename some")
+    return safe
 
 
 def the_file(locations: Sequence[Path], what: str) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.arrays import Listed, some
+from pipelines.arrays import Listed, safe_names, some
 from pipelines.custom_clips import READERS, Layout, read
 from pipelines.definition import find_skeleton, parse_definition
 from pipelines.errors import TsgcError
@@ -72,16 +72,13 @@ def open_custom(locations: Sequence[Path], name: str) -> Dataset:
             raise TsgcError(f"fps {fps!r}, units {units!r}, expected a whole number and a word")
     except TsgcError as error:
         raise TsgcError(f"{path}: {error}") from None
-    names = {clip: clip_name(clip) for clip in found}
+    names = safe_names(found)
     clips = {
         names[clip]: Identity(
             labels[clip], {f"split_{b}": codes.get(clip, UNUSED) for b, codes in splits.items()}
         )
         for clip in found
     }
-    if len(clips) < len(found):
-        twice = [clip for clip in found if list(names.values()).count(names[clip]) > 1]
-        raise TsgcError(f"{folder}: clips {some(twice)} have one name when / is written -; rename some")
     return Dataset(
         name=name,
         skeleton=skeleton,
@@ -99,11 +96,6 @@ def open_custom(locations: Sequence[Path], name: str) -> Dataset:
         units=units,
         fps=fps,
     )
-
-
-def clip_name(clip: str) -> str:
-    """A clip's name in every later file: its path below `clips/`, with - for /."""
-    return clip.replace("/", "-")
 
 
 def find_clips(folder: Path) -> dict[str, Path]:

@@ -23,6 +23,7 @@ from pipelines.arrays import (
     finite,
     keep_present,
     read_arrays,
+    safe_names,
     some,
     the_file,
 )
@@ -61,7 +62,8 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
         fields |= {f"split_{benchmark}": codes.get(clip, UNUSED) for benchmark, codes in splits.items()}
         clips[clip] = Identity(label, fields)
 
-    found = {clip: [_arrays(path, clip, annotations[clip], C)] for clip in annotations}
+    names = safe_names(annotations)
+    found = {names[clip]: [_arrays(path, clip, annotations[clip], C)] for clip in annotations}
     read = {2: read_2d, 3: read_3d}[C]
     return Dataset(
         name=name,
@@ -72,7 +74,7 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
         holdout=None,
         raw=PYSKL.raw,
         suffix=path.suffix,
-        identify=Listed(clips),
+        identify=Listed({names[clip]: identity for clip, identity in clips.items()}),
         presets={preset: partial(read, preset=preset) for preset in PRESETS},
         official=None,
         find=lambda: found,

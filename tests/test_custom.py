@@ -328,14 +328,18 @@ def test_clips_that_are_missing_twice_or_of_one_name_are_one_line(here: Path) ->
     (folder / "dataset.yaml").write_text(
         yaml.safe_dump({**ARMS, "labels": {"up*": "up", "*": "down"}}, sort_keys=False)
     )
-    assert "one name when / is written -" in fails("prepare", "custom", "--raw", "arms")
+    assert "would have one name, in letters" in fails("prepare", "custom", "--raw", "arms")
     for path in folder.rglob("*.npy"):
         path.unlink()
     assert "no clips in" in fails("prepare", "custom", "--raw", "arms")
-    write_arms(folder)
-    (folder / "clips/up/a b.npy").write_bytes((folder / "clips/up/1.npy").read_bytes())
-    tsgc("prepare", "custom", "--raw", "arms", "--jobs", 1)
-    assert "is not made of 1 to 90 of A-Z" in fails("shard", "arms", "--jobs", 1)
+
+
+def test_any_file_name_will_do(tmp_path: Path) -> None:
+    splits = {"half": {"train": "*/2", "test": "*/3"}}
+    folder = write_arms(tmp_path / "arms", {**ARMS, "splits": splits})
+    (folder / "clips/up/1.npy").rename(folder / "clips/up/später (2) & more.npy")
+    prepare("custom", [folder], tmp_path / "out.h5", data_root=tmp_path, jobs=1)
+    assert open_store(tmp_path / "out.h5").names[-1] == "up-sp-ter--2----more"
 
 
 def test_a_clip_of_the_wrong_shape_stops_a_small_set_and_is_named(here: Path) -> None:

@@ -201,6 +201,15 @@ def test_a_part_of_ntu_keeps_all_its_classes(tmp_path: Path, last: str, classes:
     assert len(store.info.class_names) == classes
 
 
+def test_any_clip_name_will_do(tmp_path: Path) -> None:
+    content = pyskl_2d(3)
+    for number, annotation in enumerate(content["annotations"]):
+        annotation.update(frame_dir=f"film {number}!", label=0)
+    _, store = run(tmp_path, content | {"split": {"train": ["film 0!", "film 1!"], "val": ["film 2!"]}})
+    assert store.names == ["film-0-", "film-1-", "film-2-"]
+    assert store.splits["official"].tolist() == [0, 0, 1]
+
+
 def test_classes_of_other_data_sets_are_numbers(tmp_path: Path) -> None:
     content = pyskl_2d(12)
     for number, annotation in enumerate(content["annotations"]):
