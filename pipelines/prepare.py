@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +11,10 @@ from pipelines.dataset import open_dataset
 from pipelines.definition import definition_of
 from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing
+from pipelines.reading import Outcome, RawClip, read_task
 from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
 from pipelines.sources import find_clips
-from pipelines.spec import PRESETS, Dataset, Identity, Prepared, Raw
+from pipelines.spec import PRESETS, Dataset, Raw
 from pipelines.store import COMPRESSION, Clip, Info, StoreWriter, tool_version
 from pipelines.workers import run_in_order
 
@@ -23,27 +23,6 @@ TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text
 
 Progress = Callable[[int, int], None]
 """Called with the clips done and the clips there are."""
-
-
-@dataclass(frozen=True)
-class RawClip:
-    """A clip that belongs to the data set, still unread."""
-
-    name: str
-    identity: Identity
-    files: Sequence[Raw]
-    """Where it lies; more than one: copies."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What reading a clip gave: the prepared clip, or what is wrong with it."""
-
-    clip: RawClip
-    digest: str = ""
-    """sha256 of the raw bytes."""
-    prepared: Prepared | None = None
-    error: str = ""
 
 
 def prepare(
@@ -87,9 +66,10 @@ def prepare(
 
     digest = hashlib.sha256()
     with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
-        for done, outcome in enumerate(read_clips(clips, spec, preset, alignment, jobs, dask), 1):
-            digest.update(f"{outcome.clip.name}\0{outcome.digest}\n".encode())
-            keep(outcome, writer, report)
+        outcomes = read_clips(clips, spec, preset, alignment, jobs, dask)
+        for done, (clip, outcome) in enumerate(outcomes, 1):
+            digest.update(f"{clip.name}\0{outcome.digest}\n".encode())
+            keep(clip, outcome, writer, report)
             if progress:
                 progress(done, len(clips))
         if not report.kept:
@@ -170,42 +150,17 @@ def read_clips(
     alignment: str,
     jobs: int | None,
     dask: str | None = None,
-) -> Iterator[Outcome]:
-    """The outcomes of all clips, in order, from worker processes."""
+) -> Iterator[tuple[RawClip, Outcome]]:
+    """All clips and their outcomes, in order, from worker processes."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
     work = partial(read_task, read=reader(spec, preset, alignment))
-    for outcomes in run_in_order(work, tasks, jobs, dask):
-        yield from outcomes
+    for task, outcomes in zip(tasks, run_in_order(work, tasks, jobs, dask)):
+        yield from zip(task, outcomes)
 
 
-def read_task(clips: Sequence[RawClip], read: Callable[[str, bytes], Prepared]) -> list[Outcome]:
-    """Reads and prepares some clips; runs in a worker."""
-    return [read_clip(clip, read) for clip in clips]
-
-
-def read_clip(clip: RawClip, read: Callable[[str, bytes], Prepared]) -> Outcome:
-    """Reads and prepares one clip. Raises TsgcError only for copies that differ."""
-    try:
-        contents = [file.read() for file in clip.files]
-    except TsgcError as error:
-        return Outcome(clip, error=str(error))
-    data = contents[0]
-    for file, content in zip(clip.files, contents):
-        if content != data:
-            raise TsgcError(
-                f"{clip.files[0].source} and {file.source}: the same clip with different content;"
-                " remove the wrong one"
-            )
-    digest = hashlib.sha256(data).hexdigest()
-    try:
-        return Outcome(clip, digest, read(clip.files[0].source, data))
-    except TsgcError as error:
-        return Outcome(clip, digest, error=str(error))
-
-
-def keep(outcome: Outcome, writer: StoreWriter, report: Report) -> None:
+def keep(clip: RawClip, outcome: Outcome, writer: StoreWriter, report: Report) -> None:
     """Stores a usable clip, and counts every other. Raises TsgcError once too many are bad."""
-    clip, prepared = outcome.clip, outcome.prepared
+    prepared = outcome.prepared
     report.read += 1
     report.duplicates += len(clip.files) - 1
     if prepared is None:
