@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from runs_made import make_runs
 from shards_made import make_shards
 
 
@@ -32,3 +33,9 @@ def made(tmp_path_factory):
     (root / "shards/ntu60").mkdir(parents=True)
     (root / "xsub").rename(root / "shards/ntu60/xsub")
     return root
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with the raw, prepared and sharded `data` and the `runs` of tiny trainings."""
+    return make_runs(tmp_path_factory.mktemp("trained"))

@@ -220,7 +220,7 @@ class Recogniser:
         self, recording: Recording, frames: tuple[int, int], logits: np.ndarray, top: int
     ) -> Prediction:
         """Logits (K,) as names and probabilities."""
-        shares = probabilities(logits / np.abs(self.weights).sum())
+        shares = probabilities(logits / sum(self.weights))
         order = np.argsort(-logits, kind="stable")[:top].tolist()
         return Prediction(
             recording.source,
@@ -289,8 +289,8 @@ def load_run(
     if not runs:
         raise TsgcError("no run given; name one or more run folders or checkpoints")
     shares = [1.0] * len(runs) if weights is None else list(weights)
-    if len(shares) != len(runs) or not any(shares) or not np.isfinite(shares).all():
-        raise TsgcError(f"weights {shares} for {len(runs)} runs; expected one each, finite, not all 0")
+    if len(shares) != len(runs) or not np.isfinite(shares).all() or min(shares) < 0 or not any(shares):
+        raise TsgcError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
     place = pick_device(device)
     streams = [load_stream(checkpoint_path(Path(one), checkpoint, ema), place) for one in runs]
     for other in streams[1:]:
