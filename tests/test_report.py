@@ -18,6 +18,7 @@ from pipelines.skeleton import NTU_25
 from tsgc.config import TrainConfig, to_yaml
 from tsgc.graph import adjacency
 from tsgc.report import analysis, bodies, charts, gather
+from tsgc.report.page import ASSETS
 from tsgc.runs import open_run, write_environment
 from tsgc.scores import Scores, Source, write_scores
 
@@ -252,6 +253,11 @@ def test_the_worst_clips_come_only_when_asked_for_and_with_a_warning(here, made,
     assert "terms may forbid" in said
     text = read(here / "report.html")
     assert "Think before you share" in text and text.count("taken for:") == 3
+    assert "not the shard set" not in said
+    environment = orjson.loads((copy / "environment.json").read_bytes())
+    (copy / "environment.json").write_bytes(orjson.dumps(environment | {"manifest_digest": "another"}))
+    said = tsgc("report", copy, "--data-root", made, "--clips", 1, "--overwrite")
+    assert "not the shard set of the run" in said
 
 
 def test_names_cannot_become_markup(here):
@@ -293,6 +299,31 @@ def test_the_learned_graphs_are_those_of_the_network(trained):
     assert list(graphs.learned) == [(0, 0), (1, 0), (2, 0)]
     for (stage, block), learned in graphs.learned.items():
         assert np.array_equal(learned, model.stages[stage][block].graphs.detach().numpy())
+
+
+def luminance(colour):
+    """Relative luminance of #rrggbb (WCAG 2)."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return np.dot([0.2126, 0.7152, 0.0722], linear)
+
+
+def contrast(one, other):
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", (0, 1), ids=("light", "dark"))
+def test_text_can_be_read_in_both_themes(theme):
+    """WCAG 2 AA: 4.5 for text; chips are text in the paper's colour on a run's."""
+    style = (ASSETS / "style.css").read_text()
+    colours = dict(
+        re.findall(r"--([\w-]+): (#[0-9a-f]{6})", re.findall(r":root \{(.*?)\}", style, re.DOTALL)[theme])
+    )
+    for name in ("ink", "quiet", "accent", *(f"c{index}" for index in range(charts.COLOURS))):
+        assert contrast(colours[name], colours["paper"]) >= 4.5, name
+    assert contrast(colours["ink"], colours["mark"]) >= 4.5
+    assert contrast(colours["ink"], colours["raised"]) >= 4.5
 
 
 READ_MATRIX = """

@@ -76,6 +76,10 @@ def worst(run: Gathered, most: int, data_root: Path) -> list[Player]:
     joints = clips_by_name(manifest, "test", [str(scores.names[index]) for index in indices])
     if not joints:
         raise TsgcError(f"{manifest.folder}: has none of them; were the shards written from other clips?")
+    if manifest.digest != run.environment.get("manifest_digest"):
+        run.missing.append(
+            f"The worst clips are drawn from {manifest.folder}, which is not the shard set of the run."
+        )
     players = []
     for index in indices:
         name, label, taken = str(scores.names[index]), scores.labels[index], scores.logits[index].argmax()

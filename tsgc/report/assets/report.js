@@ -35,7 +35,7 @@ for (const box of document.querySelectorAll(".matrix")) {
         pen.fillStyle = `rgba(${ink("heat")}, ${depth})`;
         pen.fillRect(edge + at(column), at(row), at(column + 1) - at(column), at(row + 1) - at(row));
         if (cell >= 22) {
-          pen.fillStyle = ink(depth > 0.6 ? "paper" : "ink");
+          pen.fillStyle = ink(depth > Number(ink("deep")) ? "paper" : "ink"); // whichever stands out
           pen.font = "12px sans-serif";
           pen.textAlign = "center";
           pen.fillText(count, edge + (column + 0.5) * cell, (row + 0.5) * cell);
