@@ -6,7 +6,6 @@ import orjson
 from torch import Tensor
 
 from pipelines.errors import TsgcError
-from pipelines.skeleton import SKELETONS
 from tsgc.checkpoint import load_model, load_released
 from tsgc.config import TrainConfig
 from tsgc.model import VARIANTS
@@ -37,7 +36,7 @@ def our_lines(path: Path) -> list[str]:
         f"{path}: TSGCNeXt {config.variant}, {config.modality}, {'averaged' if said.ema else 'raw'} weights",
         f"of {said.benchmark}, {said.preset} preset, seed {config.seed};"
         f" epoch {said.epoch} of {config.epochs}: {SELECTED.get(said.selected_on, said.selected_on)}",
-        f"takes {said.bodies} x {SKELETONS[said.skeleton].num_joints} joints ({said.skeleton}) of"
+        f"takes {said.bodies} x {said.body.num_joints} joints ({said.skeleton}) of"
         f" {said.channels} channels over {config.frames} frames, gives {said.num_classes} classes",
         f"{parameters / 1e6:.3f} M parameters, {path.stat().st_size / 1e6:.1f} MB",
         *origin(path),

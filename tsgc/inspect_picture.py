@@ -7,7 +7,6 @@ import numpy as np
 
 from pipelines.compare import READERS, RawClip
 from pipelines.errors import TsgcError
-from pipelines.skeleton import SKELETONS
 from pipelines.sources import RawFile
 from pipelines.store import open_store
 from shards.manifest import load_manifest
@@ -63,7 +62,7 @@ def store_clip(path: Path, name: str) -> Pictured:
         f"present: {', '.join(f'{n} frames of body {m}' for m, n in enumerate(clip.present.sum(0), 1))}",
     ]
     panel = Panel(name, clip.joints, clip.present, info.channels)
-    return Pictured(name, lines, [panel], SKELETONS[info.skeleton], info.fps)
+    return Pictured(name, lines, [panel], info.body, info.fps)
 
 
 def shard_clip(path: Path, name: str) -> Pictured:
@@ -85,7 +84,7 @@ def shard_clip(path: Path, name: str) -> Pictured:
         clip_size(joints, manifest.fps),
     ]  # fmt: skip
     panel = Panel(name, joints, channels=manifest.channels)
-    return Pictured(name, lines, [panel], SKELETONS[manifest.skeleton], manifest.fps)
+    return Pictured(name, lines, [panel], manifest.body, manifest.fps)
 
 
 def clip_size(joints: np.ndarray, fps: float) -> str:

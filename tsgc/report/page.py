@@ -11,7 +11,6 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.errors import TsgcError
-from pipelines.skeleton import SKELETONS
 from pipelines.store import tool_version
 from tsgc import verdict
 from tsgc.config import TrainConfig
@@ -256,7 +255,7 @@ def graph_rows(run: Gathered) -> list[dict[str, Any]]:
     """Each block's three graphs on the body, with the block's largest change."""
     if run.graphs is None:
         return []
-    skeleton = SKELETONS[run.graphs.description.skeleton]
+    skeleton = run.graphs.description.body
     rows = []
     for (stage, block), learned in run.graphs.learned.items():
         edges = [bodies.strongest(graph, start) for graph, start in zip(learned, run.graphs.start)]

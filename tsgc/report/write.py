@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing
-from pipelines.skeleton import SKELETONS
 from shards.manifest import load_manifest
 from tsgc.checkpoint import write_atomic
 from tsgc.console import Talker
@@ -90,5 +89,5 @@ def worst(run: Gathered, most: int, data_root: Path) -> list[Player]:
             f"taken for: {names[taken]} ({100 * probability[index, taken]:.1f} %)",
         ]
         panel = Panel(name, joints[name], channels=manifest.channels)
-        players.append(player(panel, SKELETONS[manifest.skeleton], fps=manifest.fps, notes=notes))
+        players.append(player(panel, manifest.body, fps=manifest.fps, notes=notes))
     return players
