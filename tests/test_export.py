@@ -17,11 +17,11 @@ from tsgc.export_graph import centre, crop_positions, even_positions, min_max
 from tsgc.info import count_parts, totals
 from tsgc.layers import TemporalDepthwise
 from tsgc.model import TSGCNeXt
+from tsgc.sampling import crop_positions as packed_crop_positions
+from tsgc.sampling import even_frames
+from tsgc.sampling import test_crop as centre_crop
 from tsgc.scores import read_scores
-from tsgc.transforms import crop_positions as packed_crop_positions
-from tsgc.transforms import even_frames
 from tsgc.transforms import min_max as packed_min_max
-from tsgc.transforms import test_crop as centre_crop
 from tsgc.windows import recentre
 
 STREAMS = {

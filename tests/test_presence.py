@@ -12,17 +12,9 @@ from test_transforms import CPU, NTU, made_clips, pack, pipeline
 from tsgc.config import TrainConfig
 from tsgc.modalities import MODALITIES
 from tsgc.model import TSGCNeXt, pool_present
-from tsgc.transforms import (
-    BRIDGE,
-    InputPipeline,
-    crop_positions,
-    draw,
-    min_max,
-    mix,
-    present_rows,
-    resample_present,
-)
-from tsgc.transforms import test_crop as centre_crop
+from tsgc.sampling import BRIDGE, crop_positions, present_rows, resample_present
+from tsgc.sampling import test_crop as centre_crop
+from tsgc.transforms import InputPipeline, draw, min_max, mix
 
 
 def corrected(bodies=2, skeleton=NTU, **changes):

@@ -13,21 +13,9 @@ from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
 from tsgc.modalities import MODALITIES
-from tsgc.transforms import (
-    FRAME_COPIES,
-    InputPipeline,
-    crop_positions,
-    draw,
-    even_frames,
-    min_max,
-    mix,
-    random_frames,
-    rotation_matrices,
-    train_crop,
-)
-from tsgc.transforms import (
-    test_crop as centre_crop,
-)
+from tsgc.sampling import FRAME_COPIES, crop_positions, even_frames, random_frames, train_crop
+from tsgc.sampling import test_crop as centre_crop
+from tsgc.transforms import InputPipeline, draw, min_max, mix, rotation_matrices
 
 NTU, UCLA = SKELETONS["ntu-25"], SKELETONS["nw-ucla-20"]
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from tsgc.inference import Stream
 from tsgc.layers import TemporalPatch
 from tsgc.modalities import stream as see
 from tsgc.model import TSGCNeXt
-from tsgc.transforms import TEST_CROP_MARGIN, resample
+from tsgc.sampling import TEST_CROP_MARGIN, resample
 
 
 class StridedConv(nn.Module):
@@ -124,7 +124,7 @@ def min_max(joints: Tensor, coordinates: int) -> Tensor:
 
 
 def crop_positions(frames: int, count: int) -> Tensor:
-    """`tsgc.transforms.crop_positions` of the test crop: (count,) float64."""
+    """`tsgc.sampling.crop_positions` of the test crop: (count,) float64."""
     length = torch.ones(frames, dtype=torch.float64).sum()
     start = (length / TEST_CROP_MARGIN).floor()
     length = length - 2 * start
@@ -133,7 +133,7 @@ def crop_positions(frames: int, count: int) -> Tensor:
 
 
 def even_positions(frames: int, count: int) -> Tensor:
-    """`tsgc.transforms.even_frames`: (count,) float64."""
+    """`tsgc.sampling.even_frames`: (count,) float64."""
     last = torch.ones(frames, dtype=torch.float64).sum() - 1
     places = torch.arange(count, dtype=torch.float64)
     ends = places == max(count - 1, 1)  # the last one exactly, whatever the division rounds to

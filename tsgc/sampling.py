@@ -1,0 +1,129 @@
+"""Which frames of a clip the network sees, and their joints, batched: crops, picks, interpolation.
+
+The numbers are drawn on the host, in NumPy; `resample` and `resample_present` run on the device.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shards.batch import PackedBatch
+from tsgc.config import TrainConfig
+
+TEST_CROP_MARGIN = 40  # a test crop leaves out length // 40 frames at each end: 0.95 of the clip
+BRIDGE = 15  # frames; a body missed for longer is absent there, for less it is interpolated (half a second)
+FRAME_COPIES = 100  # copies of each frame that `frames` draws from without replacement (the field's NW-UCLA)
+
+
+def present_rows(joints: Tensor) -> Tensor:
+    """Rows that hold a body: any joint is not exactly 0. (rows, V, C) -> (rows,) bool."""
+    return (joints != 0).flatten(1).any(1)
+
+
+def train_crop(frames: np.ndarray, uniform: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of random crops of clips of `frames` (N,) frames, from `uniform` (N, 2)."""
+    part = config.crop_min + (1 - config.crop_min) * uniform[:, 0]
+    length = np.minimum(np.maximum(np.floor(part * frames).astype(np.int64), config.crop_min_frames), frames)
+    return np.floor(uniform[:, 1] * (frames - length + 1)).astype(np.int64), length
+
+
+def test_crop(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of the centre crop of 0.95."""
+    margin = frames // TEST_CROP_MARGIN
+    return margin, frames - 2 * margin
+
+
+def random_frames(frames: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Sorted frame numbers (N, T) drawn without replacement from 100 copies of each frame.
+
+    Floyd's algorithm, over the whole batch at once: T picks from FRAME_COPIES * frames tickets. A clip
+    of fewer than T tickets (one frame, T over 100) gets more copies.
+    """
+    picks = uniform.shape[1]
+    copies = np.maximum(FRAME_COPIES, -(-picks // frames))
+    tickets = np.empty(uniform.shape, np.int64)
+    for pick in range(picks):
+        newest = frames * copies - picks + pick
+        ticket = np.floor(uniform[:, pick] * (newest + 1)).astype(np.int64)
+        taken = (tickets[:, :pick] == ticket[:, None]).any(1)
+        tickets[:, pick] = np.where(taken, newest, ticket)
+    return np.sort(tickets // copies[:, None], axis=1)
+
+
+def even_frames(frames: np.ndarray, count: int) -> np.ndarray:
+    """`count` evenly spaced frame numbers of each clip, ends included, truncated: (N, count).
+
+    The numbers of np.linspace for each clip by itself; given all clips at once it rounds differently
+    where one of them has a single frame.
+    """
+    last = frames - 1
+    places = np.arange(count) * (last / max(count - 1, 1))[:, None]
+    if count > 1:
+        places[:, -1] = last
+    return places.astype(np.int64)
+
+
+def crop_positions(start: np.ndarray, length: np.ndarray, count: int) -> np.ndarray:
+    """Where `count` frames lie in the clip when a crop is resized, in frames: (N, count) float64.
+
+    Half-pixel centres, clamped to the crop's ends (torch's align_corners=False).
+    """
+    places = (np.arange(count) + 0.5) * (length[:, None] / count) - 0.5
+    return start[:, None] + np.clip(places, 0, length[:, None] - 1)
+
+
+def resample(joints: Tensor, batch: PackedBatch, positions: Tensor, bodies: int, absent_body: str) -> Tensor:
+    """Frames at `positions` (N, T), linearly interpolated: packed joints -> (N, M, T, V, C).
+
+    A clip with fewer than M bodies gets zeros for the others, or copies of its first (`absent_body`).
+    """
+    low = positions.floor()
+    weight = (positions - low).to(joints.dtype)[:, None, :, None, None]
+    last = (batch.frames - 1)[:, None]
+    body = torch.arange(bodies, device=joints.device)[None, :, None]  # (1, M, 1)
+    have = batch.bodies[:, None, None]
+    stored = torch.where(body < have, body, 0)
+
+    def rows(frame: Tensor) -> Tensor:
+        return joints[batch.offsets[:, None, None] + frame[:, None, :] * have + stored]  # (N, M, T, V, C)
+
+    first = low.long()
+    x = rows(first) * (1 - weight) + rows(torch.minimum(first + 1, last)) * weight
+    if absent_body == "zeros":
+        x = x * (body < have)[..., None, None]
+    return x
+
+
+def resample_present(
+    joints: Tensor, present: Tensor, batch: PackedBatch, positions: Tensor, bodies: int, most_frames: int
+) -> tuple[Tensor, Tensor]:
+    """Frames at `positions` (N, T), interpolated over the frames that a body is present in.
+
+    Packed joints and `present` (rows,) -> x (N, M, T, V, C) and presence (N, M, T) bool; `most_frames`:
+    frames of the longest clip. Each body by itself: between its nearest present frames on both sides,
+    where they are at most BRIDGE missed frames apart; else at one less than a frame away, taken as it is;
+    else the body is absent: x 0, presence false. A body that a clip does not have is absent throughout.
+    """
+    frame = torch.arange(most_frames, device=joints.device)
+    body = torch.arange(bodies, device=joints.device)[:, None]
+    have = batch.bodies[:, None, None]
+    within = (body < have) & (frame < batch.frames[:, None, None])  # (N, M, F)
+    rows = (batch.offsets[:, None, None] + frame * have + body).where(within, 0)
+    seen = present[rows] & within
+    # The nearest present frame of each frame, itself included, to either side; -1 and F: none.
+    before = torch.where(seen, frame, -1).cummax(-1).values
+    after = torch.where(seen, frame, most_frames).flip(-1).cummin(-1).values.flip(-1)
+
+    at = positions[:, None].expand(-1, bodies, -1)  # (N, M, T)
+    left = before.gather(2, at.floor().long())
+    right = after.gather(2, at.ceil().long())
+    bridged = (left >= 0) & (right < most_frames) & (right - left <= BRIDGE + 1)
+    near_left = (left >= 0) & (at - left < 1)
+    near_right = (right < most_frames) & (right - at < 1)
+    presence = bridged | near_left | near_right
+    left = torch.where(bridged | near_left, left, right).where(presence, 0)
+    right = torch.where(bridged, right, left)
+    weight = ((at - left) / (right - left).clamp(min=1)).where(right > left, 0)
+    weight = weight.to(joints.dtype)[..., None, None]
+    x = joints[rows.gather(2, left)] * (1 - weight) + joints[rows.gather(2, right)] * weight
+    return x * presence[..., None, None], presence
