@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -58,8 +59,28 @@ def test_the_guide_leads_from_nothing_to_a_trained_network(here: Path) -> None:
     assert manifest.body == body
     _, about = load_model(here / "runs/gestures/people/tiny/joint/seed0/checkpoints/last.safetensors")
     assert about.body == body and about.axes == "xyz"
-    scores = np.load(here / "runs/gestures/people/tiny/joint/seed0/scores/last.npz")
+    run = here / "runs/gestures/people/tiny/joint/seed0"
+    scores = np.load(run / "scores/last.npz")
     assert (scores["logits"].argmax(1) == scores["labels"]).mean() >= 0.9
+
+    for look in (
+        "data/prepared/gestures.h5",
+        "data/shards/gestures/people",
+        run / "checkpoints/last.safetensors",
+    ):
+        assert "gestures" in tsgc("inspect", look)
+    assert "whole" in tsgc("verify", "data/shards/gestures/people")
+    refuse_another_skeleton(here, run)
+
+
+def refuse_another_skeleton(here: Path, run: Path) -> None:
+    """The same clips with other bones are other data: the trained network is not judged on them."""
+    path = here / "data/gestures/dataset.yaml"
+    path.write_text(path.read_text().replace("head: chest", "head: hip"))
+    tsgc("prepare", "custom", "--raw", path.parent, "--jobs", 1, "--overwrite")
+    tsgc("shard", "gestures", "--jobs", 1, "--overwrite")
+    error = fails("evaluate", run, "--shards", "data/shards/gestures/people")
+    assert "trained for skeleton's definition" in error
 
 
 # Formats of clips -------------------------------------------------------------------------------------------
@@ -276,6 +297,39 @@ def test_the_file_may_be_moved_and_its_skeleton_goes_with_it(tmp_path: Path) -> 
     _, store = prepared(tmp_path, {**ARMS, "name": "limbs"})
     assert store.info.dataset == "limbs" == store.info.body.name
     assert store.info.body.parents == (0, 0, 1)
+
+
+def test_a_damaged_definition_is_one_line_wherever_it_is_read(here: Path) -> None:
+    write_arms(here / "arms")
+    tsgc("prepare", "custom", "--raw", "arms", "--jobs", 1)
+    tsgc("shard", "--jobs", 1)
+    manifest = here / "data/shards/arms/half/manifest.json"
+    content = json.loads(manifest.read_text())
+    definition = json.loads(content["skeleton_definition"])
+    fewer = {"joints": definition["joints"][:2], "parents": [0, 0], "left_right": [], "centre": 0}
+    wrong = {
+        "{": "not JSON", json.dumps(definition | {"centre": 3}): "3 is no joint",
+        json.dumps(fewer): "3 joints, arms has 2", "": "skeleton 'arms' is unknown",
+    }  # fmt: skip
+    for text, said in wrong.items():
+        manifest.write_text(json.dumps(content | {"skeleton_definition": text}))
+        with pytest.raises(TsgcError, match=r"manifest\.json: ") as caught:
+            load_manifest(manifest.parent)
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+    path = here / "data/prepared/arms.h5"
+    for text, said in {**wrong, json.dumps(fewer): "joints of shape (3, 3), expected (2, 3)"}.items():
+        with h5py.File(path, "r+") as file:
+            file.attrs["skeleton_definition"] = text
+        with pytest.raises(TsgcError, match=r"arms\.h5: ") as caught:
+            open_store(path)
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_files_of_known_skeletons_are_as_before(made: Path) -> None:
+    manifest = json.loads((made / "shards/ntu60/xsub/manifest.json").read_text())
+    assert "skeleton_definition" not in manifest
+    with h5py.File(next(made.glob("*.h5"))) as file:
+        assert "skeleton_definition" not in file.attrs
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,23 @@ def test_clips_come_back_without_padding_and_absent_bodies(tmp_path: Path) -> No
         np.testing.assert_array_equal(clip.joints, dense[:T].reshape(T, 2, 25, 3)[:, :M])
 
 
+def test_the_references_own_clips_come_back_unchanged(shared: Path, tmp_path: Path) -> None:
+    """Three real clips as the published preparation leaves them, padded as it pads them."""
+    with np.load(shared / "golden/ntu_reference_centred.npz") as golden:
+        clips = {name: golden[name] for name in golden.files}
+    x = np.zeros((len(clips), 300, 150), np.float32)
+    for row, clip in enumerate(clips.values()):
+        x[row, : len(clip), : clip.shape[1]] = clip
+    y = np.eye(60)[: len(clips)]
+    _, store = run(tmp_path, {"x_train": x, "y_train": y, "x_test": x[:1], "y_test": y[:1]})
+    for index, clip in enumerate(clips.values()):
+        found = store.clip(index).joints
+        assert found.shape[0] == len(clip)
+        kept = clip.reshape(len(clip), -1, 25, 3)[:, : found.shape[1]]
+        np.testing.assert_array_equal(found, kept)
+        assert not clip.reshape(len(clip), -1, 25, 3)[:, found.shape[1] :].any()
+
+
 def test_packed_and_parallel_give_the_same_bytes(tmp_path: Path) -> None:
     arrays = npz_arrays(train=40)
     run(tmp_path, arrays)
