@@ -112,7 +112,7 @@ def test_a_checkpoint_of_another_skeleton_is_refused(here, made):
     beside.write_text(json.dumps({**said, "preset": "corrected"}))
     assert "trained for preset corrected" in fails("evaluate", here / "run", "--data-root", made)
     beside.write_text(json.dumps({**said, "skeleton": "octopus"}))
-    assert "expected one of ntu-25" in fails("evaluate", here / "run", "--data-root", made)
+    assert "unknown; known: ntu-25" in fails("evaluate", here / "run", "--data-root", made)
     beside.write_text("{}")
     assert "does not describe a checkpoint" in fails("evaluate", here / "run", "--data-root", made)
     (here / "run/checkpoints/last.safetensors").write_bytes(b"cut")
