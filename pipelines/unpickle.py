@@ -70,7 +70,8 @@ def _array(data: Any, kind: Any, shape: Any, order: Any, axes: Any = None) -> np
         raise _ForeignError("an array of objects")
     if not isinstance(shape, tuple) or any(type(size) is not int or size < 0 for size in shape):
         raise _ForeignError("an array without a shape")
-    if math.prod(shape) * kind.dtype.itemsize != len(data):
+    count, size = math.prod(shape), kind.dtype.itemsize
+    if count * size != len(data) or (count > 1 and not size):  # room is made even for empty text
         raise _ForeignError(f"an array of shape {shape} in {len(data)} bytes")
     if not data:
         return np.zeros(shape, kind.dtype)
@@ -174,7 +175,7 @@ def _check_memo(file: IO[bytes]) -> None:
     The reader makes room up to the highest number: a file of ten bytes could fill the memory.
     """
     for steps, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name == "LONG_BINPUT" and argument is not None and argument > steps:
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument is not None and argument > steps:
             raise _ForeignError(f"object number {argument} after {steps} steps")
 
 

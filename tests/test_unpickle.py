@@ -169,6 +169,7 @@ ARRAY = _named("numpy.core.multiarray._reconstruct") + b"(" + _named("numpy.ndar
         # A dtype with hidden fields: what would make NumPy take bytes for object pointers.
         FLOATS + b"(I3\nS'|'\nN(S'a'\nt(dI8\nI8\nI63\ntb.",
         ARRAY + b"(I1\n(I2\nt" + FLOATS + b"I00\nS'four'\ntb.",  # 2 floats in 4 bytes
+        ARRAY + b"(I1\n(I999999999999\nt" + _named("numpy.dtype") + b"(S'S0'\nI00\nI01\ntRI00\nS''\ntb.",
         ARRAY + b"(I1\n(I-1\nt" + FLOATS + b"I00\nS'four'\ntb.",  # a negative size
         ARRAY + b"(I1\n(I1\nt" + FLOATS + b"I00\n(lp0\nI1\natb.",  # a list of objects for its data
         ARRAY + b"(I1\n(I1\ntNI00\nS'four'\ntb.",  # no dtype
@@ -203,6 +204,7 @@ def test_a_forged_pickle_changes_nothing_for_the_next_one(folder: Path) -> None:
 
 
 def test_few_bytes_cannot_fill_the_memory(folder: Path) -> None:
+    assert "object number" in refuse(folder, b"Np2147483646\n.")
     assert "object number" in refuse(folder, b"Nr" + struct.pack("<I", 2**31 - 1) + b".")
     refuse(folder, b"\x80\x04\x8e" + struct.pack("<Q", 2**50) + b"abc.")  # bytes of a petabyte
     refuse(folder, b"\x80\x04\x95" + struct.pack("<Q", 2**50) + b"N.")  # a frame of a petabyte
