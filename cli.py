@@ -5,12 +5,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from pipelines.errors import TsgcError
+
+if TYPE_CHECKING:
+    from shards.reading import Reading
 
 # Heavy imports (torch above all) wait inside the commands: `tsgc --help` answers at once.
 
@@ -89,6 +92,16 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="Processes to use. (defaul
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Device = Annotated[str | None, typer.Option(help="cpu or cuda. (default: a GPU where there is one)")]
 Json = Annotated[bool, typer.Option("--json", help="The result as JSON, and nothing else.")]
+OnError = Annotated[
+    str, typer.Option("--on-error", help="raise, or skip: leave damaged clips out, and count them.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(envvar="TSGC_CACHE", help="Folder for remote shards. (default: ~/.cache/tsgc/shards)"),
+]
+CacheSize = Annotated[
+    float, typer.Option("--cache-size", envvar="TSGC_CACHE_SIZE", help="GB that remote shards may take.")
+]
 DATA = Path("data")
 RUNS = Path("runs")
 
@@ -276,14 +289,17 @@ def train(
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings and stop.")
     ] = False,
-    shards: Annotated[Path | None, typer.Option(help="Shard set, wherever it is.")] = None,
+    shards: Annotated[str | None, typer.Option(help="Shard set, wherever it is: a folder or a URL.")] = None,
+    on_error: OnError = "raise",
+    cache: Cache = None,
+    cache_size: CacheSize = 20,
     run_dir: Annotated[Path | None, typer.Option(help="Run folder. (default: below RUNS)")] = None,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
     from tsgc import distributed
-    from tsgc.config import resolve, to_yaml
+    from tsgc.config import resolve, settle_window, to_yaml
     from tsgc.console import Silent, Talker
     from tsgc.runs import run_folder
     from tsgc.train import train as run
@@ -293,9 +309,11 @@ def train(
         raise typer.BadParameter("--resume and --overwrite exclude each other")
     if recipe not in (None, "reference") or (recipe and config):
         raise typer.BadParameter("--recipe takes `reference`, and not beside --config")
-    folder, benchmark = pick_shards(data_root, benchmark, shards)
+    reading = _reading(on_error, cache, cache_size)
+    folder, benchmark = pick_shards(data_root, benchmark, _place(shards))
     options = {"modality": modality, "variant": variant, "seed": seed, "holdout": holdout or None}
     settled = resolve(benchmark, recipe=recipe, config=config, settings=settings or [], options=options)
+    settled = settle_window(settled, remote=isinstance(folder, str))
     if print_config:
         print(to_yaml(settled), end="")
         return
@@ -314,6 +332,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             init=init,
+            reading=reading,
         )
 
 
@@ -327,7 +346,12 @@ def evaluate(
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights.")] = False,
     variant: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
     modality: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
-    shards: Annotated[Path | None, typer.Option(help="Shard set. (default: the run's benchmark)")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="Shard set: a folder or a URL. (default: the run's benchmark)")
+    ] = None,
+    on_error: OnError = "raise",
+    cache: Cache = None,
+    cache_size: CacheSize = 20,
     split: Annotated[str, typer.Option(help="test, train or holdout.")] = "test",
     run_dir: Annotated[Path | None, typer.Option(help="Where scores/ goes. (default: the run)")] = None,
     json: Json = False,
@@ -341,6 +365,7 @@ def evaluate(
     from tsgc.console import Silent, Talker
     from tsgc.evaluate import evaluate_run
 
+    reading = _reading(on_error, cache, cache_size)
     if gpus and not distributed.started_by_torchrun():
         os.environ[LAUNCHED] = "1"
         distributed.launch(gpus, words(ctx), device)
@@ -354,12 +379,30 @@ def evaluate(
             ema=ema,
             variant=variant,
             modality=modality,
-            shards=shards,
+            shards=_place(shards),
             split=split,
             run_dir=run_dir,
             data_root=data_root,
             runs_root=runs,
+            reading=reading,
         )
+
+
+def _place(shards: str | None) -> Path | str | None:
+    from shards.remote import parse_place
+
+    return None if shards is None else parse_place(shards)
+
+
+def _reading(on_error: str, cache: Path | None, cache_size: float) -> "Reading":
+    """The options of reading, checked before any rank starts."""
+    from shards.reading import ON_ERROR, Reading
+
+    if on_error not in ON_ERROR:
+        raise typer.BadParameter(f"--on-error takes {' or '.join(ON_ERROR)}")
+    if not 0 < cache_size < 1e6:
+        raise typer.BadParameter("--cache-size takes GB: more than 0, less than a million")
+    return Reading(on_error, cache, int(cache_size * 1e9))
 
 
 @app.command(epilog="Example: tsgc ensemble --recipe 4s --tune --out fused.npz")

@@ -1,7 +1,7 @@
 """The packed batch: ragged clips end to end, unpadded, as they lie in the shards."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -28,6 +28,8 @@ class PackedBatch:
     """Position of each clip in its global batch; random numbers are keyed by it."""
     partner: Tensor
     """Index in this batch of each clip's mixing partner."""
+    missing: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    """(D,) indices, in the loader's `clips`, of damaged clips that are left out."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +53,11 @@ class Step:
     step: int
     """Within the epoch, from 0."""
     size: int
-    """Clips of the global batch, over all ranks: what to divide a sum of losses by."""
+    """Clips of the global batch, over all ranks: what to divide a sum of losses by, if none is missing."""
     parts: list[PackedBatch]
-    """This rank's micro-batches; their sizes may differ by 2."""
+    """This rank's micro-batches; their sizes differ by at most 2, and by what is missing."""
+
+    @property
+    def missing(self) -> int:
+        """Damaged clips that this rank has left out."""
+        return sum(len(part.missing) for part in self.parts)

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch, Step
+from shards.cached import check_room, expecting
 from shards.manifest import Clips, Manifest, load_manifest
 from shards.plan import batch_sizes, deal, epoch_batches, eval_batches, parts_of_rank
 from shards.reader import ShardReader
+from shards.reading import Reading
 
 Task = Callable[[], PackedBatch]
 
@@ -29,19 +31,21 @@ EVALUATED: dict[str, tuple[str, Callable[[Clips], Clips]]] = {
 class TrainLoader:
     """One rank's share of every training batch.
 
-    `shards`: a manifest, or the folder of one.
+    `shards`: a manifest, or the folder or URL of one.
     `batch` is global: clips of one optimiser step over all ranks and micro-batches. It is cut into
     world x accumulation micro-batches (`plan.deal`), of which this rank has `accumulation` in a row. The
     clips, positions and mixing partners of a global batch do not depend on `world` or `accumulation`.
     `mix_group`, `last_batch` and `repeats` are as in `plan`; with `holdout` the clips that the manifest
-    lists as held out are not trained on. `prefetch` steps are read ahead by `threads` threads, into
-    page-locked memory if `pin`.
+    lists as held out are not trained on. `window` shards are drawn from at a time (0: all). `prefetch`
+    steps are read ahead by `threads` threads, into page-locked memory if `pin`.
+    `reading` says what happens to damaged clips, and where remote shards are kept; where they are left out,
+    a step's parts are smaller, and one that would be empty raises.
     Raises TsgcError: no clips, no batch, too small a batch for the ranks, a shard missing or cut.
     """
 
     def __init__(
         self,
-        shards: Manifest | Path,
+        shards: Manifest | Path | str,
         *,
         batch: int,
         seed: int,
@@ -52,11 +56,15 @@ class TrainLoader:
         last_batch: str = "drop",
         repeats: int = 1,
         holdout: bool = False,
+        window: int = 0,
         prefetch: int = 4,
         threads: int = 2,
         pin: bool = False,
+        reading: Reading | None = None,
     ) -> None:
         manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
+        if manifest.url:
+            check_room(manifest.shards["train"], window, reading or Reading())
         clips = manifest.clips["train"]
         if holdout:
             _some(clips.select(clips.holdout), manifest, "holdout")
@@ -71,11 +79,20 @@ class TrainLoader:
             size: deal(size, mix_group, world * accumulation)[parts.start : parts.stop]
             for size in sorted(set(self.step_counts))
         }
-        self._order = partial(epoch_batches, len(clips), batch, seed, last_batch=last_batch, repeats=repeats)
+        self._order = partial(
+            epoch_batches,
+            len(clips),
+            batch,
+            seed,
+            last_batch=last_batch,
+            repeats=repeats,
+            shards=clips.shards,
+            window=window,
+        )
         self._accumulation = accumulation
         self._ahead = prefetch * accumulation
         self._threads = threads
-        self._reader = ShardReader(manifest, "train", clips, pin)
+        self._reader = ShardReader(manifest, "train", clips, pin, reading)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -95,7 +112,9 @@ class TrainLoader:
         batches = _read_ahead(self._tasks(epoch, start_step), self._ahead, self._threads)
         try:
             for step in range(start_step, self.steps_per_epoch):
-                yield Step(step, self.step_counts[step], list(islice(batches, self._accumulation)))
+                parts = list(islice(batches, self._accumulation))
+                self._check_parts(step, parts)
+                yield Step(step, self.step_counts[step], parts)
         finally:
             batches.close()
 
@@ -104,22 +123,34 @@ class TrainLoader:
         self._reader.close()
 
     def _tasks(self, epoch: int, start_step: int) -> Iterator[Task]:
-        for clips in self._order(epoch=epoch)[start_step:]:
+        batches = self._order(epoch=epoch)[start_step:]
+        for clips in expecting(self._reader.files, batches, self.clips.shards):
             for positions, partner in self._dealt[len(clips)]:
                 yield partial(self._reader.read, clips[positions], positions, partner)
+
+    def _check_parts(self, step: int, parts: list[PackedBatch]) -> None:
+        """A rank must take part in every step, so a micro-batch may be smaller, but not empty."""
+        for part in parts:
+            if not len(part):
+                first = self.clips.names[int(part.missing[0])]
+                raise TsgcError(
+                    f"step {step}: all {len(part.missing)} clips of a micro-batch are damaged ({first}, ...),"
+                    " too many to skip; `tsgc verify` names what is wrong"
+                )
 
 
 class EvalLoader:
     """One rank's share of an evaluation: whole batches, each clip once over all ranks, none twice.
 
-    `shards`: a manifest, or the folder of one. `split`: `test`, `train` (all of it) or `holdout`. Batches
-    are `batch` consecutive clips of `clips`, the same on any number of ranks; rank r has batches r,
-    r + world, ... and may have none. Iterate as often as wanted. Raises TsgcError as `TrainLoader` does.
+    `shards`: a manifest, or the folder or URL of one. `split`: `test`, `train` (all of it) or `holdout`.
+    Batches are `batch` consecutive clips of `clips`, the same on any number of ranks; rank r has batches r,
+    r + world, ... and may have none. Iterate as often as wanted; batches of which no clip can be read are
+    left out where damage is skipped. Raises TsgcError as `TrainLoader` does.
     """
 
     def __init__(
         self,
-        shards: Manifest | Path,
+        shards: Manifest | Path | str,
         split: str = "test",
         *,
         batch: int = 128,
@@ -128,6 +159,7 @@ class EvalLoader:
         prefetch: int = 4,
         threads: int = 2,
         pin: bool = False,
+        reading: Reading | None = None,
     ) -> None:
         if split not in EVALUATED:
             raise TsgcError(f"split is {split!r}, expected one of {', '.join(EVALUATED)}")
@@ -141,15 +173,16 @@ class EvalLoader:
         self._batches = eval_batches(len(self.clips), batch, rank, world)
         self._ahead = prefetch
         self._threads = threads
-        self._reader = ShardReader(manifest, source, self.clips, pin)
+        self._reader = ShardReader(manifest, source, self.clips, pin, reading)
 
     def __len__(self) -> int:
         """Batches of this rank."""
         return len(self._batches)
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        tasks = (partial(self._reader.read, indices) for indices in self._batches)
-        return _read_ahead(tasks, self._ahead, self._threads)
+        batches = expecting(self._reader.files, self._batches, self.clips.shards)
+        tasks = (partial(self._reader.read, indices) for indices in batches)
+        return (batch for batch in _read_ahead(tasks, self._ahead, self._threads) if len(batch))
 
     def close(self) -> None:
         """Close the shards."""
@@ -175,6 +208,6 @@ def _read_ahead(tasks: Iterable[Task], ahead: int, threads: int) -> Generator[Pa
 def _some(clips: Clips, manifest: Manifest, split: str) -> Clips:
     if not len(clips):
         raise TsgcError(
-            f"{manifest.folder}: {manifest.benchmark} has no {split} clips; choose another split or data set"
+            f"{manifest.place}: {manifest.benchmark} has no {split} clips; choose another split or data set"
         )
     return clips

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from shards.remote import check_url, is_url, join_url, read_remote, safe
 
 SCHEMA_VERSION = 1
 FILE_NAME = "manifest.json"
@@ -28,6 +29,7 @@ PAYLOAD = np.dtype("<f4")
 MOST = 1 << 20  # frames or bodies of a clip; keeps every product of sizes within 64 bits
 CLIP_NAME = r"[A-Za-z0-9_-]{1,90}"  # with its extension it fits a USTAR header's 100 bytes
 _NAME = re.compile(CLIP_NAME)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMES = re.compile(rf"{CLIP_NAME}(\n{CLIP_NAME})*")
 
 
@@ -112,6 +114,8 @@ class Manifest:
     """JSON of a skeleton of its own; empty, and not stored, for one that is named in `SKELETONS`."""
     folder: Path = Path()
     """Where the shards lie; not stored."""
+    url: str = ""
+    """Where they lie if not here; not stored."""
     digest: str = ""
     """sha256 of the manifest file, which has every shard's own in it: names the data of a run."""
 
@@ -119,6 +123,11 @@ class Manifest:
     def body(self) -> Skeleton:
         """The skeleton itself."""
         return find_skeleton(self.skeleton, self.skeleton_definition)
+
+    @property
+    def place(self) -> str:
+        """Where the shards lie, in words."""
+        return safe(self.url) if self.url else str(self.folder)
 
     @property
     def max_bodies(self) -> int:
@@ -149,24 +158,24 @@ _OPTIONAL = ("alignment", "skeleton_definition")
 _SHARD: dict[str, type] = {"file": str, "bytes": int, "sha256": str, "count": int}
 
 
-def load_manifest(path: Path, expected: str | None = None) -> Manifest:
+def load_manifest(path: Path | str, expected: str | None = None) -> Manifest:
     """The manifest of a shard set, checked.
 
-    `path`: its folder or the file; `expected`: its benchmark, such as `ntu60/xsub`.
+    `path`: its folder or the file, or the URL (text) of either; `expected`: its benchmark, such as
+    `ntu60/xsub`.
     Raises TsgcError, naming file and remedy: no such file, another schema, data set or benchmark than
     expected, a shard name that is not a plain `<split>-NNNNNN.tar`, columns that do not fit together.
     """
-    file = path if path.name == FILE_NAME else path / FILE_NAME
+    if is_url(path):
+        url = check_url(str(path))
+        data, file = read_remote(join_url(url, FILE_NAME)), safe(join_url(url, FILE_NAME))
+        origin: dict[str, Any] = {"url": url}
+    else:
+        path = Path(path)
+        file = str(path if path.name == FILE_NAME else path / FILE_NAME)
+        data, origin = _read(Path(file)), {"folder": Path(file).parent}
     try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise TsgcError(
-            f"{file}: no such file, so no complete shard set; make one with `tsgc shard`"
-        ) from None
-    except OSError as error:
-        raise TsgcError(f"{file}: cannot be read: {error.strerror}") from error
-    try:
-        manifest = _parse(data, file)
+        manifest = replace(_parse(data), **origin)
     except _DefectError as defect:
         raise TsgcError(f"{file}: {defect}; write the shards again with `tsgc shard --overwrite`") from None
     if expected not in (None, manifest.benchmark):
@@ -174,6 +183,17 @@ def load_manifest(path: Path, expected: str | None = None) -> Manifest:
             f"{file}: holds {manifest.benchmark}, expected {expected}; give the shards of {expected}"
         )
     return manifest
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise TsgcError(
+            f"{file}: no such file, so no complete shard set; make one with `tsgc shard`"
+        ) from None
+    except OSError as error:
+        raise TsgcError(f"{file}: cannot be read: {error.strerror}") from error
 
 
 def find_shard_sets(root: Path) -> list[Path]:
@@ -205,7 +225,7 @@ class _DefectError(Exception):
     """What is wrong with a manifest."""
 
 
-def _parse(data: bytes, file: Path) -> Manifest:
+def _parse(data: bytes) -> Manifest:
     try:
         content = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -237,7 +257,7 @@ def _parse(data: bytes, file: Path) -> Manifest:
     if wrong := check_names([name for split in SPLITS for name in clips[split].names]):
         raise _DefectError(wrong)
     digest = hashlib.sha256(data).hexdigest()
-    return Manifest(**head, shards=shards, clips=clips, folder=file.parent, digest=digest)
+    return Manifest(**head, shards=shards, clips=clips, digest=digest)
 
 
 def _typed(content: dict[str, Any], name: str, kind: type) -> Any:
@@ -258,6 +278,8 @@ def _parse_shards(split: str, content: dict[str, Any]) -> tuple[Shard, ...]:
             raise _DefectError(
                 f"shard file {shard.file!r}, expected '{split}-{index:06d}.tar' in the manifest's folder"
             )
+        if not _SHA256.fullmatch(shard.sha256):  # it names the shard's file in a cache
+            raise _DefectError(f"{shard.file}: sha256 {shard.sha256[:70]!r}, expected 64 of 0-9 a-f")
         if shard.count < 1 or shard.bytes < 1:
             raise _DefectError(f"{shard.file}: {shard.count} clips in {shard.bytes} bytes")
         shards.append(shard)
@@ -279,7 +301,10 @@ def _parse_clips(split: str, content: dict[str, Any], shards: Sequence[Shard]) -
         if len(values) != len(names):
             raise _DefectError(f"{split} {name} has {len(values)} entries, expected {len(names)}")
         # Without a type NumPy infers one, which shows values that do not belong (text, fractions, null).
-        array = np.array(values) if values else np.empty(0, kind)
+        try:
+            array = np.array(values) if values else np.empty(0, kind)
+        except ValueError:  # lists among them
+            array = np.empty(0)
         if array.shape != (len(names),) or array.dtype != kind:
             raise _DefectError(f"{split} {name} are not all of type {kind.__name__.rstrip('_')}")
         arrays[name] = array

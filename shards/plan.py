@@ -15,19 +15,53 @@ from pipelines.errors import TsgcError
 IntArray = NDArray[np.int64]
 
 
-def clip_order(num_clips: int, seed: int, epoch: int, repeats: int = 1) -> IntArray:
+def clip_order(
+    num_clips: int,
+    seed: int,
+    epoch: int,
+    repeats: int = 1,
+    shards: IntArray | None = None,
+    window: int = 0,
+) -> IntArray:
     """The clips of one epoch in training order: `repeats` fresh permutations, one after another.
 
-    Returns (repeats * num_clips,) int64. Sorting the raw output of a bit generator, whose stream NumPy
-    promises to keep, gives the same order on every NumPy version; `Generator.permutation` does not.
+    With `window` W above 0 and the clips' `shards` (num_clips,), each pass draws from at most W shards at
+    any time: see `windowed`. Returns (repeats * num_clips,) int64. Sorting the raw output of a bit
+    generator, whose stream NumPy promises to keep, gives the same order on every NumPy version;
+    `Generator.permutation` does not.
     """
-    passes = [
-        np.argsort(
-            np.random.PCG64(np.random.SeedSequence((seed, epoch, k))).random_raw(num_clips), kind="stable"
-        )
-        for k in range(repeats)
-    ]
+    passes = []
+    for k in range(repeats):
+        random = np.random.PCG64(np.random.SeedSequence((seed, epoch, k)))
+        if window and shards is not None:
+            passes.append(windowed(shards, window, random))
+        else:
+            passes.append(np.argsort(random.random_raw(num_clips), kind="stable"))
     return np.concatenate(passes).astype(np.int64, copy=False)
+
+
+def windowed(shards: IntArray, window: int, random: np.random.PCG64) -> IntArray:
+    """An order of all clips, their `shards` (N,) given, that needs no more than `window` shards at a time.
+
+    Shards come in random order. Clips of the k-th are spread evenly over the times k to k + W, so that W
+    shards are in use at any time, each a W-th further on than the next. Before W - 1 fewer than W shards
+    have begun, and after the last has begun fewer than W are left: there clips come in any order. With W
+    shards or fewer that is every clip: a permutation.
+    """
+    present, shard = np.unique(shards, return_inverse=True)  # a part of the clips may leave shards out
+    if window >= len(present):
+        return np.argsort(random.random_raw(len(shards)), kind="stable")
+    place = np.argsort(np.argsort(random.random_raw(len(present)), kind="stable"), kind="stable")
+    time = place[shard] + window * _uniform(random, len(shards))
+    free = _uniform(random, len(shards))
+    first, last = window - 1, len(present)
+    time = np.where(time < first, first * free, time)
+    return np.argsort(np.where(time >= last, last + free, time), kind="stable")
+
+
+def _uniform(random: np.random.PCG64, count: int) -> NDArray[np.float64]:
+    """Numbers (count,) in [0, 1)."""
+    return (random.random_raw(count) >> 11).astype(np.float64) * 2.0**-53
 
 
 def _drop(total: int, batch: int) -> list[int]:
@@ -66,14 +100,22 @@ def batch_sizes(num_clips: int, batch: int, last_batch: str, repeats: int = 1) -
 
 
 def epoch_batches(
-    num_clips: int, batch: int, seed: int, epoch: int, last_batch: str = "drop", repeats: int = 1
+    num_clips: int,
+    batch: int,
+    seed: int,
+    epoch: int,
+    last_batch: str = "drop",
+    repeats: int = 1,
+    shards: IntArray | None = None,
+    window: int = 0,
 ) -> list[IntArray]:
     """The global batches of one epoch: arrays of clip indices, in the order of their positions.
 
     With `repeats` above 1 an epoch is that many passes; a batch that spans two passes may hold a clip twice.
+    `shards` and `window` are as in `clip_order`.
     """
     ends = np.cumsum(batch_sizes(num_clips, batch, last_batch, repeats))
-    order = clip_order(num_clips, seed, epoch, repeats)
+    order = clip_order(num_clips, seed, epoch, repeats, shards, window)
     return np.split(order[: ends[-1]], ends[:-1])
 
 
@@ -116,6 +158,15 @@ def deal(batch_size: int, mix_group: int, parts: int) -> list[tuple[IntArray, In
         positions = np.sort(np.concatenate((pairs, np.array(rest, dtype=np.int64))))
         dealt.append((positions, np.searchsorted(positions, partner[positions])))
     return dealt
+
+
+def partners_left(partner: IntArray, kept: IntArray) -> IntArray:
+    """Partners once a part's other clips are left out: places among the `kept`, itself where it is gone."""
+    here = np.arange(len(kept))
+    place = np.full(len(partner), -1)
+    place[kept] = here
+    left = place[partner[kept]]
+    return np.where(left < 0, here, left)
 
 
 def parts_of_rank(rank: int, world: int, accumulation: int) -> range:

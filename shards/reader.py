@@ -4,44 +4,60 @@ Files are read by offset, so any order costs the same and no process holds a pla
 """
 
 import os
-import threading
-import weakref
 import zlib
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch
-from shards.manifest import Clips, Manifest, Shard
-from shards.plan import IntArray
+from shards.buffers import BufferPool
+from shards.cached import CachedFiles
+from shards.files import AGAIN, DamagedError, LocalFiles, ShardFiles, check_shard
+from shards.manifest import Clips, Manifest
+from shards.plan import IntArray, partners_left
+from shards.reading import ON_ERROR, Reading
 
-AGAIN = "write the shards again with `tsgc shard --overwrite`"
+try:
+    from isal.isal_zlib import crc32  # nine times as fast, where it has wheels
+except ImportError:
+    crc32: Callable[[memoryview], int] = zlib.crc32  # type: ignore[no-redef]
 
 
 class ShardReader:
     """Reads clips of one split; threads may share it.
 
     `clips` may be a part of the split's. Files open on first use and close with the reader. Raises
-    TsgcError, naming the shard, if one that is needed is missing or has not its size.
+    TsgcError, naming the shard, if one that is needed is missing or has not its size; with `reading`'s
+    on_error "skip" the clips of such a shard are left out of their batches, as damaged clips are.
     """
 
-    def __init__(self, manifest: Manifest, split: str, clips: Clips, pin: bool = False) -> None:
+    def __init__(
+        self, manifest: Manifest, split: str, clips: Clips, pin: bool = False, reading: Reading | None = None
+    ) -> None:
+        reading = reading or Reading()
+        if reading.on_error not in ON_ERROR:
+            raise TsgcError(f"on_error is {reading.on_error!r}, expected one of {', '.join(ON_ERROR)}")
         self.clips = clips
-        self._folder = manifest.folder
-        self._shards = manifest.shards[split]
         self._row_shape = (manifest.num_joints, len(manifest.channels))
         self._pin = pin
-        self._descriptors: dict[int, int] = {}
-        self._lock = threading.Lock()
-        self._close = weakref.finalize(self, _close_all, self._descriptors)
-        for index in np.unique(clips.shards).tolist():
-            check_shard(self._folder, self._shards[index])
+        self._skip = reading.on_error == "skip"
+        self._buffers = BufferPool()
+        shards = manifest.shards[split]
+        self.files: ShardFiles
+        """Where the bytes come from."""
+        if manifest.url:
+            self.files = CachedFiles(manifest.url, shards, reading)
+            return
+        self.files = LocalFiles(manifest.folder, shards)
+        if not self._skip:
+            for index in np.unique(clips.shards).tolist():
+                check_shard(manifest.folder, shards[index])
 
     def close(self) -> None:
         """Close the files; also done when the reader is no longer used."""
-        self._close()
+        self.files.close()
 
     def read(
         self,
@@ -51,70 +67,93 @@ class ShardReader:
     ) -> PackedBatch:
         """The clips at `indices` (B,) of `clips`, in that order.
 
-        `positions` and `partner` (B,) are passed on (default: alone, unmixed). Raises TsgcError, naming
-        shard and clip, for bytes that are missing or changed.
+        `positions` and `partner` (B,) are passed on (default: alone, unmixed). Raises DamagedError, naming
+        shard and clip, for bytes that are missing or changed; where damage is skipped, such clips are in
+        the batch's `missing` instead, and the clips that were to be mixed with them stay unmixed.
         """
-        clips = self.clips
         alone = np.arange(len(indices))
-        frames, bodies, lengths = clips.frames[indices], clips.bodies[indices], clips.lengths[indices]
-        rows = frames * bodies
-        ends = np.cumsum(rows)
-        joints = torch.empty((int(ends[-1]), *self._row_shape), dtype=torch.float32, pin_memory=self._pin)
-        self._fill(joints.numpy(), indices, np.cumsum(lengths) - lengths)
+        positions = alone if positions is None else positions
+        partner = alone if partner is None else partner
+        missing: list[int] = []
+        while True:
+            joints, damaged = self._joints(indices)
+            if not damaged:
+                return self._batch(joints, indices, positions, partner, missing)
+            missing += indices[damaged].tolist()
+            kept = np.delete(np.arange(len(indices)), damaged)
+            indices, positions, partner = indices[kept], positions[kept], partners_left(partner, kept)
+
+    def _batch(
+        self,
+        joints: torch.Tensor,
+        indices: IntArray,
+        positions: IntArray,
+        partner: IntArray,
+        missing: list[int],
+    ) -> PackedBatch:
+        clips = self.clips
+        frames, bodies = clips.frames[indices], clips.bodies[indices]
         columns = {
             "frames": frames,
             "bodies": bodies,
-            "offsets": ends - rows,
+            "offsets": np.cumsum(frames * bodies) - frames * bodies,
             "labels": clips.labels[indices],
             "indices": indices,
-            "positions": alone if positions is None else positions,
-            "partner": alone if partner is None else partner,
+            "positions": positions,
+            "partner": partner,
+            "missing": np.array(missing, np.int64),
         }
         tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
         batch = PackedBatch(joints, **tensors)
         return batch.pin_memory() if self._pin else batch
 
-    def _fill(self, joints: np.ndarray, indices: IntArray, starts: IntArray) -> None:
+    def _joints(self, indices: IntArray) -> tuple[torch.Tensor, list[int]]:
+        """The clips' numbers end to end (rows, V, C), and which clips are damaged, as places in `indices`."""
+        lengths = self.clips.lengths[indices]
+        count = int(lengths.sum()) // np.dtype(np.float32).itemsize
+        if self._pin:  # torch itself uses page-locked memory again, when the GPU has read it too
+            joints = torch.empty(count, dtype=torch.float32, pin_memory=True)
+        else:
+            joints = torch.from_numpy(self._buffers.take(count))
+        damaged = self._fill(joints.numpy().view(np.uint8).data, indices, np.cumsum(lengths) - lengths)
+        return joints.reshape(-1, *self._row_shape), damaged
+
+    def _fill(self, memory: memoryview, indices: IntArray, starts: IntArray) -> list[int]:
         """Reads each clip's bytes to its place, `starts` (B,) in bytes, and checks them."""
-        clips = self.clips
+        clips, damaged = self.clips, []
+        shards = clips.shards[indices]
+        # Shard by shard and forwards: no more than one shard is in use at a time.
+        order = np.lexsort((clips.offsets[indices], shards))
         # Plain integers: indexing arrays one element at a time would cost more than the reads.
-        columns = (clips.shards, clips.offsets, clips.lengths, clips.crc32)
-        todo = zip(indices.tolist(), starts.tolist(), *(column[indices].tolist() for column in columns))
-        memory = joints.reshape(-1).view(np.uint8).data
-        for index, start, shard, offset, length, crc32 in todo:
-            place = memory[start : start + length]
-            descriptor = self._descriptors.get(shard)
-            if descriptor is None:
-                descriptor = self._open(shard)
-            read = os.preadv(descriptor, [place], offset)
-            if read != length or zlib.crc32(place) != crc32:
-                what = f"{read} of {length} bytes" if read != length else "bytes that do not match its CRC-32"
-                path = self._folder / self._shards[shard].file
-                raise TsgcError(f"{path}: damaged: clip {clips.names[index]} has {what}; {AGAIN}")
-
-    def _open(self, shard: int) -> int:
-        with self._lock:  # two threads may come for the same file
-            if shard not in self._descriptors:
-                path = self._folder / self._shards[shard].file
+        columns = (clips.offsets, clips.lengths, clips.crc32)
+        todo = zip(
+            order.tolist(), starts[order].tolist(), *(column[indices[order]].tolist() for column in columns)
+        )
+        current, descriptor = -1, -1
+        try:
+            for shard, (place, start, offset, length, expected) in zip(shards[order].tolist(), todo):
                 try:
-                    self._descriptors[shard] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                    if shard != current:
+                        if current >= 0:
+                            self.files.release(current, descriptor)
+                            current = -1
+                        descriptor, current = self.files.open(shard), shard
+                    where = memory[start : start + length]
+                    read = os.preadv(descriptor, [where], offset)
+                    if read != length or crc32(where) != expected:
+                        raise self._damage(int(indices[place]), shard, read, length)
                 except OSError as error:
-                    raise TsgcError(f"{path}: cannot be opened: {error.strerror}") from error
-            return self._descriptors[shard]
+                    raise TsgcError(f"{self.files.name(shard)}: cannot be read: {error.strerror}") from error
+                except DamagedError:
+                    if not self._skip:
+                        raise
+                    damaged.append(place)
+        finally:
+            if current >= 0:
+                self.files.release(current, descriptor)
+        return damaged
 
-
-def check_shard(folder: Path, shard: Shard) -> None:
-    """Raises TsgcError if the shard is missing or not as long as the manifest says."""
-    path = folder / shard.file
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise TsgcError(f"{path}: {error.strerror}, but the manifest lists it; {AGAIN}") from None
-    if size != shard.bytes:
-        kind = "cut" if size < shard.bytes else "changed"
-        raise TsgcError(f"{path}: {kind}: {size:,} bytes, the manifest says {shard.bytes:,}; {AGAIN}")
-
-
-def _close_all(descriptors: dict[int, int]) -> None:
-    while descriptors:
-        os.close(descriptors.popitem()[1])
+    def _damage(self, index: int, shard: int, read: int, length: int) -> DamagedError:
+        what = f"{read} of {length} bytes" if read != length else "bytes that do not match its CRC-32"
+        name = self.clips.names[index]
+        return DamagedError(f"{self.files.name(shard)}: damaged: clip {name} has {what}; {AGAIN}")

@@ -14,8 +14,8 @@ import numpy as np
 import orjson
 
 from pipelines.errors import TsgcError
+from shards.files import check_shard
 from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, Shard, clip_digest, load_manifest
-from shards.reader import check_shard
 
 MEMBERS = ("cls", "json", "npy")  # of every clip, in this order
 THREADS = 4  # hashing lets other threads run

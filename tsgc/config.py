@@ -13,6 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.errors import TsgcError
+from shards.reading import REMOTE_WINDOW
 from tsgc.modalities import MODALITIES
 from tsgc.model import VARIANTS
 
@@ -55,6 +56,9 @@ class TrainConfig:
     last_batch: Literal["drop", "spread"] = "drop"
     """`drop`: clips // batch steps, the rest waits for another epoch's order. `spread`: every clip
     exactly once, in batches whose sizes differ by at most one."""
+    shuffle_window: int | None = None
+    """Shards that training draws clips from at a time; 0: all of them, so that any clip may follow any;
+    null: 0 for shards on this machine, 16 for remote ones (shards.reading.REMOTE_WINDOW)."""
 
     frames: int = 256
     """T: frames that the network sees."""
@@ -128,6 +132,7 @@ class TrainConfig:
             "bodies": (self.bodies is None or self.bodies >= 1, "1 or more, or null"),
             "crop_min": (0 < self.crop_min <= 1, "over 0, at most 1"),
             "mixup_prob": (0 <= self.mixup_prob <= 1, "between 0 and 1"),
+            "shuffle_window": (self.shuffle_window is None or self.shuffle_window >= 0, "0 or more, or null"),
             "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "over 0, or null"),
             "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to epochs ({self.epochs})"),
         }
@@ -138,6 +143,13 @@ class TrainConfig:
             value = getattr(self, name)
             if not good or (isinstance(value, float) and not math.isfinite(value)):
                 raise TsgcError(f"{name} is {value}, expected {expected}")
+
+
+def settle_window(config: TrainConfig, remote: bool) -> TrainConfig:
+    """With `shuffle_window` decided: the order of clips hangs on it, so every run's config must say it."""
+    if config.shuffle_window is not None:
+        return config
+    return dataclasses.replace(config, shuffle_window=REMOTE_WINDOW if remote else 0)
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))

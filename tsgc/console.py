@@ -73,7 +73,8 @@ class Talker:
         """The first column is text, the others figures."""
         if self.json:
             return
-        table = Table(title=title, title_justify="left", title_style="bold")
+        self.out.print(Text(title, style="bold"))  # a table's own title is folded to the table's width
+        table = Table()
         for index, column in enumerate(columns):
             table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
         for row in rows:
@@ -126,6 +127,9 @@ class Silent(Talker):
         super().__init__(quiet=True)
 
     def line(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
         pass
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

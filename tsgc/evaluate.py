@@ -12,6 +12,7 @@ from torch import nn
 from pipelines.errors import TsgcError
 from shards.loader import EvalLoader
 from shards.manifest import Manifest, load_manifest
+from shards.reading import Reading
 from tsgc.checkpoint import Description, load_model, load_released, load_weights, read_description
 from tsgc.config import TrainConfig, resolve
 from tsgc.console import Count, Talker, no_count
@@ -55,13 +56,16 @@ def predict_split(
     pipeline: InputPipeline,
     process: Process,
     advance: Count = no_count,
-) -> dict[str, np.ndarray]:
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
+
+    Second: which clips could be read, (N,) bool; all of them unless the loader skips damaged ones.
 
     A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
     """
     rows = len(loader.clips)
     logits: dict[str, torch.Tensor] = {}
+    read = torch.zeros(rows, device=process.device)
     done = 0
     with arithmetic(pipeline.config.precision, process.device):
         for batch in loader:
@@ -72,6 +76,7 @@ def predict_split(
                 if name not in logits:
                     logits[name] = part.new_zeros(rows, part.shape[1])
                 logits[name][indices] = part
+            read[indices] += 1
             done += len(indices)
             advance(min(done * process.world, rows), rows)
     for name, model in models.items():  # a rank without a batch still takes part in the sum
@@ -79,7 +84,10 @@ def predict_split(
             head = model.get_parameter("head.bias")
             logits[name] = torch.zeros(rows, len(head), device=process.device)
         process.sum(logits[name])
-    return {name: part.cpu().numpy() for name, part in logits.items()}
+    seen = process.sum(read).cpu().numpy() > 0
+    if not seen.any():
+        raise TsgcError(f"none of {rows} clips can be read; `tsgc verify` names what is wrong")
+    return {name: part.cpu().numpy() for name, part in logits.items()}, seen
 
 
 def check_match(description: Description, manifest: Manifest, where: Path) -> None:
@@ -137,7 +145,7 @@ def open_checkpoint(
 
 def score(
     checkpoints: Mapping[str, Path],
-    shards: Path,
+    shards: Manifest | Path | str,
     split: str,
     process: Process,
     *,
@@ -145,9 +153,10 @@ def score(
     modality: str | None = None,
     ema: bool = False,
     advance: Count = no_count,
+    reading: Reading | None = None,
 ) -> dict[str, Scores]:
     """Scores of each named checkpoint on a split; those of one run share one pass over the clips."""
-    manifest = load_manifest(shards)
+    manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
     opened = {
         name: open_checkpoint(path, manifest, variant=variant, modality=modality, ema=ema)
         for name, path in checkpoints.items()
@@ -161,23 +170,25 @@ def score(
         rank=process.rank,
         world=process.world,
         pin=process.device.type == "cuda",
+        reading=reading,
     )
-    logits = predict_split(models, loader, input_pipeline(config, manifest), process, advance)
+    logits, read = predict_split(models, loader, input_pipeline(config, manifest), process, advance)
     return {
-        name: make_scores(logits[name], loader, manifest, split, name, description)
+        name: make_scores(logits[name], read, loader, manifest, split, name, description)
         for name, (_, description) in opened.items()
     }
 
 
 def make_scores(
     logits: np.ndarray,
+    read: np.ndarray,
     loader: EvalLoader,
     manifest: Manifest,
     split: str,
     name: str,
     description: Description,
 ) -> Scores:
-    """Logits with the names and labels they belong to, and where they come from."""
+    """The logits of the clips that were `read` (N,), their names and labels, and where they come from."""
     source = Source(
         benchmark=manifest.benchmark,
         split=split,
@@ -188,9 +199,10 @@ def make_scores(
         checkpoint=name,
         selected_on=description.selected_on,
         class_names=list(manifest.class_names),
+        missing=int((~read).sum()),
     )
-    clips = loader.clips
-    return Scores(np.asarray(clips.names), clips.labels, logits, clips.repeats, source)
+    clips = loader.clips.select(read)
+    return Scores(np.asarray(clips.names), clips.labels, logits[read], clips.repeats, source)
 
 
 def evaluate_run(
@@ -202,11 +214,12 @@ def evaluate_run(
     ema: bool,
     variant: str | None,
     modality: str | None,
-    shards: Path | None,
+    shards: Path | str | None,
     split: str,
     run_dir: Path | None,
     data_root: Path,
     runs_root: Path,
+    reading: Reading | None = None,
 ) -> Scores:
     """`tsgc evaluate`: score one checkpoint, write the scores, print the table."""
     file = Path(checkpoint)
@@ -224,7 +237,15 @@ def evaluate_run(
     where, _ = pick_shards(data_root, None if shards else benchmark, shards)
     with talker.counting(f"scoring {name}", "clips") as advance:
         scores = score(
-            {name: file}, where, split, process, variant=variant, modality=modality, ema=ema, advance=advance
+            {name: file},
+            where,
+            split,
+            process,
+            variant=variant,
+            modality=modality,
+            ema=ema,
+            advance=advance,
+            reading=reading,
         )[name]
     path = scores_path(folder, split, name)
     if process.main:

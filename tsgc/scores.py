@@ -28,6 +28,8 @@ class Source:
     selected_on: str
     """What the epoch was chosen by: `none`, `holdout` or `test`; `unknown` for files of other programs."""
     class_names: list[str] = field(default_factory=list)
+    missing: int = 0
+    """Clips of the split that are not among these: damaged, and skipped by `--on-error skip`."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def accuracy_rows(name: str, scores: Scores) -> list[list[str]]:
     """A table row for all clips and one for the clean ones."""
     rows = []
     for part, figures in all_and_clean(scores).items():
-        label = name if part == "all" else "  clean"
+        missing = f" ({scores.source.missing:,} missing)" if scores.source.missing else ""
+        label = (name if part == "all" else "  clean") + missing
         figures_text = [f"{value:.2f}" for value in (figures.top1, figures.top5, figures.mean_class)]
         rows.append([label, f"{figures.clips:,}", str(figures.classes), *figures_text])
     return rows
@@ -155,6 +158,11 @@ def remarks(scores: Sequence[Scores]) -> list[str]:
     said = []
     if any(part.repeats.any() for part in scores):
         said.append("clean: without the clips whose joints equal a training clip's")
+    for source in {part.source.checkpoint: part.source for part in scores if part.source.missing}.values():
+        said.append(
+            f"{source.checkpoint}: {source.missing:,} clips of {source.split} are missing, skipped as"
+            " damaged: these are no figures of the whole split"
+        )
     chosen = sorted({part.source.checkpoint for part in scores if part.source.selected_on == "test"})
     if chosen:
         said.append(f"{', '.join(chosen)}: epoch selected on the test split; for comparison with papers only")

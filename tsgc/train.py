@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.errors import TsgcError
-from shards.batch import PackedBatch
+from shards.batch import PackedBatch, Step
+from shards.reading import Reading
 from tsgc import console, runs
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
@@ -27,7 +28,7 @@ from tsgc.transforms import Draws, draw, mix
 def train(
     config: TrainConfig,
     benchmark: str,
-    shards: Path,
+    shards: Path | str,
     folder: Path,
     process: Process,
     talker: console.Talker,
@@ -35,12 +36,14 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     init: Path | None = None,
+    reading: Reading | None = None,
 ) -> dict[str, Scores]:
     """Train one stream on the shards of a benchmark and score it on the test split.
 
-    Writes the run to `folder`. Returns the test scores of each checkpoint, `last` first.
+    `shards`: their folder or URL; `reading`: how they are read, the same on every rank. Writes the run to
+    `folder`. Returns the test scores of each checkpoint, `last` first.
     """
-    run = build(config, benchmark, shards, folder, process)
+    run = build(config, benchmark, shards, folder, process, reading)
     if init is not None:
         talker.note(fine_tune(run.model, init))
         run.ema.set(run.model)
@@ -56,7 +59,7 @@ def train(
     with StopRequest(process) as stop:
         train_epochs(run, talker, stop)
     process.barrier()  # rank 0 has saved
-    return final_scores(run, shards, talker)
+    return final_scores(run, talker)
 
 
 def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
@@ -67,7 +70,12 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
         title = f"epoch {epoch + 1}/{config.epochs}"
         with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
             figures = train_epoch(run, epoch, advance, stop)
-        run.epoch, run.step, run.loss_sum = epoch + 1, 0, 0.0
+        if run.missing:
+            talker.warn(
+                f"{title}: {run.missing} of {sum(run.loader.step_counts)} clips skipped, as damaged;"
+                " `tsgc verify` names them"
+            )
+        run.epoch, run.step, run.loss_sum, run.missing = epoch + 1, 0, 0.0, 0
         last = run.epoch == config.epochs
         if config.eval_every and (last or run.epoch % config.eval_every == 0):
             figures |= watch(run)
@@ -105,26 +113,28 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
     blocks = len(run.model.drop_path_rates)
     loss_sum = torch.zeros((), device=device, dtype=torch.float64)
     norm = torch.zeros((), device=device)
-    before = sum(run.loader.step_counts[: run.step])
+    before = sum(run.loader.step_counts[: run.step]) - run.missing
     clips = 0
     start = time.perf_counter()
     for step in run.loader.epoch(epoch, run.step):
         position = epoch * run.loader.steps_per_epoch + step.step
         lr = learning_rate(position, run.loader.steps_per_epoch, config)
         set_learning_rate(run.optimizer, lr)
+        size = clips_read(run, step)
         draws = draw(config, epoch, step.step, step.size, run.pipeline.bodies, blocks)
         for index, part in enumerate(step.parts):
             with gradient_sync(run, index == len(step.parts) - 1):
                 loss = part_loss(run, part, draws)
-                # DDP averages over ranks; the loss is the mean over the global batch.
-                (loss * (process.world / step.size)).backward()
+                # DDP averages over ranks; the loss is the mean over the clips of the global batch.
+                (loss * (process.world / size)).backward()
             loss_sum += loss.detach()
         if config.clip_grad is not None:
             norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_grad)
         run.optimizer.step()
         run.optimizer.zero_grad(set_to_none=True)
         run.ema.update(run.model, step=position + 1 if config.ema_warmup else None)
-        clips += step.size
+        clips += size
+        run.missing += step.size - size
         done = step.step + 1
         look = done % config.log_every == 0 or done == run.loader.steps_per_epoch
         stopping = stop.agreed(look) and done < run.loader.steps_per_epoch
@@ -143,12 +153,28 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
             run.step, run.loss_sum = done, total
             save_and_stop(run)
     seconds = time.perf_counter() - start
-    figures = {"loss": mean, "lr": lr, "clips_per_second": clips / seconds, "seconds": seconds}
+    figures: dict[str, float] = {
+        "loss": mean,
+        "lr": lr,
+        "clips_per_second": clips / seconds,
+        "seconds": seconds,
+    }
+    if run.reading.on_error == "skip":
+        figures["skipped"] = run.missing
     if config.clip_grad is not None:
         figures["grad_norm"] = float(norm)
     if device.type == "cuda":
         figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
     return figures
+
+
+def clips_read(run: Training, step: Step) -> int:
+    """Clips of the global batch that could be read, over all ranks."""
+    if run.reading.on_error == "raise":
+        return step.size
+    # Waits for the device and the other ranks in every step: the price of skipping.
+    missing = torch.tensor(step.missing, device=run.process.device)
+    return step.size - int(run.process.sum(missing).item())
 
 
 def part_loss(run: Training, part: PackedBatch, draws: Draws) -> torch.Tensor:
@@ -182,10 +208,12 @@ def watch(run: Training) -> dict[str, float]:
     """Top-1 of raw and averaged weights on the watched clips; keeps the best checkpoints."""
     run.model.eval()
     models: Mapping[str, nn.Module] = run.weights
-    logits = predict_split(models, run.watched, run.pipeline, run.process)
-    figures = {}
+    logits, read = predict_split(models, run.watched, run.pipeline, run.process)
+    figures: dict[str, float] = {}
+    if not read.all():
+        figures[f"{run.selected_on}_missing"] = int((~read).sum())
     for suffix, part in logits.items():
-        top1 = accuracy(part, run.watched.clips.labels).top1
+        top1 = accuracy(part[read], run.watched.clips.labels[read]).top1
         figures[f"{run.selected_on}_top1{suffix}"] = top1
         if top1 > run.best.get(suffix, -1.0):
             run.best[suffix] = top1
@@ -197,10 +225,12 @@ def watch(run: Training) -> dict[str, float]:
 def progress_line(run: Training, figures: Mapping[str, float]) -> str:
     words = [f"epoch {run.epoch}/{run.config.epochs}", f"loss {figures['loss']:.3f}"]
     words += [f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if "top1" in name]
+    if missing := figures.get("test_missing", figures.get("holdout_missing")):
+        words.append(f"{missing} clips of it missing")
     return ", ".join([*words, f"{figures['clips_per_second']:,.0f} clips/s"])
 
 
-def final_scores(run: Training, shards: Path, talker: console.Talker) -> dict[str, Scores]:
+def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
     """Score every checkpoint on the test split and on held-out clips; write the scores, print the table."""
     folder = run.folder / "checkpoints"
     names = [
@@ -212,7 +242,7 @@ def final_scores(run: Training, shards: Path, talker: console.Talker) -> dict[st
     splits = ["test", "holdout"] if run.config.holdout else ["test"]
     results = {}
     for split in splits:
-        results[split] = score(paths, shards, split, run.process)
+        results[split] = score(paths, run.manifest, split, run.process, reading=run.reading)
         if run.process.main:
             for name, scores in results[split].items():
                 write_scores(runs.scores_path(run.folder, split, name), scores)

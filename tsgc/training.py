@@ -14,8 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from pipelines.errors import TsgcError
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
+from shards.reading import Reading
 from tsgc import checkpoint, runs
-from tsgc.config import TrainConfig, to_yaml
+from tsgc.config import TrainConfig, settle_window, to_yaml
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
 from tsgc.model import TSGCNeXt
@@ -42,12 +43,15 @@ class Training:
     """The model as it is called: compiled, and wrapped where several ranks train."""
     ema: ModelEmaV3
     optimizer: torch.optim.Optimizer
+    reading: Reading
     epoch: int = 0
     """Epochs that are over."""
     step: int = 0
     """Steps of the current epoch that are over; more than 0 only where a run was asked to stop."""
     loss_sum: float = 0.0
     """Summed loss of those steps' clips, over all ranks."""
+    missing: int = 0
+    """Damaged clips that those steps have left out, over all ranks."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
@@ -59,9 +63,18 @@ class Training:
         return {"": self.model, "-ema": self.ema.module}
 
 
-def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, process: Process) -> Training:
+def build(
+    config: TrainConfig,
+    benchmark: str,
+    shards: Path | str,
+    folder: Path,
+    process: Process,
+    reading: Reading | None = None,
+) -> Training:
     """Loaders, network, averaged weights and optimiser, all as before the first step."""
     manifest = load_manifest(shards)
+    reading = reading or Reading()
+    config = settle_window(config, remote=bool(manifest.url))
     device = process.device
     pipeline = input_pipeline(config, manifest)
     loader = TrainLoader(
@@ -75,7 +88,9 @@ def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, proce
         last_batch=config.last_batch,
         repeats=config.repeats,
         holdout=config.holdout,
+        window=config.shuffle_window or 0,
         pin=device.type == "cuda",
+        reading=reading,
     )
     watched = EvalLoader(
         manifest,
@@ -84,6 +99,7 @@ def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, proce
         rank=process.rank,
         world=process.world,
         pin=device.type == "cuda",
+        reading=reading,
     )
     torch.manual_seed(config.seed)
     model = TSGCNeXt(
@@ -118,6 +134,7 @@ def build(config: TrainConfig, benchmark: str, shards: Path, folder: Path, proce
         network,
         ema,
         optimizer,
+        reading,
     )
 
 
@@ -154,6 +171,7 @@ def save(run: Training) -> None:
         "epoch": run.epoch,
         "step": run.step,
         "loss_sum": run.loss_sum,
+        "missing": run.missing,
         "model": run.model.state_dict(),
         "ema": run.ema.module.state_dict(),
         "optimizer": run.optimizer.state_dict(),
@@ -187,6 +205,7 @@ def restore(run: Training) -> None:
     run.epoch, run.step, run.loss_sum, run.best = (
         state[name] for name in ("epoch", "step", "loss_sum", "best")
     )
+    run.missing = state.get("missing", 0)
 
 
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:

@@ -22,8 +22,10 @@ def prepared(data_root: Path) -> list[Path]:
     return sorted((data_root / "prepared").glob("[!.]*.h5"))
 
 
-def pick_shards(data_root: Path, benchmark: str | None, folder: Path | None = None) -> tuple[Path, str]:
-    """The shard set that a command means, and its name.
+def pick_shards(
+    data_root: Path, benchmark: str | None, folder: Path | str | None = None
+) -> tuple[Path | str, str]:
+    """The shard set that a command means, and its name; `folder` may be a URL.
 
     Without a name: the only sharded data set's main benchmark; several raise AmbiguousError.
     """
