@@ -259,6 +259,43 @@ def test_own_format_clips_are_read_by_their_run(here):
     assert "ends in .npy" in fails("predict", here / "data/custom/dataset.yaml", "--run", run, "--quiet")
 
 
+def kinetics_clip(seed):
+    """OpenPose JSON of a body that wanders, one joint of it never seen."""
+    rng = np.random.default_rng(seed)
+    places = 0.5 + 0.1 * rng.normal(size=(18, 2)) + 0.02 * rng.normal(size=(10 + seed, 1, 2)).cumsum(0)
+    score = [0.0, *rng.uniform(0.2, 1, 17).tolist()]
+    frames = [
+        {"frame_index": index, "skeleton": [{"pose": pose.ravel().tolist(), "score": score}]}
+        for index, pose in enumerate(places, 1)
+    ]
+    return json.dumps({"data": frames, "label": "waving", "label_index": 0}).encode()
+
+
+def test_kinetics_clips_are_read_by_their_run(here):
+    raw = here / "data/kinetics-skeleton"
+    names = ("waving", "nodding")
+    for part, seeds in (("train", range(8)), ("val", range(8, 12))):
+        write_folder(raw / f"kinetics_{part}", {f"clip{seed}.json": kinetics_clip(seed) for seed in seeds})
+        labels = {f"clip{seed}": {"label": names[seed % 2], "label_index": seed % 2} for seed in seeds}
+        (raw / f"kinetics_{part}_label.json").write_text(json.dumps(labels))
+    tsgc("prepare", "kinetics", "--jobs", 1)
+    tsgc("shard", "--jobs", 1)
+    tsgc("train", *quick("epochs=1", "warmup_epochs=0", "last_batch=spread", "batch=4", "mix_group=4"))
+    run = next((here / "runs").rglob("config.yaml")).parent
+    scores = read_scores(run / "scores/last.npz")
+    answers = predict([raw / f"kinetics_val/{name}.json" for name in scores.names], run)
+    assert np.abs(np.stack([answer.logits for answer in answers]) - scores.logits).max() <= 1e-5
+    assert len(predict(raw / "kinetics_val", run)) == 4
+
+    # The same body as an own-format clip, its x and y in pixels.
+    clip = json.loads(kinetics_clip(9))
+    pose = np.array([frame["skeleton"][0]["pose"] for frame in clip["data"]]).reshape(-1, 18, 2)
+    score = np.array([frame["skeleton"][0]["score"] for frame in clip["data"]])[..., None]
+    np.save(here / "own.npy", np.concatenate([pose * (640, 480), score], -1).astype(np.float32))
+    (own,) = load_run(run, image_size=(640, 480)).predict(here / "own.npy")
+    assert own.logits.shape == (2,) and own.top[0].name in names
+
+
 def test_wrong_use_is_told(trained, here):
     run, other = run_folder(trained), run_folder(trained, "nw-ucla/xview")
     clip = write_folder(here, {"a.skeleton": ntu_clip()}) / "a.skeleton"

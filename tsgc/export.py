@@ -123,7 +123,6 @@ def trace(module: nn.Module, inputs: Arrays, stream: Stream) -> ExportedProgram:
             module,
             tuple(torch.from_numpy(array) for array in inputs.values()),
             dynamic_shapes=tuple(shapes),
-            prefer_deferred_runtime_asserts_over_guards=True,  # floor divisions of T hold, unprovably
         )
 
 
