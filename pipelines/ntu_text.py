@@ -21,9 +21,9 @@ NUM_JOINTS = NTU_25.num_joints
 BODY_FIELDS = 10
 JOINT_FIELDS = 12
 FLOAT32_MAX = float(np.finfo(np.float32).max)
-# Bytes that a process reads plainly before it loads the compiled reader, which takes half a second: about
-# as long as reading this plainly (benchmarks/prepare.py). A handful of clips never waits for it.
-PATIENCE = 16_000_000
+# Bytes that a process reads plainly before it loads the compiled reader, which takes a third of a second,
+# or two where it was never compiled (benchmarks/prepare.py start). A handful of clips never waits for it.
+PATIENCE = 4_000_000
 _seen = 0  # bytes read so far in this process, for PATIENCE
 
 

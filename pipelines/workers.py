@@ -17,6 +17,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 WAVE_TASKS = 16  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
+WORTH_TASKS = 8  # tasks for a worker at least; starting it costs as much as they do
 PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
 
 
@@ -25,12 +26,13 @@ def run_in_order(
 ) -> Iterator[Result]:
     """`function` of each task, in the order of the tasks.
 
-    `jobs`: worker processes (default: one a core; 1: this process); `dask`: the address of a Dask scheduler
-    whose workers to use instead. Work goes out in waves, each awaited whole; while the caller handles one
-    wave's results, the next is worked on. So no more than two waves' results are in memory, and nothing is
-    left running when the caller stops early. Raises TsgcError: a worker died, or no cluster answers.
+    `jobs`: worker processes at most (default: one a core; 1, or few tasks: this process); `dask`: the
+    address of a Dask scheduler whose workers to use instead. Work goes out in waves, each awaited whole;
+    while the caller handles one wave's results, the next is worked on. So no more than two waves' results
+    are in memory, and nothing is left running when the caller stops early. Raises TsgcError: a worker died,
+    or no cluster answers.
     """
-    jobs = min(jobs or joblib.cpu_count(), len(tasks))
+    jobs = min(jobs or joblib.cpu_count(), len(tasks) // WORTH_TASKS)
     if dask is None and jobs <= 1:
         yield from map(function, tasks)
         return

@@ -71,6 +71,7 @@ def test_folder_and_zip_give_the_same_bytes(tmp_path):
 
 def test_any_number_of_jobs_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
+    monkeypatch.setattr(workers, "WORTH_TASKS", 1)
     monkeypatch.setattr(workers, "WAVE_TASKS", 1)
     raw = write_folder(tmp_path / "raw", ntu_files(7))
     reports = [run(tmp_path, raw, out=tmp_path / f"{jobs}.h5", jobs=jobs) for jobs in (1, 2)]
@@ -261,6 +262,7 @@ def test_a_bad_nw_ucla_clip_is_told(tmp_path):
 
 def test_too_many_bad_clips_end_the_workers_too(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
+    monkeypatch.setattr(workers, "WORTH_TASKS", 1)
     files = {name: b"?" for name in ntu_files()}
     assert fails(tmp_path, write_folder(tmp_path / "raw", files), jobs=2).startswith("1 of 6 clips are bad")
 
