@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from shards.batch import PackedBatch
-from tsgc.inference import Stream
 from tsgc.layers import TemporalPatch
+from tsgc.loaded import Stream
 from tsgc.modalities import stream as see
 from tsgc.model import TSGCNeXt
 from tsgc.sampling import TEST_CROP_MARGIN, resample

@@ -16,16 +16,12 @@ from pipelines.align import JOINTS, align
 from pipelines.centre import present_bodies
 from pipelines.dataset import DATASETS
 from pipelines.errors import TsgcError
-from shards.batch import PackedBatch
-from tsgc.checkpoint import Description, load_model
 from tsgc.config import TrainConfig
 from tsgc.distributed import pick_device
-from tsgc.evaluate import arithmetic, interpolates_presence
-from tsgc.model import TSGCNeXt
+from tsgc.loaded import Stream, load_stream, pack
 from tsgc.rawclips import Failure, Recording, find_raw, read_recordings
 from tsgc.rawformat import ImageSize, dataset_name, raw_format
 from tsgc.runs import checkpoint_path
-from tsgc.transforms import InputPipeline
 from tsgc.windows import is_centred, plan_windows, recentre
 
 BATCH = 32  # clips at once
@@ -60,24 +56,6 @@ class Prediction:
     """The most likely classes, best first."""
     logits: np.ndarray = field(repr=False)
     """float32 (K,); of a fusion, the weighted sum of its streams', as `tsgc ensemble` adds them."""
-
-
-@dataclass(frozen=True)
-class Stream:
-    """One trained network, and how clips become its input."""
-
-    path: Path
-    """The checkpoint."""
-    model: TSGCNeXt
-    pipeline: InputPipeline
-    description: Description
-
-    @torch.inference_mode()
-    def logits(self, batch: PackedBatch, device: torch.device) -> np.ndarray:
-        """Logits (N, K) of a packed batch."""
-        with arithmetic(self.pipeline.config.precision, device):
-            x, presence = self.pipeline.test(batch, device)
-            return self.model(x, presence=presence).float().cpu().numpy()
 
 
 class Recogniser:
@@ -232,42 +210,10 @@ class Recogniser:
         )
 
 
-def pack(clips: Sequence[np.ndarray]) -> PackedBatch:
-    """Clips (T, M, V, C) end to end, as the shard loader packs them; the labels are 0."""
-    frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
-    rows = frames * bodies
-    joints = np.concatenate([clip.reshape(-1, *clip.shape[2:]) for clip in clips])
-    alone = torch.arange(len(clips))
-    return PackedBatch(
-        joints=torch.from_numpy(joints),
-        frames=frames,
-        bodies=bodies,
-        offsets=rows.cumsum(0) - rows,
-        labels=torch.zeros_like(alone),
-        indices=alone,
-        positions=alone,
-        partner=alone,
-    )
-
-
 def probabilities(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, in float64."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
     return shifted / shifted.sum(-1, keepdims=True)
-
-
-def load_stream(path: Path, device: torch.device) -> Stream:
-    """The network of one of our checkpoints, with its input."""
-    model, description = load_model(path)
-    pipeline = InputPipeline(
-        description.config,
-        description.body,
-        description.bodies,
-        description.absent_body or DATASETS[dataset_name(description)].absent_body,
-        present_only=interpolates_presence(description.preset),
-        channels=description.axes,
-    )
-    return Stream(path, model.to(device), pipeline, description)
 
 
 def load_run(

@@ -7,8 +7,8 @@ import orjson
 
 from pipelines.errors import TsgcError
 from pipelines.store import tool_version
-from tsgc.inference import Stream
 from tsgc.info import count_parts, totals
+from tsgc.loaded import Stream
 from tsgc.runs import open_run, scores_path
 from tsgc.scores import all_and_clean, read_scores
 
