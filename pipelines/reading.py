@@ -8,7 +8,7 @@ from pipelines.errors import TsgcError
 from pipelines.spec import Identity, Prepared, Raw
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RawClip:
     """A clip that belongs to the data set, still unread."""
 
@@ -18,7 +18,7 @@ class RawClip:
     """Where it lies; more than one: copies."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What reading a clip gave: the prepared clip, or what is wrong with it."""
 

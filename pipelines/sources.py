@@ -16,7 +16,7 @@ from pipelines.unzip import read_member
 BAD_MEMBER = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # one a clip: a hundred thousand of them
 class RawFile:
     """One clip's file, on disk or in a zip."""
 
