@@ -2,8 +2,10 @@
 
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from queue import SimpleQueue
 from typing import BinaryIO
 
 import numpy as np
@@ -28,43 +30,73 @@ class CachedFiles:
     """
 
     def __init__(self, url: str, shards: Sequence[Shard], reading: Reading) -> None:
+        self._source = _Source(url, shards, ShardCache(reading.cache or default_cache(), reading.cache_bytes))
+        self._wanted: SimpleQueue[int | None] = SimpleQueue()
+        self._started = False
+        self._close = weakref.finalize(self, _stop, self._source, self._wanted)
+
+    def open(self, shard: int) -> int:
+        return self._source.open(shard)
+
+    def release(self, shard: int, descriptor: int) -> None:
+        os.close(descriptor)
+
+    def name(self, shard: int) -> str:
+        return self._source.name(shard)
+
+    def expect(self, shards: Iterable[int]) -> None:
+        if not self._started:
+            self._started = True
+            for number in range(FETCHERS):
+                # Daemons: a process that ends waits for no download.
+                thread = threading.Thread(
+                    target=_fetch_wanted,
+                    args=(self._source, self._wanted),
+                    name=f"fetch-{number}",
+                    daemon=True,
+                )
+                thread.start()
+        for shard in shards:
+            self._wanted.put(shard)
+
+    def close(self) -> None:
+        self._close()
+
+
+class _Source:
+    """A split's shards, by way of the cache."""
+
+    def __init__(self, url: str, shards: Sequence[Shard], cache: ShardCache) -> None:
+        self.closed = threading.Event()
         self._url = url
         self._shards = shards
-        self._cache = ShardCache(reading.cache or default_cache(), reading.cache_bytes)
-        self._fetchers: ThreadPoolExecutor | None = None
-        self._closed = threading.Event()
+        self._cache = cache
+
+    def name(self, shard: int) -> str:
+        return safe(join_url(self._url, self._shards[shard].file))
 
     def open(self, shard: int) -> int:
         wanted = self._shards[shard]
 
         def fetch(file: BinaryIO) -> None:
             url = join_url(self._url, wanted.file)
-            download(url, file, wanted.bytes, wanted.sha256, lambda: not self._closed.is_set())
+            download(url, file, wanted.bytes, wanted.sha256, lambda: not self.closed.is_set())
 
         return self._cache.open(wanted, fetch)
 
-    def release(self, shard: int, descriptor: int) -> None:
-        os.close(descriptor)
 
-    def name(self, shard: int) -> str:
-        return safe(join_url(self._url, self._shards[shard].file))
+def _fetch_wanted(source: _Source, wanted: "SimpleQueue[int | None]") -> None:
+    """What a fetching thread does until it is given None."""
+    while (shard := wanted.get()) is not None:
+        if not source.closed.is_set():
+            with suppress(TsgcError):  # the batch that needs it tries again, and says what is wrong
+                os.close(source.open(shard))
 
-    def expect(self, shards: Iterable[int]) -> None:
-        if self._fetchers is None:
-            self._fetchers = ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch")
-        for shard in shards:
-            self._fetchers.submit(self._prepare, shard)
 
-    def _prepare(self, shard: int) -> None:
-        try:
-            self.release(shard, self.open(shard))
-        except TsgcError:
-            return  # the batch that needs it tries again, and says what is wrong
-
-    def close(self) -> None:
-        self._closed.set()
-        if self._fetchers is not None:
-            self._fetchers.shutdown(wait=True, cancel_futures=True)
+def _stop(source: _Source, wanted: "SimpleQueue[int | None]") -> None:
+    source.closed.set()
+    for _ in range(FETCHERS):
+        wanted.put(None)
 
 
 def check_room(shards: Sequence[Shard], window: int, reading: Reading) -> None:
