@@ -1,6 +1,5 @@
 """Memory used again: never while anybody holds a batch, or a part of one."""
 
-import gc
 import threading
 
 import numpy as np
@@ -39,7 +38,7 @@ HOLDS = {
 }
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(how=st.sampled_from(sorted(HOLDS)), count=st.integers(1, 9))
 def test_any_part_of_a_tensor_keeps_its_memory(how, count):
     pool = BufferPool()
@@ -50,7 +49,6 @@ def test_any_part_of_a_tensor_keeps_its_memory(how, count):
     others = [pool.take(100) for _ in range(count)]
     assert place not in {address(other) for other in others}
     del held
-    gc.collect()
     assert address(pool.take(100)) == place
 
 
