@@ -1,6 +1,7 @@
 """Work spread over processes, here or on a Dask cluster: results in order, memory bounded."""
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 
 WAVE_TASKS = 16  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
 WORTH_TASKS = 8  # tasks for a worker at least; starting it costs as much as they do
+ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
 PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
 
 
@@ -94,11 +96,13 @@ def _connect(address: str) -> Any:
         from distributed import Client
     except ImportError as error:
         raise TsgcError("--dask needs Dask; install it with `pip install 'tsgc[dask]'`") from error
+    if not ADDRESS.fullmatch(address):  # Dask would say so in a traceback, twenty seconds later
+        raise TsgcError(f"{address}: no address of a Dask scheduler; expected one such as tcp://host:8786")
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
         raise TsgcError(
-            f"{address}: no Dask scheduler answers there ({error}); expected an address such as tcp://host:8786"
+            f"{address}: no Dask scheduler answers there ({error}); start one with `dask scheduler`"
         ) from error
     try:
         client.wait_for_workers(1, timeout=PATIENCE)

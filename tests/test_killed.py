@@ -149,6 +149,14 @@ def test_a_scheduler_that_does_not_answer_is_told(raw, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_address_is_told(raw, tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(
+        TsgcError, match=r"^nowhere: no address of a Dask scheduler; expected one such as tcp://"
+    ):
+        prepare("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="nowhere")
+
+
 def test_a_scheduler_without_workers_is_told(raw, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("pipelines.workers.PATIENCE", 1)
