@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from shards_made import make_shards
 
+from shards.manifest import load_manifest
 from tsgc.scores import read_scores
 
 SETTINGS = [
@@ -87,3 +89,22 @@ def test_a_failed_rank_is_reported_in_one_line(shards, tmp_path):
     said = tsgc(*words, expect=1)
     assert said.startswith("error: process ") and said.count("\n") == 1
     assert "cannot feed 2 micro-batches" in said
+
+
+def test_two_ranks_skip_what_one_rank_skips(shards, tmp_path):
+    """A damaged clip is on one rank alone; both go on in step, and lose what one process loses."""
+    own = tmp_path / "set"
+    shutil.copytree(shards, own)
+    manifest = load_manifest(own)
+    clips = manifest.clips["train"]
+    for clip in (5, 33):
+        path = own / manifest.shards["train"][clips.shards[clip]].file
+        data = bytearray(path.read_bytes())
+        data[clips.offsets[clip]] ^= 1
+        path.write_bytes(data)
+    said = [
+        tsgc(*train_words(own, tmp_path / f"by{n}", "--on-error", "skip", *more))
+        for n, more in ((1, ()), (2, ("--gpus", "2")))
+    ]
+    assert [text.count("2 of 76 clips skipped, as damaged") for text in said] == [2, 2]
+    np.testing.assert_allclose(losses(tmp_path / "by2"), losses(tmp_path / "by1"), rtol=1e-4)
