@@ -30,7 +30,8 @@ import numpy as np
 import prepare_plain
 
 from pipelines import ntu_text
-from pipelines.store import CHUNK_ROWS, COMPRESSION, open_store
+from pipelines.store import open_store
+from pipelines.store_writer import CHUNK_ROWS, COMPRESSION
 from pipelines.synthetic_files import ntu_clip
 from pipelines.synthetic_files import ntu_text as write_text
 

@@ -15,7 +15,8 @@ from pipelines.reading import Outcome, RawClip, read_task
 from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
 from pipelines.sources import find_clips
 from pipelines.spec import PRESETS, Dataset, Raw
-from pipelines.store import COMPRESSION, Clip, Info, StoreWriter, tool_version
+from pipelines.store import Clip, Info, tool_version
+from pipelines.store_writer import COMPRESSION, StoreWriter
 from pipelines.workers import run_in_order
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
@@ -47,7 +48,7 @@ def prepare(
     is called that its own files describe (default: as they say or are called); `jobs`: worker processes
     (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they see the raw
     clips under the same paths); `alignment`: see `align.py`; `exclude`: a list of clip names to leave out;
-    `compress`: one of store.COMPRESSION. A bad clip is skipped and reported. The same raw clips give the
+    `compress`: a key of COMPRESSION. A bad clip is skipped and reported. The same raw clips give the
     same bytes, from folder or zip, at any `jobs`.
     Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """

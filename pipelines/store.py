@@ -5,29 +5,21 @@ in order, so that clip i is `joints[offsets[i]:offsets[i+1]].reshape(num_frames[
 Nothing is padded.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import h5py
 import numpy as np
 
 from pipelines.definition import find_skeleton
-from pipelines.digest import ArrayDigest, content_digest, digest_array
 from pipelines.errors import TsgcError
-from pipelines.files import PatientFile, atomic_path
 from pipelines.skeleton import Skeleton
 
 SCHEMA_VERSION = 1
-CHUNK_ROWS = 512  # rows a chunk; 150 kB for 25 joints: two or three chunks a clip, few seeks when streaming
-BUFFER_ROWS = 32 * CHUNK_ROWS  # rows kept in memory before they are written; 5 MB for 25 joints
-# Fixed, so that the bytes do not depend on the installed HDF5; 1.10 indexes growing arrays well.
-LIBVER = ("v110", "v110")
+READ_ROWS = 16384  # rows read at a time where a whole array is gone through; 5 MB for 25 joints
 
 # Arrays of every file; any other array at the root is a per-clip field, such as `performers`.
 PER_ROW = ("joints", "present")
@@ -73,12 +65,6 @@ class Info:
 OPTIONAL = ("alignment", "skeleton_definition")  # attributes that a file has only where they are not empty
 DIGEST = "content_digest"  # attribute beside those of Info; files of older versions have none
 
-# How `--compress` packs joints, as h5py names it (benchmarks/prepare.py --compress compares them).
-COMPRESSION: dict[str, dict[str, Any]] = {
-    "lzf": {"compression": "lzf", "shuffle": True},  # needs h5py to read, several times as fast as gzip
-    "gzip": {"compression": "gzip", "compression_opts": 1, "shuffle": True},  # any HDF5 reads it
-}
-
 
 @dataclass(frozen=True)
 class Clip:
@@ -101,127 +87,6 @@ def tool_version() -> str:
         return metadata.version("tsgc")
     except metadata.PackageNotFoundError:  # run from a checkout that was never installed
         return "unknown"
-
-
-class StoreWriter:
-    """Writes a store: `append` clips, then `finish`. As a context manager, it discards what is not finished.
-
-    Clips go to a temporary file beside `path`, at most `BUFFER_ROWS` rows wait in memory, and `finish`
-    renames. Equal clips in equal order give equal bytes. `compress`: one of COMPRESSION, for the joints.
-    Raises TsgcError where it cannot write.
-    """
-
-    def __init__(
-        self, path: Path, info: Info, field_names: Sequence[str], compress: str | None = None
-    ) -> None:
-        self.info = info
-        self._packing = COMPRESSION[compress] if compress else {}
-        self._digests = {name: ArrayDigest() for name in PER_ROW}
-        self._field_names = tuple(field_names)
-        self._columns: defaultdict[str, list] = defaultdict(list)
-        self._buffer: list[tuple[np.ndarray, np.ndarray]] = []
-        self._buffered = 0
-        with ExitStack() as stack:
-            temporary = stack.enter_context(atomic_path(path))
-            self._disk = stack.enter_context(PatientFile(temporary))
-            self._file = stack.enter_context(h5py.File(self._disk, "w", libver=LIBVER))
-            self._create_row_arrays()
-            self._open = stack.pop_all()
-
-    def __enter__(self) -> "StoreWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        error = error or RuntimeError("not finished")
-        self._open.__exit__(type(error), error, trace)  # after finish() there is nothing left to close
-
-    def append(self, clip: Clip) -> None:
-        """Adds a clip; its joints may wait in memory."""
-        T, M, V, C = clip.joints.shape
-        rows = clip.joints.reshape(T * M, V, C)  # (T, M, V, C) -> (T*M, V, C)
-        self._buffer.append((rows, clip.present.reshape(T * M)))
-        self._buffered += len(rows)
-        columns = {"names": clip.name, "labels": clip.label, "origins": clip.origin}
-        columns |= {"num_frames": T, "num_bodies": M}
-        columns |= {name: clip.fields[name] for name in self._field_names}
-        for name, value in columns.items():
-            self._columns[name].append(value)
-        if self._buffered >= BUFFER_ROWS:
-            self._flush()
-
-    def fields(self) -> dict[str, np.ndarray]:
-        """The per-clip integers of all clips so far, each int32 (N,), to compute splits from."""
-        return {name: np.array(self._columns[name], np.int32) for name in self._field_names}
-
-    def finish(self, splits: Mapping[str, np.ndarray], source_digest: str | None = None) -> None:
-        """Writes what is per clip and gives the file its name.
-
-        `splits`: benchmark -> int8 (N,), the main one first. `source_digest` replaces that of `info`:
-        it is known only once every raw clip was read.
-        """
-        info = self.info if source_digest is None else replace(self.info, source_digest=source_digest)
-        with self._open:
-            self._flush()
-            arrays = self._per_clip_arrays()
-            self._file.create_group("splits", track_order=True)  # keeps the main benchmark first
-            arrays |= {f"splits/{name}": np.asarray(split, np.int8) for name, split in splits.items()}
-            for name, array in arrays.items():
-                self._file.create_dataset(name, data=array, track_times=False)
-            about = info.attributes()
-            digests = {name: str(digest) for name, digest in self._digests.items()}
-            digests |= {name: digest_array([array]) for name, array in arrays.items()}
-            for key, value in (about | {DIGEST: content_digest(about, digests)}).items():
-                self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
-
-    def _create_row_arrays(self) -> None:
-        shape_of_body = (self.info.body.num_joints, len(self.info.channels))
-        shapes = {"joints": shape_of_body, "present": ()}
-        types = {"joints": np.float32, "present": np.bool_}
-        for name, shape in shapes.items():
-            self._file.create_dataset(
-                name, (0, *shape), types[name], maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape),
-                track_times=False, **(self._packing if name == "joints" else {}),
-            )  # fmt: skip
-
-    def _flush(self) -> None:
-        if not self._buffer:
-            return
-        for name, parts in zip(PER_ROW, zip(*self._buffer)):
-            rows = np.concatenate(parts)
-            array = self._file[name]
-            array.resize(len(array) + len(rows), axis=0)
-            array[-len(rows) :] = rows
-            self._digests[name].add(rows)
-        self._file.flush()
-        self._disk.check()
-        self._buffer.clear()
-        self._buffered = 0
-
-    def _per_clip_arrays(self) -> dict[str, np.ndarray]:
-        columns = self._columns
-        frames, bodies = (np.array(columns[name], np.int32) for name in ("num_frames", "num_bodies"))
-        rows = frames.astype(np.int64) * bodies
-        return {
-            "offsets": np.concatenate([[0], np.cumsum(rows)]).astype(np.int64),
-            "num_frames": frames,
-            "num_bodies": bodies,
-            "labels": np.array(columns["labels"], np.int32),
-            "names": _fixed_text(columns["names"]),
-            "origins": np.array(columns["origins"], np.float32).reshape(len(rows), len(self.info.channels)),
-            **self.fields(),
-        }
-
-
-def _fixed_text(text: str | Sequence[str]) -> np.ndarray:
-    """Text as a UTF-8 array of fixed width.
-
-    HDF5 keeps text of variable width in a heap without checksums, and may hang where that is damaged.
-    """
-    encoded = text.encode() if isinstance(text, str) else [one.encode() for one in text]
-    width = max(1, np.array(encoded, np.bytes_).itemsize)
-    return np.array(encoded, h5py.string_dtype("utf-8", width))
 
 
 class Store:
@@ -262,11 +127,11 @@ class Store:
         return claimed.decode() if isinstance(claimed, bytes) else claimed
 
     def arrays(self) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
-        """Every array's name, and its content in pieces of at most BUFFER_ROWS."""
+        """Every array's name, and its content in pieces of at most READ_ROWS."""
         names = [name for name in self._file if name != "splits"]
         for name in names + [f"splits/{name}" for name in self._file["splits"]]:
             array = self._file[name]
-            yield name, (array[at : at + BUFFER_ROWS] for at in range(0, max(1, len(array)), BUFFER_ROWS))
+            yield name, (array[at : at + READ_ROWS] for at in range(0, max(1, len(array)), READ_ROWS))
 
     def clip(self, index: int) -> Clip:
         """Clip `index`, read from the file."""

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.dataset import DATASETS
-from pipelines.store import Clip, Info, StoreWriter
+from pipelines.store import Clip, Info
+from pipelines.store_writer import StoreWriter
 from shards.manifest import Manifest
 from shards.writer import write_shards
 

@@ -14,7 +14,8 @@ from shards_made import SHARD_BYTES, make_shards
 
 from pipelines.dataset import DATASETS
 from pipelines.errors import TsgcError
-from pipelines.store import Clip, StoreWriter, open_store
+from pipelines.store import Clip, open_store
+from pipelines.store_writer import StoreWriter
 from shards import folder as folders
 from shards.manifest import SPLITS, Manifest, load_manifest
 from shards.verify import verify_shards

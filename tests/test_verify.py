@@ -13,7 +13,8 @@ from made_clips import ntu_clip, write_folder
 
 from pipelines import store as store_module
 from pipelines.prepare import prepare
-from pipelines.store import COMPRESSION, open_store
+from pipelines.store import open_store
+from pipelines.store_writer import COMPRESSION
 from pipelines.verify import verify_store
 
 
@@ -39,7 +40,7 @@ def test_a_whole_file_has_no_problem(whole):
 
 
 def test_a_file_larger_than_the_buffer_has_no_problem(whole, monkeypatch):
-    monkeypatch.setattr(store_module, "BUFFER_ROWS", 10)
+    monkeypatch.setattr(store_module, "READ_ROWS", 10)
     assert verify_store(whole) == []
 
 
