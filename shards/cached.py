@@ -107,10 +107,11 @@ def check_room(shards: Sequence[Shard], window: int, reading: Reading) -> None:
     sizes = sorted((shard.bytes for shard in shards), reverse=True)
     needed = sum(sizes[: window + AHEAD] if window else sizes)
     if needed > reading.cache_bytes:
-        what = f"{window} shards at a time and {AHEAD} ahead" if window else "all shards at a time"
+        few = 0 < window < len(sizes)
+        what = f"{window} shards at a time and {AHEAD} ahead" if few else "all shards at a time"
         raise TsgcError(
-            f"a cache of {reading.cache_bytes / 1e9:,.2f} GB, but training draws from {what}:"
-            f" {needed / 1e9:,.2f} GB; give a larger --cache-size, or --set shuffle_window=N of fewer shards"
+            f"a cache of {reading.cache_bytes / 1e9:.3g} GB, but training draws from {what}:"
+            f" {needed / 1e9:.3g} GB; give a larger --cache-size, or --set shuffle_window=N of fewer shards"
         )
 
 

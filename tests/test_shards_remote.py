@@ -291,9 +291,15 @@ def test_training_and_evaluating_over_http_as_a_user_does(here, made, monkeypatc
     folder = made / "shards/ntu60/xsub"
     with serving(folder) as server:
         url = server.url.replace("//", "//me:secret@")
+        monkeypatch.setattr(
+            "sys.argv", ["tsgc", "train", f"--shards={url}?token=secret"]
+        )  # as it is recorded
         said = tsgc("train", "--shards", url, "--run-dir", here / "run", *quick("shuffle_window=0"))
         said += tsgc("evaluate", here / "run", "--shards", url)
-        assert "secret" not in said + (here / "run/config.yaml").read_text()
+        assert "secret" not in said
+        assert f"--shards={server.url}" in (here / "run/environment.json").read_text()
+        files = [file for file in (here / "run").rglob("*") if file.is_file()]
+        assert len(files) > 5 and not any(b"secret" in file.read_bytes() for file in files)
         assert "shuffle_window: 16" in tsgc("train", "--shards", url, "--print-config")
         said = fails("evaluate", here / "run", "--shards", url, "--cache-size", "0.000001")
         assert "the whole cache may take 1,000; give a larger --cache-size" in said

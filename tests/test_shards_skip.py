@@ -137,7 +137,7 @@ def test_training_raises_unless_told_to_skip_and_then_counts_exactly(own, here):
     assert said.count("3 of 76 clips skipped, as damaged; `tsgc verify` names them") == 2
     assert "2 clips of it missing" in said  # beside the accuracies of an epoch
     assert said.count("(2 missing)") >= 2
-    assert "2 clips of test are missing, skipped as damaged: these are no figures of the whole split" in said
+    assert "clips of test missing, skipped as damaged: 2; these are no figures of the whole split" in said
     lines = [json.loads(line) for line in (here / "run/metrics.jsonl").read_text().splitlines()]
     assert [(line["skipped"], line["test_missing"]) for line in lines] == [(3, 2)] * 2
     scores = read_scores(here / "run/scores/last.npz")

@@ -13,6 +13,7 @@ import torch
 
 from pipelines.errors import TsgcError
 from pipelines.store import tool_version
+from shards.remote import safe
 from tsgc import config as configs
 from tsgc.checkpoint import write_atomic
 from tsgc.config import TrainConfig
@@ -122,7 +123,7 @@ def write_environment(folder: Path, benchmark: str, facts: dict[str, Any]) -> No
         "versions": {name: version(name) for name in PACKAGES},
         "tsgc": tool_version(),
         "git_commit": _git_commit(),
-        "command": sys.argv,
+        "command": [safe(word) if "://" in word else word for word in sys.argv],  # passwords stay out
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         **facts,
     }

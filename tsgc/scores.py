@@ -160,8 +160,8 @@ def remarks(scores: Sequence[Scores]) -> list[str]:
         said.append("clean: without the clips whose joints equal a training clip's")
     for source in {part.source.checkpoint: part.source for part in scores if part.source.missing}.values():
         said.append(
-            f"{source.checkpoint}: {source.missing:,} clips of {source.split} are missing, skipped as"
-            " damaged: these are no figures of the whole split"
+            f"{source.checkpoint}: clips of {source.split} missing, skipped as damaged: {source.missing:,};"
+            " these are no figures of the whole split"
         )
     chosen = sorted({part.source.checkpoint for part in scores if part.source.selected_on == "test"})
     if chosen:
