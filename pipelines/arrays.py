@@ -56,15 +56,27 @@ def finite(source: str, joints: np.ndarray) -> np.ndarray:
     return joints
 
 
-def keep_present(joints: np.ndarray, most: int | None = MOST_BODIES) -> tuple[np.ndarray, dict[str, int]]:
-    """Bodies that are ever there, the first `most` of them: (T, M, V, C) -> fewer bodies, and the rules."""
-    seen = np.flatnonzero(present_bodies(joints).any(axis=0))
-    dropped = 0 if most is None else max(0, len(seen) - most)
-    return joints[:, seen[:most]], {EXTRA: dropped} if dropped else {}
+def keep_present(
+    joints: np.ndarray, most: int | None = MOST_BODIES
+) -> tuple[np.ndarray, dict[str, int], dict[str, int]]:
+    """Bodies that are ever there, the first `most` of them: (T, M, V, C) -> fewer bodies.
+
+    With them, by rule: the bodies dropped, and the body-frames that those had.
+    """
+    present = present_bodies(joints)
+    seen = np.flatnonzero(present.any(axis=0))
+    if most is None or len(seen) <= most:
+        return joints[:, seen], {}, {}
+    dropped = seen[most:]
+    return joints[:, seen[:most]], {EXTRA: len(dropped)}, {EXTRA: int(present[:, dropped].sum())}
 
 
-def finish(joints: np.ndarray, rules: Mapping[str, int], centre: int | None, preset: str) -> Prepared:
+def finish(
+    joints: np.ndarray, rules: Mapping[str, int], lost: Mapping[str, int], centre: int | None, preset: str
+) -> Prepared:
     """A clip of present bodies (T, M, V, C), centred on joint `centre` where there is one.
+
+    `rules`: bodies that each rule dropped; `lost`: the body-frames that those had.
 
     The reference preset moves a one-body clip's empty frames along, as the published preparation does; in
     the corrected one absent bodies stay 0.
@@ -77,7 +89,8 @@ def finish(joints: np.ndarray, rules: Mapping[str, int], centre: int | None, pre
         joints, origin = centre_on_first_actor(joints, centre)
         if preset == "corrected":
             joints = joints * present[..., None, None]
-    return Prepared(np.ascontiguousarray(joints), present, origin, dict(rules))
+    seen = int(present.sum()) + sum(lost.values())
+    return Prepared(np.ascontiguousarray(joints), present, origin, dict(rules), seen, dict(lost))
 
 
 def nothing(V: int, C: int) -> Prepared:

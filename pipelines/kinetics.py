@@ -100,7 +100,8 @@ def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
 def read(source: str, data: bytes, preset: str) -> Prepared:
     """A clip as it is stored. Raises TsgcError as `parse`."""
     joints, dropped = parse(source, data)
-    return finish(joints, {EXTRA: dropped} if dropped else {}, None, preset)
+    rules = {EXTRA: dropped} if dropped else {}  # bodies are counted frame by frame, so these are body-frames
+    return finish(joints, rules, rules, None, preset)
 
 
 def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:

@@ -200,8 +200,7 @@ def read_3d(source: str, data: bytes, preset: str) -> Prepared:
     """A 3D clip: bodies that are never there dropped, centred as the preset does. Raises TsgcError."""
     keypoint, frames = read_arrays(data)
     joints = _check(source, keypoint, frames, NTU_25.num_joints, 3).transpose(1, 0, 2, 3)  # (M, T) -> (T, M)
-    joints, rules = keep_present(joints)
-    return finish(joints, rules, NTU_25.centre, preset)
+    return finish(*keep_present(joints), NTU_25.centre, preset)
 
 
 def read_2d(source: str, data: bytes, preset: str) -> Prepared:
@@ -218,8 +217,8 @@ def read_2d(source: str, data: bytes, preset: str) -> Prepared:
     half = shape[::-1].astype(np.float32) / 2  # height, width -> x, y
     joints = np.concatenate([(xy - half) / half, finite(source, score)[..., None]], axis=-1)
     joints[joints[..., 2] == 0] = 0
-    joints, rules = keep_present(joints.transpose(1, 0, 2, 3))  # (M, T, V, C) -> (T, M, V, C)
-    return finish(joints, rules, None, preset)
+    joints = joints.transpose(1, 0, 2, 3)  # (M, T, V, C) -> (T, M, V, C)
+    return finish(*keep_present(joints), None, preset)
 
 
 PYSKL = Opener(

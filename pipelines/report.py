@@ -70,7 +70,7 @@ class Report:
     rule_clips: Counter[str] = field(default_factory=Counter)
     """Cleaning rule -> clips it changed."""
     rule_frames: Counter[str] = field(default_factory=Counter)
-    """Cleaning rule -> body-frames it dropped (corrected preset)."""
+    """Cleaning rule -> body-frames it dropped (not NTU's reference preset)."""
     seen: int = 0
     """Body-frames in the raw clips that were kept."""
     lost: int = 0

@@ -52,7 +52,7 @@ class Prepared:
     seen: int = 0
     """Body-frames in the raw clip: what `present` counts, and all that was dropped."""
     lost: dict[str, int] = field(default_factory=dict)
-    """Corrected preset: how many body-frames each rule dropped; with those present they make up `seen`."""
+    """How many body-frames each rule dropped; with those present they make up `seen`. Not NTU's reference."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def test_the_guide_leads_from_nothing_to_a_trained_network(here: Path) -> None:
     said = [tsgc(*shlex.split(line.removeprefix("$ tsgc "))) for line in lines]
     assert "72 found, 72 read, 72 kept" in said[0]
     assert "48 train, 24 test" in said[2]
+    looked_at = tsgc("inspect", "data/prepared/gestures.h5")
+    assert "\n  0 of 4,114 body-frames lost\n" in looked_at and "split_people" not in looked_at
 
     known = yaml.safe_load(description)
     with open_store(here / "data/prepared/gestures.h5", dataset="gestures") as store:

@@ -44,7 +44,8 @@ def test_the_two_bodies_of_highest_score_are_kept_in_each_frame() -> None:
     np.testing.assert_allclose(joints[0, :, 0, 0], [-0.3, -0.2], atol=1e-6)
     assert dropped == 1 and (joints[1, 1] == 0).all()
     prepared = read("a.json", frames, "reference")
-    assert prepared.rules == {EXTRA: 1}
+    assert prepared.rules == prepared.lost == {EXTRA: 1}
+    assert prepared.seen == int(prepared.present.sum()) + 1
     assert prepared.present.tolist() == [[True, True], [True, False]]
 
 

@@ -75,6 +75,8 @@ def test_bodies_beyond_the_second_are_counted() -> None:
     prepared = read_2d("a", two_d(np.ones((4, 5, 17, 2)), np.ones((4, 5, 17))), "reference")
     assert prepared.joints.shape[1] == 2
     assert prepared.rules == {"bodies beyond the first 2 dropped": 2}
+    assert prepared.seen == int(prepared.present.sum()) + sum(prepared.lost.values())
+    assert prepared.lost["bodies beyond the first 2 dropped"] == 2 * len(prepared.joints)
 
 
 def test_an_empty_frame_moves_along_in_the_reference_preset_alone() -> None:

@@ -77,6 +77,8 @@ def counts(store: Store) -> list[str]:
         found = {SPLIT_NAMES.get(code, str(code)): n for code, n in sorted(_counted(split).items())}
         lines += [f"split {name}:", *named_bars(found)]
     for name, values in store.fields.items():
+        if name.removeprefix("split_") in store.splits:
+            continue  # shown above, in words
         found = {str(value): n for value, n in sorted(_counted(values).items())}
         lines += [f"{name}:", *named_bars(found)]
     classes = _counted(store.labels)
