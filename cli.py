@@ -144,6 +144,10 @@ def prepare(
     data_root: DataRoot = DATA,
 ) -> None:
     """Raw skeleton files to one denoised, centred HDF5, with a report of all that was dropped."""
+    if out is not None and out.suffix != ".h5":
+        raise typer.BadParameter(f"{str(out)!r}: expected a name that ends in .h5", param_hint="--out")
+    if name is not None and (not name or name.startswith(".") or set(name) & set("/\\")):
+        raise typer.BadParameter(f"{name!r}: expected a file's name, without folders", param_hint="--name")
     from pipelines.align import SPINE_AND_SHOULDERS
     from pipelines.dataset import default_name
     from pipelines.prepare import prepare as run
@@ -237,7 +241,7 @@ def verify(
 
 @app.command(epilog="Example: tsgc inspect data/prepared/ntu60.h5 --clip S001C001P001R001A010 --out clip.gif")
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A raw clip, prepared file, shard set or checkpoint.")],
+    path: Annotated[Path, typer.Argument(help="A raw clip, prepared file, shard set, run or checkpoint.")],
     clip: Annotated[
         str | None, typer.Option(help="The name of one clip of a prepared file or shard set.")
     ] = None,
@@ -252,7 +256,7 @@ def inspect(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Look at a raw clip (and what each preset keeps of it), a prepared file, shard set or checkpoint."""
+    """Look at a raw clip (and what each preset keeps of it), prepared file, shard set, run or checkpoint."""
     from tsgc.console import Talker
     from tsgc.inspect import Wish
     from tsgc.inspect import inspect as run
@@ -267,7 +271,7 @@ def train(
     ctx: typer.Context,
     benchmark: Annotated[
         str | None,
-        typer.Argument(help="Such as ntu120/xsub. (default: the only sharded data set's main one)"),
+        typer.Argument(help="Such as ntu120/xsub; ntu120: its main one. (default: of the only data set)"),
     ] = None,
     modality: Annotated[
         str | None,

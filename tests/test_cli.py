@@ -78,17 +78,23 @@ def test_bad_input_gets_one_line(here, made):
     assert "no run with" in fails("ensemble")
     assert "no runs" in fails("evaluate")
     assert "not sharded under" in fails("train", "ntu60/xview", "--data-root", made)
+    assert "did you mean ntu60/xsub?" in fails("train", "ntu60/xsubs", "--data-root", made)
+    assert "there are: ntu60/xsub" in fails("train", "kinetics", "--data-root", made)
     assert "did you mean epochs" in fails("train", "ntu60/xsub", "--data-root", made, "--set", "epoch=3")
     assert "expected cpu or cuda" in fails("train", "ntu60/xsub", "--data-root", made, "--device", "tpu")
     assert "not a score file" in fails("ensemble", write_folder(here, {"a.npz": b"no zip"}) / "a.npz")
     tsgc("train", "ntu60/xsub", "--data-root", made, "--resume", "--overwrite", expect=2)
     tsgc("ensemble", "--weights", "one,two", expect=2)
+    tsgc("prepare", "ntu60", "--out", "made", expect=2)
+    tsgc("prepare", "ntu60", "--name", "../made", expect=2)
     tsgc("bake", expect=2)
 
 
 def test_print_config_prints_what_a_run_would_use(here, made):
     words = ["train", "ntu60/xsub", "--data-root", made, "--modality", "bone", *quick()]
     said = tsgc(*words, "--print-config")
+    words[1] = "ntu60"  # the data set's name alone
+    assert tsgc(*words, "--print-config") == said
     assert not (here / "runs").exists()
     tsgc(*words)
     assert (here / "runs/ntu60/xsub/tiny/bone/seed0/config.yaml").read_text() == said

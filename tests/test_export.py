@@ -1,6 +1,7 @@
 """Exported files give PyTorch's logits, or do not exist; the counts of `tsgc info` are the published ones."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -171,6 +172,7 @@ def test_centring_and_min_max_in_the_graph_are_those_of_the_pipeline():
 )
 def test_info_has_the_published_counts(variant, classes, macs, with_graphs):
     said = tsgc("info", "--variant", variant, "--classes", classes)
+    assert re.search(r"stage 3 block 2 .* 1,?\d", said)  # a row of the table is one line of 80 columns
     assert f"{macs} GMAC without the graph products, {with_graphs} with" in said
     found = json.loads(tsgc("info", "--variant", variant, "--classes", classes, "--json"))
     assert found["totals"]["macs"] / 1e9 == pytest.approx(macs, abs=0.005)

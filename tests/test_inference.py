@@ -168,7 +168,7 @@ def test_a_window_is_recognised_as_a_clip_of_its_own(trained, here):
     (alone,) = recogniser.predict(here / "part.skeleton")
     assert np.allclose(windows[1].logits, alone.logits, atol=1e-4)  # centred twice: rounded twice
     said = tsgc("predict", here / "long.skeleton", "--run", run_folder(trained), "--window", 20)
-    assert "0.0 to 0.7" in said and "1.0 to 1.7" in said
+    assert "0.00 to 0.67" in said and "1.00 to 1.67" in said
 
 
 def test_recentring_does_not_change_prepared_clips(trained):
@@ -308,6 +308,9 @@ def test_wrong_use_is_told(trained, here):
     for words in ([], [clip, "--live"], [clip, "--format", "xml"], [clip, "--stride", "3"],
                   [clip, "--window", "3", "--stride", "4"], [clip, "--image-size", "3"]):  # fmt: skip
         tsgc("predict", *words, "--run", run, expect=2)
+    assert "leave it out" in fails("predict", clip, "--run", run, "--image-size", "640,480")
+    assert " next " in tsgc("predict", clip, "--run", run, "--window", "9")
+    assert " next " not in tsgc("predict", clip, "--run", run, "--window", "9", "--top", "1")
     with pytest.raises(TsgcError, match="expected \\(frames, bodies, 25, 3\\)"):
         predict(np.zeros((4, 25, 3)), run)
     with pytest.raises(TsgcError, match="not finite"):
@@ -315,7 +318,9 @@ def test_wrong_use_is_told(trained, here):
     with pytest.raises(TsgcError, match="no run given"):
         load_run([])
     write_folder(here, {"ucla.json": nw_ucla_clip(1)})
-    with pytest.raises(TsgcError, match=r"ucla.json: line 1"):
+    with pytest.raises(
+        TsgcError, match=r"ucla.json: line 1.*the run is of ntu60, whose raw clips end in .skeleton"
+    ):
         predict(here / "ucla.json", run)
 
 

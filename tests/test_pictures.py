@@ -130,6 +130,7 @@ def test_a_checkpoint_says_what_it_is_and_from_what(here, made):
     ):  # fmt: skip
         assert words in said, words
     assert "on the test split" in tsgc("inspect", run / "checkpoints/best.safetensors")
+    assert tsgc("inspect", run) == tsgc("inspect", run / "checkpoints/last.safetensors")
     (run / "environment.json").write_text("[]")
     assert "run: unknown" in tsgc("inspect", run / "checkpoints/last.safetensors")
     assert "no picture" in fails("inspect", run / "checkpoints/last.safetensors", "--out", "a.png")

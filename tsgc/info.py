@@ -166,7 +166,7 @@ def show_info(talker: Talker, model: TSGCNeXt, facts: dict[str, Any], frames: in
     for name, value in {**facts, "frames": frames}.items():
         talker.line(f"{name}: {value}")
     columns = ("part", "T x V x C", "parameters", "MAC", "graph", "acts")  # 80 columns hold no longer ones
-    talker.table("One clip, all bodies, in millions: MAC, those of graph products, activations", columns, rows)
+    talker.table("One clip, all bodies; in millions: MAC, graph products' MAC, activations", columns, rows)
     macs, graph_macs = whole["macs"] / 1e9, whole["graph_macs"] / 1e9
     talker.line(
         f"{whole['parameters'] / 1e6:.2f} M parameters, {macs:.2f} GMAC without the graph products,"

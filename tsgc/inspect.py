@@ -15,6 +15,7 @@ from tsgc.inspect_picture import raw_clip, shard_clip, store_clip
 from tsgc.inspect_shards import is_shard_set, shard_lines
 from tsgc.inspect_store import is_store, store_lines
 from tsgc.picture import Pictured, check_suffix, write_picture
+from tsgc.runs import checkpoint_path, is_run
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ KINDS = (
         "a checkpoint (.safetensors or a released .pth)",
         is_checkpoint,
         lambda path, wish: checkpoint_lines(path),
+    ),
+    Kind(
+        "a run folder (its last checkpoint)",
+        is_run,
+        lambda path, wish: checkpoint_lines(checkpoint_path(path, "last", ema=False)),
     ),
 )
 

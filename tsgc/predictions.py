@@ -125,18 +125,23 @@ def _as_table(
         by_clip.setdefault(prediction.source, []).append(prediction)
     if any(len(windows) > 1 for windows in by_clip.values()):
         for source, windows in by_clip.items():
-            talker.table(source, ("seconds", "class", "%", "next"), [_timeline_row(one) for one in windows])
+            talker.table(source, ("seconds", *_columns(windows)), [_timeline_row(one) for one in windows])
     elif len(found) == 1:
         rows = [[guess.name, f"{100 * guess.probability:.2f}"] for guess in found[0].top]
         talker.table(found[0].source, ("class", "probability %"), rows)
     elif found:
         rows = [[one.clip, *_best(one)] for one in found]
-        talker.table(f"{len(found):,} clips", ("clip", "class", "%", "next"), rows)
+        talker.table(f"{len(found):,} clips", ("clip", *_columns(found)), rows)
+
+
+def _columns(found: Sequence[Prediction]) -> tuple[str, ...]:
+    """What `_best` gives of answers with one class, or with more."""
+    return ("class", "%", "next") if len(found[0].top) > 1 else ("class", "%")
 
 
 def _timeline_row(prediction: Prediction) -> list[str]:
     start, end = prediction.seconds
-    return [f"{start:.1f} to {end:.1f}", *_best(prediction)]
+    return [f"{start:.2f} to {end:.2f}", *_best(prediction)]
 
 
 def _best(prediction: Prediction) -> list[str]:

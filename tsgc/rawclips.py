@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -78,7 +78,15 @@ def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -
     try:
         joints = raw_format.read(source, data).joints
     except TsgcError as error:
-        return Failure(source, str(error))
+        return Failure(source, f"{error}{_other_data(source, raw_format)}")
     if not len(joints):
         return Failure(source, f"{source}: no body in it, nothing to recognise")
     return Recording(source, clip, joints)
+
+
+def _other_data(source: str, raw_format: RawFormat) -> str:
+    """What else may be wrong with a clip that cannot be read, if its name is that of another data set's."""
+    if PurePath(source).suffix.lower() in ("", *raw_format.suffixes):
+        return ""
+    endings = ", ".join(raw_format.suffixes)
+    return f" (the run is of {raw_format.dataset}, whose raw clips end in {endings}; --run names another)"

@@ -35,9 +35,12 @@ def dataset_name(description: Description) -> str:
 def raw_format(description: Description, image_size: ImageSize | None = None) -> RawFormat:
     """The format of a checkpoint's raw clips: its data set's own, or that of docs/your-own-data.md.
 
-    `image_size` is for people's own clips in pictures. Raises TsgcError: a preset that this version lacks.
+    `image_size` is for people's own clips in pictures. Raises TsgcError: a preset that this version lacks,
+    or a picture's size for data in space.
     """
     name, preset = dataset_name(description), description.preset
+    if image_size is not None and description.axes == "xyz":
+        raise TsgcError(f"--image-size is for clips in pictures, {name} is in space (xyz); leave it out")
     if name in DATASETS:
         dataset = DATASETS[name]
         if preset not in dataset.presets:

@@ -68,9 +68,14 @@ def scores_path(folder: Path, split: str, name: str) -> Path:
     return folder / "scores" / (f"{name}.npz" if split == "test" else f"{split}-{name}.npz")
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like a run's."""
+    return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
+
+
 def open_run(folder: Path) -> Run:
     """The run in a folder; raises TsgcError where there is none."""
-    if not (folder / "config.yaml").is_file() or not (folder / "environment.json").is_file():
+    if not is_run(folder):
         raise TsgcError(f"{folder}: not a run (no config.yaml and environment.json); `tsgc train` makes one")
     try:
         benchmark = orjson.loads((folder / "environment.json").read_bytes())["benchmark"]

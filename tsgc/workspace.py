@@ -1,5 +1,6 @@
 """What lies under the data root, and what a bare command means by it."""
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,17 +28,21 @@ def pick_shards(
 ) -> tuple[Path | str, str]:
     """The shard set that a command means, and its name; `folder` may be a URL.
 
-    Without a name: the only sharded data set's main benchmark; several raise AmbiguousError.
+    Without a name: the only sharded data set's main benchmark, with a data set's name alone that one's;
+    several raise AmbiguousError.
     """
     if folder is not None:
         return folder, load_manifest(folder, benchmark).benchmark
     found = sharded(data_root)
     if not found:
         raise TsgcError(f"{data_root / 'shards'}: no shards; run `tsgc prepare` and `tsgc shard` first")
-    if benchmark is None:
-        benchmark = _main_benchmark(list(found))
+    if benchmark is None or "/" not in benchmark:
+        same = [name for name in found if benchmark in (None, name.split("/")[0])]
+        benchmark = _main_benchmark(same) if same else benchmark
     if benchmark not in found:
-        raise TsgcError(f"{benchmark}: not sharded under {data_root}; there are: {', '.join(found)}")
+        near = difflib.get_close_matches(str(benchmark), found, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(found)}"
+        raise TsgcError(f"{benchmark}: not sharded under {data_root}; {hint}")
     # A folder named after a data set holds that data set; one with a name of its own may hold any.
     named_after = benchmark.split("/")[0] in DATASETS
     load_manifest(found[benchmark], benchmark if named_after else None)
@@ -108,4 +113,5 @@ def describe_shards(manifest: Manifest) -> str:
     size = sum(shard.bytes for shards in manifest.shards.values() for shard in shards)
     count = sum(len(shards) for shards in manifest.shards.values())
     clips = ", ".join(f"{len(clips):,} {split}" for split, clips in manifest.clips.items())
-    return f"{manifest.benchmark}: {clips} clips in {count} shards, {size / 1e6:,.1f} MB -> {manifest.folder}"
+    name = f"{manifest.folder.parent.name}/{manifest.folder.name}"  # what `tsgc train` calls it
+    return f"{name}: {clips} clips in {count} shards, {size / 1e6:,.1f} MB -> {manifest.folder}"
