@@ -48,6 +48,11 @@ def test_a_run_reads_back_the_config_that_it_wrote(tmp_path):
     assert from_run(tmp_path / "config.yaml") == config
 
 
+def test_a_wrong_option_is_named_beside_the_files():
+    with pytest.raises(TsgcError, match=r"ntu60\.yaml with --modality: modality is joints, expected one of"):
+        resolve("ntu60/xsub", options={"modality": "joints", "seed": None})
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [

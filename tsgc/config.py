@@ -249,7 +249,9 @@ def resolve(
     if settings:
         values |= parse_settings(settings)
         sources.append("--set")
-    values |= {key: value for key, value in (options or {}).items() if value is not None}
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    sources += [f"--{key}" for key in given]
+    values |= given
     return build(values, " with ".join(sources))
 
 

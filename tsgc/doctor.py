@@ -67,7 +67,8 @@ def devices() -> list[str]:
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)
         gpus.append(f"cuda:{index} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
-    return [*gpus, f"cpu, {torch.get_num_threads()} threads"]
+    threads = torch.get_num_threads()
+    return [*gpus, f"cpu, {threads} thread{'s' if threads > 1 else ''}"]
 
 
 def free_bytes(path: Path) -> int:
