@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from pipelines.arrays import finish, finite, keep_present
-from pipelines.errors import TsgcError
+from pipelines.errors import BAD_NPY, TsgcError
 from pipelines.skeleton import Skeleton
 from pipelines.spec import Prepared
 
@@ -67,7 +67,7 @@ def _in_picture(joints: np.ndarray, image_size: tuple[float, float]) -> np.ndarr
 def _read_npy(source: str, data: bytes, layout: Layout) -> np.ndarray:
     try:
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+    except (OSError, *BAD_NPY) as error:
         raise TsgcError(f"{source}: not a whole .npy of numbers ({' '.join(str(error).split())})") from None
 
 

@@ -26,7 +26,7 @@ from pipelines.arrays import (
     some,
     the_file,
 )
-from pipelines.errors import TsgcError
+from pipelines.errors import BAD_NPY, TsgcError
 from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, OPENPOSE_18, Skeleton
 from pipelines.sources import BAD_MEMBER
 from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
@@ -159,7 +159,7 @@ def _member(path: Path, name: str) -> Member:
                 shape, is_fortran, dtype = header(stream)
                 start = stream.tell()
             size = archive.getinfo(f"{name}.npy").file_size
-    except (OSError, ValueError, *BAD_MEMBER) as error:
+    except (OSError, *BAD_NPY, *BAD_MEMBER) as error:
         raise TsgcError(f"{path}: {name}: not a whole .npz ({error}); get the file again") from error
     if is_fortran or dtype.kind not in "fiu":
         raise TsgcError(
@@ -183,7 +183,7 @@ def read_labels(path: Path, name: str, x_shape: tuple[int, ...]) -> tuple[np.nda
     try:
         with np.load(path, allow_pickle=False) as arrays:
             y = arrays[name]
-    except (OSError, ValueError, MemoryError, *BAD_MEMBER) as error:
+    except (OSError, *BAD_NPY, *BAD_MEMBER) as error:
         raise TsgcError(f"{path}: {name}: cannot be read ({error}); get the file again") from error
     if y.ndim == 1:
         if y.dtype.kind not in "iu" or (len(y) and y.min() < 0):

@@ -88,8 +88,10 @@ def read_names(path: Path, spec: Dataset) -> frozenset[str]:
     """
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise TsgcError(f"{path}: cannot be read as a list of clip names ({error})") from error
+    except OSError as error:
+        raise TsgcError(f"{path}: {error.strerror}; --exclude takes a text file of clip names") from error
+    except UnicodeDecodeError as error:
+        raise TsgcError(f"{path}: not text; --exclude takes a text file of clip names, one a line") from error
     names: set[str] = set()
     for number, line in enumerate(lines, 1):
         name = line.partition("#")[0].strip().removesuffix(spec.suffix)
@@ -189,7 +191,8 @@ def stop_if_too_many_bad(report: Report) -> None:
     allowed = math.floor(MAX_BAD * report.total)
     if len(bad) > allowed:
         raise TsgcError(
-            f"{len(bad):,} of {report.total:,} clips are bad so far, over {MAX_BAD:.0%}: {examples(bad)}"
+            f"bad clips so far: {len(bad):,} of {report.total:,}, over {MAX_BAD:.0%}: {examples(bad)};"
+            " mend them, or leave them out with --exclude LIST"
         )
 
 

@@ -156,4 +156,6 @@ class ShardReader:
     def _damage(self, index: int, shard: int, read: int, length: int) -> DamagedError:
         what = f"{read} of {length} bytes" if read != length else "bytes that do not match its CRC-32"
         name = self.clips.names[index]
-        return DamagedError(f"{self.files.name(shard)}: damaged: clip {name} has {what}; {AGAIN}")
+        return DamagedError(
+            f"{self.files.name(shard)}: damaged: clip {name} has {what}; {AGAIN}, or pass --on-error skip"
+        )

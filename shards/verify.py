@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from pipelines.errors import TsgcError
+from pipelines.errors import BAD_NPY, TsgcError
 from shards.files import check_shard
 from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, Shard, clip_digest, load_manifest
 
@@ -123,7 +123,7 @@ def _check_npy(manifest: Manifest, clips: Clips, clip: int, data: bytes, start: 
     try:
         np.lib.format.read_magic(stream)
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except ValueError as error:
+    except BAD_NPY as error:
         return f"its .npy header does not parse ({error})"
     expected = (int(clips.frames[clip]), int(clips.bodies[clip]), manifest.num_joints, len(manifest.channels))
     if shape != expected or fortran or dtype != PAYLOAD:

@@ -402,4 +402,4 @@ def test_a_clip_of_the_wrong_shape_stops_a_small_set_and_is_named(here: Path) ->
     folder = write_arms(here / "arms")
     np.save(folder / "clips/up/1.npy", np.ones((9, 4, 3)))
     error = fails("prepare", "custom", "--raw", "arms", "--jobs", 1)
-    assert "1 of 6 clips are bad" in error and "clips/up/1.npy: joints of shape (9, 4, 3)" in error
+    assert "bad clips so far: 1 of 6" in error and "clips/up/1.npy: joints of shape (9, 4, 3)" in error

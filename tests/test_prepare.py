@@ -249,14 +249,14 @@ def test_one_bad_clip_of_a_hundred_is_skipped_and_two_are_too_many(tmp_path, nam
 
     two = many({f"{name}.skeleton": data, f"{ntu_name(2)}.skeleton": b"?"})
     error = fails(tmp_path / "2", write_folder(tmp_path / "2/raw", two))
-    assert error.startswith("2 of 100 clips are bad so far, over 1%: ") and what in error
+    assert error.startswith("bad clips so far: 2 of 100, over 1%: ") and what in error
 
 
 def test_a_bad_nw_ucla_clip_is_told(tmp_path):
     files = nw_ucla_files() | {"a01_s02_e00_v01.json": b'{"skeletons": '}
     error = fails(tmp_path, write_folder(tmp_path / "raw", files), "nw-ucla")
     assert error.startswith(
-        f"1 of 7 clips are bad so far, over 1%: {tmp_path}/raw/a01_s02_e00_v01.json: line 1: not JSON"
+        f"bad clips so far: 1 of 7, over 1%: {tmp_path}/raw/a01_s02_e00_v01.json: line 1: not JSON"
     )
 
 
@@ -264,7 +264,9 @@ def test_too_many_bad_clips_end_the_workers_too(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
     monkeypatch.setattr(workers, "WORTH_TASKS", 1)
     files = {name: b"?" for name in ntu_files()}
-    assert fails(tmp_path, write_folder(tmp_path / "raw", files), jobs=2).startswith("1 of 6 clips are bad")
+    assert fails(tmp_path, write_folder(tmp_path / "raw", files), jobs=2).startswith(
+        "bad clips so far: 1 of 6"
+    )
 
 
 def test_no_usable_clip_is_an_error(tmp_path):
@@ -318,7 +320,7 @@ def test_a_damaged_member_of_a_zip_is_a_bad_clip(tmp_path):
     data[200:220] = bytes(20)
     archive.write_bytes(data)
     error = fails(tmp_path, archive)
-    assert error.startswith("1 of 2 clips are bad so far")
+    assert error.startswith("bad clips so far: 1 of 2")
     assert f"{archive}/{ntu_name(1, camera=2)}.skeleton: cannot be read (" in error
 
 
@@ -369,7 +371,7 @@ def test_a_failed_run_keeps_the_output_that_was_there(tmp_path):
     [
         ("S001\n", "line 1: unknown name 'S001'"),
         ("\n\n{}", "line 3: unknown name '{}'"),
-        (None, "cannot be read"),
+        (None, "No such file"),
     ],
 )
 def test_a_list_of_anything_but_names_is_an_error(tmp_path, text, message):

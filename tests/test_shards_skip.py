@@ -248,3 +248,18 @@ def test_a_flipped_bit_of_the_manifest_never_passes_for_the_same_data(own, whole
             for column in ("labels", "offsets", "lengths", "frames", "bodies", "crc32", "repeats")
         )
         assert read.shards == whole.shards
+
+
+def test_a_flipped_bit_anywhere_in_a_npy_header_is_found_and_named(own):
+    """NumPy reads the header as Python: damage there fails in more ways than elsewhere."""
+    shard, columns = own.shards["test"][0], own.clips["test"]
+    path = own.folder / shard.file
+    original = path.read_bytes()
+    start = int(columns.offsets[0]) - 128
+    assert original[start + 1 : start + 6] == b"NUMPY"
+    for at in range(start, start + 128):
+        changed = bytearray(original)
+        changed[at] ^= 1 << at % 7
+        path.write_bytes(changed)
+        problems = verify_shards(own.folder)
+        assert problems and all(shard.file in problem and "\n" not in problem for problem in problems)

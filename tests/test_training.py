@@ -47,6 +47,7 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(here, mad
     said = tsgc(*words, *quick("lr=1e30", "warmup_epochs=0", "log_every=1"), expect=1)
     assert "error: the loss is" in said and "training has diverged" in said
     assert not (here / "run/checkpoints/state.pt").exists()
+    tsgc(*words, *quick("epochs=1"))  # nothing was kept, so nothing is in the way
 
 
 def test_divergence_keeps_the_last_good_checkpoint(here, made, monkeypatch):

@@ -154,7 +154,7 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 def load_state(path: Path, device: torch.device) -> dict[str, Any]:
     """What save_state wrote."""
     if not path.is_file():
-        raise TsgcError(f"{path}: no such file; nothing to resume; start again with --overwrite")
+        raise TsgcError(f"{path}: no such file; nothing to resume, start without --resume")
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:

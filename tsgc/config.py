@@ -134,7 +134,10 @@ class TrainConfig:
             "mixup_prob": (0 <= self.mixup_prob <= 1, "between 0 and 1"),
             "shuffle_window": (self.shuffle_window is None or self.shuffle_window >= 0, "0 or more, or null"),
             "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "over 0, or null"),
-            "warmup_epochs": (0 <= self.warmup_epochs <= self.epochs, f"from 0 to epochs ({self.epochs})"),
+            "warmup_epochs": (
+                0 <= self.warmup_epochs <= self.epochs,
+                f"from 0 to epochs ({self.epochs}); --set both",
+            ),
         }
         if self.variant in VARIANTS:
             least = VARIANTS[self.variant].min_frames

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 import orjson
 
-from pipelines.errors import TsgcError
+from pipelines.errors import BAD_NPY, TsgcError
 from tsgc.checkpoint import write_atomic
 
 
@@ -75,7 +75,7 @@ def read_scores(path: Path) -> Scores:
                 content["repeats"],
                 Source(**orjson.loads(str(content["source"]))),
             )
-    except (OSError, BadZipFile, KeyError, ValueError, TypeError, EOFError) as error:
+    except (OSError, BadZipFile, KeyError, *BAD_NPY) as error:
         raise TsgcError(f"{path}: not a score file of tsgc ({error})") from None
     count = len(scores.names)
     if scores.logits.ndim != 2 or not (

@@ -210,14 +210,14 @@ def restore(run: Training) -> None:
 
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
     """Make the run's folder, or refuse one that is taken."""
-    taken = (run.folder / "config.yaml").exists()
+    # A run that ended before its first checkpoint has nothing to keep.
+    taken = (run.folder / "checkpoints" / "state.pt").exists()
     if taken and not (resume or overwrite):
         raise TsgcError(
             f"{run.folder}: holds a run already; give --resume to go on, --overwrite to start again"
         )
-    if taken and not resume:
-        remove_run(run.folder)
     if not resume:
+        remove_run(run.folder)
         (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (run.folder / "scores").mkdir(exist_ok=True)
         runs.write_environment(
