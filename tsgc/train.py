@@ -17,11 +17,12 @@ from tsgc import console, runs
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, predict_split, score
+from tsgc.fine_tune import fine_tune
 from tsgc.optim import learning_rate, set_learning_rate, soft_targets, summed_loss
 from tsgc.preemption import PreemptedError, StopRequest
 from tsgc.record import Recorder
 from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
-from tsgc.training import Training, build, describe, fine_tune, open_folder, restore, save, save_weights
+from tsgc.training import Training, build, describe, open_folder, restore, save, save_weights
 from tsgc.transforms import Draws, draw, mix
 
 
