@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from shards_made import make_shards
 
 from shards.manifest import load_manifest
@@ -16,7 +17,8 @@ from tsgc.scores import read_scores
 
 SETTINGS = [
     "variant=tiny", "frames=16", "crop_min_frames=4", "batch=12", "mix_group=12", "last_batch=spread",
-    "epochs=2", "warmup_epochs=1", "precision=float32", "lr=1e-3", "eval_batch=7", "eval_every=1",
+    "epochs=3", "warmup_epochs=1", "precision=float32", "lr=1e-3", "eval_batch=7", "eval_every=1",
+    "log_every=1",
 ]  # fmt: skip
 
 
@@ -35,8 +37,16 @@ def train_words(shards: Path, run: Path, *more: str):
     return [*words, *(word for setting in SETTINGS for word in ("--set", setting)), *more]
 
 
+def lines(path: Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def losses(run: Path):
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines(run / "metrics.jsonl")]
+
+
+def weights(run: Path, name: str = "last"):
+    return load_file(run / f"checkpoints/{name}.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +56,11 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(shards, tmp_path_factory):
-    """The same training by one process, by --gpus 2, and by torchrun itself."""
+    """The same training of 21 steps by one process, by --gpus 2 and 3, and by torchrun itself."""
     folder = tmp_path_factory.mktemp("runs")
     tsgc(*train_words(shards, folder / "one"))
     tsgc(*train_words(shards, folder / "two", "--gpus", "2"))
+    tsgc(*train_words(shards, folder / "three", "--gpus", "3"))
     tsgc(
         "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
         *train_words(shards, folder / "torchrun"),
@@ -57,11 +68,34 @@ def runs(shards, tmp_path_factory):
     return folder
 
 
-def test_two_ranks_lose_what_one_rank_loses(runs):
-    """Same clips, augmentation, partners, drop path and input statistics, whatever the number of ranks."""
-    assert len(losses(runs / "one")) == 2
-    np.testing.assert_allclose(losses(runs / "two"), losses(runs / "one"), rtol=1e-4)
-    assert losses(runs / "torchrun") == losses(runs / "two")
+@pytest.mark.parametrize("ranks", ["two", "three"])
+def test_any_number_of_ranks_loses_what_one_loses_in_every_step(runs, ranks):
+    """Same schedule, clips, augmentation, partners, drop path and input statistics: the same 21 losses."""
+    one, several = (lines(runs / run / "steps.jsonl") for run in ("one", ranks))
+    assert [line["step"] for line in one] == [line["step"] for line in several] == list(range(1, 22))
+    assert [line["lr"] for line in one] == [line["lr"] for line in several]
+    ours, theirs = ([line["loss"] for line in found] for found in (several, one))
+    assert len(set(theirs)) == 21
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(losses(runs / ranks), losses(runs / "one"), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("ranks", ["two", "three"])
+def test_the_synchronised_input_statistics_are_those_of_one_rank(runs, ranks):
+    """Each rank normalises by all ranks' clips: mean, variance, and their unbiased running forms."""
+    one, several = weights(runs / "one"), weights(runs / ranks)
+    for name in ("running_mean", "running_var"):
+        np.testing.assert_allclose(
+            several[f"input_norm.{name}"], one[f"input_norm.{name}"], rtol=1e-5, atol=1e-6
+        )
+    assert not np.allclose(one["input_norm.running_mean"], 0, atol=1e-3)
+
+
+def test_torchrun_itself_is_the_same_as_gpus(runs):
+    assert lines(runs / "torchrun/steps.jsonl") == lines(runs / "two/steps.jsonl")
+    for name in ("last", "last-ema"):
+        paths = [runs / run / f"checkpoints/{name}.safetensors" for run in ("torchrun", "two")]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_two_ranks_score_every_test_clip_once(runs):
@@ -106,5 +140,5 @@ def test_two_ranks_skip_what_one_rank_skips(shards, tmp_path):
         tsgc(*train_words(own, tmp_path / f"by{n}", "--on-error", "skip", *more))
         for n, more in ((1, ()), (2, ("--gpus", "2")))
     ]
-    assert [text.count("2 of 76 clips skipped, as damaged") for text in said] == [2, 2]
+    assert [text.count("2 of 76 clips skipped, as damaged") for text in said] == [3, 3]  # once an epoch
     np.testing.assert_allclose(losses(tmp_path / "by2"), losses(tmp_path / "by1"), rtol=1e-4)

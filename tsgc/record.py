@@ -1,4 +1,4 @@
-"""A run's figures, epoch by epoch: metrics.jsonl and TensorBoard."""
+"""A run's figures, epoch by epoch and now and then within: metrics.jsonl, steps.jsonl and TensorBoard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,29 +10,46 @@ from tsgc.checkpoint import write_atomic
 
 
 class Recorder:
-    """Appends a line an epoch; lines after `epoch`, left by a run that was cut off, are dropped first."""
+    """Appends a line an epoch to metrics.jsonl, and one a look at the loss to steps.jsonl.
 
-    def __init__(self, folder: Path, epoch: int) -> None:
-        self.path = folder / "metrics.jsonl"
-        if self.path.exists():
-            lines = self.path.read_bytes().splitlines()
-            kept = [line for line in lines if _epoch_of(line) <= epoch]
-            write_atomic(self.path, b"".join(line + b"\n" for line in kept))
+    `epoch` and `step` (both of the whole run) are what the run goes on after; what was written beyond them,
+    by a run that was cut off, is dropped first.
+    """
+
+    def __init__(self, folder: Path, epoch: int, step: int) -> None:
+        self.epochs = _keep(folder / "metrics.jsonl", "epoch", epoch)
+        self.steps = _keep(folder / "steps.jsonl", "step", step)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
 
     def write(self, epoch: int, figures: Mapping[str, float]) -> None:
-        with self.path.open("ab") as file:
-            file.write(orjson.dumps({"epoch": epoch, **figures}) + b"\n")
+        """An epoch's figures."""
+        _append(self.epochs, {"epoch": epoch, **figures})
         for name, value in figures.items():
             self.board.add_scalar(name, value, epoch)
+
+    def write_step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures of the steps since the last look; `step` counts from 1 over the whole run."""
+        _append(self.steps, {"step": step, **figures})
 
     def close(self) -> None:
         self.board.close()
 
 
-def _epoch_of(line: bytes) -> float:
-    """The epoch of a line; a line cut off in the middle counts as beyond every epoch."""
+def _append(path: Path, line: Mapping[str, float]) -> None:
+    with path.open("ab") as file:
+        file.write(orjson.dumps(dict(line)) + b"\n")
+
+
+def _keep(path: Path, key: str, last: int) -> Path:
+    """`path` with its lines up to `last`; a line cut off in the middle counts as beyond."""
+    if path.exists():
+        lines = path.read_bytes().splitlines()
+        write_atomic(path, b"".join(line + b"\n" for line in lines if _place(line, key) <= last))
+    return path
+
+
+def _place(line: bytes, key: str) -> float:
     try:
-        return orjson.loads(line)["epoch"]
+        return orjson.loads(line)[key]
     except (orjson.JSONDecodeError, KeyError):
         return float("inf")

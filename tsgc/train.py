@@ -66,7 +66,7 @@ def train(
 def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
     """The epochs that are left: train, evaluate, record, save."""
     config, process = run.config, run.process
-    recorder = Recorder(run.folder, run.epoch) if process.main else None
+    recorder = run.recorder = Recorder(run.folder, run.epoch, run.position) if process.main else None
     for epoch in range(run.epoch, config.epochs):
         title = f"epoch {epoch + 1}/{config.epochs}"
         with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
@@ -116,6 +116,7 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
     norm = torch.zeros((), device=device)
     before = sum(run.loader.step_counts[: run.step]) - run.missing
     clips = 0
+    looked, looked_at = run.loss_sum, 0  # summed loss and clips at the last look
     start = time.perf_counter()
     for step in run.loader.epoch(epoch, run.step):
         position = epoch * run.loader.steps_per_epoch + step.step
@@ -150,6 +151,10 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
                     " try a lower lr or --set clip_grad=1"
                 )
             advance(done, f"loss {mean:.3f}")
+            if run.recorder:
+                figure = (total - looked) / (clips - looked_at)
+                run.recorder.write_step(position + 1, {"loss": figure, "lr": lr})
+            looked, looked_at = total, clips
         if stopping:
             run.step, run.loss_sum = done, total
             save_and_stop(run)

@@ -21,6 +21,7 @@ from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
 from tsgc.model import TSGCNeXt
 from tsgc.optim import build_optimizer
+from tsgc.record import Recorder
 from tsgc.transforms import InputPipeline
 
 
@@ -53,6 +54,13 @@ class Training:
     missing: int = 0
     """Damaged clips that those steps have left out, over all ranks."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
+    recorder: Recorder | None = None
+    """On rank 0, while it trains."""
+
+    @property
+    def position(self) -> int:
+        """Steps of the whole run that are over."""
+        return self.epoch * self.loader.steps_per_epoch + self.step
 
     @property
     def selected_on(self) -> str:
@@ -239,6 +247,7 @@ def remove_run(folder: Path) -> None:
         "config.yaml",
         "environment.json",
         "metrics.jsonl",
+        "steps.jsonl",
         "checkpoints/*",
         "scores/*",
         "tensorboard/*",
