@@ -249,7 +249,8 @@ def inspect(
         Path | None, typer.Option(help="Draw the clip: .png (stills), .gif or .html (animated).")
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Of a raw clip: ntu60, ntu120 or nw-ucla. (default: as its name tells)")
+        str | None,
+        typer.Option(help="Of a raw clip: ntu60, ntu120, nw-ucla, kinetics or custom. (default: it tells)"),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Of a raw clip: every difference between the presets.")

@@ -146,10 +146,10 @@ def test_a_clip_without_bodies_is_shown_as_dropped(tmp_path):
 def test_a_clip_of_any_name_is_read_by_the_data_set_that_is_given(tmp_path):
     folder = write_folder(tmp_path, {"mine.skeleton": ntu_text([{"1": person(1)[0]}])})
     said = fails("inspect", folder / "mine.skeleton")
-    assert said.endswith("the name tells no data set; give --dataset ntu60 or ntu120 or nw-ucla\n")
+    assert said.endswith("its name tells no data set; give --dataset ntu60 or ntu120\n")
     assert "ntu120\n" in tsgc("inspect", folder / "mine.skeleton", "--dataset", "ntu120")
     assert "nw-ucla clips end in .json" in fails("inspect", folder / "mine.skeleton", "--dataset", "nw-ucla")
-    assert "raw clips of ntu60, ntu120, nw-ucla can be" in fails(
+    assert "raw clips of custom, ntu60, ntu120, nw-ucla, kinetics can be" in fails(
         "inspect", folder / "mine.skeleton", "--dataset", "x"
     )
 

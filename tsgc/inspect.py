@@ -23,7 +23,7 @@ class Wish:
     """What the user wants to see, beside the path."""
 
     dataset: str | None = None
-    """Whose reader reads a raw clip; None: as its name tells."""
+    """Whose reader reads a raw clip; None: as its name, place or content tells."""
     compare: bool = False
     """List what the presets do differently with a raw clip."""
     clip: str | None = None
@@ -54,7 +54,7 @@ class Kind:
 
 KINDS = (
     Kind(
-        "a raw clip (.skeleton or .json)",
+        "a raw clip (.skeleton, .json, .npy or .csv)",
         lambda path: is_clip(path) and not is_shard_set(path),  # a manifest is a .json too
         lambda path, wish: clip_lines(path, wish.dataset, wish.compare),
         comparable=True,

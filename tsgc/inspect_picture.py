@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.compare import READERS, RawClip
+from pipelines.compare import RawClip
 from pipelines.errors import TsgcError
-from pipelines.sources import RawFile
 from pipelines.store import open_store
 from shards.manifest import load_manifest
 from tsgc.draw import Panel
-from tsgc.inspect_clip import choose_dataset
+from tsgc.inspect_raw import open_raw
 from tsgc.picture import Pictured
 from tsgc.shard_clips import clips_by_name
 
@@ -20,16 +19,14 @@ EXAMPLES = 3  # names that an error lists
 
 def raw_clip(path: Path, dataset: str | None) -> Pictured:
     """A raw clip as its file has it, and as each preset prepares it."""
-    spec = choose_dataset(path, dataset)
-    data = RawFile(path).read()
-    joints, present = padded(READERS[spec.name](str(path), data), spec.skeleton.num_joints)
-    panels, notes = [Panel("raw", joints, present)], [["as the file has it, every tracked body"]]
-    for preset, read in spec.presets.items():
-        prepared = read(str(path), data)
+    look = open_raw(path, dataset)
+    joints, present = padded(look.raw, look.skeleton.num_joints)
+    panels, notes = [Panel("raw", joints, present, look.channels)], [["as the file has it, every body"]]
+    for preset, prepared in look.prepared.items():
         if len(prepared.joints):
-            panels.append(Panel(preset, prepared.joints, prepared.present))
+            panels.append(Panel(preset, prepared.joints, prepared.present, look.channels))
             notes.append([f"{len(prepared.joints)} frames, prepared with the {preset} preset"])
-    return Pictured(path.stem, [str(path)], panels, spec.skeleton, spec.fps, notes)
+    return Pictured(path.stem, [f"{path}: {look.what}"], panels, look.skeleton, look.fps, notes)
 
 
 def padded(raw: RawClip, V: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,15 +46,19 @@ def store_clip(path: Path, name: str) -> Pictured:
             raise _no_clip(path, name, store.names)
         index = store.names.index(name)
         clip, info = store.clip(index), store.info
-        places = [
-            f"{benchmark}: {('train', 'test', 'unused')[int(split[index])]}"
+        places = {
+            benchmark: ("train", "test", "unused")[int(split[index])]
             for benchmark, split in store.splits.items()
-        ]
-    fields = [f"{field.removesuffix('s')} {value}" for field, value in clip.fields.items()]
+        }
+    fields = [
+        f"{field.removesuffix('s')} {value}"
+        for field, value in clip.fields.items()
+        if field.removeprefix("split_") not in places
+    ]
     lines = [
         f"{name} of {info.dataset}, {info.preset} preset:"
         f" {info.class_names[clip.label]} (class {clip.label})",
-        ", ".join([*fields, *places]),
+        ", ".join([*fields, *(f"{benchmark}: {split}" for benchmark, split in places.items())]),
         clip_size(clip.joints, info.fps),
         f"present: {', '.join(f'{n} frames of body {m}' for m, n in enumerate(clip.present.sum(0), 1))}",
     ]
