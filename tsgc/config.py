@@ -107,6 +107,8 @@ class TrainConfig:
     """Arithmetic of the network's matrix products; the weights stay float32."""
     compile: bool = False
     """Compile the network with torch.compile."""
+    graphs: bool | None = None
+    """Capture the training step in CUDA graphs, one for each size of batch; null: on GPUs."""
     eval_batch: int = 128
     """Clips of an evaluation batch; part of the plan, not of the number of devices."""
     eval_every: int = 5

@@ -3,27 +3,24 @@
 import math
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from pipelines.errors import TsgcError
-from shards.batch import PackedBatch, Step
+from shards.batch import Step
 from shards.reading import Reading
 from tsgc import console, runs
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
-from tsgc.evaluate import arithmetic, predict_split, score
+from tsgc.evaluate import predict_split, score
 from tsgc.fine_tune import fine_tune
-from tsgc.optim import learning_rate, set_learning_rate, soft_targets, summed_loss
+from tsgc.optim import learning_rate
 from tsgc.preemption import PreemptedError, StopRequest
 from tsgc.record import Recorder
 from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.training import Training, build, describe, open_folder, restore, save, save_weights
-from tsgc.transforms import Draws, draw, mix
 
 
 def train(
@@ -57,8 +54,12 @@ def train(
         talker.note(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
     talker.note(describe(run))
 
-    with StopRequest(process) as stop:
-        train_epochs(run, talker, stop)
+    try:
+        with StopRequest(process) as stop:
+            train_epochs(run, talker, stop)
+    finally:
+        run.feed.close()
+        run.train_step.reset()  # frees its memory; graphs must be gone before the process group is
     process.barrier()  # rank 0 has saved
     return final_scores(run, talker)
 
@@ -108,33 +109,19 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
 
     A loss that is not finite raises TsgcError; a request to stop saves the run and raises PreemptedError.
     """
-    config, process = run.config, run.process
-    run.network.train()
-    device = process.device
-    blocks = len(run.model.drop_path_rates)
-    loss_sum = torch.zeros((), device=device, dtype=torch.float64)
-    norm = torch.zeros((), device=device)
+    config, process, train_step = run.config, run.process, run.train_step
+    run.model.train()
+    train_step.clear()
     before = sum(run.loader.step_counts[: run.step]) - run.missing
     clips = 0
     looked, looked_at = run.loss_sum, 0  # summed loss and clips at the last look
     start = time.perf_counter()
-    for step in run.loader.epoch(epoch, run.step):
+    for ready in run.feed.epoch(epoch, run.step):
+        step = ready.step
         position = epoch * run.loader.steps_per_epoch + step.step
         lr = learning_rate(position, run.loader.steps_per_epoch, config)
-        set_learning_rate(run.optimizer, lr)
         size = clips_read(run, step)
-        draws = draw(config, epoch, step.step, step.size, run.pipeline.bodies, blocks)
-        for index, part in enumerate(step.parts):
-            with gradient_sync(run, index == len(step.parts) - 1):
-                loss = part_loss(run, part, draws)
-                # DDP averages over ranks; the loss is the mean over the clips of the global batch.
-                (loss * (process.world / size)).backward()
-            loss_sum += loss.detach()
-        if config.clip_grad is not None:
-            norm = nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_grad)
-        run.optimizer.step()
-        run.optimizer.zero_grad(set_to_none=True)
-        run.ema.update(run.model, step=position + 1 if config.ema_warmup else None)
+        train_step(ready.parts, lr=lr, size=size, position=position)
         clips += size
         run.missing += step.size - size
         done = step.step + 1
@@ -142,7 +129,7 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
         stopping = stop.agreed(look) and done < run.loader.steps_per_epoch
         if look or stopping:
             # Reading the loss waits for the device, so it is read now and then.
-            total = run.loss_sum + process.sum(loss_sum.clone()).item()
+            total = run.loss_sum + process.sum(train_step.loss_sum.clone()).item()
             mean = total / (before + clips)
             if not math.isfinite(mean):
                 raise TsgcError(
@@ -168,8 +155,8 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
     if run.reading.on_error == "skip":
         figures["skipped"] = run.missing
     if config.clip_grad is not None:
-        figures["grad_norm"] = float(norm)
-    if device.type == "cuda":
+        figures["grad_norm"] = train_step.norm.item()
+    if process.device.type == "cuda":
         figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
     return figures
 
@@ -181,33 +168,6 @@ def clips_read(run: Training, step: Step) -> int:
     # Waits for the device and the other ranks in every step: the price of skipping.
     missing = torch.tensor(step.missing, device=run.process.device)
     return step.size - int(run.process.sum(missing).item())
-
-
-def part_loss(run: Training, part: PackedBatch, draws: Draws) -> torch.Tensor:
-    """Summed loss of one rank's micro-batch."""
-    device = run.process.device
-    x, presence = run.pipeline.train(part, draws, device)
-    here = part.positions.numpy()
-    partner = part.partner.to(device)
-    weight = torch.from_numpy(draws.mixing[here]).to(device)
-    x = mix(x, partner, weight)
-    if presence is not None:
-        presence = mix(presence, partner, weight)
-    survival = torch.from_numpy(draws.survival[here]).to(device)  # (N, M, blocks)
-    survival = run.model.survival(survival.permute(2, 0, 1).flatten(1))
-    targets = soft_targets(
-        part.labels.to(device), partner, weight, len(run.manifest.class_names), run.config.label_smoothing
-    )
-    with arithmetic(run.config.precision, device):
-        logits = run.network(x, survival, presence)
-    return summed_loss(logits, targets)
-
-
-def gradient_sync(run: Training, last: bool) -> AbstractContextManager:
-    """DDP exchanges gradients after the last micro-batch of a step alone."""
-    if isinstance(run.network, DistributedDataParallel) and not last:
-        return run.network.no_sync()
-    return nullcontext()
 
 
 def watch(run: Training) -> dict[str, float]:

@@ -19,9 +19,11 @@ from tsgc import checkpoint, runs
 from tsgc.config import TrainConfig, settle_window, to_yaml
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
+from tsgc.feed import Feed
 from tsgc.model import TSGCNeXt
-from tsgc.optim import build_optimizer
+from tsgc.optim import build_optimizer, load_optimizer_state, optimizer_state
 from tsgc.record import Recorder
+from tsgc.step import TrainStep
 from tsgc.transforms import InputPipeline
 
 
@@ -40,10 +42,12 @@ class Training:
     watched: EvalLoader
     """The clips that `best` is chosen by: held-out training clips, or the test split."""
     model: TSGCNeXt
-    network: nn.Module
-    """The model as it is called: compiled, and wrapped where several ranks train."""
     ema: ModelEmaV3
     optimizer: torch.optim.Optimizer
+    feed: Feed
+    """The training steps' input, ready on the device."""
+    train_step: TrainStep
+    """What trains the model, step by step."""
     reading: Reading
     epoch: int = 0
     """Epochs that are over."""
@@ -118,17 +122,19 @@ def build(
         channels=len(manifest.channels),
         drop_path=config.drop_path,
     ).to(device)
-    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
-    if process.world > 1:
-        # InputNorm makes its statistics equal on all ranks itself: there is no buffer to broadcast.
-        # Newer torch calls the option forward_sync_buffers, which torch 2.10 does not know yet.
-        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
-        devices = [device] if device.type == "cuda" else None
-        network = DistributedDataParallel(
-            network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-        )
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, device)
+    graphs = captures(config, device)
+    train_step = TrainStep(
+        model,
+        optimizer,
+        ema,
+        config,
+        len(manifest.class_names),
+        process,
+        network=called(model, config, process, graphs),
+        graphs=graphs,
+    )
     return Training(
         config,
         benchmark,
@@ -139,10 +145,38 @@ def build(
         loader,
         watched,
         model,
-        network,
         ema,
         optimizer,
+        Feed(loader, pipeline, model, device),
+        train_step,
         reading,
+    )
+
+
+def captures(config: TrainConfig, device: torch.device) -> bool:
+    """Whether steps are captured in CUDA graphs."""
+    if config.graphs and device.type != "cuda":
+        raise TsgcError(
+            f"graphs is true, and the device is {device.type}: CUDA graphs need a GPU; --set graphs=null"
+        )
+    return device.type == "cuda" if config.graphs is None else config.graphs
+
+
+def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:
+    """The model as it is called in training: compiled, and wrapped where several ranks train.
+
+    Captured steps sum the gradients themselves: DDP's exchange in the midst of the backward pass saves less
+    than launching kernels one by one costs.
+    """
+    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
+    if process.world == 1 or graphs:
+        return network
+    # InputNorm makes its statistics equal on all ranks itself: there is no buffer to broadcast.
+    # Newer torch calls the option forward_sync_buffers, which torch 2.10 does not know yet.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    devices = [process.device] if process.device.type == "cuda" else None
+    return DistributedDataParallel(
+        network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
     )
 
 
@@ -182,7 +216,7 @@ def save(run: Training) -> None:
         "missing": run.missing,
         "model": run.model.state_dict(),
         "ema": run.ema.module.state_dict(),
-        "optimizer": run.optimizer.state_dict(),
+        "optimizer": optimizer_state(run.optimizer),
         "best": run.best,
         "manifest": run.manifest.digest,
         "config": dataclasses.asdict(run.config),
@@ -200,7 +234,7 @@ def restore(run: Training) -> None:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
     ours = dataclasses.asdict(run.config)
     # How a run is watched and fitted to its machine may change; what it computes may not.
-    free = {"micro_batch", "eval_every", "save_every", "log_every", "compile"}
+    free = {"micro_batch", "eval_every", "save_every", "log_every", "compile", "graphs"}
     changed = [key for key, value in state["config"].items() if key not in free and ours.get(key) != value]
     if changed:
         was = ", ".join(f"{key}={state['config'][key]} (now {ours.get(key)})" for key in changed)
@@ -209,7 +243,8 @@ def restore(run: Training) -> None:
         )
     run.model.load_state_dict(state["model"])
     run.ema.module.load_state_dict(state["ema"])
-    run.optimizer.load_state_dict(state["optimizer"])
+    load_optimizer_state(run.optimizer, state["optimizer"])
+    run.train_step.reset()
     run.epoch, run.step, run.loss_sum, run.best = (
         state[name] for name in ("epoch", "step", "loss_sum", "best")
     )

@@ -1,0 +1,1 @@
+"""Benchmarks of the network and its training: `tsgc bench`."""

@@ -1,0 +1,71 @@
+"""Made input of stated shape, for timing and comparing: no data set is needed."""
+
+from dataclasses import dataclass
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from pipelines.skeleton import SKELETONS
+from tsgc.config import TrainConfig
+from tsgc.distributed import Process
+from tsgc.model import TSGCNeXt
+from tsgc.optim import build_optimizer
+from tsgc.step import MicroBatch, TrainStep
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a network is and what it sees."""
+
+    variant: str = "252"
+    skeleton: str = "ntu-25"
+    frames: int = 256
+    bodies: int = 2
+    classes: int = 120
+    batch: int = 128
+
+
+NTU = Shape()
+NW_UCLA = Shape(skeleton="nw-ucla-20", frames=64, bodies=1, classes=10)
+
+
+def make_model(shape: Shape, device: torch.device, seed: int = 0) -> TSGCNeXt:
+    torch.manual_seed(seed)
+    model = TSGCNeXt(
+        SKELETONS[shape.skeleton], shape.classes, variant=shape.variant, bodies=shape.bodies, drop_path=0.4
+    )
+    return model.to(device)
+
+
+def make_batch(
+    shape: Shape, model: TSGCNeXt, device: torch.device, seed: int, presence: bool = False
+) -> MicroBatch:
+    """A micro-batch of noise, in the layout that the input pipeline gives, mixed in groups of 32."""
+    random = torch.Generator().manual_seed(seed)
+    joints = SKELETONS[shape.skeleton].num_joints
+    x = torch.randn(shape.batch, shape.bodies, shape.frames, joints, 3, generator=random)
+    uniform = torch.rand(len(model.drop_path_rates), shape.batch * shape.bodies, generator=random)
+    here = torch.rand(shape.batch, shape.frames, shape.bodies, generator=random) < 0.8
+    groups = torch.arange(shape.batch).split(32)
+    return MicroBatch(
+        x=x.to(device).permute(0, 4, 2, 3, 1),  # (N, M, T, V, C) -> (N, C, T, V, M)
+        labels=torch.randint(shape.classes, (shape.batch,), generator=random).to(device),
+        partner=torch.cat([group.flip(0) for group in groups]).to(device),
+        weight=torch.rand(shape.batch, generator=random).to(device),
+        survival=model.survival(uniform.to(device)),
+        presence=here.float().to(device) if presence else None,
+    )
+
+
+def make_step(
+    shape: Shape, config: TrainConfig, device: torch.device, *, graphs: bool, seed: int = 0
+) -> TrainStep:
+    """A training of a fresh network by itself, on one device."""
+    model = make_model(shape, device, seed).train()
+    ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
+    optimizer = build_optimizer(model, config, device)
+    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
+    return TrainStep(
+        model, optimizer, ema, config, shape.classes, Process(0, 1, device), network=network, graphs=graphs
+    )

@@ -1,0 +1,125 @@
+"""A step captured in CUDA graphs, one for each shape of input: copy the input, replay.
+
+The first steps of a shape run as they are, on the stream that is captured later: they are real steps, and
+they leave behind what must exist before a capture (the optimiser's state, libraries' workspaces, compiled
+kernels, communicators). Capturing runs nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipelines.errors import TsgcError
+
+if TYPE_CHECKING:
+    from tsgc.step import MicroBatch
+
+WARM_UP = 3  # steps of a shape before it is captured
+MOST_GRAPHS = (
+    4  # shapes; where damaged clips are skipped there may be any number, and the rest run as they are
+)
+
+Run = Callable[[Sequence["MicroBatch"]], None]
+Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A graph, and where it reads its input."""
+
+    inputs: Sequence["MicroBatch"]
+    replay: Callable[[], None]
+
+
+class StepGraphs:
+    """Runs a step by replaying it, once its shape of input has been captured.
+
+    All graphs share one pool of memory. That is safe because they never run at once, and because nothing
+    that one leaves in the pool is read after it: weights, optimiser state, averages, loss and norm lie
+    outside, and the gradients are gone at the end of the step.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._captured: dict[Signature, Captured] = {}
+        self._seen: Counter[Signature] = Counter()
+        self._make()
+
+    def __call__(self, parts: Sequence["MicroBatch"], run: Run) -> None:
+        key = signature(parts)
+        captured = self._captured.get(key)
+        if captured is None:
+            self._seen[key] += 1
+            if self._seen[key] <= WARM_UP or len(self._captured) >= MOST_GRAPHS:
+                self._warm_up(parts, run)
+                return
+            captured = self._captured[key] = self._capture(parts, run)
+        for mine, given in zip(captured.inputs, parts, strict=True):
+            sources = given.tensors
+            for name, tensor in mine.tensors.items():
+                tensor.copy_(sources[name])
+        captured.replay()
+
+    def __len__(self) -> int:
+        return len(self._captured)
+
+    def clear(self) -> None:
+        """Frees the graphs and their memory; the next steps are first steps again."""
+        self._captured.clear()
+        self._seen.clear()
+        self._make()
+
+    def _make(self) -> None:
+        self._stream = torch.cuda.Stream(self._device)
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def _warm_up(self, parts: Sequence["MicroBatch"], run: Run) -> None:
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            run(parts)
+        for part in parts:
+            for tensor in part.tensors.values():
+                tensor.record_stream(self._stream)
+        current.wait_stream(self._stream)
+
+    def _capture(self, parts: Sequence["MicroBatch"], run: Run) -> Captured:
+        inputs = [clone(part) for part in parts]
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # thread_local: other threads pin memory and launch on streams of their own meanwhile.
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                run(inputs)
+        except RuntimeError as error:
+            first = str(origin(error)).strip().splitlines()[0]
+            raise TsgcError(
+                f"the training step could not be captured in a CUDA graph ({first});"
+                " --set graphs=false trains without (slower for small inputs), --debug shows where it failed"
+            ) from error
+        return Captured(inputs, graph.replay)
+
+
+def clone(batch: "MicroBatch") -> "MicroBatch":
+    """The same in tensors of its own, of the same layout."""
+    copies: dict[str, Tensor] = {name: tensor.clone() for name, tensor in batch.tensors.items()}
+    return replace(batch, **copies)
+
+
+def origin(error: BaseException) -> BaseException:
+    """The first error: ending a capture that has failed fails too, and says less."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def signature(parts: Sequence["MicroBatch"]) -> Signature:
+    """Which tensors a step is given, of which shapes and types."""
+    return tuple(
+        (name, tuple(tensor.shape), tensor.dtype) for part in parts for name, tensor in part.tensors.items()
+    )

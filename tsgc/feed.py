@@ -1,0 +1,160 @@
+"""The network's input, ready before it is needed.
+
+On a GPU a thread of its own draws the random numbers of the next steps, copies their clips from pinned
+memory and transforms them, on a stream of its own, while the steps before them run. On CPUs the same happens
+in turn. The numbers are the same: all draws are keyed by position.
+"""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shards.batch import PackedBatch, Step
+from shards.loader import TrainLoader
+from tsgc.model import TSGCNeXt
+from tsgc.step import MicroBatch
+from tsgc.transforms import Draws, InputPipeline, draw
+
+AHEAD = 2  # steps made ready before they are due
+IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ReadyStep:
+    """One rank's share of a global batch, on the device."""
+
+    step: Step
+    parts: list[MicroBatch]
+    made: torch.cuda.Event | None = None
+    """Recorded when the parts are whole, where another stream makes them."""
+
+
+class Feed:
+    """Makes this rank's steps ready: `epoch` gives an epoch's in order.
+
+    On a GPU the first steps of the next epoch are made at the end of one. The steps that are taken are
+    expected to run on the stream that is current where `epoch` is iterated.
+    """
+
+    def __init__(
+        self, loader: TrainLoader, pipeline: InputPipeline, model: TSGCNeXt, device: torch.device
+    ) -> None:
+        self.loader, self.pipeline, self.model, self.device = loader, pipeline, model, device
+        self._steps: Generator[ReadyStep] | None = None
+        self._due = (0, 0)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ReadyStep]:
+        """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due."""
+        if self.device.type != "cuda":
+            yield from self._made(epoch, start_step)
+            return
+        if self._steps is None or self._due != (epoch, start_step):
+            self.close()
+            self._steps = self._ahead(epoch, start_step)
+        for step in range(start_step, self.loader.steps_per_epoch):
+            self._due = (epoch, step + 1)
+            yield next(self._steps)
+        self._due = (epoch + 1, 0)
+
+    def close(self) -> None:
+        """Stops what is made ahead."""
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
+    def _made(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        blocks = len(self.model.drop_path_rates)
+        config, bodies = self.pipeline.config, self.pipeline.bodies
+        for step in self.loader.epoch(epoch, start_step):
+            draws = draw(config, epoch, step.step, step.size, bodies, blocks)
+            yield ReadyStep(step, [self.micro_batch(part, draws) for part in step.parts])
+
+    @torch.no_grad()
+    def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
+        """A packed micro-batch augmented, with its share of the global batch's random numbers."""
+        x, presence = self.pipeline.train(part, draws, self.device)
+        here = part.positions.numpy()
+        uniform = send(
+            draws.survival[here].transpose(2, 0, 1), self.device
+        )  # (N, M, blocks) -> (blocks, N, M)
+        return MicroBatch(
+            x=x,
+            labels=part.labels.to(self.device, non_blocking=True),
+            partner=part.partner.to(self.device, non_blocking=True),
+            weight=send(draws.mixing[here], self.device),
+            survival=self.model.survival(uniform.flatten(1)),
+            presence=presence,
+        )
+
+    def _ahead(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        """The steps from there to the last epoch's end, made by a thread on a stream of its own."""
+        current = torch.cuda.current_stream(self.device)
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(current)
+        running: deque[torch.cuda.Event] = deque()
+        steps = read_ahead(self._made_on(stream, epoch, start_step), AHEAD)
+        try:
+            for ready in steps:
+                assert ready.made is not None
+                current.wait_event(ready.made)
+                for part in ready.parts:
+                    for tensor in part.tensors.values():
+                        tensor.record_stream(current)  # its memory is not used again before the step is over
+                yield ready
+                running.append(torch.cuda.Event(blocking=True))
+                running[-1].record(current)
+                if len(running) > IN_FLIGHT:
+                    running.popleft().synchronize()  # of a step well past: the device has more to do
+        finally:
+            steps.close()
+
+    def _made_on(self, stream: torch.cuda.Stream, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        steps = self._made_from(epoch, start_step)
+        try:
+            while True:
+                torch.cuda.set_device(self.device)  # current devices and streams are a thread's own
+                with torch.cuda.stream(stream):
+                    ready = next(steps, None)
+                    if ready is None:
+                        return
+                    made = stream.record_event()
+                yield ReadyStep(ready.step, ready.parts, made)
+        finally:
+            steps.close()
+
+    def _made_from(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        yield from self._made(epoch, start_step)
+        for later in range(epoch + 1, self.pipeline.config.epochs):
+            yield from self._made(later, 0)
+
+
+def read_ahead(items: Generator[Item], most: int) -> Generator[Item]:
+    """Items in order, made by one thread, at most `most` of them waiting; an error is raised when due."""
+    waiting: deque[Future[Item | None]] = deque()
+    take: Callable[[], Item | None] = partial(next, items, None)
+    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+        try:
+            waiting.extend(pool.submit(take) for _ in range(most))
+            while (item := waiting.popleft().result()) is not None:
+                waiting.append(pool.submit(take))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+            pool.shutdown()  # the item in the making is over before its source is closed
+            items.close()
+
+
+def send(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on the device; from pinned memory the copy does not hold up the host."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
