@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from pipelines.errors import TsgcError
 from shards.batch import PackedBatch
 from tsgc.layers import TemporalPatch
 from tsgc.loaded import Stream
@@ -74,6 +75,12 @@ class FromJoints(nn.Module):
         super().__init__()
         self.model: TSGCNeXt = stream.model
         self.pipeline = stream.pipeline
+        config = stream.pipeline.config
+        if config.align != "none" or config.normalise not in ("none", "min-max"):
+            raise TsgcError(
+                f"{stream.path}: its input is made with align={config.align}, normalise={config.normalise},"
+                " which an exported graph does not do; export it without --raw-input"
+            )
 
     def forward(self, joints: Tensor) -> Tensor:
         pipeline = self.pipeline

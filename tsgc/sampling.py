@@ -13,6 +13,7 @@ from tsgc.config import TrainConfig
 TEST_CROP_MARGIN = 40  # a test crop leaves out length // 40 frames at each end: 0.95 of the clip
 BRIDGE = 15  # frames; a body missed for longer is absent there, for less it is interpolated (half a second)
 FRAME_COPIES = 100  # copies of each frame that `frames` draws from without replacement (the field's NW-UCLA)
+SPEED_SEGMENTS = 4  # parts of a crop that `speed` plays each at its own rate
 
 
 def present_rows(joints: Tensor) -> Tensor:
@@ -33,21 +34,55 @@ def test_crop(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return margin, frames - 2 * margin
 
 
-def random_frames(frames: np.ndarray, uniform: np.ndarray) -> np.ndarray:
-    """Sorted frame numbers (N, T) drawn without replacement from 100 copies of each frame.
+def ticket_draws(count: int) -> int:
+    """Uniform numbers that `random_frames` needs for `count` frames: some in reserve, and a second set."""
+    return count + _reserve(count) + count
 
-    Floyd's algorithm, over the whole batch at once: T picks from FRAME_COPIES * frames tickets. A clip
-    of fewer than T tickets (one frame, T over 100) gets more copies.
+
+def _reserve(count: int) -> int:
+    return count // 4 + 8
+
+
+def random_frames(frames: np.ndarray, uniform: np.ndarray, count: int) -> np.ndarray:
+    """Sorted frame numbers (N, count) drawn without replacement from 100 copies of each frame.
+
+    Tickets are drawn with replacement, some more than needed, and the first `count` different ones kept;
+    every set of tickets is as likely as any other. Where fewer are different (clips of a few frames),
+    Floyd's algorithm draws again from the second set of numbers. `uniform` (N, ticket_draws(count)). A clip
+    of fewer than `count` tickets (one frame, T over 100) gets more copies.
     """
+    copies = np.maximum(FRAME_COPIES, -(-count // frames))
+    tickets = frames * copies
+    first = count + _reserve(count)
+    drawn = np.floor(uniform[:, :first] * tickets[:, None]).astype(np.int64)
+    # Sorted by ticket, then by turn: the first of equal tickets is the one drawn first.
+    keyed = np.sort(drawn * first + np.arange(first), axis=1)
+    ticket, turn = np.divmod(keyed, first)
+    new = np.ones(ticket.shape, np.bool_)
+    new[:, 1:] = ticket[:, 1:] != ticket[:, :-1]
+    in_turn = np.zeros(ticket.shape, np.bool_)
+    np.put_along_axis(in_turn, turn, new, axis=1)
+    distinct = np.cumsum(in_turn, axis=1)
+    enough = distinct[:, -1] >= count
+    kept = np.take_along_axis(in_turn & (distinct <= count), turn, axis=1) & enough[:, None]
+    picked = np.empty((len(frames), count), np.int64)
+    picked[enough] = ticket[kept].reshape(-1, count)
+    if not enough.all():
+        few = ~enough
+        picked[few] = np.sort(_floyd(tickets[few], uniform[few, first:]), axis=1)
+    return picked // copies[:, None]
+
+
+def _floyd(tickets: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+    """Different ones of `tickets` (N,), as many as `uniform` (N, T) has columns, in no fair order."""
     picks = uniform.shape[1]
-    copies = np.maximum(FRAME_COPIES, -(-picks // frames))
-    tickets = np.empty(uniform.shape, np.int64)
+    drawn = np.empty(uniform.shape, np.int64)
     for pick in range(picks):
-        newest = frames * copies - picks + pick
+        newest = tickets - picks + pick
         ticket = np.floor(uniform[:, pick] * (newest + 1)).astype(np.int64)
-        taken = (tickets[:, :pick] == ticket[:, None]).any(1)
-        tickets[:, pick] = np.where(taken, newest, ticket)
-    return np.sort(tickets // copies[:, None], axis=1)
+        taken = (drawn[:, :pick] == ticket[:, None]).any(1)
+        drawn[:, pick] = np.where(taken, newest, ticket)
+    return drawn
 
 
 def even_frames(frames: np.ndarray, count: int) -> np.ndarray:
@@ -63,13 +98,35 @@ def even_frames(frames: np.ndarray, count: int) -> np.ndarray:
     return places.astype(np.int64)
 
 
-def crop_positions(start: np.ndarray, length: np.ndarray, count: int) -> np.ndarray:
+def crop_positions(
+    start: np.ndarray,
+    length: np.ndarray,
+    count: int,
+    jitter: np.ndarray | None = None,
+    speed: np.ndarray | None = None,
+) -> np.ndarray:
     """Where `count` frames lie in the clip when a crop is resized, in frames: (N, count) float64.
 
-    Half-pixel centres, clamped to the crop's ends (torch's align_corners=False).
+    Half-pixel centres, clamped to the crop's ends (torch's align_corners=False). `jitter` (N, count), -0.5 to
+    0.5, moves each by that part of a step. `speed` (N, S), positive: relative rates at which S equal parts
+    of the output run through the crop.
     """
-    places = (np.arange(count) + 0.5) * (length[:, None] / count) - 0.5
+    step = np.arange(count) + 0.5 + (0 if jitter is None else jitter)
+    if speed is not None:
+        step = count * _run(np.broadcast_to(step / count, (len(length), count)), speed)
+    places = step * (length[:, None] / count) - 0.5
     return start[:, None] + np.clip(places, 0, length[:, None] - 1)
+
+
+def _run(part: np.ndarray, speed: np.ndarray) -> np.ndarray:
+    """How far (0 to 1) each `part` (N, T) of the output is into the crop, at rates `speed` (N, S)."""
+    segments = speed.shape[1]
+    ends = np.concatenate([np.zeros((len(speed), 1)), np.cumsum(speed, axis=1)], axis=1)
+    ends /= ends[:, -1:]
+    segment = np.minimum((part * segments).astype(np.int64), segments - 1)
+    low = np.take_along_axis(ends, segment, axis=1)
+    high = np.take_along_axis(ends, segment + 1, axis=1)
+    return low + (high - low) * (part * segments - segment)
 
 
 def resample(joints: Tensor, batch: PackedBatch, positions: Tensor, bodies: int, absent_body: str) -> Tensor:

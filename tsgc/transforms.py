@@ -1,25 +1,32 @@
 """From a packed batch of ragged clips to the network's input, batched, on the device.
 
-Every random number comes from `draw`, keyed by (seed, epoch, step) and dealt by position in the
+Every random number comes from `draws.draw`, keyed by (seed, epoch, step) and dealt by position in the
 global batch: the same clip gets the same augmentation, partner and drop path on any number of ranks.
-Order: rotate, normalise (on the packed rows), then sample frames, then the modality, then mix.
-Rotation is linear, so doing it before the linear resize instead of after gives the same result on
-fewer frames.
+Order, on the packed rows: mirror, align, limbs, rotate, normalise, scale, displace; then sample frames, then
+the modality, then drop joints and axes, then mix (`mixing`). Rotation is linear, so doing it before the
+linear resize instead of after gives the same result on fewer frames.
 
 In the corrected preset a stored row whose joints are all exactly 0 is a body that is absent in that
 frame, and `InputPipeline` also gives its presence (N, T, M): see `sampling.resample_present`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
+from tsgc import geometry
 from tsgc.config import TrainConfig
+from tsgc.draws import Draws, draw
+from tsgc.geometry import AXIS_ORDER, min_max, rotation_matrices
+from tsgc.mixing import mix
 from tsgc.modalities import stream
+from tsgc.noise import normal, row_keys
 from tsgc.sampling import (
     crop_positions,
     even_frames,
@@ -31,95 +38,9 @@ from tsgc.sampling import (
     train_crop,
 )
 
+__all__ = ["Draws", "InputPipeline", "draw", "min_max", "mix", "rotation_matrices"]
+
 VIEWING_AXIS = 2  # z; pictures are seen along it
-
-
-@dataclass(frozen=True)
-class Draws:
-    """The random numbers of one optimiser step, a row for each position in the global batch (B)."""
-
-    crop: np.ndarray
-    """Uniform (B, 2): size and place of the crop."""
-    frames: np.ndarray
-    """Uniform (B, T): picks of `frames`; (B, 0) for `crop`."""
-    angles: np.ndarray
-    """Radians (B, 3) about x, y, z."""
-    mixing: np.ndarray
-    """Lambda (B,): a clip's own share; 1 where its group is not mixed."""
-    survival: np.ndarray
-    """Uniform (B, M, blocks) for drop path."""
-
-
-def draw(config: TrainConfig, epoch: int, step: int, count: int, bodies: int, blocks: int) -> Draws:
-    """The step's random numbers for `count` clips; the same for every rank that asks."""
-    rng = np.random.default_rng([config.seed, epoch, step])
-    groups = -(-count // config.mix_group)
-    mixed = rng.random(groups) < config.mixup_prob
-    shares = rng.beta(config.mixup, config.mixup, groups) if config.mixup > 0 else np.ones(groups)
-    return Draws(
-        crop=rng.random((count, 2)),
-        frames=rng.random((count, config.frames if config.sampling == "frames" else 0)),
-        angles=ROTATIONS[config.rotation](rng, count, config.rotation_max),
-        mixing=np.repeat(np.where(mixed, shares, 1.0), config.mix_group)[:count].astype(np.float32),
-        survival=rng.random((count, bodies, blocks), dtype=np.float32),
-    )
-
-
-def _no_rotation(rng: np.random.Generator, count: int, largest: float) -> np.ndarray:
-    return np.zeros((count, 3), np.float32)
-
-
-def _radians(rng: np.random.Generator, count: int, largest: float) -> np.ndarray:
-    return rng.uniform(-largest, largest, (count, 3)).astype(np.float32)
-
-
-def _whole_degrees(rng: np.random.Generator, count: int, largest: float) -> np.ndarray:
-    degrees = rng.integers(-int(largest), int(largest), (count, 3), endpoint=True)
-    degrees[:, 2] = 0
-    return np.deg2rad(degrees).astype(np.float32)
-
-
-ROTATIONS = {"none": _no_rotation, "radians-xyz": _radians, "degrees-yx": _whole_degrees}
-AXIS_ORDER = {"none": (), "radians-xyz": (0, 1, 2), "degrees-yx": (1, 0)}  # the axis turned first comes first
-
-
-def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
-    """Matrices (N, 3, 3) that turn column vectors about the axes of `order`, one after another.
-
-    `angles` (N, 3) in radians. Each axis's matrix is the transpose of the usual one, so a positive
-    angle turns clockwise, as in the published code.
-    """
-    cos, sin = angles.cos(), angles.sin()
-    total = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
-    for axis in order:
-        one, two = (axis + 1) % 3, (axis + 2) % 3
-        matrix = torch.zeros_like(total)
-        matrix[:, axis, axis] = 1
-        matrix[:, one, one] = matrix[:, two, two] = cos[:, axis]
-        matrix[:, one, two], matrix[:, two, one] = sin[:, axis], -sin[:, axis]
-        total = matrix @ total
-    return total
-
-
-def min_max(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None = None) -> Tensor:
-    """Each axis of each clip to [-1, 1] over its joints and frames; a flat axis becomes 0.
-
-    `joints` (rows, V, C); `row_clip` (rows,) names each row's clip. With `present` (rows,), rows without a
-    body do not count, and are 0.
-    """
-    lowest, highest = joints.amin(1), joints.amax(1)
-    if present is not None:
-        lowest = lowest.masked_fill(~present[:, None], torch.inf)
-        highest = highest.masked_fill(~present[:, None], -torch.inf)
-    index = row_clip[:, None].expand(-1, joints.shape[-1])
-    empty = joints.new_empty(clips, joints.shape[-1])
-    low = empty.scatter_reduce(0, index, lowest, "amin", include_self=False)
-    high = empty.scatter_reduce(0, index, highest, "amax", include_self=False)
-    extent = high - low
-    scale = torch.where(extent > 0, 2 / extent, torch.zeros_like(extent))
-    shift = torch.where(extent > 0, -1.0, 0.0)
-    scaled = (joints - low[row_clip][:, None]) * scale[row_clip][:, None] + shift[row_clip][:, None]
-    return scaled if present is None else scaled.masked_fill(~present[:, None, None], 0)
 
 
 @dataclass(frozen=True)
@@ -127,6 +48,7 @@ class InputPipeline:
     """Packed batches to the input of one network: the same for training, evaluation and prediction.
 
     `present_only`: interpolate over present frames and tell presence (the corrected preset).
+    TsgcError where the configuration turns pictures (`xys`) in space, or the skeleton lacks named joints.
     """
 
     config: TrainConfig
@@ -136,6 +58,22 @@ class InputPipeline:
     present_only: bool = False
     channels: str = "xyz"
     """Or `xys`: pictures, which turn about the viewing axis alone, and a score, which is no coordinate."""
+
+    def __post_init__(self) -> None:
+        config = self.config
+        if self.channels == "xys":
+            turns = {"rotation=vertical": config.rotation == "vertical", "align": config.align != "none"}
+            for name, wanted in turns.items():
+                if wanted:
+                    raise TsgcError(
+                        f"{name} turns joints in space; these clips are pictures (xys): leave it out"
+                    )
+        if config.align != "none" or config.face_camera or config.normalise == "spine":
+            geometry.trunk_joints(self.skeleton)
+
+    def draw(self, epoch: int, step: int, count: int, blocks: int) -> Draws:
+        """A step's random numbers for this input and a network of `blocks` blocks."""
+        return draw(self.config, epoch, step, count, self.bodies, blocks, self.skeleton)
 
     def test(self, batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """The deterministic input (N, C, T, V, M) of a batch, and its presence (N, T, M) or None."""
@@ -147,57 +85,154 @@ class InputPipeline:
         return self._input(batch, positions, None, device)
 
     def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch, and its presence."""
+        """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch, and its presence.
+
+        The batch's index columns lie on the host; its joints may lie on the device already.
+        """
         here = batch.positions.numpy()
-        frames = batch.frames.numpy()
-        if self.config.sampling == "crop":
-            start, length = train_crop(frames, draws.crop[here], self.config)
-            positions = crop_positions(start, length, self.config.frames)
-        else:
-            positions = random_frames(frames, draws.frames[here]).astype(np.float64)
-        return self._input(batch, positions, draws.angles[here], device)
+        return self._input(batch, self._train_positions(batch, draws, here), (draws, here), device)
+
+    def _train_positions(self, batch: PackedBatch, draws: Draws, here: np.ndarray) -> np.ndarray:
+        config, frames = self.config, batch.frames.numpy()
+        if config.sampling == "frames":
+            return random_frames(frames, draws.frames[here], config.frames).astype(np.float64)
+        start, length = train_crop(frames, draws.crop[here], config)
+        return crop_positions(
+            start,
+            length,
+            config.frames,
+            config.time_jitter * (draws.jitter[here] - 0.5) if config.time_jitter else None,
+            np.exp(config.speed * draws.speed[here]) if config.speed else None,
+        )
 
     def _input(
-        self, batch: PackedBatch, positions: np.ndarray, angles: np.ndarray | None, device: torch.device
+        self,
+        batch: PackedBatch,
+        positions: np.ndarray,
+        drawn: tuple[Draws, np.ndarray] | None,
+        device: torch.device,
     ) -> tuple[Tensor, Tensor | None]:
         most_frames = int(batch.frames.max())  # read on the host: no wait for the device
+        at, augment = _send(device, positions, drawn)
         batch = batch.to(device)
         joints = batch.joints
-        clips = len(batch.frames)
         present = present_rows(joints) if self.present_only else None
+        joints = self._place(joints, batch, present, augment)
+        if present is None:
+            x = resample(joints, batch, at, self.bodies, self.absent_body)
+            return self._finish(x, augment), None
+        x, presence = resample_present(joints, present, batch, at, self.bodies, most_frames)
+        # NaN spreads to whatever is computed from an absent body-frame, and 0 takes its place.
+        x = self._finish(x.masked_fill(~presence[..., None, None], torch.nan), augment).nan_to_num(0.0)
+        return x, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
+
+    def _place(
+        self, joints: Tensor, batch: PackedBatch, present: Tensor | None, augment: dict[str, Tensor]
+    ) -> Tensor:
+        """Packed rows as the network shall see them: turned, scaled, displaced."""
+        clips = len(batch.frames)
         row_clip = torch.repeat_interleave(
-            torch.arange(clips, device=device), batch.frames * batch.bodies, output_size=len(joints)
+            torch.arange(clips, device=joints.device), batch.frames * batch.bodies, output_size=len(joints)
         )
+        there = present if present is not None else present_rows(joints)
+        config = self.config
+        if "mirror" in augment:  # first, as the score trades places too
+            joints = geometry.swap_sides(joints, augment["mirror"][row_clip], self.skeleton)
+        joints, score = joints.split([2, 1] if self.channels == "xys" else [joints.shape[-1], 0], -1)
+        if "mirror" in augment:
+            flip = torch.ones_like(joints[0, 0])
+            flip[0] = -1
+            joints = torch.where(augment["mirror"][row_clip][:, None, None], joints * flip, joints)
+        if config.align == "facing":
+            facing = geometry.facing_matrices(joints * there[:, None, None], row_clip, clips, self.skeleton)
+            joints = geometry.turn(joints, facing, row_clip)
+        if "limbs" in augment:
+            joints = geometry.stretch_limbs(joints, augment["limbs"][row_clip], self.skeleton)
+        joints = self._rotate(joints, row_clip, augment)
+        if config.normalise == "min-max":
+            joints = min_max(joints, row_clip, clips, present)
+        elif config.normalise == "unit":
+            joints = geometry.unit(joints, row_clip, clips, there)
+        elif config.normalise == "spine":
+            joints = geometry.spine_scale(joints, row_clip, clips, there, self.skeleton)
+        joints = self._displace(joints, row_clip, there, batch.offsets, augment)
+        return torch.cat([joints, score], -1) if score.shape[-1] else joints
+
+    def _rotate(self, joints: Tensor, row_clip: Tensor, augment: dict[str, Tensor]) -> Tensor:
         order = AXIS_ORDER[self.config.rotation]
         if self.channels == "xys":
             order = tuple(axis for axis in order if axis == VIEWING_AXIS)
-        if angles is not None and order:
-            matrices = rotation_matrices(_to(angles, device), order)
-            joints = torch.bmm(joints, matrices[row_clip].transpose(1, 2))  # x' = R x for each joint
-        if self.config.normalise == "min-max":
-            coordinates, score = joints.split([2, 1] if self.channels == "xys" else [joints.shape[-1], 0], -1)
-            joints = torch.cat([min_max(coordinates, row_clip, clips, present), score], -1)
-        at = _to(positions, device)
-        if present is None:
-            x = resample(joints, batch, at, self.bodies, self.absent_body)
-            return self._modality(x), None
-        x, presence = resample_present(joints, present, batch, at, self.bodies, most_frames)
-        # NaN spreads to whatever is computed from an absent body-frame, and 0 takes its place.
-        x = self._modality(x.masked_fill(~presence[..., None, None], torch.nan)).nan_to_num(0.0)
-        return x, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
+        if "angles" not in augment or not order:
+            return joints
+        matrices = rotation_matrices(augment["angles"], order)
+        if self.channels == "xys":
+            matrices = matrices[:, :2, :2]  # about the viewing axis: z plays no part
+        turned = geometry.turn(joints, matrices, row_clip)
+        if self.config.face_camera:
+            away = geometry.turned_away(joints, turned, self.skeleton)
+            turned = geometry.swap_sides(turned, away, self.skeleton)
+        return turned
 
-    def _modality(self, x: Tensor) -> Tensor:
-        """(N, M, T, V, C) -> (N, C, T, V, M)."""
-        return stream(self.config.modality, x, self.skeleton, self.channels).permute(0, 4, 2, 3, 1)
+    def _displace(
+        self, joints: Tensor, row_clip: Tensor, there: Tensor, offsets: Tensor, augment: dict[str, Tensor]
+    ) -> Tensor:
+        """Scale and noise; absent bodies stay 0."""
+        axes = joints.shape[-1]
+        if "scale" in augment:
+            joints = joints * augment["scale"][row_clip][:, None, :axes]
+        if "joint_offset" not in augment and "noise" not in augment:
+            return joints
+        moved = joints
+        if "joint_offset" in augment:
+            moved = moved + augment["joint_offset"][row_clip][..., :axes]
+        if "noise" in augment:
+            row = torch.arange(len(joints), device=joints.device) - offsets[row_clip]
+            keys = row_keys(augment["noise"][row_clip], row)
+            moved = moved + self.config.noise * normal(keys, joints[0].numel()).view_as(joints)
+        return torch.where(there[:, None, None], moved, joints)
+
+    def _finish(self, x: Tensor, augment: dict[str, Tensor]) -> Tensor:
+        """The modality, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M)."""
+        x = stream(self.config.modality, x, self.skeleton, self.channels)
+        if "keep_joints" in augment:
+            x = x * augment["keep_joints"][:, None, None, :, None]
+        if "keep_axes" in augment:
+            keep = augment["keep_axes"]
+            if self.channels == "xys":
+                keep = torch.cat([keep[:, :2], torch.ones_like(keep[:, 2:])], 1)  # the score is no axis
+            x = x * keep[:, None, None, None, :]
+        return x.permute(0, 4, 2, 3, 1)
 
 
-def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """Mixup of x (N, ...): `weight` (N,) of each clip, the rest of its partner (N,)."""
-    weight = weight.to(x.dtype).view(-1, *[1] * (x.dim() - 1))
-    return x * weight + x[partner] * (1 - weight)
+SENT = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "keep_joints", "keep_axes")
 
 
-def _to(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on the device; from pinned memory the copy does not hold up the host."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+def _send(
+    device: torch.device, positions: np.ndarray, drawn: tuple[Draws, np.ndarray] | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Positions and the augmentations that are in use on the device, by name, for the clips `here`."""
+    arrays: dict[str, np.ndarray] = {}
+    if drawn is not None:
+        draws, here = drawn
+        found = {name: getattr(draws, name) for name in SENT}
+        arrays = {name: array[here] for name, array in found.items() if array.size}
+    sent = to_device([positions, *arrays.values()], device)
+    return sent[0], dict(zip(arrays, sent[1:]))
+
+
+def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
+    """Arrays on the device, in one copy, which from page-locked memory does not hold up the host."""
+    if device.type != "cuda":
+        return [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
+    sizes = [-(-array.nbytes // 16) * 16 for array in arrays]  # each begins where any type may
+    memory = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=True)
+    starts = np.cumsum([0, *sizes])
+    for array, start in zip(arrays, starts):
+        memory.numpy()[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    there = memory.to(device, non_blocking=True)
+    return [
+        there[start : start + array.nbytes]
+        .view(torch.from_numpy(np.empty(0, array.dtype)).dtype)
+        .view(array.shape)
+        for array, start in zip(arrays, starts)
+    ]

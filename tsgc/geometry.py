@@ -1,0 +1,188 @@
+"""Shapes and positions of bodies, on packed rows: turning, aligning, mirroring, limbs, the three scales.
+
+`joints` are (rows, V, 2 or 3), coordinates alone; `row_clip` (rows,) names each row's clip. Rows whose
+joints are all 0 (absent bodies) stay 0, except in `min_max`, which does what the field does.
+"""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import Skeleton
+
+# The axes that each rotation turns about; the one turned first comes first.
+AXIS_ORDER = {"none": (), "radians-xyz": (0, 1, 2), "degrees-yx": (1, 0), "vertical": (1, 0, 2)}
+
+
+def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
+    """Matrices (N, 3, 3) that turn column vectors about the axes of `order`, one after another.
+
+    `angles` (N, 3) in radians. Each axis's matrix is the transpose of the usual one, so a positive
+    angle turns clockwise, as in the published code.
+    """
+    cos, sin = angles.cos(), angles.sin()
+    total = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
+    for axis in order:
+        one, two = (axis + 1) % 3, (axis + 2) % 3
+        matrix = torch.zeros_like(total)
+        matrix[:, axis, axis] = 1
+        matrix[:, one, one] = matrix[:, two, two] = cos[:, axis]
+        matrix[:, one, two], matrix[:, two, one] = sin[:, axis], -sin[:, axis]
+        total = matrix @ total
+    return total
+
+
+def turn(joints: Tensor, matrices: Tensor, row_clip: Tensor) -> Tensor:
+    """Each row's joints turned by its clip's matrix (N, 3, 3): x' = R x."""
+    return torch.bmm(joints, matrices[row_clip].transpose(1, 2))
+
+
+@cache
+def trunk_joints(skeleton: Skeleton) -> tuple[int, int, int, int]:
+    """Left and right shoulder, left and right hip; TsgcError where the skeleton names none."""
+    names = ("left shoulder", "right shoulder", "left hip", "right hip")
+    missing = [name for name in names if name not in skeleton.joints]
+    if missing:
+        raise TsgcError(
+            f"skeleton {skeleton.name}: no joint is named {missing[0]!r}, which align, face_camera and"
+            " normalise=spine go by; name it so in the data set's description, or leave them out"
+        )
+    left, right, left_hip, right_hip = (skeleton.joints.index(name) for name in names)
+    return left, right, left_hip, right_hip
+
+
+def side_axis(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """From the left to the right shoulder and hip, added up: (rows, V, 3) -> (rows, 3)."""
+    left, right, left_hip, right_hip = trunk_joints(skeleton)
+    return joints[:, right] - joints[:, left] + joints[:, right_hip] - joints[:, left_hip]
+
+
+def clip_sums(values: Tensor, row_clip: Tensor, clips: int) -> Tensor:
+    """Sums over each clip's rows: (rows, K) -> (clips, K).
+
+    In double precision: a GPU adds in any order, and rounding must not show that.
+    """
+    sums = torch.zeros(clips, values.shape[1], dtype=torch.float64, device=values.device)
+    return sums.index_add_(0, row_clip, values.double()).to(values.dtype)
+
+
+def facing_matrices(joints: Tensor, row_clip: Tensor, clips: int, skeleton: Skeleton) -> Tensor:
+    """Turns about the vertical (N, 3, 3) that bring each clip's mean side axis along x.
+
+    A clip that has no side axis (all of its joints in one place) is left as it is.
+    """
+    side = clip_sums(side_axis(joints, skeleton), row_clip, clips)
+    length = side[:, (0, 2)].norm(dim=1)
+    seen = length > 0
+    cos = torch.where(seen, side[:, 0] / length, 1.0)
+    sin = torch.where(seen, side[:, 2] / length, 0.0)
+    matrices = torch.zeros(clips, 3, 3, dtype=joints.dtype, device=joints.device)
+    matrices[:, 0, 0], matrices[:, 0, 2] = cos, sin
+    matrices[:, 1, 1] = 1
+    matrices[:, 2, 0], matrices[:, 2, 2] = -sin, cos
+    return matrices
+
+
+@cache
+def _swapped(skeleton: Skeleton) -> tuple[int, ...]:
+    order = list(range(skeleton.num_joints))
+    for left, right in skeleton.left_right:
+        order[left], order[right] = right, left
+    return tuple(order)
+
+
+def swap_sides(joints: Tensor, which: Tensor, skeleton: Skeleton) -> Tensor:
+    """Left and right joints trade places in the rows `which` (rows,) bool; joints (rows, V, any)."""
+    order = torch.tensor(_swapped(skeleton), device=joints.device)
+    return torch.where(which[:, None, None], joints[:, order], joints)
+
+
+def turned_away(before: Tensor, after: Tensor, skeleton: Skeleton) -> Tensor:
+    """Rows (rows,) bool whose side axis points the other way across the picture after a turn.
+
+    Kinect's tracker takes everybody as facing it: seen from behind, it calls the right side left.
+    """
+    one, two = side_axis(before, skeleton)[:, 0], side_axis(after, skeleton)[:, 0]
+    return one * two < 0
+
+
+@cache
+def _above(skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
+    rows = []
+    for joint in range(skeleton.num_joints):
+        row, walk = [0] * skeleton.num_joints, joint
+        row[walk] = 1
+        while skeleton.parents[walk] != walk:
+            walk = skeleton.parents[walk]
+            row[walk] = 1
+        rows.append(tuple(row))
+    return tuple(rows)
+
+
+def stretch_limbs(joints: Tensor, factors: Tensor, skeleton: Skeleton) -> Tensor:
+    """Bodies with bones of other lengths, put together again from the root, which stays.
+
+    `factors` (rows, V): of the bone that ends in each joint.
+    """
+    parents = list(skeleton.parents)
+    bones = (joints - joints[:, parents]) * factors[..., None]
+    roots = [joint for joint, parent in enumerate(parents) if joint == parent]
+    bones[:, roots] = joints[:, roots]
+    above = torch.tensor(_above(skeleton), dtype=joints.dtype, device=joints.device)
+    return above @ bones  # a joint is the sum of the bones between the root and it
+
+
+def clip_extremes(
+    joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Lowest and highest coordinates of each clip over its joints and (present) rows: (clips, C) each."""
+    lowest, highest = joints.amin(1), joints.amax(1)
+    if present is not None:
+        lowest = lowest.masked_fill(~present[:, None], torch.inf)
+        highest = highest.masked_fill(~present[:, None], -torch.inf)
+    index = row_clip[:, None].expand(-1, joints.shape[-1])
+    empty = joints.new_empty(clips, joints.shape[-1])
+    low = empty.scatter_reduce(0, index, lowest, "amin", include_self=False)
+    high = empty.scatter_reduce(0, index, highest, "amax", include_self=False)
+    return low, high
+
+
+def min_max(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None = None) -> Tensor:
+    """Each axis of each clip to [-1, 1] over its joints and frames; a flat axis becomes 0.
+
+    With `present` (rows,), rows without a body do not count, and are 0.
+    """
+    low, high = clip_extremes(joints, row_clip, clips, present)
+    extent = high - low
+    scale = torch.where(extent > 0, 2 / extent, torch.zeros_like(extent))
+    shift = torch.where(extent > 0, -1.0, 0.0)
+    scaled = (joints - low[row_clip][:, None]) * scale[row_clip][:, None] + shift[row_clip][:, None]
+    return scaled if present is None else scaled.masked_fill(~present[:, None, None], 0)
+
+
+def unit(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tensor:
+    """Each clip into [-1, 1] by one scale for all axes, the middle of its extents to 0.
+
+    A clip of one point becomes 0; rows that are not `present` (rows,) do not count, and are 0.
+    """
+    low, high = clip_extremes(joints, row_clip, clips, present)
+    extent = (high - low).amax(1, keepdim=True)
+    scale = torch.where((extent > 0) & extent.isfinite(), 2 / extent, torch.zeros_like(extent))
+    middle = torch.where(extent.isfinite(), (low + high) / 2, torch.zeros_like(low))
+    scaled = (joints - middle[row_clip][:, None]) * scale[row_clip][:, None]
+    return scaled.masked_fill(~present[:, None, None], 0)
+
+
+def spine_scale(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor, skeleton: Skeleton) -> Tensor:
+    """Each clip by its mean length from between the hips to between the shoulders; 0 stays 0.
+
+    A clip whose bodies have no such length becomes 0.
+    """
+    left, right, left_hip, right_hip = trunk_joints(skeleton)
+    trunk = (joints[:, left] + joints[:, right] - joints[:, left_hip] - joints[:, right_hip]) / 2
+    length = torch.stack([trunk.norm(dim=1) * present, present.to(joints.dtype)], 1)
+    total, count = clip_sums(length, row_clip, clips).unbind(1)
+    scale = torch.where(total > 0, count / total, torch.zeros_like(total))
+    return joints * scale[row_clip][:, None, None]
