@@ -1,7 +1,5 @@
 """Mixup and CutMix: what a clip gives, and what its target says."""
 
-import dataclasses
-
 import numpy as np
 import torch
 from test_draws import UCLA, drawn
@@ -12,7 +10,7 @@ from tsgc.optim import soft_targets
 
 
 def weights(draws):
-    names = ("mixing", "blend", "cut_frames", "cut_joints")
+    names = ("blend", "cut_frames", "cut_joints")
     return own_weight(*(torch.from_numpy(getattr(draws, name)) for name in names))
 
 
@@ -46,11 +44,11 @@ def test_a_targets_share_is_the_share_of_the_input():
     np.testing.assert_allclose(shares[~same], draws.mixing[~same.numpy()], atol=1e-6)
 
 
-def test_without_cutmix_the_weight_is_one_a_clip():
+def test_without_cutmix_nothing_is_drawn_and_the_weight_is_one_a_clip():
     draws = drawn(count=8, cutmix_span=0.0, cutmix_part=0.0)
-    assert torch.equal(weights(draws), torch.from_numpy(draws.mixing))
-    x = torch.randn(8, 3, 64, 20, 1)
-    torch.testing.assert_close(mix(x, torch.arange(8), weights(draws)), x)
+    assert draws.blend.size == draws.cut_frames.size == draws.cut_joints.size == 0
+    x, partner = torch.randn(8, 3, 64, 20, 1), torch.arange(8)
+    torch.testing.assert_close(mix(x, partner, torch.from_numpy(draws.mixing)), x)
 
 
 def test_presence_is_mixed_frame_by_frame():
@@ -59,8 +57,8 @@ def test_presence_is_mixed_frame_by_frame():
     mixed = mix_presence(presence, torch.arange(16).flip(0), weights(draws))
     own = weights(draws)[:, 0, :, :, 0].mean(2)[..., None]
     torch.testing.assert_close(mixed, presence * own + presence.flip(0) * (1 - own))
-    alone = dataclasses.replace(draws, cut_frames=np.zeros((16, 0), np.float32))
-    assert mix_presence(presence, torch.arange(16), weights(alone)).shape == presence.shape
+    whole = mix_presence(presence, torch.arange(16).flip(0), torch.full((16,), 0.25))
+    torch.testing.assert_close(whole, 0.25 * presence + 0.75 * presence.flip(0))
 
 
 def test_spans_have_every_length_and_stay_inside():

@@ -15,7 +15,14 @@ from pipelines.errors import TsgcError
 from tsgc import capture
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
 from tsgc.config import TrainConfig
-from tsgc.optim import Average, learning_rate, load_optimizer_state, optimizer_state, soft_targets
+from tsgc.optim import (
+    Average,
+    build_optimizer,
+    learning_rate,
+    load_optimizer_state,
+    optimizer_state,
+    soft_targets,
+)
 from tsgc.training import captures
 
 SHAPE = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=2, classes=5, batch=6)
@@ -251,3 +258,16 @@ def test_captured_steps_are_the_plain_ones(precision, presence):
     assert len(captured._graphs) == 2
     for one, other in zip(tensors(plain), tensors(captured), strict=True):
         torch.testing.assert_close(one, other, rtol=5e-2, atol=2e-2)
+
+
+def test_graphs_do_not_decay_where_the_config_says_so():
+    model = make_model(SHAPE, CPU)
+    for decays in (True, False):
+        config = TrainConfig(variant="tiny", decay_graphs=decays, weight_decay=0.3, beta2=0.95)
+        optimizer = build_optimizer(model, config, CPU)
+        decay = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+        for name, parameter in model.named_parameters():
+            graph = name.endswith("graphs")
+            expected = 0.3 if parameter.dim() > 1 and (decays or not graph) else 0.0
+            assert decay[parameter] == expected, name
+        assert optimizer.param_groups[0]["betas"] == (0.9, 0.95)

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from shards.batch import PackedBatch, Step
 from shards.loader import TrainLoader
+from tsgc.mixing import own_weight
 from tsgc.model import TSGCNeXt
 from tsgc.step import MicroBatch
-from tsgc.transforms import Draws, InputPipeline, draw
+from tsgc.transforms import Draws, InputPipeline, to_device
 
 AHEAD = 2  # steps made ready before they are due
 IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
@@ -73,9 +72,8 @@ class Feed:
 
     def _made(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
         blocks = len(self.model.drop_path_rates)
-        config, bodies = self.pipeline.config, self.pipeline.bodies
         for step in self.loader.epoch(epoch, start_step):
-            draws = draw(config, epoch, step.step, step.size, bodies, blocks)
+            draws = self.pipeline.draw(epoch, step.step, step.size, blocks)
             yield ReadyStep(step, [self.micro_batch(part, draws) for part in step.parts])
 
     @torch.no_grad()
@@ -83,16 +81,25 @@ class Feed:
         """A packed micro-batch augmented, with its share of the global batch's random numbers."""
         x, presence = self.pipeline.train(part, draws, self.device)
         here = part.positions.numpy()
-        uniform = send(
-            draws.survival[here].transpose(2, 0, 1), self.device
-        )  # (N, M, blocks) -> (blocks, N, M)
+        cut = (draws.blend, draws.cut_frames, draws.cut_joints)
+        uniform, weight, labels, partner, *cut_here = to_device(
+            [
+                draws.survival[here].transpose(2, 0, 1),  # (N, M, blocks) -> (blocks, N, M)
+                draws.mixing[here],
+                part.labels.numpy(),
+                part.partner.numpy(),
+                *(array[here] for array in cut if array.size),
+            ],
+            self.device,
+        )
         return MicroBatch(
             x=x,
-            labels=part.labels.to(self.device, non_blocking=True),
-            partner=part.partner.to(self.device, non_blocking=True),
-            weight=send(draws.mixing[here], self.device),
+            labels=labels,
+            partner=partner,
+            weight=weight,
             survival=self.model.survival(uniform.flatten(1)),
             presence=presence,
+            own=own_weight(*cut_here) if cut_here else None,
         )
 
     def _ahead(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
@@ -152,9 +159,3 @@ def read_ahead(items: Generator[Item], most: int) -> Generator[Item]:
                 future.cancel()
             pool.shutdown()  # the item in the making is over before its source is closed
             items.close()
-
-
-def send(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on the device; from pinned memory the copy does not hold up the host."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

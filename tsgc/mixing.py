@@ -21,13 +21,11 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     return x * weight + x[partner] * (1 - weight)
 
 
-def own_weight(mixing: Tensor, blend: Tensor, cut_frames: Tensor, cut_joints: Tensor) -> Tensor:
-    """A clip's own weight in each frame and joint, (N, 1, T, V, 1); (N,) where nothing is ever cut.
+def own_weight(blend: Tensor, cut_frames: Tensor, cut_joints: Tensor) -> Tensor:
+    """A clip's own weight in each frame and joint, (N, 1, T, V, 1), as `draws.Draws` has them for N clips.
 
-    All as `draws.Draws` has them, for N clips; the mean over frames and joints is `mixing` (N,).
+    Its mean is the clip's share of the target, `mixing`.
     """
-    if not cut_frames.shape[1]:
-        return mixing
     given = (1 - blend)[:, None, None] * cut_frames[:, :, None] * cut_joints[:, None]
     return (1 - given)[:, None, :, :, None]
 

@@ -18,8 +18,8 @@ from tsgc.capture import StepGraphs
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic
+from tsgc.mixing import mix, mix_presence
 from tsgc.optim import Average, set_learning_rate, soft_targets, sum_gradients, summed_loss
-from tsgc.transforms import mix
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,14 @@ class MicroBatch:
     partner: Tensor
     """(N,) int64: index in this batch of each clip's mixing partner."""
     weight: Tensor
-    """Lambda (N,) float32: a clip's own share; the rest is its partner's."""
+    """Lambda (N,) float32: a clip's own share of its target; the rest is its partner's."""
     survival: Tensor
     """(blocks, N*M) float32: drop path's factors (`TSGCNeXt.survival`)."""
     presence: Tensor | None = None
     """(N, T, M) float32, 0 to 1, where the network is told which bodies are there."""
+    own: Tensor | None = None
+    """(N, 1, T, V, 1) float32: the clip's own share of each frame and joint, where some clips are cut
+    (`mixing.own_weight`); else it is `weight` everywhere."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -117,10 +120,11 @@ class TrainStep:
 
     def loss(self, batch: MicroBatch) -> Tensor:
         """Summed loss of a micro-batch's clips, mixed."""
-        x = mix(batch.x, batch.partner, batch.weight)
+        own = batch.weight if batch.own is None else batch.own
+        x = mix(batch.x, batch.partner, own)
         presence = batch.presence
         if presence is not None:
-            presence = mix(presence, batch.partner, batch.weight)
+            presence = mix_presence(presence, batch.partner, own)
         targets = soft_targets(
             batch.labels, batch.partner, batch.weight, self.num_classes, self.config.label_smoothing
         )
