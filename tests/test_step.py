@@ -12,9 +12,11 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipelines.errors import TsgcError
+from shards.reading import Reading
 from tsgc import capture
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
 from tsgc.config import TrainConfig
+from tsgc.distributed import Process
 from tsgc.optim import (
     Average,
     build_optimizer,
@@ -221,11 +223,18 @@ def test_a_failed_capture_names_its_first_error():
         assert "not permitted" in str(capture.origin(error))
 
 
-def test_graphs_are_for_gpus():
-    assert not captures(CONFIG, CPU) and captures(CONFIG, torch.device("cuda"))
-    assert not captures(dataclasses.replace(CONFIG, graphs=False), torch.device("cuda"))
-    with pytest.raises(TsgcError, match="CUDA graphs need a GPU; --set graphs=null"):
-        captures(dataclasses.replace(CONFIG, graphs=True), CPU)
+def test_graphs_are_for_gpus_and_for_batches_whose_size_says_their_shape():
+    gpu = torch.device("cuda")
+    skip, whole = Reading(on_error="skip"), Reading()
+    assert captures(CONFIG, Process(0, 1, gpu), skip) and captures(CONFIG, Process(0, 2, gpu), whole)
+    assert not captures(CONFIG, Process(0, 1, CPU), whole)
+    assert not captures(CONFIG, Process(0, 2, gpu), skip)
+    off, on = (dataclasses.replace(CONFIG, graphs=graphs) for graphs in (False, True))
+    assert not captures(off, Process(0, 1, gpu), whole)
+    with pytest.raises(TsgcError, match=r"the device is cpu: .*; --set graphs=null"):
+        captures(on, Process(0, 1, CPU), whole)
+    with pytest.raises(TsgcError, match="several ranks skip damaged clips"):
+        captures(on, Process(0, 2, gpu), skip)
 
 
 def test_gradients_are_summed_in_one_exchange():

@@ -25,6 +25,7 @@ MOST_GRAPHS = (
 
 Run = Callable[[Sequence["MicroBatch"]], None]
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
+Key = tuple[int, Signature]
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,19 @@ class StepGraphs:
     All graphs share one pool of memory. That is safe because they never run at once, and because nothing
     that one leaves in the pool is read after it: weights, optimiser state, averages, loss and norm lie
     outside, and the gradients are gone at the end of the step.
+
+    Several ranks must capture in the same step, because exchanges may settle things with each other when they
+    are captured: so the global batch's `size` must say which shapes each rank has, and is counted by.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._captured: dict[Signature, Captured] = {}
-        self._seen: Counter[Signature] = Counter()
+        self._captured: dict[Key, Captured] = {}
+        self._seen: Counter[Key] = Counter()
         self._make()
 
-    def __call__(self, parts: Sequence["MicroBatch"], run: Run) -> None:
-        key = signature(parts)
+    def __call__(self, parts: Sequence["MicroBatch"], size: int, run: Run) -> None:
+        key = (size, signature(parts))
         captured = self._captured.get(key)
         if captured is None:
             self._seen[key] += 1

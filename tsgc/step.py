@@ -53,8 +53,8 @@ class TrainStep:
 
     `optimizer` is `optim.build_optimizer`'s. `network` is the model as it is called (compiled, or wrapped in
     DistributedDataParallel); default: the model. On several ranks without that wrapper the gradients are
-    summed here, all in one exchange. With `graphs` (GPUs only) the step is captured for each shape of input
-    after its first few steps, and replayed.
+    summed here, all in one exchange. With `graphs` (GPUs only) the step is captured for each size of batch
+    after its first few steps, and replayed; on several ranks the size must then say each rank's share.
 
         step = TrainStep(model, optimizer, ema, config, num_classes, process)
         step([batch], lr=learning_rate(position, steps_per_epoch, config), size=128, position=position)
@@ -107,7 +107,7 @@ class TrainStep:
         if self._graphs is None:
             self._run(parts)
         else:
-            self._graphs(parts, self._run)
+            self._graphs(parts, size, self._run)
 
     def clear(self) -> None:
         """Sets `loss_sum` back to 0."""

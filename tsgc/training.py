@@ -124,7 +124,7 @@ def build(
     ).to(device)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, device)
-    graphs = captures(config, device)
+    graphs = captures(config, process, reading)
     train_step = TrainStep(
         model,
         optimizer,
@@ -153,13 +153,18 @@ def build(
     )
 
 
-def captures(config: TrainConfig, device: torch.device) -> bool:
+def captures(config: TrainConfig, process: Process, reading: Reading) -> bool:
     """Whether steps are captured in CUDA graphs."""
-    if config.graphs and device.type != "cuda":
-        raise TsgcError(
-            f"graphs is true, and the device is {device.type}: CUDA graphs need a GPU; --set graphs=null"
-        )
-    return device.type == "cuda" if config.graphs is None else config.graphs
+    on_gpu = process.device.type == "cuda"
+    # Where damaged clips are left out, a batch's size does not say each rank's share (tsgc/capture.py).
+    obstacles = {
+        f"the device is {process.device.type}": not on_gpu,
+        "several ranks skip damaged clips": process.world > 1 and reading.on_error == "skip",
+    }
+    for obstacle, there in obstacles.items():
+        if there and config.graphs:
+            raise TsgcError(f"graphs is true, and {obstacle}: steps cannot be captured; --set graphs=null")
+    return not any(obstacles.values()) if config.graphs is None else config.graphs
 
 
 def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:
