@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.errors import TsgcError
+from pipelines.errors import UsageError
 from pipelines.spec import Dataset, Prepared
 
 SPINE_AND_SHOULDERS = "spine-shoulders"  # what an aligned file says in its attribute `alignment`
@@ -29,7 +29,7 @@ def reader(dataset: Dataset, preset: str, alignment: str = "") -> Callable[[str,
     if not alignment:
         return read
     if alignment != SPINE_AND_SHOULDERS or dataset.skeleton.name not in JOINTS or dataset.channels != "xyz":
-        raise TsgcError(
+        raise UsageError(
             f"{dataset.name}: {dataset.skeleton.name} skeletons ({dataset.channels}) cannot be aligned;"
             f" --align is for {', '.join(JOINTS)}"
         )

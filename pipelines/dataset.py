@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines import custom, kinetics, npz, ntu, nw_ucla, pyskl
-from pipelines.errors import TsgcError
+from pipelines.errors import UsageError
 from pipelines.sources import raw_locations
 from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Fields, Identity, Opener, Prepared
 
@@ -58,7 +58,7 @@ def open_dataset(
     name = name or opener.default_name(locations)
     if not NAME.fullmatch(name) or name in DATASETS:
         what = "is another data set's" if name in DATASETS else "is not made of 1 to 90 of A-Z a-z 0-9 _ -"
-        raise TsgcError(f"the name {name!r} {what}; give another with --name")
+        raise UsageError(f"the name {name!r} {what}; give another with --name")
     return opener.open(locations, name), locations
 
 
@@ -79,5 +79,5 @@ def hold_out(dataset: str, names: Sequence[str], fields: Fields) -> np.ndarray:
 def find_dataset(name: str) -> Dataset:
     """The data set of that name; raises TsgcError with those that exist."""
     if name not in DATASETS:
-        raise TsgcError(f"data set {name!r} is unknown; choose one of {', '.join((*DATASETS, *OPENERS))}")
+        raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join((*DATASETS, *OPENERS))}")
     return DATASETS[name]

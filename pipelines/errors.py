@@ -9,13 +9,20 @@ BAD_NPY = (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionE
 class TsgcError(Exception):
     """Bad input or state: what was found, what was expected, what to do, in one line.
 
-    Library code raises it; only `cli.py` turns it into a message and an exit code.
+    Library code raises it; only `tsgc.edge` turns it into a message and an exit code.
     """
 
     exit_code = 1
 
 
-class AmbiguousError(TsgcError):
-    """A bare command would have to guess; the message lists the choices."""
+class UsageError(TsgcError):
+    """The command line itself is wrong: it needs another value or option, whatever the files and the machine.
+
+    Where the line may be right, and a file, the data or the machine is not as it says: a plain TsgcError.
+    """
 
     exit_code = 2
+
+
+class AmbiguousError(UsageError):
+    """A bare command would have to guess; the message lists the choices."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipelines.align import reader
 from pipelines.dataset import open_dataset
 from pipelines.definition import definition_of
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.files import refuse_existing
 from pipelines.reading import Outcome, RawClip, read_task
 from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
@@ -53,12 +53,12 @@ def prepare(
     Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """
     if preset not in PRESETS:
-        raise TsgcError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(PRESETS)}")
+        raise UsageError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(PRESETS)}")
     refuse_existing(out, overwrite)
     spec, locations = open_dataset(dataset, raw, data_root, name)
     reader(spec, preset, alignment)  # refused at once, not by a worker
     if compress and compress not in COMPRESSION:
-        raise TsgcError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
+        raise UsageError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
     excluded = read_names(exclude, spec) if exclude else frozenset()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import joblib
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -97,7 +97,7 @@ def _connect(address: str) -> Any:
     except ImportError as error:
         raise TsgcError("--dask needs Dask; install it with `pip install 'tsgc[dask]'`") from error
     if not ADDRESS.fullmatch(address):  # Dask would say so in a traceback, twenty seconds later
-        raise TsgcError(f"{address}: no address of a Dask scheduler; expected one such as tcp://host:8786")
+        raise UsageError(f"{address}: no address of a Dask scheduler; expected one such as tcp://host:8786")
     try:
         client = Client(address, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from shards.batch import PackedBatch, Step
 from shards.cached import check_room, expecting
 from shards.manifest import Clips, Manifest, load_manifest
@@ -162,7 +162,7 @@ class EvalLoader:
         reading: Reading | None = None,
     ) -> None:
         if split not in EVALUATED:
-            raise TsgcError(f"split is {split!r}, expected one of {', '.join(EVALUATED)}")
+            raise UsageError(f"split is {split!r}, expected one of {', '.join(EVALUATED)}")
         manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
         source, choose = EVALUATED[split]
         self.clips = _some(choose(manifest.clips[source]), manifest, split)

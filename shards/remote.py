@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.files import NO_SPACE
 
 ATTEMPTS = 5  # of each download; after them one clear error
@@ -52,7 +52,7 @@ def check_url(url: str) -> str:
     """The URL, without the manifest's name at its end; TsgcError for one that is not simply remote."""
     match = _URL.fullmatch(url)
     if match is None or "::" in url or match[1] in REFUSED:
-        raise TsgcError(
+        raise UsageError(
             f"{safe(url)}: not a place of remote shards; expected http://, https:// or another scheme of"
             " fsspec (s3://, gs://, ...), or a plain path of a folder here"
         )

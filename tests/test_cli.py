@@ -68,20 +68,24 @@ def test_evaluate_and_ensemble_agree_with_training(here, made):
     assert re.search("joint tiny.*weight 1", said) and re.search("bone tiny.*weight 0", said)
     assert np.array_equal(read_scores(here / "fused.npz").logits, before.logits)
     assert "2 streams" in tsgc("ensemble", run, here / "runs/ntu60/xsub/tiny/bone/seed0/scores/last.npz")
-    assert "3 weights for 2 streams" in fails("ensemble", "--weights", "1,2,3")
+    assert "3 weights for 2 streams" in fails("ensemble", "--weights", "1,2,3", code=2)
 
 
 def test_bad_input_gets_one_line(here, made):
     assert "no prepared data; run `tsgc prepare`" in fails("shard")
     assert "run `tsgc prepare` and `tsgc shard` first" in fails("train")
-    assert "unknown; choose one of" in fails("prepare", "ntu61")
+    assert "unknown; choose one of" in fails("prepare", "ntu61", code=2)
     assert "no run with" in fails("ensemble")
     assert "no runs" in fails("evaluate")
     assert "not sharded under" in fails("train", "ntu60/xview", "--data-root", made)
     assert "did you mean ntu60/xsub?" in fails("train", "ntu60/xsubs", "--data-root", made)
     assert "there are: ntu60/xsub" in fails("train", "kinetics", "--data-root", made)
-    assert "did you mean epochs" in fails("train", "ntu60/xsub", "--data-root", made, "--set", "epoch=3")
-    assert "expected cpu or cuda" in fails("train", "ntu60/xsub", "--data-root", made, "--device", "tpu")
+    assert "did you mean epochs" in fails(
+        "train", "ntu60/xsub", "--data-root", made, "--set", "epoch=3", code=2
+    )
+    assert "expected cpu or cuda" in fails(
+        "train", "ntu60/xsub", "--data-root", made, "--device", "tpu", code=2
+    )
     assert "not a score file" in fails("ensemble", write_folder(here, {"a.npz": b"no zip"}) / "a.npz")
     tsgc("train", "ntu60/xsub", "--data-root", made, "--resume", "--overwrite", expect=2)
     tsgc("ensemble", "--weights", "one,two", expect=2)

@@ -198,12 +198,12 @@ def test_calibrated_fusion_states_each_temperature(here):
 
 def test_wrong_words_are_one_clear_line(here):
     make_run(here / "runs")
-    assert "expected one of logits, softmax, calibrated" in fails("ensemble", "--fuse", "max")
-    assert "expected one of 2s, 3s, 4s, new4s, reference" in fails("ensemble", "--recipe", "5s")
+    assert "expected one of logits, softmax, calibrated" in fails("ensemble", "--fuse", "max", code=2)
+    assert "expected one of 2s, 3s, 4s, new4s, reference" in fails("ensemble", "--recipe", "5s", code=2)
     assert "chooses the streams itself" in fails(
-        "ensemble", "--recipe", "2s", "runs/ntu60/xsub/252/joint/seed0"
+        "ensemble", "--recipe", "2s", "runs/ntu60/xsub/252/joint/seed0", code=2
     )
-    assert "has weights of its own" in fails("ensemble", "--recipe", "reference", "--tune")
+    assert "has weights of its own" in fails("ensemble", "--recipe", "reference", "--tune", code=2)
     tsgc("ensemble", "--tune", "--weights", "1", expect=2)
     tsgc("ensemble", "--tune", "--tune-on-test", expect=2)
 
@@ -294,7 +294,7 @@ def test_pickles_alone_take_their_labels_from_a_shard_set(here, made):
     for name in ("joint", "bone"):
         (here / name).mkdir()
         (here / name / "best.pkl").write_bytes(pickle.dumps(dict(zip(names.tolist(), logits))))
-    said = fails("ensemble", "joint/best.pkl")
+    said = fails("ensemble", "joint/best.pkl", code=2)
     assert "a pickle has no labels; give --shards" in said
     found = told("joint/best.pkl", "bone/best.pkl", "--shards", shards)
     assert line(found, "fused", "fused, 2 streams")["top1"]["percent"] == 100

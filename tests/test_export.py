@@ -212,7 +212,7 @@ def test_info_of_a_run_and_of_nonsense(trained, here):
     folder = trained / "runs" / BENCHMARK / "tiny/bone/seed0"
     found = json.loads(tsgc("info", folder, "--json"))
     assert (found["modality"], found["variant"], found["frames"]) == ("bone", "tiny", 40)
-    assert "16 or more" in fails("info", "--frames", "15")
-    assert "expected one of 252" in fails("info", "--variant", "999")
-    assert "expected one of ntu-25" in fails("info", "--skeleton", "octopus")
+    assert "16 or more" in fails("info", "--frames", "15", code=2)
+    assert "expected one of 252" in fails("info", "--variant", "999", code=2)
+    assert "expected one of ntu-25" in fails("info", "--skeleton", "octopus", code=2)
     assert "not a run" in fails("info", here)

@@ -302,13 +302,13 @@ def test_wrong_use_is_told(trained, here):
     assert "data set nw-ucla" in fails("predict", clip, "--run", run, "--run", other)
     corrected = run_folder(trained, "ntu60-corrected/xsub", "joint_motion")
     assert "preset corrected" in fails("predict", clip, "--run", run, "--run", corrected)
-    assert "expected one each" in fails("predict", clip, "--run", run, "--weights", "1,2")
+    assert "expected one each" in fails("predict", clip, "--run", run, "--weights", "1,2", code=2)
     assert "no run with a checkpoint last" in fails("predict", clip)
     assert "no checkpoint first" in fails("predict", clip, "--run", run, "--checkpoint", "first")
     for words in ([], [clip, "--live"], [clip, "--format", "xml"], [clip, "--stride", "3"],
                   [clip, "--window", "3", "--stride", "4"], [clip, "--image-size", "3"]):  # fmt: skip
         tsgc("predict", *words, "--run", run, expect=2)
-    assert "leave it out" in fails("predict", clip, "--run", run, "--image-size", "640,480")
+    assert "leave it out" in fails("predict", clip, "--run", run, "--image-size", "640,480", code=2)
     assert " next " in tsgc("predict", clip, "--run", run, "--window", "9")
     assert " next " not in tsgc("predict", clip, "--run", run, "--window", "9", "--top", "1")
     with pytest.raises(TsgcError, match="expected \\(frames, bodies, 25, 3\\)"):

@@ -145,12 +145,14 @@ def test_a_clip_without_bodies_is_shown_as_dropped(tmp_path):
 
 def test_a_clip_of_any_name_is_read_by_the_data_set_that_is_given(tmp_path):
     folder = write_folder(tmp_path, {"mine.skeleton": ntu_text([{"1": person(1)[0]}])})
-    said = fails("inspect", folder / "mine.skeleton")
+    said = fails("inspect", folder / "mine.skeleton", code=2)
     assert said.endswith("its name tells no data set; give --dataset ntu60 or ntu120\n")
     assert "ntu120\n" in tsgc("inspect", folder / "mine.skeleton", "--dataset", "ntu120")
-    assert "nw-ucla clips end in .json" in fails("inspect", folder / "mine.skeleton", "--dataset", "nw-ucla")
+    assert "nw-ucla clips end in .json" in fails(
+        "inspect", folder / "mine.skeleton", "--dataset", "nw-ucla", code=2
+    )
     assert "raw clips of custom, ntu60, ntu120, nw-ucla, kinetics can be" in fails(
-        "inspect", folder / "mine.skeleton", "--dataset", "x"
+        "inspect", folder / "mine.skeleton", "--dataset", "x", code=2
     )
 
 
@@ -206,7 +208,7 @@ def test_a_report_that_is_missing_damaged_or_another_s_is_told(prepared):
 
 
 def test_a_prepared_file_has_no_presets_to_compare(prepared):
-    assert "--compare and --dataset are for raw clips" in fails("inspect", prepared, "--compare")
+    assert "--compare and --dataset are for raw clips" in fails("inspect", prepared, "--compare", code=2)
 
 
 def test_a_cut_prepared_file_is_an_error(prepared):

@@ -225,10 +225,10 @@ def test_a_file_that_tells_no_data_set_says_what_would(here):
     assert "its name tells no data set; a clip of your own lies below clips/, beside a dataset.yaml" in said
     assert "no dataset.yaml beside a clips/ that holds it" in fails("inspect", "a.npy", "--dataset", "custom")
     (here / "b.json").write_text('{"skeletons": []}')
-    assert "give --dataset nw-ucla or kinetics; a clip of your own" in fails("inspect", "b.json")
+    assert "give --dataset nw-ucla or kinetics; a clip of your own" in fails("inspect", "b.json", code=2)
     (here / "c.json").write_text('{"data": [')
     assert "c.json: line 1: not JSON" in fails("inspect", "c.json")
-    assert "kinetics clips end in .json" in fails("inspect", "a.npy", "--dataset", "kinetics")
+    assert "kinetics clips end in .json" in fails("inspect", "a.npy", "--dataset", "kinetics", code=2)
     assert set(FORMATS) == {"ntu60", "ntu120", "nw-ucla", "kinetics", "custom"}
 
 

@@ -133,7 +133,7 @@ def test_a_checkpoint_says_what_it_is_and_from_what(here, made):
     assert tsgc("inspect", run) == tsgc("inspect", run / "checkpoints/last.safetensors")
     (run / "environment.json").write_text("[]")
     assert "run: unknown" in tsgc("inspect", run / "checkpoints/last.safetensors")
-    assert "no picture" in fails("inspect", run / "checkpoints/last.safetensors", "--out", "a.png")
+    assert "no picture" in fails("inspect", run / "checkpoints/last.safetensors", "--out", "a.png", code=2)
     weights = run / "checkpoints/last.safetensors"
     weights.write_bytes(weights.read_bytes()[:2000])
     assert "not a whole safetensors file" in fails("inspect", weights)
@@ -159,7 +159,7 @@ def test_a_file_of_torch_that_is_no_checkpoint_is_refused(here):
 
 def test_wishes_without_a_meaning_are_refused(here, raw, made):
     shards = made / "shards/ntu60/xsub"
-    assert "name the one to draw with --clip" in fails("inspect", shards, "--out", "a.png")
-    assert "pictures end in .png, .gif, .html" in fails("inspect", raw, "--out", "a.jpg")
-    assert "--clip is for" in fails("inspect", raw, "--clip", "x")
-    assert "are for raw clips" in fails("inspect", shards, "--compare")
+    assert "name the one to draw with --clip" in fails("inspect", shards, "--out", "a.png", code=2)
+    assert "pictures end in .png, .gif, .html" in fails("inspect", raw, "--out", "a.jpg", code=2)
+    assert "--clip is for" in fails("inspect", raw, "--clip", "x", code=2)
+    assert "are for raw clips" in fails("inspect", shards, "--compare", code=2)

@@ -244,7 +244,7 @@ def test_a_cut_pickle_and_a_folder_are_one_line(here: Path) -> None:
     assert "which one?" in fails("prepare", "pyskl", "--raw", path, "--raw", path, code=2)
     assert "expected data/pyskl/ntu60_3danno.pkl or" in fails("prepare", "pyskl")
     assert "is another data set's; give another with --name" in fails(
-        "prepare", "pyskl", "--raw", path, "--name", "ntu60"
+        "prepare", "pyskl", "--raw", path, "--name", "ntu60", code=2
     )
 
 

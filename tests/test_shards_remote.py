@@ -306,5 +306,5 @@ def test_training_and_evaluating_over_http_as_a_user_does(here, made, monkeypatc
         tsgc("train", "--shards", folder, "--run-dir", here / "here", *quick())
     weights = [(here / run / "checkpoints/last.safetensors").read_bytes() for run in ("run", "here")]
     assert weights[0] == weights[1]
-    assert "not a place of remote shards" in fails("train", "--shards", "pipe:cat x")
+    assert "not a place of remote shards" in fails("train", "--shards", "pipe:cat x", code=2)
     tsgc("train", "--cache-size", "-1", "--shards", folder, expect=2)

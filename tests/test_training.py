@@ -134,7 +134,7 @@ def released(shared, tmp_path):
 
 def test_a_released_checkpoint_is_scored(here, made, released):
     words = ["evaluate", "--checkpoint", released, "--shards", made / "shards/ntu60/xsub"]
-    assert "give --variant and --modality" in fails(*words)
+    assert "give --variant and --modality" in fails(*words, code=2)
     said = tsgc(*words, "--variant", "252", "--modality", "joint", "--run-dir", here / "their")
     assert "selected on the test split" in said
     assert (here / "their/scores/released.npz").is_file()

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from shards.reading import REMOTE_WINDOW
 from tsgc.modalities import MODALITIES
 from tsgc.model import VARIANTS
@@ -281,11 +281,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise TsgcError(f"--set {setting}: expected key=value, such as --set epochs=50")
+            raise UsageError(f"--set {setting}: expected key=value, such as --set epochs=50")
         try:
             values[key.strip()] = _number(yaml.safe_load(text))
         except yaml.YAMLError:
-            raise TsgcError(f"--set {setting}: {text!r} is not a value") from None
+            raise UsageError(f"--set {setting}: {text!r} is not a value") from None
     return values
 
 
@@ -326,7 +326,10 @@ def resolve(
     given = {key: value for key, value in (options or {}).items() if value is not None}
     sources += [f"--{key}" for key in given]
     values |= given
-    return build(values, " with ".join(sources))
+    try:
+        return build(values, " with ".join(sources))
+    except TsgcError as error:  # of --set or an option: the file alone has been found right
+        raise UsageError(str(error)) from None
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -10,7 +10,7 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 
 TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
 
@@ -49,7 +49,7 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
     if name == "cpu":
         return torch.device("cpu")
     if name != "cuda":
-        raise TsgcError(f"--device {name}: expected cpu or cuda")
+        raise UsageError(f"--device {name}: expected cpu or cuda")
     if not torch.cuda.is_available():
         raise TsgcError("--device cuda: torch finds no GPU here; leave the option out, or give --device cpu")
     if local_rank >= torch.cuda.device_count():

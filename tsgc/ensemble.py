@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import TsgcError
+from pipelines.errors import UsageError
 from pipelines.files import refuse_existing
 from tsgc.calibrate import temperature
 from tsgc.console import Talker
@@ -39,15 +39,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.method not in FUSIONS:
-            raise TsgcError(f"--fuse {self.method}: expected one of {', '.join(FUSIONS)}")
+            raise UsageError(f"--fuse {self.method}: expected one of {', '.join(FUSIONS)}")
         if self.recipe is None:
             return
         if self.recipe not in RECIPES:
-            raise TsgcError(f"--recipe {self.recipe}: expected one of {', '.join(RECIPES)}")
+            raise UsageError(f"--recipe {self.recipe}: expected one of {', '.join(RECIPES)}")
         if self.paths:
-            raise TsgcError(f"--recipe {self.recipe} chooses the streams itself; leave out {self.paths[0]}")
+            raise UsageError(f"--recipe {self.recipe} chooses the streams itself; leave out {self.paths[0]}")
         if RECIPES[self.recipe].weights and (self.weights is not None or self.tune):
-            raise TsgcError(f"--recipe {self.recipe} has weights of its own; leave yours out, or use new4s")
+            raise UsageError(f"--recipe {self.recipe} has weights of its own; leave yours out, or use new4s")
 
 
 def choose(plan: Plan, runs_root: Path) -> list[Stream]:

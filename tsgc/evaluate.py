@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from shards.loader import EvalLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
@@ -116,7 +116,7 @@ def open_checkpoint(
         model, description = load_model(path)
     else:
         if variant is None or modality is None:
-            raise TsgcError(
+            raise UsageError(
                 f"{path}: a released checkpoint does not say its stream; give --variant and --modality"
             )
         config = resolve(

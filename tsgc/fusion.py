@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from tsgc.calibrate import fit_mixture, fit_scales, log_softmax
 from tsgc.scores import Scores, hits
 
@@ -49,9 +49,9 @@ def fuse(streams: Sequence[Scores], weights: Sequence[float] | None = None, meth
         raise TsgcError("nothing to fuse: no streams given")
     shares = np.ones(len(streams)) if weights is None else np.asarray(weights, np.float64)
     if len(shares) != len(streams):
-        raise TsgcError(f"{len(shares)} weights for {len(streams)} streams; give one each, in their order")
+        raise UsageError(f"{len(shares)} weights for {len(streams)} streams; give one each, in their order")
     if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-        raise TsgcError(f"weights {shares.tolist()}: expected numbers of 0 or more, not all 0")
+        raise UsageError(f"weights {shares.tolist()}: expected numbers of 0 or more, not all 0")
     first = streams[0]
     logits = FUSIONS[method]([align(first, other).logits for other in streams], shares)
     return replace(first, logits=logits.astype(np.float32))

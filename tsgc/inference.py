@@ -15,7 +15,7 @@ import torch
 from pipelines.align import JOINTS, align
 from pipelines.centre import present_bodies
 from pipelines.dataset import DATASETS
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from tsgc.config import TrainConfig
 from tsgc.distributed import pick_device
 from tsgc.loaded import Stream, load_stream, pack
@@ -236,7 +236,7 @@ def load_run(
         raise TsgcError("no run given; name one or more run folders or checkpoints")
     shares = [1.0] * len(runs) if weights is None else list(weights)
     if len(shares) != len(runs) or not np.isfinite(shares).all() or min(shares) < 0 or not any(shares):
-        raise TsgcError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
+        raise UsageError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
     place = pick_device(device)
     streams = [load_stream(checkpoint_path(Path(one), checkpoint, ema), place) for one in runs]
     for other in streams[1:]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from pipelines.errors import TsgcError
+from pipelines.errors import UsageError
 from pipelines.skeleton import SKELETONS
 from tsgc.checkpoint import load_model
 from tsgc.console import Talker
@@ -130,7 +130,7 @@ def open_network(
         return model, facts, _checked(frames or said.config.frames, model)
     for name, value, known in (("variant", variant, VARIANTS), ("skeleton", skeleton, SKELETONS)):
         if value not in known:
-            raise TsgcError(f"--{name} {value}: expected one of {', '.join(known)}")
+            raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
     model = TSGCNeXt(SKELETONS[skeleton], classes, variant=variant, bodies=bodies)
     facts = {"variant": variant, "skeleton": skeleton, "bodies": bodies, "classes": classes}
     return model, facts, _checked(frames or 256, model)
@@ -138,7 +138,7 @@ def open_network(
 
 def _checked(frames: int, model: TSGCNeXt) -> int:
     if frames < model.min_frames:
-        raise TsgcError(f"--frames {frames}: the network takes {model.min_frames} or more")
+        raise UsageError(f"--frames {frames}: the network takes {model.min_frames} or more")
     return frames
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.files import refuse_existing
 from tsgc.inspect_checkpoint import checkpoint_lines, is_checkpoint
 from tsgc.inspect_clip import clip_lines, is_clip
@@ -103,15 +103,15 @@ def inspect(path: Path, wish: Wish) -> list[str]:
 def _check(path: Path, kind: Kind, wish: Wish) -> None:
     """Raises TsgcError where the wish has no meaning for the kind, before any work."""
     if not kind.comparable and (wish.compare or wish.dataset):
-        raise TsgcError(f"{path}: {kind.name}; --compare and --dataset are for raw clips")
+        raise UsageError(f"{path}: {kind.name}; --compare and --dataset are for raw clips")
     if wish.clip is not None and not kind.clip:
-        raise TsgcError(f"{path}: {kind.name}; --clip is for prepared files and shard sets")
+        raise UsageError(f"{path}: {kind.name}; --clip is for prepared files and shard sets")
     if wish.out is None:
         return
     if not (kind.picture or kind.clip):
-        raise TsgcError(f"{path}: {kind.name}, of which there is no picture; leave out --out")
+        raise UsageError(f"{path}: {kind.name}, of which there is no picture; leave out --out")
     if kind.clip and wish.clip is None:
-        raise TsgcError(f"{path}: {kind.name}, with many clips; name the one to draw with --clip")
+        raise UsageError(f"{path}: {kind.name}, with many clips; name the one to draw with --clip")
     check_suffix(wish.out)
     refuse_existing(wish.out, wish.overwrite)
 

@@ -18,7 +18,7 @@ from pipelines.custom_clips import READERS as OWN_READERS
 from pipelines.custom_clips import Layout
 from pipelines.dataset import DATASETS, open_dataset
 from pipelines.denoise import Track
-from pipelines.errors import TsgcError
+from pipelines.errors import AmbiguousError, TsgcError, UsageError
 from pipelines.skeleton import OPENPOSE_18, Skeleton
 from pipelines.sources import RawFile
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Prepared
@@ -62,21 +62,23 @@ def open_raw(path: Path, dataset: str | None = None) -> RawLook:
     Raises TsgcError: a file that is not whole, one that tells no data set.
     """
     if dataset is not None and dataset not in FORMATS:
-        raise TsgcError(f"data set {dataset!r}: raw clips of {', '.join(FORMATS)} can be looked at")
+        raise UsageError(f"data set {dataset!r}: raw clips of {', '.join(FORMATS)} can be looked at")
     data = RawFile(path).read()
     if dataset is not None:
         if path.suffix not in FORMATS[dataset].suffixes:
             endings = " or ".join(FORMATS[dataset].suffixes)
-            raise TsgcError(f"{path}: {dataset} clips end in {endings}")
+            raise UsageError(f"{path}: {dataset} clips end in {endings}")
         return FORMATS[dataset].open(path, data)
     candidates = {name: one for name, one in FORMATS.items() if path.suffix in one.suffixes}
     for one in candidates.values():
         if one.matches(path, data):
             return one.open(path, data)
     own = f"a clip of your own lies below {custom.CLIPS}/, beside a {custom.DESCRIPTION}"
-    if others := [name for name in candidates if name != custom.CUSTOM.name]:
-        own = f"give --dataset {' or '.join(others)}" + (f"; {own}" if "custom" in candidates else "")
-    raise TsgcError(f"{path}: its name tells no data set; {own}")
+    others = [name for name in candidates if name != custom.CUSTOM.name]
+    if not others:
+        raise TsgcError(f"{path}: its name tells no data set; {own}")
+    also = f"; {own}" if len(candidates) > len(others) else ""
+    raise AmbiguousError(f"{path}: its name tells no data set; give --dataset {' or '.join(others)}{also}")
 
 
 # Data sets whose names tell all --------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.errors import TsgcError
+from pipelines.errors import UsageError
 from pipelines.skeleton import Skeleton
 from tsgc.checkpoint import write_atomic
 from tsgc.draw import Panel, draw_frames, draw_strip, gif_milliseconds
@@ -67,7 +67,7 @@ WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".h
 def check_suffix(path: Path) -> None:
     """Raises TsgcError for a file that no writer makes."""
     if path.suffix.lower() not in WRITERS:
-        raise TsgcError(f"{path}: pictures end in {', '.join(WRITERS)}; name the file so")
+        raise UsageError(f"{path}: pictures end in {', '.join(WRITERS)}; name the file so")
 
 
 def write_picture(clip: Pictured, path: Path) -> str:

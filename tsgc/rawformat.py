@@ -8,7 +8,7 @@ from pipelines import kinetics
 from pipelines.align import reader
 from pipelines.custom_clips import READERS, Layout, read
 from pipelines.dataset import DATASETS
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.spec import Prepared
 from tsgc.checkpoint import Description
 
@@ -40,7 +40,7 @@ def raw_format(description: Description, image_size: ImageSize | None = None) ->
     """
     name, preset = dataset_name(description), description.preset
     if image_size is not None and description.axes == "xyz":
-        raise TsgcError(f"--image-size is for clips in pictures, {name} is in space (xyz); leave it out")
+        raise UsageError(f"--image-size is for clips in pictures, {name} is in space (xyz); leave it out")
     if name in DATASETS:
         dataset = DATASETS[name]
         if preset not in dataset.presets:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.unpickle import load_pickle
 from shards.manifest import load_manifest
 from tsgc.fusion import align, match_names, stream_name
@@ -52,7 +52,7 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
     elif ours:
         labelled = next(iter(ours.values()))
     else:
-        raise TsgcError(
+        raise UsageError(
             f"{files[0]}: a pickle has no labels; give --shards with the benchmark's shard set,"
             " or a stream of ours"
         )

@@ -1,0 +1,1 @@
+"""The commands, as functions whose signatures Typer reads; `cli.py` puts them together."""

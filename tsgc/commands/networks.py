@@ -1,0 +1,131 @@
+"""Commands that use trained networks, or tell of them: predict, export, info."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import UsageError
+from tsgc.options import (
+    DATA,
+    RUNS,
+    Checkpoint,
+    DataRoot,
+    Device,
+    Ema,
+    Json,
+    Overwrite,
+    RunsRoot,
+    RunsToUse,
+    check_word,
+    numbers,
+    picture_size,
+)
+
+
+def predict(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Raw clips, folders or zips of them; - is standard input.")
+    ] = None,
+    run: RunsToUse = None,
+    checkpoint: Checkpoint = "last",
+    ema: Ema = False,
+    weights: Annotated[str | None, typer.Option(help="One a run, with commas. (default: equal)")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Classes in an answer.")] = 5,
+    style: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+    window: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a window. (default: the whole clip; live: 64)")
+    ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Frames between windows. (default: half a window)")
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Frames as JSON lines on standard input; docs/predict.md.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 32,
+    image_size: Annotated[
+        str | None, typer.Option(help="WIDTH,HEIGHT of the picture that your own clips' x and y are in.")
+    ] = None,
+    device: Device = None,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Recognise raw clips: the most likely classes of each. Exit code 1 if any could not be read."""
+    from tsgc.console import Talker
+    from tsgc.inference import load_run
+    from tsgc.predictions import LIVE_WINDOW, STYLES, choose_runs, predict_files, predict_live
+
+    if bool(files) == live:
+        raise UsageError("give raw clips, or - for standard input; or --live alone")
+    check_word("--format", style, STYLES)
+    window = window or (LIVE_WINDOW if live else None)
+    if stride is not None and (window is None or stride > window):
+        raise UsageError("--stride goes with --window, and is at most as long")
+    shares, size = numbers(weights, "--weights"), picture_size(image_size)
+    talker = Talker(json=style == "json")
+    recogniser = load_run(
+        choose_runs(run or [], runs, checkpoint, ema), device=device, weights=shares, image_size=size
+    )
+    if live:
+        failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)
+    else:
+        failed = predict_files(
+            talker, recogniser, files or [], top=top, style=style, window=window, stride=stride, batch=batch
+        )
+    if failed:
+        raise typer.Exit(1)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder, or one of its .safetensors.")],
+    checkpoint: Checkpoint = "last",
+    ema: Ema = False,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="onnx or pt2; repeatable. (default: both)")
+    ] = None,
+    raw_input: Annotated[
+        bool, typer.Option("--raw-input", help="Take joints: centring, cropping, resizing, modality inside.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. (default: RUN/export)")] = None,
+    overwrite: Overwrite = False,
+    json: Json = False,
+    data_root: DataRoot = DATA,
+) -> None:
+    """A run as ONNX and torch.export, checked against PyTorch, with a model card."""
+    from tsgc.console import Talker
+    from tsgc.export import FORMATS, export_run
+
+    for name in formats or []:
+        check_word("--format", name, FORMATS)
+    export_run(
+        Talker(json=json),
+        run,
+        checkpoint=checkpoint,
+        ema=ema,
+        formats=formats or list(FORMATS),
+        raw_input=raw_input,
+        out=out,
+        overwrite=overwrite,
+        data_root=data_root,
+    )
+
+
+def info(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder or .safetensors. (default: the options)")
+    ] = None,
+    checkpoint: Checkpoint = "last",
+    variant: Annotated[str, typer.Option(help="252, 432 or tiny.")] = "252",
+    skeleton: Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")] = "ntu-25",
+    frames: Annotated[int | None, typer.Option(min=1, help="(default: 256, or the run's)")] = None,
+    bodies: Annotated[int, typer.Option(min=1, help="Bodies in a clip.")] = 2,
+    classes: Annotated[int, typer.Option(min=1, help="Classes to tell apart.")] = 120,
+    json: Json = False,
+) -> None:
+    """Parameters, multiply-accumulates and activations of a network, block by block."""
+    from tsgc.console import Talker
+    from tsgc.info import open_network, show_info
+
+    network, facts, length = open_network(
+        run, checkpoint, variant=variant, skeleton=skeleton, frames=frames, bodies=bodies, classes=classes
+    )
+    show_info(Talker(json=json), network, facts, length)

@@ -1,0 +1,34 @@
+"""Commands to start with: doctor, demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsgc.options import DATA, RUNS, DataRoot, Device, Jobs, Json, Overwrite, RunsRoot
+
+
+def doctor(
+    json: Json = False,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """What is installed, which data and runs are here, and what is missing to run what."""
+    from tsgc.console import Talker
+    from tsgc.doctor import examine, show
+
+    show(Talker(json=json), examine(data_root, runs))
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the made data and of the training.")] = 0,
+    jobs: Jobs = None,
+    device: Device = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Everything at once on made data: raw files, prepare, shard, two streams, fusion."""
+    from tsgc.console import Talker
+    from tsgc.demo import demo as run
+
+    run(out, Talker(), seed=seed, jobs=jobs, device=device, overwrite=overwrite)

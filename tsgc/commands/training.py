@@ -1,0 +1,146 @@
+"""Commands that train and score networks: train, evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.errors import UsageError
+from tsgc.edge import launch_ranks
+from tsgc.options import (
+    DATA,
+    RUNS,
+    Cache,
+    CacheSize,
+    DataRoot,
+    Device,
+    Ema,
+    Gpus,
+    Json,
+    OnError,
+    Overwrite,
+    RunsRoot,
+    exclude_each_other,
+    place,
+    reading,
+)
+
+
+def train(
+    ctx: typer.Context,
+    benchmark: Annotated[
+        str | None,
+        typer.Argument(help="Such as ntu120/xsub; ntu120: its main one. (default: of the only data set)"),
+    ] = None,
+    modality: Annotated[
+        str | None,
+        typer.Option(help="joint, bone, joint_motion, bone_motion, or another of docs/streams.md."),
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="252, 432 or tiny.")] = None,
+    gpus: Gpus = None,
+    device: Device = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings, in place of configs/.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="reference: the published recipe exactly.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.")] = None,
+    holdout: Annotated[
+        bool, typer.Option("--holdout", help="Choose `best` on held-out training clips.")
+    ] = False,
+    init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+    print_config: Annotated[
+        bool, typer.Option("--print-config", help="Print the settings and stop.")
+    ] = False,
+    shards: Annotated[str | None, typer.Option(help="Shard set, wherever it is: a folder or a URL.")] = None,
+    on_error: OnError = "raise",
+    cache: Cache = None,
+    cache_size: CacheSize = 20,
+    run_dir: Annotated[Path | None, typer.Option(help="Run folder. (default: below RUNS)")] = None,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
+    from tsgc import distributed
+    from tsgc.config import resolve, settle_window, to_yaml
+    from tsgc.console import Silent, Talker
+    from tsgc.runs import run_folder
+    from tsgc.train import train as run
+    from tsgc.workspace import pick_shards
+
+    exclude_each_other({"--resume": resume, "--overwrite": overwrite})
+    exclude_each_other({"--recipe": recipe, "--config": config})
+    if recipe not in (None, "reference"):
+        raise UsageError(f"--recipe {recipe}: expected reference, or no --recipe for configs/")
+    read = reading(on_error, cache, cache_size)
+    folder, benchmark = pick_shards(data_root, benchmark, place(shards))
+    options = {"modality": modality, "variant": variant, "seed": seed, "holdout": holdout or None}
+    settled = resolve(benchmark, recipe=recipe, config=config, settings=settings or [], options=options)
+    settled = settle_window(settled, remote=isinstance(folder, str))
+    if print_config:
+        print(to_yaml(settled), end="")
+        return
+    if launch_ranks(ctx, gpus, device):
+        return
+    with distributed.join(device) as process:
+        run(
+            settled,
+            benchmark,
+            folder,
+            run_dir or run_folder(runs, benchmark, settled),
+            process,
+            Talker() if process.main else Silent(),
+            resume=resume,
+            overwrite=overwrite,
+            init=init,
+            reading=read,
+        )
+
+
+def evaluate(
+    ctx: typer.Context,
+    run: Annotated[Path | None, typer.Argument(help="Run folder. (default: the newest)")] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="last, best, or a file: ours, or a released .pth.")
+    ] = "last",
+    ema: Ema = False,
+    variant: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
+    modality: Annotated[str | None, typer.Option(help="Of a released .pth.")] = None,
+    shards: Annotated[
+        str | None, typer.Option(help="Shard set: a folder or a URL. (default: the run's benchmark)")
+    ] = None,
+    on_error: OnError = "raise",
+    cache: Cache = None,
+    cache_size: CacheSize = 20,
+    split: Annotated[str, typer.Option(help="test, train or holdout.")] = "test",
+    run_dir: Annotated[Path | None, typer.Option(help="Where scores/ goes. (default: the run)")] = None,
+    json: Json = False,
+    gpus: Gpus = None,
+    device: Device = None,
+    data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
+) -> None:
+    """Score a checkpoint on a split; writes the scores file and prints the accuracies."""
+    from tsgc import distributed
+    from tsgc.console import Silent, Talker
+    from tsgc.evaluate import evaluate_run
+
+    read = reading(on_error, cache, cache_size)
+    if launch_ranks(ctx, gpus, device):
+        return
+    with distributed.join(device) as process:
+        evaluate_run(
+            process,
+            Talker(json=json) if process.main else Silent(),
+            run=run,
+            checkpoint=checkpoint,
+            ema=ema,
+            variant=variant,
+            modality=modality,
+            shards=place(shards),
+            split=split,
+            run_dir=run_dir,
+            data_root=data_root,
+            runs_root=runs,
+            reading=read,
+        )
