@@ -146,6 +146,21 @@ def test_unit_scale_keeps_proportions_and_fills_one_axis():
     assert (x[rows == 3] == 0).all()
 
 
+@pytest.mark.parametrize("normalise", ["none", "spine"])
+def test_centring_puts_the_middle_of_the_extents_at_zero(normalise):
+    clips = bodies_of()
+    pipe = pipeline(UCLA, 1, normalise=normalise, centre="middle", rotation="none", frames=32)
+    plain = pipeline(UCLA, 1, normalise=normalise, rotation="none", frames=32)
+    batch = pack(clips)
+    rows = torch.repeat_interleave(torch.arange(3), batch.frames)
+    x, was = (p._place(batch.joints, batch, None, {}) for p in (pipe, plain))
+    for n in range(3):
+        low, high = x[rows == n].amin((0, 1)), x[rows == n].amax((0, 1))
+        torch.testing.assert_close(low, -high, atol=1e-5, rtol=1e-4)
+        moved = (x - was)[rows == n]
+        torch.testing.assert_close(moved, moved[:1, :1].expand_as(moved), atol=1e-5, rtol=0)
+
+
 def test_spine_scale_makes_the_mean_trunk_one():
     clips = bodies_of()
     clips.append(np.ones((4, 1, 20, 3), np.float32))  # no trunk
@@ -160,7 +175,7 @@ def test_spine_scale_makes_the_mean_trunk_one():
     assert (x[rows == 3] == 0).all()
 
 
-@pytest.mark.parametrize("normalise", ["unit", "spine"])
+@pytest.mark.parametrize("normalise", ["unit", "spine", "none"])
 @pytest.mark.parametrize("present_only", [False, True])
 def test_absent_bodies_neither_count_nor_move(normalise, present_only):
     whole, empty = made_clips(bodies=(2, 2), frames=(30, 6))
@@ -168,7 +183,9 @@ def test_absent_bodies_neither_count_nor_move(normalise, present_only):
     cut[:, 1] = 0  # the second body is absent throughout
     empty[:] = 0  # nobody at all
     pipe = InputPipeline(
-        dataclasses.replace(TrainConfig(), normalise=normalise, noise=0.1, joint_offset=0.1, frames=32),
+        dataclasses.replace(
+            TrainConfig(), normalise=normalise, centre="middle", noise=0.1, joint_offset=0.1, frames=32
+        ),
         NTU, 2, "zeros", present_only,
     )  # fmt: skip
     draws = still_draws(pipe, 2)

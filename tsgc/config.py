@@ -94,6 +94,9 @@ class TrainConfig:
     face_camera: bool = False
     """Left and right joints trade places in training frames whose random rotation turned the body's back to
     the camera: Kinect takes everybody as facing it."""
+    centre: Literal["prepared", "middle"] = "prepared"
+    """`middle`: the middle of each clip's extents to 0, after the rotation, where normalising does not do it;
+    `prepared`: the first frame's joint stays there."""
     normalise: Literal["none", "min-max", "unit", "spine"] = "none"
     """`min-max`: each axis over the clip to [-1, 1], as the field does for NW-UCLA. `unit`: by one scale for
     all axes, the middle of its extents to 0. `spine`: by the mean length from hips to shoulders."""

@@ -76,10 +76,12 @@ class FromJoints(nn.Module):
         self.model: TSGCNeXt = stream.model
         self.pipeline = stream.pipeline
         config = stream.pipeline.config
-        if config.align != "none" or config.normalise not in ("none", "min-max"):
+        plain = config.align == "none" and config.centre == "prepared"
+        if not plain or config.normalise not in ("none", "min-max"):
             raise TsgcError(
-                f"{stream.path}: its input is made with align={config.align}, normalise={config.normalise},"
-                " which an exported graph does not do; export it without --raw-input"
+                f"{stream.path}: its input is made with align={config.align}, centre={config.centre},"
+                f" normalise={config.normalise}, which an exported graph does not do; export it without"
+                " --raw-input"
             )
 
     def forward(self, joints: Tensor) -> Tensor:

@@ -162,6 +162,13 @@ def min_max(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None
     return scaled if present is None else scaled.masked_fill(~present[:, None, None], 0)
 
 
+def middle_to_zero(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tensor:
+    """Each clip with the middle of its extents at 0; rows not `present` (rows,) do not count, and are 0."""
+    low, high = clip_extremes(joints, row_clip, clips, present)
+    middle = torch.where(low.isfinite(), (low + high) / 2, torch.zeros_like(low))
+    return (joints - middle[row_clip][:, None]).masked_fill(~present[:, None, None], 0)
+
+
 def unit(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tensor:
     """Each clip into [-1, 1] by one scale for all axes, the middle of its extents to 0.
 
@@ -170,9 +177,7 @@ def unit(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tenso
     low, high = clip_extremes(joints, row_clip, clips, present)
     extent = (high - low).amax(1, keepdim=True)
     scale = torch.where((extent > 0) & extent.isfinite(), 2 / extent, torch.zeros_like(extent))
-    middle = torch.where(extent.isfinite(), (low + high) / 2, torch.zeros_like(low))
-    scaled = (joints - middle[row_clip][:, None]) * scale[row_clip][:, None]
-    return scaled.masked_fill(~present[:, None, None], 0)
+    return middle_to_zero(joints, row_clip, clips, present) * scale[row_clip][:, None]
 
 
 def spine_scale(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor, skeleton: Skeleton) -> Tensor:

@@ -149,6 +149,8 @@ class InputPipeline:
         if "limbs" in augment:
             joints = geometry.stretch_limbs(joints, augment["limbs"][row_clip], self.skeleton)
         joints = self._rotate(joints, row_clip, augment)
+        if config.centre == "middle" and config.normalise in ("none", "spine"):
+            joints = geometry.middle_to_zero(joints, row_clip, clips, there)
         if config.normalise == "min-max":
             joints = min_max(joints, row_clip, clips, present)
         elif config.normalise == "unit":

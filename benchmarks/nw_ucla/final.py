@@ -1,0 +1,64 @@
+"""Final runs: trained on both training views, scored on the test split after the last epoch."""
+
+import argparse
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nw_ucla.plan import Spec
+from nw_ucla.trial import Trial
+from tsgc.config import parse_settings, resolve
+from tsgc.runs import run_folder, scores_path
+from tsgc.scores import Scores, Source, all_and_clean, write_scores
+
+BENCHMARK = "nw-ucla/xview"
+
+
+def make_specs(options: argparse.Namespace, num_clips: int) -> list[Spec]:
+    """A training for each stream and seed, of the recipe and --set."""
+    specs = []
+    for seed in options.seed or [0]:
+        for modality in options.modality or ["joint"]:
+            config = resolve(
+                BENCHMARK,
+                config=options.config,
+                settings=options.set,
+                options={"modality": modality, "seed": seed},
+            )
+            visits = config.epochs * config.repeats * num_clips
+            specs.append(Spec(f"final {modality}", parse_settings(options.set), config, "all", visits))
+    return specs
+
+
+def finish(folder: Path, why: str) -> Callable[[Trial], dict[str, Any]]:
+    """Scores a training that is over: writes its score files, returns what its line says of the test."""
+
+    def score(trial: Trial) -> dict[str, Any]:
+        config = trial.spec.config
+        test, which = trial.judge
+        manifest = test.manifest
+        figures: dict[str, Any] = {}
+        for suffix, logits in trial.logits().items():
+            name = "last" + suffix.replace("_", "-")
+            source = Source(
+                benchmark=BENCHMARK,
+                split="test",
+                preset=manifest.preset,
+                variant=config.variant,
+                modality=config.modality,
+                seed=config.seed,
+                checkpoint=name,
+                selected_on="none",
+                class_names=list(manifest.class_names),
+            )
+            clips = test.clips.select(np.isin(np.arange(len(test.clips)), which))
+            scores = Scores(np.asarray(clips.names), clips.labels, logits, clips.repeats, source)
+            write_scores(scores_path(run_folder(folder, BENCHMARK, config), "test", name), scores)
+            for part, found in all_and_clean(scores).items():
+                figures[f"{name} {part}"] = {"top1": found.top1, "mean_class": found.mean_class}
+        return {"test": figures, "date": date.today().isoformat(), "why": why}
+
+    return score

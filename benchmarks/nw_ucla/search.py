@@ -1,0 +1,176 @@
+"""Runs a list of trainings, several at a time on one device, each result a line of a JSONL file."""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nw_ucla.plan import FOLDS, Spec
+from nw_ucla.trial import Trial
+from pipelines.errors import TsgcError
+
+Make = Callable[[Spec], Trial]
+Finish = Callable[[Trial], dict[str, Any]]
+SAFETY = 1.05  # over the time that a training is expected to take, before it is started
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """The lines of a results file; none where there is no file. A line that was cut off is left out."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text().splitlines():
+        try:
+            found.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # killed while writing; its trial is not done
+    return found
+
+
+def append(path: Path, line: dict[str, Any]) -> None:
+    """One line more, in one write: several processes may share the file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = (json.dumps(line) + "\n").encode()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, text)
+    finally:
+        os.close(descriptor)
+
+
+def to_do(
+    specs: Sequence[Spec], done: Sequence[dict[str, Any]], share: tuple[int, int], retry: bool = False
+) -> list[Spec]:
+    """Trainings without a line yet, of every N-th from the I-th on for the share (I, N).
+
+    The planned ones are dealt, whatever is done, so that no two processes that start at different times do
+    the same. With `retry` those that failed are done again.
+    """
+    keys = {line["key"] for line in done if line["status"] == "ok" or not retry}
+    own = list({spec.key: spec for spec in specs}.values())[share[0] :: share[1]]
+    return [spec for spec in own if spec.key not in keys]
+
+
+class Search:
+    """Trainings side by side on one device, taking turns step by step, each on a stream of its own."""
+
+    def __init__(
+        self, make: Make, device: torch.device, concurrent: int, say: Callable[[str], None] = print
+    ) -> None:
+        self.make, self.device, self.concurrent, self.say = make, device, concurrent, say
+        self.running: dict[Trial, Any] = {}
+        self.speed = 0.0
+        """Clips a second of all trainings together, lately."""
+
+    def run(self, specs: Sequence[Spec], out: Path, seconds: float, finish: Finish | None = None) -> int:
+        """Works through `specs` for at most `seconds`; returns how many were left undone.
+
+        A training is not started where it could not end in time at the speed seen; those that run when
+        time is up are given up, and done again by another call.
+        """
+        start = time.perf_counter()
+        queue = deque(specs)
+        clips, since = 0, start
+        while queue or self.running:
+            now = time.perf_counter()
+            if now - since > 5:
+                self.speed, clips, since = clips / (now - since), 0, now
+            if now - start > seconds:
+                break
+            while queue and len(self.running) < self.concurrent:
+                rate = self.speed / (len(self.running) + 1)
+                if rate and (now - start) + SAFETY * queue[0].clips / rate > seconds:
+                    break  # asked again when the others are done, and there is more speed for it
+                trial = self._start(queue.popleft(), out)
+                if trial is not None:
+                    self.running[trial] = trial.steps()
+            if not self.running:
+                break
+            for trial in list(self.running):
+                before = trial.done
+                self._turn(trial, out, finish)
+                clips += trial.done - before
+        left = len(queue) + len(self.running)
+        for trial in self.running:
+            trial.close()
+        self.running.clear()
+        return left
+
+    def _start(self, spec: Spec, out: Path) -> Trial | None:
+        try:
+            trial = self.make(spec)
+        except (TsgcError, RuntimeError) as error:
+            append(out, {**described(spec), "status": "failed", "error": first_line(error)})
+            self.say(f"{spec.name} {spec.fold} seed {spec.config.seed}: {first_line(error)}")
+            return None
+        return trial
+
+    def _turn(self, trial: Trial, out: Path, finish: Finish | None) -> None:
+        """One step of a training, and its line when it is over."""
+        try:
+            with trial.turn():
+                if next(self.running[trial], self) is not self:
+                    return
+                more = finish(trial) if finish else {}
+            line = {**result(trial, len(self.running), self.device), **more}
+        except (TsgcError, RuntimeError) as error:
+            line = {**described(trial.spec), "status": "failed", "error": first_line(error)}
+            line["marks"] = trial.marks
+        del self.running[trial]
+        trial.close()
+        append(out, line)
+        self.say(told(line))
+
+
+def described(spec: Spec) -> dict[str, Any]:
+    config = spec.config
+    return {
+        "key": spec.key,
+        "name": spec.name,
+        "set": spec.settings,
+        "fold": spec.fold,
+        "seed": config.seed,
+        "variant": config.variant,
+        "modality": config.modality,
+        "epochs": config.epochs,
+    }
+
+
+def result(trial: Trial, running: int, device: torch.device) -> dict[str, Any]:
+    """The line of a training that is over."""
+    seconds = time.perf_counter() - trial.started
+    return {
+        **described(trial.spec),
+        "status": "ok",
+        "clips": trial.done,
+        "marks": trial.marks,
+        "seconds": round(seconds, 1),
+        "clips_per_second": round(trial.done / seconds),
+        "beside": running - 1,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }
+
+
+def told(line: dict[str, Any]) -> str:
+    start = f"{line['name']} {line['fold']} seed {line['seed']}"
+    if line["status"] != "ok":
+        return f"{start}: {line['error']}"
+    last = line["marks"][-1]
+    figures = ", ".join(f"{name} {last[name]}" for name in ("loss", "top1", "top1_ema") if name in last)
+    return f"{start}: {figures}, {line['seconds']:.0f} s, {line['clips_per_second']:,} clips/s"
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def fold_clips(views: Any, fold: str) -> tuple[Any, Any]:
+    """Indices of the clips that train and of those that validate, by their `views` (N,)."""
+    trains, validates = FOLDS[fold]
+    return (views == trains).nonzero()[0], (views == validates).nonzero()[0]

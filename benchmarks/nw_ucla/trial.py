@@ -1,0 +1,147 @@
+"""One training on resident clips: what `tsgc train` does, a step at a time, so that many take turns."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from timm.utils import ModelEmaV3
+
+from nw_ucla.data import ResidentClips, ResidentLoader
+from nw_ucla.plan import Spec
+from pipelines.errors import TsgcError
+from tsgc.distributed import Process
+from tsgc.evaluate import arithmetic, input_pipeline
+from tsgc.feed import Feed
+from tsgc.model import TSGCNeXt
+from tsgc.optim import build_optimizer, learning_rate
+from tsgc.scores import accuracy
+from tsgc.step import TrainStep
+from tsgc.training import called, captures
+
+MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
+
+
+@dataclass
+class Judged:
+    """Clips that a training is judged by, made ready once: tests are not augmented."""
+
+    x: torch.Tensor
+    labels: np.ndarray
+
+
+@dataclass(eq=False)
+class Trial:
+    """A training, its device's stream, and what it has shown so far."""
+
+    spec: Spec
+    train: tuple[ResidentClips, np.ndarray]
+    judge: tuple[ResidentClips, np.ndarray]
+    device: torch.device
+    watch: bool = True
+    """Whether it is judged on the way; final runs are scored once, when they are over."""
+    marks: list[dict[str, Any]] = field(default_factory=list)
+    done: int = 0
+    """Clips visited."""
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        with self.turn():
+            self._build()
+
+    def turn(self) -> AbstractContextManager:
+        """Its stream as the current one; its work runs beside that of other trainings."""
+        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
+
+    def _build(self) -> None:
+        config, device = self.spec.config, self.device
+        clips, chosen = self.train
+        manifest = clips.manifest
+        process = Process(0, 1, device)
+        pipeline = input_pipeline(config, manifest)
+        torch.manual_seed(config.seed)
+        self.model = TSGCNeXt(
+            manifest.body,
+            len(manifest.class_names),
+            variant=config.variant,
+            bodies=pipeline.bodies,
+            channels=len(manifest.channels),
+            drop_path=config.drop_path,
+        ).to(device)
+        self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_warmup)
+        graphs = captures(config, device)
+        self.step = TrainStep(
+            self.model,
+            build_optimizer(self.model, config, device),
+            self.ema,
+            config,
+            len(manifest.class_names),
+            process,
+            network=called(self.model, config, process, graphs),
+            graphs=graphs,
+        )
+        self.loader = ResidentLoader(clips, chosen, config)
+        self.feed = Feed(self.loader, pipeline, self.model, device)  # type: ignore[arg-type]
+        judged, which = self.judge
+        x, presence = pipeline.test(judged.batch(which), device)
+        assert presence is None, "NW-UCLA's reference preset tells no presence"
+        self.judged = Judged(x, judged.clips.labels[which])
+
+    def steps(self) -> Iterator[None]:
+        """Trains; gives the turn away after each step. A loss that is not finite raises TsgcError."""
+        config, per_epoch = self.spec.config, self.loader.steps_per_epoch
+        due = sorted({max(1, round(mark * config.epochs)) for mark in MARKS})
+        since = 0
+        self.model.train()
+        for epoch in range(config.epochs):
+            for ready in self.feed.epoch(epoch):
+                position = epoch * per_epoch + ready.step.step
+                lr = learning_rate(position, per_epoch, config)
+                self.step(ready.parts, lr=lr, size=ready.step.size, position=position)
+                self.done += ready.step.size
+                since += ready.step.size
+                yield
+            if epoch + 1 in due:
+                loss = self.step.loss_sum.item() / since
+                if not np.isfinite(loss):
+                    raise TsgcError(f"the loss is {loss} after epoch {epoch + 1}: training has diverged")
+                figures = self.look() if self.watch else {}
+                self.marks.append({"epoch": epoch + 1, "loss": round(loss, 4), **figures})
+                self.step.clear()
+                since = 0
+                yield
+
+    def look(self) -> dict[str, float]:
+        """Accuracies of raw and averaged weights on the clips that judge."""
+        figures = {}
+        for suffix, logits in self.logits().items():
+            found = accuracy(logits, self.judged.labels)
+            figures[f"top1{suffix}"] = round(found.top1, 3)
+            figures[f"mean_class{suffix}"] = round(found.mean_class, 3)
+            shifted = logits - logits.max(1, keepdims=True)
+            log_sum = np.log(np.exp(shifted).sum(1))
+            right = shifted[np.arange(len(logits)), self.judged.labels]
+            figures[f"nll{suffix}"] = round(float((log_sum - right).mean()), 4)
+        return figures
+
+    @torch.inference_mode()
+    def logits(self) -> dict[str, np.ndarray]:
+        """Logits (N, K) of raw and averaged weights."""
+        batch = self.spec.config.eval_batch
+        found = {}
+        for suffix, model in {"": self.model, "_ema": self.ema.module}.items():
+            model.eval()
+            with arithmetic(self.spec.config.precision, self.device):
+                parts = [model(x).float() for x in self.judged.x.split(batch)]
+            found[suffix] = torch.cat(parts).cpu().numpy()
+        self.model.train()
+        return found
+
+    def close(self) -> None:
+        """Stops its thread and frees its graphs."""
+        self.feed.close()
+        self.step.reset()

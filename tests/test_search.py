@@ -1,0 +1,208 @@
+"""The search on NW-UCLA: the batches of `tsgc train`, folds, resuming, time limits, failures, final runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+import cli
+from pipelines.errors import TsgcError
+from shards.loader import TrainLoader
+from shards.manifest import load_manifest
+from tsgc.config import build
+from tsgc.scores import read_scores
+
+ROOT = Path(cli.__file__).parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from nw_ucla.data import ResidentClips, ResidentLoader  # noqa: E402
+from nw_ucla.plan import read_plan  # noqa: E402
+from nw_ucla.search import fold_clips, read_results, to_do  # noqa: E402
+
+CPU = torch.device("cpu")
+COUNTS = {"1to2": 516, "2to1": 504}
+SMALL = {
+    "variant": "tiny", "frames": 16, "precision": "float32", "batch": 16, "mix_group": 16, "repeats": 1,
+}  # fmt: skip
+
+
+@pytest.fixture
+def shards(trained):
+    return trained / "data/shards/nw-ucla/xview"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Writes a plan of trials by name, and gives its path."""
+
+    def write(trials, **changes):
+        path = tmp_path / "plan.yaml"
+        content = {"base": SMALL, "clips": 200, "seeds": [0], "folds": ["1to2"], **changes}
+        content["trials"] = [{"name": name, "set": changed} for name, changed in trials.items()]
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def search(*words, expect=0):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/search_nw_ucla.py"), *map(str, words)],
+        capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == expect, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("holdout", [False, True])
+def test_batches_are_those_that_training_reads(shards, holdout):
+    manifest = load_manifest(shards)
+    config = build({**SMALL, "repeats": 3, "last_batch": "spread", "seed": 5}, "test")
+    read = TrainLoader(
+        manifest, batch=16, seed=5, mix_group=16, last_batch="spread", repeats=3, holdout=holdout
+    )
+    resident = ResidentClips(manifest, "train", CPU)
+    trains = fold_clips(resident.views, "1to2")[0] if holdout else np.arange(len(resident.views))
+    loader = ResidentLoader(resident, trains, config)
+    assert loader.steps_per_epoch == read.steps_per_epoch
+    for one, two in zip(loader.epoch(2), read.epoch(2), strict=True):
+        assert (one.step, one.size) == (two.step, two.size)
+        for name, tensor in vars(two.parts[0]).items():
+            if name == "indices":  # into all clips here, into those that train there
+                tensor = torch.from_numpy(trains)[tensor]
+            assert torch.equal(getattr(one.parts[0], name), tensor), name
+    assert [step.step for step in loader.epoch(2, 3)] == list(range(3, loader.steps_per_epoch))
+
+
+def test_folds_never_see_the_test_view(shards):
+    manifest = load_manifest(shards)
+    clips = ResidentClips(manifest, "train", CPU)
+    assert set(clips.views.tolist()) == {1, 2}
+    for fold, (trains, validates) in {"1to2": (1, 2), "2to1": (2, 1)}.items():
+        one, two = fold_clips(clips.views, fold)
+        assert set(clips.views[one]) == {trains} and set(clips.views[two]) == {validates}
+        assert len(one) + len(two) == len(clips.views)
+
+
+def test_a_plan_sets_epochs_by_visits_and_keys_by_the_whole_configuration(plan):
+    path = plan({"a": {}, "b": {"lr": 0.01}}, seeds=[0, 1], folds=["1to2", "2to1"], clips=51600)
+    specs = read_plan(path, COUNTS)
+    assert [(s.name, s.config.seed, s.fold) for s in specs[:4]] == [
+        ("a", 0, "1to2"), ("a", 0, "2to1"), ("a", 1, "1to2"), ("a", 1, "2to1"),
+    ]  # fmt: skip
+    assert specs[0].config.epochs == 100 and specs[0].config.warmup_epochs == 5 and specs[0].clips == 51600
+    assert specs[1].config.epochs == 102
+    assert len({spec.key for spec in specs}) == 8
+    assert [s.key for s in read_plan(path, COUNTS)] == [s.key for s in specs]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"trials": [{"name": "x", "set": {"learning_rate": 1}}]}, "unknown key 'learning_rate'"),
+        ({"trials": [{"name": "x", "sett": {}}]}, "unknown key 'sett'"),
+        ({"trials": [{"name": "x"}], "folds": ["3to1"]}, "fold '3to1'"),
+    ],
+)
+def test_a_wrong_plan_is_told(tmp_path, content, said):
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump({"clips": 100, **content}))
+    with pytest.raises(TsgcError, match=said):
+        read_plan(path, COUNTS)
+
+
+def test_the_plans_that_are_shipped_are_right():
+    for path in (ROOT / "benchmarks/nw_ucla").glob("*.yaml"):
+        specs = read_plan(path, COUNTS)
+        assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
+
+
+def test_shares_split_a_plan_whatever_is_done(plan):
+    specs = read_plan(plan({str(n): {"lr": 0.01 * (n + 1)} for n in range(7)}), COUNTS)
+    done = [{"key": specs[0].key, "status": "ok"}, {"key": specs[1].key, "status": "failed"}]
+    parts = [to_do(specs, done, (part, 2)) for part in (0, 1)]
+    assert sorted(s.name for part in parts for s in part) == ["2", "3", "4", "5", "6"]
+    assert [s.name for s in to_do(specs, done, (1, 2), retry=True)] == ["1", "3", "5"]
+
+
+def test_a_search_records_resumes_and_goes_on_after_failures(plan, shards, tmp_path):
+    path = plan({"good": {}, "diverges": {"lr": 1e30}, "other": {"normalise": "unit"}})
+    out = tmp_path / "found.jsonl"
+    words = ["search", "--plan", path, "--shards", shards, "--out", out, "--concurrent", 2]
+    assert "1 done, 0 left" in search(*words, "--only", "good")
+    said = search(*words)
+    assert "2 of them for this process" in said and "training has diverged" in said
+    lines = {line["name"]: line for line in read_results(out)}
+    assert lines["diverges"]["status"] == "failed" and "the loss is" in lines["diverges"]["error"]
+    assert lines["other"]["set"] == {"normalise": "unit"}
+    marks = lines["good"]["marks"]
+    assert marks[-1]["epoch"] == lines["good"]["epochs"] and 0 <= marks[-1]["top1_ema"] <= 100
+    assert {"loss", "top1", "nll", "nll_ema", "mean_class"} <= marks[0].keys()
+    assert "0 of them for this process" in search(*words)
+    with out.open("a") as file:
+        file.write('{"key": "cut')  # killed while writing
+    assert len(read_results(out)) == 3
+
+
+def test_trainings_side_by_side_are_those_one_after_another(plan, shards, tmp_path):
+    path = plan({"a": {}, "b": {"lr": 2e-3}, "c": {"mirror": 0.5}})
+    for concurrent in (1, 3):
+        words = ["--out", tmp_path / f"{concurrent}.jsonl", "--concurrent", concurrent]
+        search("search", "--plan", path, "--shards", shards, *words)
+    one, three = (
+        {line["name"]: line["marks"] for line in read_results(tmp_path / f"{n}.jsonl")} for n in (1, 3)
+    )
+    assert one == three and len(one) == 3
+
+
+def test_time_that_is_up_leaves_the_rest_for_another_call(plan, shards, tmp_path):
+    path = plan({str(n): {"lr": 0.001 * (n + 1)} for n in range(4)}, clips=2_000_000)
+    words = ["search", "--plan", path, "--shards", shards, "--out", tmp_path / "out.jsonl"]
+    assert "0 done, 4 left" in search(*words, "--seconds", 2, "--concurrent", 2)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
+    settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
+    out = tmp_path / "final.jsonl"
+    words = ["final", "--shards", shards, "--out", out, "--scores", tmp_path / "runs", *settings]
+    search(*words, "--modality", "joint", "--modality", "bone", "--seed", 3, "--why", "a test")
+    lines = read_results(out)
+    assert {line["modality"] for line in lines} == {"joint", "bone"}
+    for line in lines:
+        file = tmp_path / f"runs/nw-ucla/xview/tiny/{line['modality']}/seed3/scores/last-ema.npz"
+        scores = read_scores(file)
+        right = 100 * (scores.logits.argmax(1) == scores.labels).mean()
+        assert line["test"]["last-ema all"]["top1"] == pytest.approx(right)
+        assert line["why"] == "a test" and line["date"] and scores.source.selected_on == "none"
+        assert "top1" not in json.dumps(line["marks"])  # no look on the way
+    files = sorted((tmp_path / "runs").rglob("last.npz"))
+    done = subprocess.run(
+        [sys.executable, "-m", "tsgc", "ensemble", *map(str, files)], capture_output=True, text=True,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""}, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0 and "bone" in done.stdout, done.stderr
+
+
+def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path):
+    values = {**SMALL, "epochs": 3, "warmup_epochs": 1, "mirror": 0.5, "cutmix_span": 0.3, "noise": 0.01}
+    settings = [f"--set={key}={value}" for key, value in values.items()]
+    search(
+        "final", "--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs", *settings
+    )
+    words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tsgc", *map(str, words), "--device", "cpu", *settings],
+        capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for name in ("last", "last-ema"):
+        ours = read_scores(tmp_path / f"runs/nw-ucla/xview/tiny/joint/seed0/scores/{name}.npz")
+        theirs = read_scores(tmp_path / f"run/scores/{name}.npz")
+        assert ours.names.tolist() == theirs.names.tolist()
+        assert np.array_equal(ours.logits, theirs.logits)
