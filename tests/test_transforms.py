@@ -15,7 +15,7 @@ from tsgc.config import TrainConfig
 from tsgc.modalities import MODALITIES
 from tsgc.sampling import crop_positions, even_frames, random_frames, train_crop
 from tsgc.sampling import test_crop as centre_crop
-from tsgc.transforms import InputPipeline, draw, min_max, mix, rotation_matrices
+from tsgc.transforms import InputPipeline, draw, min_max, mix, rotation_matrices, to_device
 
 NTU, UCLA = SKELETONS["ntu-25"], SKELETONS["nw-ucla-20"]
 CPU = torch.device("cpu")
@@ -199,3 +199,13 @@ def test_mixup_blends_partners():
     x = torch.tensor([1.0, 3.0])[:, None, None, None, None]
     mixed = mix(x, torch.tensor([1, 0]), torch.tensor([0.75, 1.0]))
     assert mixed.flatten().tolist() == [1.5, 3.0]
+
+
+def test_arrays_travel_together_and_arrive_as_they_were():
+    rng = np.random.default_rng(0)
+    arrays = [
+        rng.random((5, 3)), rng.random((2, 7), dtype=np.float32).T, np.arange(3), rng.random(7) < 0.5,
+        np.zeros((0, 4), np.float32), np.arange(5, dtype=np.int32)[::2],
+    ]  # fmt: skip
+    for array, tensor in zip(arrays, to_device(arrays, CPU), strict=True):
+        assert tensor.numpy().dtype == array.dtype and np.array_equal(tensor.numpy(), array)

@@ -11,7 +11,7 @@ frame, and `InputPipeline` also gives its presence (N, T, M): see `sampling.resa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -113,8 +113,7 @@ class InputPipeline:
         device: torch.device,
     ) -> tuple[Tensor, Tensor | None]:
         most_frames = int(batch.frames.max())  # read on the host: no wait for the device
-        at, augment = _send(device, positions, drawn)
-        batch = batch.to(device)
+        batch, at, augment = _send(batch, positions, drawn, device)
         joints = batch.joints
         present = present_rows(joints) if self.present_only else None
         joints = self._place(joints, batch, present, augment)
@@ -210,31 +209,40 @@ SENT = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "keep_joi
 
 
 def _send(
-    device: torch.device, positions: np.ndarray, drawn: tuple[Draws, np.ndarray] | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Positions and the augmentations that are in use on the device, by name, for the clips `here`."""
+    batch: PackedBatch, positions: np.ndarray, drawn: tuple[Draws, np.ndarray] | None, device: torch.device
+) -> tuple[PackedBatch, Tensor, dict[str, Tensor]]:
+    """What the transforms take, on the device: the batch, positions, the augmentations in use by name."""
     arrays: dict[str, np.ndarray] = {}
     if drawn is not None:
         draws, here = drawn
         found = {name: getattr(draws, name) for name in SENT}
         arrays = {name: array[here] for name, array in found.items() if array.size}
-    sent = to_device([positions, *arrays.values()], device)
-    return sent[0], dict(zip(arrays, sent[1:]))
+    columns = (batch.frames.numpy(), batch.bodies.numpy(), batch.offsets.numpy())
+    frames, bodies, offsets, at, *sent = to_device([*columns, positions, *arrays.values()], device)
+    joints = batch.joints.to(device, non_blocking=True)
+    batch = replace(batch, joints=joints, frames=frames, bodies=bodies, offsets=offsets)
+    return batch, at, dict(zip(arrays, sent))
 
 
 def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
     """Arrays on the device, in one copy, which from page-locked memory does not hold up the host."""
-    if device.type != "cuda":
-        return [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
     sizes = [-(-array.nbytes // 16) * 16 for array in arrays]  # each begins where any type may
-    memory = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=True)
+    memory = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
     starts = np.cumsum([0, *sizes])
     for array, start in zip(arrays, starts):
-        memory.numpy()[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        bytes_ = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        memory.numpy()[start : start + array.nbytes] = bytes_
     there = memory.to(device, non_blocking=True)
     return [
-        there[start : start + array.nbytes]
-        .view(torch.from_numpy(np.empty(0, array.dtype)).dtype)
-        .view(array.shape)
+        there[start : start + array.nbytes].view(_TYPES[array.dtype.name]).view(array.shape)
         for array, start in zip(arrays, starts)
     ]
+
+
+_TYPES = {
+    "bool": torch.bool,
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "int32": torch.int32,
+    "int64": torch.int64,
+}

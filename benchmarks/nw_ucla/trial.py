@@ -13,6 +13,7 @@ from timm.utils import ModelEmaV3
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
 from pipelines.errors import TsgcError
+from shards.reading import Reading
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, input_pipeline
 from tsgc.feed import Feed
@@ -73,7 +74,7 @@ class Trial:
             drop_path=config.drop_path,
         ).to(device)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_warmup)
-        graphs = captures(config, device)
+        graphs = captures(config, device, Reading())
         self.step = TrainStep(
             self.model,
             build_optimizer(self.model, config, device),
