@@ -74,7 +74,7 @@ class Trial:
             drop_path=config.drop_path,
         ).to(device)
         self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_warmup)
-        graphs = captures(config, device, Reading())
+        graphs = captures(config, process, Reading())
         self.step = TrainStep(
             self.model,
             build_optimizer(self.model, config, device),
