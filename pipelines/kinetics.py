@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from pipelines.arrays import Listed, finish, some
 from pipelines.errors import TsgcError
+from pipelines.json_file import parse_json
 from pipelines.skeleton import OPENPOSE_18
 from pipelines.sources import find_clips
 from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
@@ -36,12 +36,7 @@ def parse(source: str, data: bytes) -> tuple[np.ndarray, int]:
     in the second result. Joints of score 0 are 0. Frames in which nobody is seen are kept between others.
     Raises TsgcError: no JSON, parts missing, wrong sizes, not finite.
     """
-    try:
-        clip = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise TsgcError(
-            f"{source}: line {error.lineno}: not JSON ({error.msg}); get the file again"
-        ) from error
+    clip = parse_json(source, data)
     if not isinstance(clip, dict) or not isinstance(clip.get("data"), list):
         raise TsgcError(f"{source}: no list `data`, expected Kinetics-Skeleton JSON; get the file again")
     frames: dict[int, np.ndarray] = {}
@@ -106,10 +101,7 @@ def read(source: str, data: bytes, preset: str) -> Prepared:
 
 def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:
     """A label file: clip -> `label` and `label_index`. Raises TsgcError for anything else."""
-    try:
-        labels = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise TsgcError(f"{source}: not JSON ({error}); get the file again") from error
+    labels = parse_json(source, data)
     if not isinstance(labels, dict) or not labels:
         raise TsgcError(f"{source}: expected clip names with `label` and `label_index`; get the file again")
     for name, entry in labels.items():

@@ -4,12 +4,12 @@ import re
 from pathlib import PurePath
 
 import numpy as np
-import orjson
 
 from pipelines.actors import clean
 from pipelines.centre import centre_present, present_bodies
 from pipelines.denoise import Track
 from pipelines.errors import TsgcError
+from pipelines.json_file import parse_json
 from pipelines.skeleton import NW_UCLA_20
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
 
@@ -45,12 +45,7 @@ def parse(source: str, data: bytes) -> np.ndarray:
     Raises TsgcError: no JSON, keys missing, another shape, values that are no finite numbers, or a label
     other than the action in the file's name (a file named otherwise is not checked).
     """
-    try:
-        clip = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise TsgcError(
-            f"{source}: line {error.lineno}: not JSON ({error.msg}); get the file again"
-        ) from error
+    clip = parse_json(source, data)
     if not isinstance(clip, dict) or not {"skeletons", "label"} <= clip.keys():
         raise TsgcError(f"{source}: no `skeletons` and `label`, expected NW-UCLA JSON; get the file again")
     joints = _joint_array(source, clip["skeletons"])

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import orjson
 
 from pipelines import custom, kinetics
 from pipelines.arrays import safe_names
@@ -19,6 +18,7 @@ from pipelines.custom_clips import Layout
 from pipelines.dataset import DATASETS, open_dataset
 from pipelines.denoise import Track
 from pipelines.errors import AmbiguousError, TsgcError, UsageError
+from pipelines.json_file import parse_json
 from pipelines.skeleton import OPENPOSE_18, Skeleton
 from pipelines.sources import RawFile
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Prepared
@@ -134,17 +134,14 @@ def _what(spec: Dataset, name: str) -> str:
 
 
 def _is_kinetics(path: Path, data: bytes) -> bool:
-    try:
-        clip = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise TsgcError(f"{path}: line {error.lineno}: not JSON ({error.msg}); get the file again") from None
+    clip = parse_json(str(path), data)
     return isinstance(clip, dict) and isinstance(clip.get("data"), list)
 
 
 def _open_kinetics(path: Path, data: bytes) -> RawLook:
     """As the file has it: y downwards, every body of each frame, in the file's order."""
     prepared = {preset: kinetics.read(str(path), data, preset) for preset in PRESETS}  # checks the file too
-    clip = orjson.loads(data)
+    clip = parse_json(str(path), data)
     entries = {entry["frame_index"]: entry["skeleton"] for entry in clip["data"]}
     first, end = (min(entries), max(entries) + 1) if entries else (0, 0)
     tracks = []
