@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from tsgc.commands import data, networks, results, start, training
+from tsgc.commands import bench, data, networks, results, start, training
 from tsgc.edge import Edge
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
 
 for command, example in EXAMPLES.items():
     app.command(epilog=f"Example: {example}")(command)
+app.add_typer(bench.app, name="bench")
 
 
 if __name__ == "__main__":

@@ -59,13 +59,18 @@ def make_batch(
 
 
 def make_step(
-    shape: Shape, config: TrainConfig, device: torch.device, *, graphs: bool, seed: int = 0
+    shape: Shape,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    graphs: bool,
+    seed: int = 0,
+    process: Process | None = None,
 ) -> TrainStep:
-    """A training of a fresh network by itself, on one device."""
+    """A training of a fresh network: by this device alone, or by all of a process group's."""
     model = make_model(shape, device, seed).train()
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, device)
     network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
-    return TrainStep(
-        model, optimizer, ema, config, shape.classes, Process(0, 1, device), network=network, graphs=graphs
-    )
+    process = process or Process(0, 1, device)
+    return TrainStep(model, optimizer, ema, config, shape.classes, process, network=network, graphs=graphs)

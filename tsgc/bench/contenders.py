@@ -1,0 +1,125 @@
+"""Who takes part in a comparison: our network and training step, and the plain twin with a plain loop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
+from tsgc.bench.reference import plain_twin
+from tsgc.config import TrainConfig
+from tsgc.distributed import Process
+from tsgc.evaluate import arithmetic
+from tsgc.step import MicroBatch
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to train and to recognise."""
+
+    kind: str
+    """`ours` or `plain`."""
+    precision: str
+    compile: bool = False
+    graphs: bool = False
+
+    @property
+    def name(self) -> str:
+        words = [self.kind, self.precision, *(["compiled"] if self.compile else [])]
+        return " ".join(words)
+
+
+def config_of(contender: Contender, shape: Shape) -> TrainConfig:
+    """The published recipe, in the contender's precision."""
+    return TrainConfig(
+        variant=shape.variant,
+        frames=shape.frames,
+        bodies=shape.bodies,
+        batch=shape.batch,
+        precision=contender.precision,  # type: ignore[arg-type]
+        compile=contender.compile,
+    )
+
+
+def training(
+    contender: Contender, shape: Shape, device: torch.device, process: Process | None = None
+) -> tuple[Work, Callable[[], None]]:
+    """A step to call again and again on one made batch, and what frees all that it holds.
+
+    With a process group's `process` (ours alone) every rank has a batch of that shape.
+    """
+    config = config_of(contender, shape)
+    batch = make_batch(shape, make_model(shape, device), device, seed=0)
+    if contender.kind == "plain":
+        return plain_step(contender, config, shape, batch, device), lambda: None
+    step = make_step(shape, config, device, graphs=contender.graphs, process=process)
+    size = shape.batch * step.process.world
+
+    def work() -> None:
+        step([batch], lr=1e-4, size=size, position=1000)
+
+    return work, step.reset
+
+
+def plain_step(
+    contender: Contender, config: TrainConfig, shape: Shape, batch: MicroBatch, device: torch.device
+) -> Work:
+    """What the published training does in a step, on the plain twin."""
+    twin = plain_twin(make_model(shape, device)).train()
+    network: nn.Module = torch.compile(twin) if contender.compile else twin  # type: ignore[assignment]
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(twin, config.weight_decay), lr=1e-4)
+    ema = ModelEmaV3(twin, decay=config.ema_decay)
+    share = batch.weight.view(-1, 1, 1, 1, 1)
+
+    def work() -> None:
+        x = batch.x * share + batch.x[batch.partner] * (1 - share)
+        targets = F.one_hot(batch.labels, shape.classes) * (1 - config.label_smoothing)
+        targets = targets + config.label_smoothing / shape.classes
+        targets = batch.weight[:, None] * targets + (1 - batch.weight[:, None]) * targets[batch.partner]
+        with arithmetic(config.precision, device):
+            logits = network(x, batch.survival)
+        loss = -(targets * F.log_softmax(logits.float(), dim=-1)).sum(1).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        ema.update(twin)
+
+    return work
+
+
+def inference(contender: Contender, shape: Shape, device: torch.device) -> Work:
+    """A forward pass to call again and again on one made batch."""
+    model = make_model(shape, device).eval()
+    network: nn.Module = plain_twin(model) if contender.kind == "plain" else model
+    if contender.compile:
+        network = torch.compile(network)  # type: ignore[assignment]
+    x = make_batch(shape, model, device, seed=0).x
+
+    def work() -> torch.Tensor:
+        with torch.inference_mode(), arithmetic(contender.precision, device):
+            result: torch.Tensor = network(x)
+            return result
+
+    return work
+
+
+def contenders(precision: str, device: torch.device, *, plain: bool, compare: bool) -> list[Contender]:
+    """Those of `tsgc bench train`: the plain twin alone, all in turn, or ours.
+
+    On a CPU bfloat16 is always shown beside our own float32.
+    """
+    twin, ours = Contender("plain", precision), Contender("ours", precision, graphs=device.type == "cuda")
+    if plain:
+        return [twin]
+    if compare:
+        full = [Contender("plain", "float32")] if precision != "float32" else []
+        return [*full, twin, replace(twin, compile=True), ours]
+    if device.type == "cpu" and precision == "bf16":
+        return [replace(ours, precision="float32"), ours]
+    return [ours]

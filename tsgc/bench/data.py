@@ -1,0 +1,77 @@
+"""Real batches through the loader against one batch again and again: what the data path costs."""
+
+import dataclasses
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from shards.manifest import load_manifest
+from tsgc.bench.clock import finish, seconds_a_call
+from tsgc.bench.trace import trace
+from tsgc.bench.training import WARM_UP
+from tsgc.config import TrainConfig, resolve
+from tsgc.distributed import Process
+from tsgc.feed import ReadyStep
+from tsgc.training import Training, build
+
+
+def data_config(shards: Path | str, settings: Sequence[str], **options: Any) -> TrainConfig:
+    """The shards' own recipe with what is given, full batches alone, over epochs without end."""
+    config = resolve(load_manifest(shards).benchmark, settings=settings, options=options)
+    return dataclasses.replace(config, epochs=1_000_000, warmup_epochs=0, last_batch="drop")
+
+
+def data_path(
+    shards: Path | str, config: TrainConfig, process: Process, steps: int, *, traced: bool = False
+) -> dict[str, Any]:
+    """Clips a second of training on real batches, and on the first of them again and again.
+
+    Both in one process, in turn, twice; the better of each counts. `traced`: the GPU's idle share, too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        run = build(config, load_manifest(shards).benchmark, shards, Path(folder), process)
+        try:
+            return _compare(run, steps, traced)
+        finally:
+            run.feed.close()
+            run.train_step.reset()
+
+
+def _compare(run: Training, steps: int, traced: bool) -> dict[str, Any]:
+    device, size = run.process.device, run.config.batch
+    run.model.train()
+    ready = chain.from_iterable(run.feed.epoch(epoch) for epoch in range(run.config.epochs))
+    kept = next(ready)
+
+    def made() -> None:
+        run.train_step(kept.parts, lr=1e-4, size=kept.step.size, position=1000)
+
+    def real() -> None:
+        _train(run, ready)
+
+    for _ in range(WARM_UP):
+        made()
+        real()
+    finish(device)
+    rates: dict[str, list[float]] = {"made": [], "real": []}
+    for _ in range(2):
+        for name, work in (("made", made), ("real", real)):
+            rates[name].append(size / seconds_a_call(work, device, steps, warm_up=3))
+    made_rate, real_rate = max(rates["made"]), max(rates["real"])
+    result = {
+        "benchmark": run.benchmark,
+        "clips": len(run.loader.clips),
+        "made": made_rate,
+        "real": real_rate,
+        "slower": 1 - real_rate / made_rate,
+    }
+    if traced:
+        result["trace"] = trace(real, device)
+    return result
+
+
+def _train(run: Training, ready: Iterator[ReadyStep]) -> None:
+    step = next(ready)
+    run.train_step(step.parts, lr=1e-4, size=step.step.size, position=1000)

@@ -1,0 +1,129 @@
+"""`tsgc bench graph`: three ways to mix joints over learned graphs, forward and backward.
+
+All compute out[u] = sum over v of A[k, u, v] x[v] for each of the three graphs k. `naive`: one graph for all
+rows, whose gradient is one reduction over everything. `paper`: the graph repeated over the rows in training,
+so that its gradient is a batched product and a sum (its "acceleration"). `ours`: channels last, so that the
+products are of whole rows. The whole block, plain and fused, stands beside them.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipelines.skeleton import SKELETONS
+from tsgc.bench.clock import seconds_a_call
+from tsgc.bench.inputs import Shape, make_model
+from tsgc.evaluate import arithmetic
+from tsgc.layers import EXPANSION, GRAPHS, Block
+from tsgc.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS
+
+
+def naive(graphs: Tensor, h: Tensor) -> Tensor:
+    """graphs (K, V, V), h (R, T, V, C, K) as the published code lays it out -> the same."""
+    return torch.einsum("kuv,rtvck->rtuck", graphs, h)
+
+
+def paper(graphs: Tensor, h: Tensor) -> Tensor:
+    """The same, with the graph repeated over the rows."""
+    return torch.einsum("rkuv,rtvck->rtuck", graphs.repeat(len(h), 1, 1, 1), h)
+
+
+def ours(graphs: Tensor, h: Tensor) -> Tensor:
+    """The same, of h (R, T, V, K, C)."""
+    return torch.einsum("kuv,rtvkc->rtukc", graphs, h)
+
+
+PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
+    "naive": (naive, False),
+    "paper": (paper, False),
+    "ours": (ours, True),
+}
+"""Name -> the product, and whether channels come last."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's width and frames, of `rows` bodies."""
+
+    rows: int
+    frames: int
+    joints: int
+    width: int
+
+
+def stages(shape: Shape) -> list[Stage]:
+    """What the blocks of each stage see."""
+    joints = SKELETONS[shape.skeleton].num_joints
+    frames = [shape.frames // (STEM_STRIDE * DOWN_STRIDE**index) for index in range(3)]
+    rows = shape.batch * shape.bodies
+    return [Stage(rows, T, joints, width) for T, width in zip(frames, VARIANTS[shape.variant].widths)]
+
+
+def made_input(
+    stage: Stage, channels_last: bool, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Graphs (K, V, V) and hidden features, with gradients wanted; the same numbers in both layouts."""
+    random = torch.Generator().manual_seed(0)
+    graphs = torch.randn(GRAPHS, stage.joints, stage.joints, generator=random)
+    h = torch.randn(stage.rows, stage.frames, stage.joints, GRAPHS, stage.width, generator=random)
+    h = h if channels_last else h.transpose(3, 4).contiguous()
+    return graphs.to(device, dtype).requires_grad_(), h.to(device, dtype).requires_grad_()
+
+
+def forward_and_backward(
+    function: Callable[[], Tensor], inputs: list[Tensor], device: torch.device, calls: int
+) -> dict[str, float]:
+    """Milliseconds of the forward pass and of the backward pass by itself."""
+    forward = seconds_a_call(function, device, calls, warm_up=3)
+    out = function()
+    gradient = torch.randn_like(out)
+
+    def backward() -> None:
+        torch.autograd.grad(out, inputs, gradient, retain_graph=True)
+
+    back = seconds_a_call(backward, device, calls, warm_up=3)
+    return {"forward_ms": 1e3 * forward, "backward_ms": 1e3 * back}
+
+
+def plain_kernels() -> Callable[[], AbstractContextManager] | None:
+    """The context without fused kernels; None where this version has none."""
+    if find_spec("tsgc.kernels") is None:
+        return None
+    context: Callable[[], AbstractContextManager] = import_module("tsgc.kernels").plain
+    return context
+
+
+def bench_products(shape: Shape, precision: str, device: torch.device, calls: int) -> list[dict[str, Any]]:
+    """Rows of `stage`, `name`, milliseconds: each product at each stage, then a block plain and fused."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    rows: list[dict[str, Any]] = []
+    model = make_model(shape, device).train()
+    for number, stage in enumerate(stages(shape)):
+        place = {"stage": number + 1, "frames": stage.frames, "width": stage.width}
+        for name, (product, channels_last) in PRODUCTS.items():
+            graphs, h = made_input(stage, channels_last, dtype, device)
+            with arithmetic("tf32" if precision == "tf32" else "float32", device):
+                times = forward_and_backward(partial(product, graphs, h), [graphs, h], device, calls)
+            rows.append({**place, "name": name, **times})
+        block = next(iter(model.stages[number].children()))
+        assert isinstance(block, Block)
+        x = torch.randn(stage.rows, stage.frames, stage.joints, stage.width, device=device, dtype=dtype)
+        x.requires_grad_()
+        inputs = [x, *block.parameters()]
+        for name, context in (("block, plain", plain_kernels()), ("block", nullcontext)):
+            if context is None:
+                continue
+            with context(), arithmetic(precision, device):
+                times = forward_and_backward(partial(block, x), inputs, device, calls)
+            rows.append({**place, "name": name, **times})
+    return rows
+
+
+assert EXPANSION == GRAPHS + 1  # a quarter of a block's hidden features is passed through

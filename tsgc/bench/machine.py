@@ -1,0 +1,59 @@
+"""What a benchmark ran on, and how fast that can multiply."""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tsgc.bench.clock import seconds_a_call
+from tsgc.evaluate import arithmetic
+
+# What makes bfloat16 fast on a CPU; without the first or the last it is computed by way of float32.
+CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16")
+PEAK_SIZE = {"cuda": 8192, "cpu": 2048}  # rows and columns of the matrices that the peak is measured with
+
+
+def describe(device: torch.device) -> dict[str, Any]:
+    """The device, its CPU's relevant flags, threads, versions."""
+    facts: dict[str, Any] = {"device": device.type, "torch": torch.__version__}
+    if device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = torch.version.cuda
+    return facts | {
+        "cpu": cpu_name(),
+        "cpu_flags": cpu_flags(),
+        "threads": torch.get_num_threads(),
+        "cores": os.cpu_count(),
+    }
+
+
+def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
+    return _cpuinfo(path).get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> list[str]:
+    """Those of CPU_FLAGS that this CPU has."""
+    there = _cpuinfo(path).get("flags", "").split()
+    return [flag for flag in CPU_FLAGS if flag in there]
+
+
+def _cpuinfo(path: Path) -> dict[str, str]:
+    """The first processor's entries; none where the system has no such file."""
+    if not path.is_file():
+        return {}
+    first = path.read_text(errors="replace").split("\n\n")[0]
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
+
+
+def peak_flops(precision: str, device: torch.device, size: int | None = None) -> float:
+    """FLOP/s of a large square matrix product in a precision: what there is to use."""
+    size = size or PEAK_SIZE[device.type]
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    with torch.inference_mode(), arithmetic("tf32" if precision == "tf32" else "float32", device):
+        calls = 20 if device.type == "cuda" else 3
+        seconds = seconds_a_call(lambda: one @ other, device, calls, warm_up=3)
+    return 2 * size**3 / seconds

@@ -1,0 +1,271 @@
+"""What `tsgc bench` runs and prints: options to measurements, measurements to tables and JSON."""
+
+import dataclasses
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.errors import UsageError
+from pipelines.skeleton import SKELETONS
+from tsgc import distributed
+from tsgc.bench import graphs, machine
+from tsgc.bench.contenders import Contender, contenders, training
+from tsgc.bench.inputs import Shape
+from tsgc.bench.trace import trace
+from tsgc.bench.training import WARM_UP, clean_up, forward_flops, latency, long_clips, measure, ratios
+from tsgc.checkpoint import write_atomic
+from tsgc.console import Talker, rate_text
+from tsgc.edge import LAUNCHED
+from tsgc.model import VARIANTS
+
+PRECISIONS = ("bf16", "tf32", "float32")
+BATCH = {"cuda": 128, "cpu": 8}
+STEPS = {"cuda": 30, "cpu": 3}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `tsgc bench train` is asked for."""
+
+    shape: Shape
+    device: torch.device
+    precision: str
+    steps: int
+    plain: bool
+    compare: bool
+    gpus: int
+    data: str | None
+    settings: tuple[str, ...]
+    given_frames: int | None
+    trace: bool
+    long: bool
+
+
+def check_shape(
+    variant: str,
+    skeleton: str,
+    frames: int | None,
+    bodies: int,
+    classes: int,
+    batch: int | None,
+    precision: str | None,
+    steps: int | None,
+    device: str | None,
+) -> tuple[Shape, torch.device, str, int]:
+    """The options as they are meant; wrong ones raise UsageError."""
+    place = distributed.pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    precision = precision or "bf16"
+    for name, value, known in (
+        ("variant", variant, VARIANTS),
+        ("skeleton", skeleton, SKELETONS),
+        ("precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
+    if precision == "tf32" and place.type == "cpu":
+        raise UsageError("--precision tf32: an arithmetic of GPUs; on a CPU choose bf16 or float32")
+    least = VARIANTS[variant].min_frames
+    if frames is not None and frames < least:
+        raise UsageError(f"--frames {frames}: the network takes {least} or more")
+    shape = Shape(variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type])
+    return shape, place, precision, steps or STEPS[place.type]
+
+
+def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: Sequence[str]) -> None:
+    """`tsgc bench train`. `words`: the command line, which the ranks of --gpus repeat."""
+    if options.trace and options.device.type == "cpu":
+        raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
+    if distributed.started_by_torchrun():
+        assert out is not None
+        _rank(options, out)
+        return
+    result: dict[str, Any] = {
+        "machine": machine.describe(options.device),
+        "shape": dataclasses.asdict(options.shape),
+        "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
+    }
+    talker.line(_about(result["machine"]))
+    if options.data is not None:
+        result["data"] = _data(options, talker)
+    elif options.long:
+        result["long"] = _long(options, talker)
+    else:
+        result |= _speed(options, talker)
+        if options.gpus > 1:
+            result["devices"] = _devices(options, words, result["training"][-1], talker)
+        if options.trace:
+            result["trace"] = _trace(options, talker)
+    _finish(result, talker, out)
+
+
+def bench_graph(
+    shape: Shape, device: torch.device, precision: str, steps: int, talker: Talker, out: Path | None
+) -> None:
+    """`tsgc bench graph`."""
+    about = machine.describe(device)
+    talker.line(_about(about))
+    rows = graphs.bench_products(shape, precision, device, steps)
+    for row in rows:
+        slowest = "block, plain" if "block" in row["name"] else "naive"
+        plain = next((r for r in rows if (r["stage"], r["name"]) == (row["stage"], slowest)), row)
+        for direction in ("forward", "backward"):
+            row[f"{direction}_times"] = plain[f"{direction}_ms"] / row[f"{direction}_ms"]
+    talker.table(
+        f"Graph products of {shape.batch} clips, {precision}; x: times as fast as naive, as the plain block",
+        ("stage, T x V x C", "", "forward ms", "x", "backward ms", "x"),
+        [
+            [
+                f"{row['stage']}: {row['frames']} x {SKELETONS[shape.skeleton].num_joints} x {row['width']}",
+                row["name"],
+                f"{row['forward_ms']:.3f}",
+                f"{row['forward_times']:.2f}",
+                f"{row['backward_ms']:.3f}",
+                f"{row['backward_times']:.2f}",
+            ]
+            for row in rows
+        ],
+    )
+    _finish({"machine": about, "shape": dataclasses.asdict(shape), "rows": rows}, talker, out)
+
+
+def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
+    """Training, recognition, and the time that one clip takes."""
+    shape, device = options.shape, options.device
+    taking_part = contenders(options.precision, device, plain=options.plain, compare=options.compare)
+    result: dict[str, Any] = {}
+    for what in ("training", "inference"):
+        rows = ratios(measure(taking_part, shape, device, options.steps, what))
+        result[what] = rows
+        talker.table(
+            f"{what}: {shape.variant}, T {shape.frames}, {shape.skeleton}, {shape.bodies} bodies,"
+            f" batch {shape.batch}",
+            ("", "clips/s", "ms", "GB", "MFU", "x first"),
+            [
+                [
+                    row["name"],
+                    rate_text(row["clips_per_second"]),
+                    f"{row['ms']:,.2f}",
+                    "-" if row["memory_gb"] is None else f"{row['memory_gb']:.2f}",
+                    f"{100 * row['utilisation']:.1f} %",
+                    f"{row['times_first']:.2f}",
+                ]
+                for row in rows
+            ],
+        )
+    result["latency"] = latency([one for one in taking_part if not one.compile], shape, device)
+    for row in result["latency"]:
+        talker.line(f"one clip, {row['name']}: {row['ms']:.2f} ms")
+    return result
+
+
+def _long(options: TrainOptions, talker: Talker) -> list[dict[str, Any]]:
+    (contender,) = contenders(options.precision, options.device, plain=options.plain, compare=False)[-1:]
+    rows = long_clips(contender, options.shape, options.device, options.steps)
+    talker.table(
+        f"A training clip as T grows, {contender.name}, batch {options.shape.batch}; a frame: over T = 64's",
+        ("T", "ms a clip", "a frame", "MB a clip", "a frame", "MFU"),
+        [
+            [
+                str(row["frames"]),
+                f"{row['ms']:.3f}",
+                f"{row['ms_a_frame']:.2f}",
+                "-" if row["mb"] is None else f"{row['mb']:.1f}",
+                "-" if row["mb_a_frame"] is None else f"{row['mb_a_frame']:.2f}",
+                f"{100 * row['utilisation']:.1f} %",
+            ]
+            for row in rows
+        ],
+    )
+    return rows
+
+
+def _data(options: TrainOptions, talker: Talker) -> dict[str, Any]:
+    from tsgc.bench.data import data_config, data_path
+
+    assert options.data is not None
+    shards = options.data if "://" in options.data else Path(options.data)
+    config = data_config(
+        shards,
+        options.settings,
+        variant=options.shape.variant,
+        precision=options.precision,
+        batch=options.shape.batch,
+        frames=options.given_frames,
+    )
+    process = distributed.Process(0, 1, options.device)
+    result = data_path(shards, config, process, options.steps, traced=options.trace)
+    talker.line(
+        f"{result['benchmark']}, {result['clips']:,} clips, T {config.frames}, batch {config.batch}:"
+        f" {result['made']:,.0f} clips/s on one batch again and again, {result['real']:,.0f} on real ones,"
+        f" {100 * result['slower']:.1f} % slower"
+    )
+    if "trace" in result:
+        _say_trace(result["trace"], talker)
+    return result
+
+
+def _trace(options: TrainOptions, talker: Talker) -> dict[str, float]:
+    (contender,) = contenders(options.precision, options.device, plain=options.plain, compare=False)[-1:]
+    clean_up(options.device)
+    work, free = training(contender, options.shape, options.device)
+    for _ in range(WARM_UP):
+        work()
+    result = trace(work, options.device)
+    free()
+    _say_trace(result, talker)
+    return result
+
+
+def _say_trace(result: dict[str, float], talker: Talker) -> None:
+    talker.line(
+        f"GPU idle in {result['steps']:.0f} steps: {100 * result['idle']:.2f} %"
+        f" ({result['kernels_a_step']:.0f} kernels and copies a step)"
+    )
+
+
+def _devices(
+    options: TrainOptions, words: Sequence[str], alone: dict[str, Any], talker: Talker
+) -> dict[str, Any]:
+    """The same training on several devices at once, over one's: by torchrun, as training itself."""
+    clean_up(options.device)
+    os.environ[LAUNCHED] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ranks.json"
+        distributed.launch(options.gpus, [*words, "--out", str(file)], options.device.type)
+        together = json.loads(file.read_text())
+    together["times_one"] = together["clips_per_second"] / alone["clips_per_second"]
+    talker.line(
+        f"{options.gpus} devices, {options.shape.batch} clips each:"
+        f" {together['clips_per_second']:,.0f} clips/s, {together['times_one']:.2f} times one"
+    )
+    return together
+
+
+def _rank(options: TrainOptions, out: Path) -> None:
+    """A rank's part of `_devices`; the first writes the result."""
+    with distributed.join(options.device.type) as process:
+        ours = Contender("ours", options.precision, graphs=process.device.type == "cuda")
+        (row,) = measure([ours], options.shape, process.device, options.steps, "training", process)
+        process.barrier()
+        if process.main:
+            write_atomic(out, json.dumps(dataclasses.asdict(row)).encode())
+
+
+def _about(facts: dict[str, Any]) -> str:
+    """The machine in one line."""
+    flags = " ".join(facts["cpu_flags"]) or "none of those that bfloat16 is fast with"
+    cpu = f"{facts['cpu']} ({facts['cores']} cores, {facts['threads']} threads; {flags})"
+    return ", ".join([*([facts["gpu"]] if "gpu" in facts else []), cpu, f"torch {facts['torch']}"])
+
+
+def _finish(result: dict[str, Any], talker: Talker, out: Path | None) -> None:
+    talker.data(result)
+    if out is not None:
+        write_atomic(out, json.dumps(result, indent=2).encode())
+        talker.line(f"written: {out}")

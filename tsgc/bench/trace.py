@@ -1,0 +1,51 @@
+"""How long a device stands idle: from the intervals in which its kernels run."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch.autograd import DeviceType
+
+from tsgc.bench.clock import finish
+
+Interval = tuple[float, float]
+STEPS = 50  # of a trace
+
+
+def covered(intervals: Iterable[Interval]) -> float:
+    """Length of the union of intervals, in their unit."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def idle_share(intervals: Iterable[Interval]) -> float:
+    """Part of the time from the first start to the last end that no interval covers."""
+    known = list(intervals)
+    span = max(end for _, end in known) - min(start for start, _ in known)
+    return 1 - covered(known) / span
+
+
+def kernel_intervals(events: Iterable[Any], device_type: DeviceType) -> list[Interval]:
+    """Microseconds of what a profiler saw run on a device: kernels and copies, not the marks around them."""
+    return [
+        (event.time_range.start, event.time_range.end)
+        for event in events
+        if event.device_type == device_type
+        and not getattr(event, "is_user_annotation", False)
+        and event.time_range.end > event.time_range.start
+    ]
+
+
+def trace(work: Callable[[], object], device: torch.device, steps: int = STEPS) -> dict[str, float]:
+    """Idle share of the GPU over `steps` calls in a row, and kernels a call. Warm the work up before."""
+    activities = [torch.profiler.ProfilerActivity.CUDA]
+    finish(device)
+    with torch.profiler.profile(activities=activities) as profiler:
+        for _ in range(steps):
+            work()
+        finish(device)
+    intervals = kernel_intervals(profiler.events(), DeviceType.CUDA)
+    return {"steps": steps, "idle": idle_share(intervals), "kernels_a_step": len(intervals) / steps}

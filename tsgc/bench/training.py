@@ -1,0 +1,123 @@
+"""`tsgc bench train`: how fast the network trains and recognises, and how much of the device that uses."""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from tsgc.bench.clock import finish, median_seconds, seconds_a_call
+from tsgc.bench.contenders import Contender, inference, training
+from tsgc.bench.inputs import Shape, make_model
+from tsgc.bench.machine import peak_flops
+from tsgc.distributed import Process
+from tsgc.info import count_parts, totals
+
+WARM_UP = 6  # steps before any is timed: first ones of a shape, then the capture (tsgc.capture.WARM_UP)
+LONG_FRAMES = (64, 128, 256, 512, 1024)
+GRADIENTS = (
+    3  # a training step is some three forward passes: one on, two back (data's and weights' gradients)
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    name: str
+    clips_per_second: float
+    ms: float
+    """Of a step, or of a batch's forward pass."""
+    memory_gb: float | None
+    """Most that tensors took at once, in GB of 1e9 bytes; None on CPUs."""
+    utilisation: float
+    """Model FLOPs a second over those of a large matrix product in the same precision."""
+
+
+def forward_flops(shape: Shape) -> float:
+    """FLOPs of one clip's forward pass; graph products counted."""
+    counted = totals(count_parts(make_model(shape, torch.device("cpu")), shape.frames))
+    return 2.0 * (counted["macs"] + counted["graph_macs"])
+
+
+def measure(
+    contenders: Sequence[Contender],
+    shape: Shape,
+    device: torch.device,
+    steps: int,
+    what: str,
+    process: Process | None = None,
+) -> list[Row]:
+    """A row for each contender; `what`: `training` or `inference`.
+
+    With a process group's `process` every rank calls this; the row is of all their clips together.
+    """
+    flops = forward_flops(shape) * (GRADIENTS if what == "training" else 1)
+    peaks = {precision: peak_flops(precision, device) for precision in {c.precision for c in contenders}}
+    rows = []
+    for contender in contenders:
+        clean_up(device)
+        if what == "training":
+            work, free = training(contender, shape, device, process)
+        else:
+            work, free = inference(contender, shape, device), lambda: None
+        seconds = seconds_a_call(work, device, steps, warm_up=1 if device.type == "cpu" else WARM_UP)
+        memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
+        free()
+        devices = process.world if process else 1
+        rate = shape.batch / seconds  # of one device: ranks wait for each other in every step
+        used = rate * flops / peaks[contender.precision]
+        rows.append(Row(contender.name, rate * devices, 1e3 * seconds, memory, used))
+    clean_up(device)
+    return rows
+
+
+def clean_up(device: torch.device) -> None:
+    """Forgets what was before: its memory, its compiled code, its peak."""
+    gc.collect()
+    torch.compiler.reset()
+    if device.type == "cuda":
+        finish(device)
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def latency(
+    contenders: Sequence[Contender], shape: Shape, device: torch.device, calls: int = 20
+) -> list[dict]:
+    """Median milliseconds from one clip's input to its logits, waited for."""
+    alone = replace(shape, batch=1)
+    return [
+        {
+            "name": contender.name,
+            "ms": 1e3 * median_seconds(inference(contender, alone, device), device, calls, 3),
+        }
+        for contender in contenders
+    ]
+
+
+def long_clips(contender: Contender, shape: Shape, device: torch.device, steps: int) -> list[dict[str, Any]]:
+    """Time and memory of a training clip as T grows, and both per frame over those at the shortest T."""
+    rows = []
+    for frames in LONG_FRAMES:
+        (row,) = measure([contender], replace(shape, frames=frames), device, steps, "training")
+        mb = None if row.memory_gb is None else 1e3 * row.memory_gb / shape.batch
+        rows.append((frames, row.ms / shape.batch, mb, row.utilisation))
+    shortest, ms, mb, _ = rows[0]
+    return [
+        {
+            "frames": frames,
+            "ms": here,
+            "mb": memory,
+            "utilisation": used,
+            "ms_a_frame": here / frames / (ms / shortest),
+            "mb_a_frame": None if memory is None or mb is None else memory / frames / (mb / shortest),
+        }
+        for frames, here, memory, used in rows
+    ]
+
+
+def ratios(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The rows, with how many times as fast as the first each is."""
+    return [{**asdict(row), "times_first": row.clips_per_second / rows[0].clips_per_second} for row in rows]

@@ -1,0 +1,103 @@
+"""Commands that measure how fast the network is here: bench train, bench graph."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsgc.edge import Edge
+from tsgc.options import Device, Json
+
+app = typer.Typer(
+    no_args_is_help=True, help="How fast the network and its training are here, beside plain twins."
+)
+
+Variant = Annotated[str, typer.Option(help="252, 432 or tiny.")]
+Precision = Annotated[str | None, typer.Option(help="bf16, tf32 or float32. (default: bf16)")]
+Batch = Annotated[int | None, typer.Option(min=1, help="Clips a device. (default: 128; 8 on a CPU)")]
+Frames = Annotated[int | None, typer.Option(help="T. (default: 256; of --data: the recipe's)")]
+Skeleton = Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")]
+Bodies = Annotated[int, typer.Option(min=1, help="M.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Steps that are timed. (default: 30; 3 on a CPU)")]
+Out = Annotated[Path | None, typer.Option(help="File for the result as JSON.")]
+
+
+@app.command(epilog="Example: tsgc bench train --compare --out bench.json")
+def train(
+    ctx: typer.Context,
+    variant: Variant = "252",
+    precision: Precision = None,
+    batch: Batch = None,
+    frames: Frames = None,
+    skeleton: Skeleton = "ntu-25",
+    bodies: Bodies = 2,
+    classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 120,
+    steps: Steps = None,
+    device: Device = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="The plain twin of the published code alone.")
+    ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Plain, plain compiled and ours, in this order.")
+    ] = False,
+    gpus: Annotated[int | None, typer.Option(min=2, help="Also on N devices at once, a batch each.")] = None,
+    data: Annotated[str | None, typer.Option(help="Shard set: real batches against made ones.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value of the recipe, with --data; repeatable.")
+    ] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Profile 50 steps: how long the GPU is idle.")
+    ] = False,
+    long: Annotated[
+        bool, typer.Option("--long", help="Time and memory of a clip for T of 64 to 1,024.")
+    ] = False,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """Clips a second of a whole training step (mixing, network, loss, AdamW, average) and of recognition."""
+    from tsgc.bench.run import TrainOptions, bench_train, check_shape
+    from tsgc.console import Talker
+
+    shape, place, precision, steps = check_shape(
+        variant, skeleton, frames, bodies, classes, batch, precision, steps, device
+    )
+    options = TrainOptions(
+        shape=shape,
+        device=place,
+        precision=precision,
+        steps=steps,
+        plain=plain,
+        compare=compare,
+        gpus=gpus or 1,
+        data=data,
+        settings=tuple(settings or ()),
+        given_frames=frames,
+        trace=trace,
+        long=long,
+    )
+    command = ctx.find_root().command
+    assert isinstance(command, Edge)
+    bench_train(options, Talker(json=json), out, command.words)
+
+
+@app.command(epilog="Example: tsgc bench graph --precision float32")
+def graph(
+    variant: Variant = "252",
+    precision: Precision = None,
+    batch: Batch = None,
+    frames: Frames = None,
+    skeleton: Skeleton = "ntu-25",
+    bodies: Bodies = 2,
+    steps: Steps = None,
+    device: Device = None,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """The graph product: naive, as the paper accelerates it, and ours; forward and backward."""
+    from tsgc.bench.run import bench_graph, check_shape
+    from tsgc.console import Talker
+
+    shape, place, precision, steps = check_shape(
+        variant, skeleton, frames, bodies, 2, batch, precision, steps, device
+    )
+    bench_graph(shape, place, precision, steps, Talker(json=json), out)
