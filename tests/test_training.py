@@ -5,7 +5,6 @@ import errno
 import json
 import os
 import pickle
-import re
 import signal
 
 import pytest
@@ -85,13 +84,6 @@ def test_holdout_trains_on_the_rest_and_scores_the_held_out_clips(here, made):
 def test_best_on_the_test_split_says_so(here, made):
     said = tsgc("train", "ntu60/xsub", "--data-root", made, "--run-dir", here / "run", *quick("eval_every=1"))
     assert "best, best-ema: epoch selected on the test split" in said
-
-
-def test_fine_tuning_says_what_was_loaded(here, made):
-    words = ["train", "ntu60/xsub", "--data-root", made, *quick()]
-    tsgc(*words, "--run-dir", here / "one")
-    said = tsgc(*words, "--run-dir", here / "two", "--init", here / "one/checkpoints/last.safetensors")
-    assert re.search(r"from .*last.safetensors: (\d+) of \1 tensors; new: none", said)
 
 
 def test_a_full_disk_is_one_line(here, made, monkeypatch):

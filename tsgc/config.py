@@ -27,11 +27,12 @@ AT_LEAST_ONE = (
     "mix_group",
     "eval_batch",
     "save_every",
+    "keep_last",
     "log_every",
 )
 AT_LEAST_ZERO = (
     "seed", "crop_min_frames", "rotation_max", "rotation_tilt", "joint_offset", "noise", "speed", "mixup",
-    "lr", "min_lr", "weight_decay", "eval_every",
+    "lr", "min_lr", "weight_decay", "eval_every", "keep_every",
 )  # fmt: skip
 PROBABILITIES = (
     "mirror", "drop_joints", "drop_joints_part", "drop_axis", "mixup_prob", "cutmix_span", "cutmix_part",
@@ -167,7 +168,11 @@ class TrainConfig:
     eval_every: int = 5
     """Epochs between evaluations; 0: at the end alone."""
     save_every: int = 1
-    """Epochs between checkpoints."""
+    """Epochs between checkpoints, which `--resume` goes on from."""
+    keep_last: int = 1
+    """Newest states kept on disk: state.pt, and beside it state-0012.pt, ... where more than 1."""
+    keep_every: int = 0
+    """Epochs between weights that stay for good (epoch-0040.safetensors and -ema); 0: none."""
     log_every: int = 20
     """Steps between looks at the loss (each waits for the device)."""
     holdout: bool = False
@@ -220,6 +225,10 @@ class TrainConfig:
             value = getattr(self, name)
             if not good or (isinstance(value, float) and not math.isfinite(value)):
                 raise TsgcError(f"{name} is {value}, expected {expected}")
+
+    def saves_after(self, epoch: int) -> bool:
+        """Whether a checkpoint is due when `epoch` epochs are over."""
+        return epoch % self.save_every == 0 or bool(self.keep_every and epoch % self.keep_every == 0)
 
 
 def settle_window(config: TrainConfig, remote: bool) -> TrainConfig:

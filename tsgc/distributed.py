@@ -1,18 +1,24 @@
-"""Processes of one training: who this one is, and how N of them are started."""
+"""Processes of one training: who this one is, what they tell each other."""
 
-import logging
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+import socket
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from pipelines.errors import TsgcError, UsageError
+from tsgc.rendezvous import agents_store, fresh
 
 TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
+MEETING = timedelta(minutes=10)  # torchrun has started all ranks when it starts one
+PATIENCE = 30  # seconds until a network file system shows what another machine wrote
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,8 @@ class Process:
     rank: int
     world: int
     device: torch.device
+    launchers: tuple[str, ...] = ()
+    """What started each rank: see `launcher_name`."""
 
     @property
     def main(self) -> bool:
@@ -38,9 +46,53 @@ class Process:
             dist.all_reduce(x)
         return x
 
+    def gather(self, word: str) -> list[str]:
+        """Every rank's word, by rank."""
+        if self.world == 1:
+            return [word]
+        words: list[str] = [""] * self.world
+        dist.all_gather_object(words, word)
+        return words
+
 
 def started_by_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def launcher_name() -> str:
+    """The torchrun that started this process: like no other, and the same when it starts it again.
+
+    A process that was not started by one has the empty name.
+    """
+    errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not started_by_torchrun() or not errors:
+        return ""
+    # <a folder made for this launcher>/attempt_<restarts>/<local rank>/error.json; torchrun's own count of
+    # restarts says less: it stays 0 on machines that start again because another one failed.
+    return f"{socket.gethostname()}:{Path(errors).parents[2].name}"
+
+
+def check_shared(process: Process, folder: Path) -> None:
+    """Raises TsgcError, on all ranks alike, where some rank does not see what rank 0 writes to `folder`."""
+    if process.world == 1:
+        return
+    token = process.gather(secrets.token_hex(8))[0]
+    mark = folder / f".seen-by-all-{token}"
+    if process.main:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    process.barrier()
+    until = time.monotonic() + PATIENCE
+    while not (seen := mark.exists()) and time.monotonic() < until:
+        time.sleep(0.5)
+    blind = [host for host in process.gather("" if seen else socket.gethostname()) if host]
+    if process.main:
+        mark.unlink(missing_ok=True)
+    if blind:
+        raise TsgcError(
+            f"{folder}: not shared: {', '.join(sorted(set(blind)))} cannot see what rank 0 writes there;"
+            " give --run-dir on a file system that all machines share"
+        )
 
 
 def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
@@ -70,49 +122,18 @@ def join(device: str | None) -> Iterator[Process]:
     if place.type == "cuda":
         torch.cuda.set_device(place)
     on_gpu = place.type == "cuda"
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = agents_store(TIMEOUT)
     dist.init_process_group(
-        "nccl" if on_gpu else "gloo", timeout=TIMEOUT, device_id=place if on_gpu else None
+        "nccl" if on_gpu else "gloo",
+        store=fresh(store, rank, world, MEETING) if store else None,
+        rank=rank,
+        world_size=world,
+        timeout=TIMEOUT,
+        device_id=place if on_gpu else None,
     )
     try:
-        yield Process(dist.get_rank(), dist.get_world_size(), place)
+        process = Process(dist.get_rank(), dist.get_world_size(), place)
+        yield replace(process, launchers=tuple(process.gather(launcher_name())))
     finally:
         dist.destroy_process_group()
-
-
-def launch(processes: int, arguments: Sequence[str], device: str | None) -> None:
-    """Run `python -m tsgc ARGUMENTS` as `processes` ranks under torchrun's elastic launcher.
-
-    Raises TsgcError with the first failed rank's own words.
-    """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import parse_args, run
-
-    if pick_device(device).type == "cuda" and processes > torch.cuda.device_count():
-        raise TsgcError(
-            f"--gpus {processes}: {torch.cuda.device_count()} GPU found; give fewer, or --device cpu"
-        )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    for name in ("torch.distributed.elastic", "torch.distributed.run"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's words are passed on below
-    options = ["--standalone", f"--nproc-per-node={processes}", "-m", "tsgc", *arguments]
-    try:
-        run(parse_args(options))
-    except SignalException as signal:
-        name = signal.sigval.name
-        raise TsgcError(f"stopped by {name}; the ranks have saved, --resume goes on there") from None
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        recorded = failure.error_file_data.get("message") if failure.error_file_data else None
-        if isinstance(recorded, dict):
-            said = recorded["message"].removeprefix("TsgcError: ")
-        else:
-            said = f"stopped with exit code {failure.exitcode}; what it printed is above"
-        raise TsgcError(f"process {rank} of {processes}: {said}") from None
-
-
-def record_failure(error: BaseException) -> None:
-    """Leave a failed rank's words where the launcher finds them."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
-
-    get_error_handler().record_exception(error)

@@ -92,7 +92,7 @@ def _report(error: TsgcError) -> int:
     """Say it on standard error; a rank that --gpus started leaves that to its launcher."""
     is_rank = "TORCHELASTIC_ERROR_FILE" in os.environ
     if is_rank:
-        from tsgc.distributed import record_failure
+        from tsgc.launch import record_failure
 
         record_failure(error)
     if not (is_rank and LAUNCHED in os.environ):
@@ -102,12 +102,13 @@ def _report(error: TsgcError) -> int:
 
 def launch_ranks(ctx: typer.Context, gpus: int | None, device: str | None) -> bool:
     """Run this command line again as `gpus` ranks, where that is asked for and this is none of them."""
-    from tsgc import distributed
+    from tsgc.distributed import started_by_torchrun
+    from tsgc.launch import launch
 
-    if gpus is None or distributed.started_by_torchrun():
+    if gpus is None or started_by_torchrun():
         return False
     command = ctx.find_root().command
     assert isinstance(command, Edge)
     os.environ[LAUNCHED] = "1"
-    distributed.launch(gpus, command.words, device)
+    launch(gpus, command.words, device)
     return True

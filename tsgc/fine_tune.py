@@ -1,22 +1,193 @@
-"""Starting a run from the weights of another."""
+"""Starting a run from the weights of another: of other classes, another skeleton, another number of bodies.
 
+What hangs on the skeleton (the graphs, the input's norm) is carried over joint by joint, and the classifier
+class by class, each by name. What has no counterpart stays as it was initialised.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from pipelines.errors import TsgcError
-from tsgc import checkpoint
+from pipelines.skeleton import Skeleton
+from shards.manifest import Manifest
+from tsgc import checkpoint, runs
 from tsgc.model import TSGCNeXt
 
+Pairs = list[tuple[int, int]]  # (ours, theirs)
 
-def fine_tune(model: TSGCNeXt, path: Path) -> str:
-    """Load what fits of a checkpoint; says what was loaded and what was not."""
-    if path.suffix == ".safetensors":
-        found = checkpoint.load_model(path)[0].state_dict()
-    else:
-        found = checkpoint.load_released(path, ema=True)
+SAME_JOINT = {"hip centre": "spine base", "spine": "spine middle", "shoulder centre": "spine shoulder"}
+"""Names of Kinect v1's joints (NW-UCLA), and what Kinect v2 (NTU) calls the same places of the body."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Weights, and what their file says of them; a released checkpoint says nothing."""
+
+    path: Path
+    weights: dict[str, Tensor]
+    said: str
+    skeleton: Skeleton | None = None
+    class_names: Sequence[str] = ()
+    axes: str = ""
+
+    @property
+    def num_joints(self) -> int:
+        return self.weights["stages.0.0.graphs"].shape[-1]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.weights["head.bias"])
+
+
+def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path) -> str:
+    """Load what fits of a checkpoint (ours, or a released one) or of a run's folder (its last-ema).
+
+    `manifest` is of the data that `model` is for. Returns one line: what was loaded and what was not.
+    Raises TsgcError where no block of the network fits.
+    """
+    source = open_source(path)
     own = model.state_dict()
-    fits = {name: tensor for name, tensor in found.items() if name in own and own[name].shape == tensor.shape}
-    if not fits:
-        raise TsgcError(f"{path}: no tensor fits this network; is it of another variant?")
-    model.load_state_dict(fits, strict=False)
-    new = [name for name in own if name not in fits]
-    return f"from {path}: {len(fits)} of {len(own)} tensors; new: {', '.join(new) or 'none'}"
+    blocks = [name for name in own if name.startswith("stages.") and name.endswith(".expand.weight")]
+    if not any(name in source.weights and source.weights[name].shape == own[name].shape for name in blocks):
+        raise TsgcError(f"{source.path}: no block of it fits this network; is it of another variant?")
+    joints = joint_pairs(manifest.body, source)
+    classes = class_pairs(manifest.class_names, source)
+    axes = source.axes or "xyz"  # the released ones are NTU's
+    other_input = axes != manifest.channels
+    loaded: dict[str, Tensor] = {}
+    for name, tensor in own.items():
+        found = source.weights.get(name)
+        if found is None or (other_input and name.startswith(("stem.", "input_norm."))):
+            continue
+        if name.endswith(".graphs"):
+            loaded |= {name: _graphs(tensor, found, joints)} if joints else {}
+        elif name.startswith("input_norm.") and tensor.ndim:
+            loaded |= {name: _input_norm(model, tensor, found, joints, source)} if joints else {}
+        elif name.startswith("head."):
+            loaded |= {name: _rows(tensor, found, classes)} if classes else {}
+        elif found.shape == tensor.shape:
+            loaded[name] = found
+    model.load_state_dict(loaded, strict=False)
+    words = _of_joints(manifest.body, source, joints) + _of_bodies(model, source)
+    words += _of_classes(len(manifest.class_names), source, classes)
+    if other_input:
+        words.append(f"stem and input norm new (channels {axes} there, {manifest.channels} here)")
+    new = _places(name for name in own if name not in source.weights)
+    words += [f"new: {', '.join(new)}"] if new else []
+    left = _places(name for name in source.weights if name not in own)
+    words += [f"not used: {', '.join(left)}"] if left else []
+    said = [f"{len(loaded)} of {len(own)} tensors loaded", *(words or ["nothing new"])]
+    return f"starting from {source.path} ({source.said}): {'; '.join(said)}"
+
+
+def open_source(path: Path) -> Source:
+    """The weights that `--init` names. Raises TsgcError: not there, not whole, not a checkpoint."""
+    if path.is_dir():
+        path = runs.checkpoint_path(path, "last", ema=True)
+    if path.suffix != ".safetensors":
+        weights = checkpoint.load_released(path, ema=True)
+        return Source(path, weights, f"released, {len(weights['head.bias'])} classes, averaged")
+    model, description = checkpoint.load_model(path)
+    config = description.config
+    return Source(
+        path,
+        model.state_dict(),
+        f"{description.benchmark} {config.modality} {config.variant}, epoch {description.epoch},"
+        f" {'averaged' if description.ema else 'raw'}",
+        description.body,
+        description.class_names,
+        description.axes,
+    )
+
+
+def joint_pairs(ours: Skeleton, source: Source) -> Pairs:
+    """Which of our joints is which of theirs: by place where it is the same skeleton, else by name."""
+    theirs = source.skeleton
+    if theirs is None or theirs.joints == ours.joints:
+        return [(v, v) for v in range(ours.num_joints)] if source.num_joints == ours.num_joints else []
+    places = {_plain(name): joint for joint, name in enumerate(theirs.joints)}
+    return [(joint, places[_plain(name)]) for joint, name in enumerate(ours.joints) if _plain(name) in places]
+
+
+def class_pairs(ours: Sequence[str], source: Source) -> Pairs:
+    """Which of our classes is which of theirs: by name; by number where the file names none."""
+    if not source.class_names:
+        return [(k, k) for k in range(len(ours))] if source.num_classes == len(ours) else []
+    places = {name: k for k, name in enumerate(source.class_names)}
+    return [(k, places[name]) for k, name in enumerate(ours) if name in places]
+
+
+def _plain(joint: str) -> str:
+    """A joint's name, however it is spelt."""
+    name = " ".join(joint.lower().replace("_", " ").replace("-", " ").split()).replace("center", "centre")
+    return SAME_JOINT.get(name, name)
+
+
+def _rows(own: Tensor, found: Tensor, pairs: Pairs) -> Tensor:
+    """`own` with the rows of `pairs` from `found`."""
+    ours, theirs = torch.tensor(pairs).T
+    rows = own.clone()
+    rows[ours] = found.to(own)[theirs]
+    return rows
+
+
+def _graphs(own: Tensor, found: Tensor, joints: Pairs) -> Tensor:
+    """Three graphs (3, V, V): the entries between two joints that both skeletons have."""
+    ours, theirs = torch.tensor(joints).T
+    graphs = own.clone()
+    graphs[:, ours[:, None], ours] = found.to(own)[:, theirs[:, None], theirs]
+    return graphs
+
+
+def _input_norm(model: TSGCNeXt, own: Tensor, found: Tensor, joints: Pairs, source: Source) -> Tensor:
+    """One vector of the input's norm, (M*V*C): the joints that both have, of the bodies that both have."""
+    C, V, M = model.input_shape
+    ours, theirs = torch.tensor(joints).T
+    there = found.to(own).view(-1, source.num_joints, C)
+    norm = own.clone().view(M, V, C)
+    bodies = min(M, len(there))
+    norm[:bodies, ours] = there[:bodies, theirs]
+    return norm.flatten()
+
+
+def _of_joints(ours: Skeleton, source: Source, joints: Pairs) -> list[str]:
+    """What is to say of the joints; nothing where it is the same skeleton."""
+    theirs = source.skeleton
+    if theirs is not None and theirs.joints == ours.joints:
+        return []
+    if not joints:
+        there = theirs.name if theirs else f"{source.num_joints} joints"
+        return [f"graphs and input norm new ({there} there, {ours.name} here: no joint of the same name)"]
+    if theirs is None:
+        return [f"graphs and input norm as those of {ours.name}, which its {len(joints)} joints may be"]
+    matched = {joint for joint, _ in joints}
+    missing = [name for joint, name in enumerate(ours.joints) if joint not in matched]
+    count = f"{len(joints)} of {ours.num_joints} joints"
+    new = f" (new: {', '.join(missing)})" if missing else ""
+    return [f"of the graphs and the input norm {count}, by name from {theirs.name}{new}"]
+
+
+def _of_bodies(model: TSGCNeXt, source: Source) -> list[str]:
+    C, _, M = model.input_shape
+    there = len(source.weights["input_norm.weight"]) // source.num_joints // C
+    return [f"of the input norm {there} of {M} bodies"] if there < M else []
+
+
+def _of_classes(ours: int, source: Source, classes: Pairs) -> list[str]:
+    """What is to say of the classifier; nothing where all classes are there."""
+    if not classes:
+        return [f"classifier new ({source.num_classes} classes there, {ours} others here)"]
+    return [f"of the classifier {len(classes)} of {ours} classes, by name"] if len(classes) < ours else []
+
+
+def _places(names: Iterable[str]) -> list[str]:
+    """Modules that tensors belong to, each once: stages.0.2, downs.1, stem."""
+    places: dict[str, None] = {}
+    for name in names:
+        words = name.split(".")
+        places[".".join(words[: {"stages": 3, "downs": 2}.get(words[0], 1)])] = None
+    return list(places)

@@ -13,12 +13,13 @@ from shards.batch import Step
 from shards.reading import Reading
 from tsgc import console, runs
 from tsgc.config import TrainConfig
-from tsgc.distributed import Process
+from tsgc.distributed import Process, check_shared
 from tsgc.evaluate import predict_split, score
 from tsgc.fine_tune import fine_tune
 from tsgc.optim import learning_rate
 from tsgc.preemption import PreemptedError, StopRequest
 from tsgc.record import Recorder
+from tsgc.restart import goes_on
 from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.training import Training, build, describe, open_folder, restore, save, save_weights
 
@@ -42,8 +43,12 @@ def train(
     `folder`. Returns the test scores of each checkpoint, `last` first.
     """
     run = build(config, benchmark, shards, folder, process, reading)
-    if init is not None:
-        talker.note(fine_tune(run.model, init))
+    check_shared(process, folder)
+    if goes_on(process, folder):
+        talker.note("started again by torchrun, as a rank was lost or a machine came or went")
+        resume = True
+    if init is not None and not resume:
+        talker.note(fine_tune(run.model, run.manifest, init))
         run.ema.set(run.model)
     if process.main:
         open_folder(run, resume=resume, overwrite=overwrite)
@@ -87,7 +92,7 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
             talker.note(progress_line(run, figures))
         if stop.agreed(look=True) and not last:
             save_and_stop(run)
-        if process.main and (last or run.epoch % config.save_every == 0):
+        if process.main and (last or config.saves_after(run.epoch)):
             save(run)
     if recorder:
         recorder.close()

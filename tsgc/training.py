@@ -5,6 +5,7 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
@@ -15,7 +16,7 @@ from pipelines.errors import TsgcError
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
-from tsgc import checkpoint, runs
+from tsgc import checkpoint, runs, snapshots
 from tsgc.config import TrainConfig, settle_window, to_yaml
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
@@ -226,20 +227,46 @@ def save(run: Training) -> None:
         "manifest": run.manifest.digest,
         "config": dataclasses.asdict(run.config),
     }
-    checkpoint.save_state(run.folder / "checkpoints" / "state.pt", state)
     for suffix, model in run.weights.items():
         save_weights(run, f"last{suffix}", model, "none")
+        if run.config.keep_every and not run.step and run.epoch % run.config.keep_every == 0:
+            save_weights(run, snapshots.weights_name(run.epoch, suffix), model, "none")
+    # The state comes last: where it says that an epoch is over, that epoch's weights are there.
+    checkpoint.save_state(snapshots.state_path(run.folder), state)
+    if not run.step:
+        snapshots.retain_state(run.folder, run.epoch, run.config.keep_last)
+
+
+def load_state(run: Training, path: Path) -> dict[str, Any]:
+    """The state at `path`; where it cannot be read, the error says which older ones could take its place."""
+    try:
+        return checkpoint.load_state(path, run.process.device)
+    except TsgcError as error:
+        older = snapshots.older_states(run.folder)
+        if not older:
+            raise
+        names = ", ".join(found.name for found in older)
+        raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
 
 
 def restore(run: Training) -> None:
     """Go on where save() stopped; another configuration or other shards raise TsgcError."""
-    path = run.folder / "checkpoints" / "state.pt"
-    state = checkpoint.load_state(path, run.process.device)
+    path = snapshots.state_path(run.folder)
+    state = load_state(run, path)
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
     ours = dataclasses.asdict(run.config)
     # How a run is watched and fitted to its machine may change; what it computes may not.
-    free = {"micro_batch", "eval_every", "save_every", "log_every", "compile", "graphs"}
+    free = {
+        "micro_batch",
+        "eval_every",
+        "save_every",
+        "keep_last",
+        "keep_every",
+        "log_every",
+        "compile",
+        "graphs",
+    }
     changed = [key for key, value in state["config"].items() if key not in free and ours.get(key) != value]
     if changed:
         was = ", ".join(f"{key}={state['config'][key]} (now {ours.get(key)})" for key in changed)
@@ -259,7 +286,7 @@ def restore(run: Training) -> None:
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
     """Make the run's folder, or refuse one that is taken."""
     # A run that ended before its first checkpoint has nothing to keep.
-    taken = (run.folder / "checkpoints" / "state.pt").exists()
+    taken = snapshots.state_path(run.folder).exists()
     if taken and not (resume or overwrite):
         raise TsgcError(
             f"{run.folder}: holds a run already; give --resume to go on, --overwrite to start again"
@@ -276,6 +303,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
                 "manifest_digest": run.manifest.digest,
                 "world": run.process.world,
                 "device": run.process.device.type,
+                "launchers": sorted(set(run.process.launchers)),
             },
         )
         checkpoint.write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())

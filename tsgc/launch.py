@@ -1,0 +1,70 @@
+"""Starting N ranks of one command under torchrun's elastic launcher, and what became of them in one line."""
+
+import logging
+import os
+import signal
+from collections.abc import Sequence
+
+import torch
+
+from pipelines.errors import TsgcError
+from tsgc.distributed import pick_device
+from tsgc.preemption import PreemptedError
+
+RENDEZVOUS = ("PET_NNODES", "PET_RDZV_ENDPOINT")
+"""torchrun's own variables; where they are set, these ranks are some of several machines'."""
+
+
+def launch(processes: int, arguments: Sequence[str], device: str | None) -> None:
+    """Run `python -m tsgc ARGUMENTS` as `processes` ranks of this machine.
+
+    torchrun reads its options from PET_* variables too: PET_MAX_RESTARTS=3 restarts lost ranks, PET_NNODES
+    and PET_RDZV_ENDPOINT join several machines. Raises TsgcError with the first failed rank's own words;
+    PreemptedError where the ranks were asked to stop.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    if pick_device(device).type == "cuda" and processes > torch.cuda.device_count():
+        raise TsgcError(
+            f"--gpus {processes}: {torch.cuda.device_count()} GPU found; give fewer, or --device cpu"
+        )
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    for name in ("torch.distributed.elastic", "torch.distributed.run"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's words are passed on below
+    alone = not any(name in os.environ for name in RENDEZVOUS)
+    options = [
+        *(["--standalone"] if alone else []),
+        f"--nproc-per-node={processes}",
+        "-m",
+        "tsgc",
+        *arguments,
+    ]
+    try:
+        run(parse_args(options))
+    except SignalException as stopped:
+        raise _stopped(stopped.sigval) from None
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        recorded = failure.error_file_data.get("message") if failure.error_file_data else None
+        if isinstance(recorded, dict):
+            said = recorded["message"].partition(": ")[2]  # after the name of the exception's class
+        else:
+            said = f"stopped with exit code {failure.exitcode}; what it printed is above"
+        if failure.exitcode == PreemptedError.exit_code:
+            raise PreemptedError(said) from None
+        raise TsgcError(f"process {rank} of {processes}: {said}") from None
+
+
+def _stopped(number: signal.Signals) -> TsgcError:
+    """What to say where the launcher itself got a signal, which it has passed on to the ranks."""
+    said = f"stopped by {number.name}; the same command with --resume goes on from the last checkpoint"
+    return PreemptedError(said) if number == signal.SIGTERM else TsgcError(said)
+
+
+def record_failure(error: BaseException) -> None:
+    """Leave a failed rank's words where the launcher finds them."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    get_error_handler().record_exception(error)
