@@ -96,7 +96,7 @@ def test_states_are_copied_where_links_are_unknown(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("setting", ["keep_last=0", "keep_every=-1"])
 def test_policies_that_make_no_sense_are_refused(here, made, setting):
-    assert f"{setting.split('=')[0]} is" in fails(*words(made, here / "run", setting))
+    assert f"{setting.split('=')[0]} is" in fails(*words(made, here / "run", setting), code=2)
 
 
 SAVED = ("last.safetensors", "last.json", "last-ema.safetensors", "last-ema.json", "state.pt")

@@ -20,8 +20,9 @@ from tsgc.optim import learning_rate
 from tsgc.preemption import PreemptedError, StopRequest
 from tsgc.record import Recorder
 from tsgc.restart import goes_on
+from tsgc.run_folder import open_folder
 from tsgc.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
-from tsgc.training import Training, build, describe, open_folder, restore, save, save_weights
+from tsgc.training import Training, build, describe, restore, save, save_weights
 
 
 def train(

@@ -16,8 +16,8 @@ from pipelines.errors import TsgcError
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
-from tsgc import checkpoint, runs, snapshots
-from tsgc.config import TrainConfig, settle_window, to_yaml
+from tsgc import checkpoint, snapshots
+from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
 from tsgc.feed import Feed
@@ -281,47 +281,6 @@ def restore(run: Training) -> None:
         state[name] for name in ("epoch", "step", "loss_sum", "best")
     )
     run.missing = state.get("missing", 0)
-
-
-def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
-    """Make the run's folder, or refuse one that is taken."""
-    # A run that ended before its first checkpoint has nothing to keep.
-    taken = snapshots.state_path(run.folder).exists()
-    if taken and not (resume or overwrite):
-        raise TsgcError(
-            f"{run.folder}: holds a run already; give --resume to go on, --overwrite to start again"
-        )
-    if not resume:
-        remove_run(run.folder)
-        (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-        (run.folder / "scores").mkdir(exist_ok=True)
-        runs.write_environment(
-            run.folder,
-            run.benchmark,
-            {
-                "preset": run.manifest.preset,
-                "manifest_digest": run.manifest.digest,
-                "world": run.process.world,
-                "device": run.process.device.type,
-                "launchers": sorted(set(run.process.launchers)),
-            },
-        )
-        checkpoint.write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
-
-
-def remove_run(folder: Path) -> None:
-    """Take away what a run wrote, and nothing else that may lie beside it."""
-    for pattern in (
-        "config.yaml",
-        "environment.json",
-        "metrics.jsonl",
-        "steps.jsonl",
-        "checkpoints/*",
-        "scores/*",
-        "tensorboard/*",
-    ):
-        for path in folder.glob(pattern):
-            path.unlink()
 
 
 def describe(run: Training) -> str:

@@ -45,7 +45,9 @@ def train(
     holdout: Annotated[
         bool, typer.Option("--holdout", help="Choose `best` on held-out training clips.")
     ] = False,
-    init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to start from: a checkpoint, or a run's folder.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Overwrite = False,

@@ -1,0 +1,49 @@
+"""A run's folder at its start: made, refused where it is taken, emptied of what a run wrote."""
+
+from pathlib import Path
+
+from pipelines.errors import TsgcError
+from tsgc import checkpoint, runs, snapshots
+from tsgc.config import to_yaml
+from tsgc.training import Training
+
+
+def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
+    """Make the run's folder, or refuse one that is taken."""
+    # A run that ended before its first checkpoint has nothing to keep.
+    taken = snapshots.state_path(run.folder).exists()
+    if taken and not (resume or overwrite):
+        raise TsgcError(
+            f"{run.folder}: holds a run already; give --resume to go on, --overwrite to start again"
+        )
+    if not resume:
+        remove_run(run.folder)
+        (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        (run.folder / "scores").mkdir(exist_ok=True)
+        runs.write_environment(
+            run.folder,
+            run.benchmark,
+            {
+                "preset": run.manifest.preset,
+                "manifest_digest": run.manifest.digest,
+                "world": run.process.world,
+                "device": run.process.device.type,
+                "launchers": sorted(set(run.process.launchers)),
+            },
+        )
+        checkpoint.write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
+
+
+def remove_run(folder: Path) -> None:
+    """Take away what a run wrote, and nothing else that may lie beside it."""
+    for pattern in (
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "steps.jsonl",
+        "checkpoints/*",
+        "scores/*",
+        "tensorboard/*",
+    ):
+        for path in folder.glob(pattern):
+            path.unlink()
