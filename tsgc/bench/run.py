@@ -22,6 +22,7 @@ from tsgc.bench.training import WARM_UP, clean_up, forward_flops, latency, long_
 from tsgc.checkpoint import write_atomic
 from tsgc.console import Talker, rate_text
 from tsgc.edge import LAUNCHED
+from tsgc.launch import launch
 from tsgc.model import VARIANTS
 
 PRECISIONS = ("bf16", "tf32", "float32")
@@ -237,7 +238,7 @@ def _devices(
     os.environ[LAUNCHED] = "1"
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ranks.json"
-        distributed.launch(options.gpus, [*words, "--out", str(file)], options.device.type)
+        launch(options.gpus, [*words, "--out", str(file)], options.device.type)
         together = json.loads(file.read_text())
     together["times_one"] = together["clips_per_second"] / alone["clips_per_second"]
     talker.line(
