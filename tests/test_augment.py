@@ -137,7 +137,7 @@ def test_unit_scale_keeps_proportions_and_fills_one_axis():
     clips.append(np.ones((4, 1, 20, 3), np.float32))  # one point
     pipe = pipeline(UCLA, 1, normalise="unit", rotation="none", crop_min=1.0, frames=32)
     batch = pack(clips)
-    x = pipe._place(batch.joints, batch, None, {})
+    x = pipe._place(batch.joints, batch, None, {}, "none")
     rows = torch.repeat_interleave(torch.arange(4), batch.frames)
     for n, clip in enumerate(clips[:3]):
         low, high = clip.min((0, 1, 2)), clip.max((0, 1, 2))
@@ -153,7 +153,7 @@ def test_centring_puts_the_middle_of_the_extents_at_zero(normalise):
     plain = pipeline(UCLA, 1, normalise=normalise, rotation="none", frames=32)
     batch = pack(clips)
     rows = torch.repeat_interleave(torch.arange(3), batch.frames)
-    x, was = (p._place(batch.joints, batch, None, {}) for p in (pipe, plain))
+    x, was = (p._place(batch.joints, batch, None, {}, "none") for p in (pipe, plain))
     for n in range(3):
         low, high = x[rows == n].amin((0, 1)), x[rows == n].amax((0, 1))
         torch.testing.assert_close(low, -high, atol=1e-5, rtol=1e-4)
@@ -166,7 +166,7 @@ def test_spine_scale_makes_the_mean_trunk_one():
     clips.append(np.ones((4, 1, 20, 3), np.float32))  # no trunk
     pipe = pipeline(UCLA, 1, normalise="spine", rotation="none", frames=32)
     batch = pack(clips)
-    x = pipe._place(batch.joints, batch, None, {})
+    x = pipe._place(batch.joints, batch, None, {}, "none")
     rows = torch.repeat_interleave(torch.arange(4), batch.frames)
     for n, clip in enumerate(clips[:3]):
         trunk = (clip[:, 0, [4, 8]].mean(1) - clip[:, 0, [12, 16]].mean(1)).astype(np.float64)

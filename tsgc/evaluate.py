@@ -1,6 +1,6 @@
 """Logits of a whole split, exact on any number of ranks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +20,7 @@ from tsgc.distributed import Process
 from tsgc.runs import newest_run, open_run, scores_path
 from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, all_and_clean, remarks, write_scores
 from tsgc.transforms import InputPipeline
+from tsgc.views import PLAIN, View, views
 from tsgc.workspace import pick_shards
 
 
@@ -56,10 +57,12 @@ def predict_split(
     pipeline: InputPipeline,
     process: Process,
     advance: Count = no_count,
+    seen_as: Sequence[View] = (PLAIN,),
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
 
-    Second: which clips could be read, (N,) bool; all of them unless the loader skips damaged ones.
+    With several views (`seen_as`) they are the means over these. Second: which clips could be read, (N,) bool;
+    all of them unless the loader skips damaged ones.
 
     A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
     """
@@ -69,10 +72,11 @@ def predict_split(
     done = 0
     with arithmetic(pipeline.config.precision, process.device):
         for batch in loader:
-            x, presence = pipeline.test(batch, process.device)
+            inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
             indices = batch.indices.to(process.device)
             for name, model in models.items():
-                part = model(x, presence=presence).float()
+                parts = [model(x, presence=presence).float() for x, presence in inputs]
+                part = torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
                 if name not in logits:
                     logits[name] = part.new_zeros(rows, part.shape[1])
                 logits[name][indices] = part
@@ -154,8 +158,13 @@ def score(
     ema: bool = False,
     advance: Count = no_count,
     reading: Reading | None = None,
+    tta: str = "none",
 ) -> dict[str, Scores]:
-    """Scores of each named checkpoint on a split; those of one run share one pass over the clips."""
+    """Scores of each named checkpoint on a split; those of one run share one pass over the clips.
+
+    `tta`: the views to average over, a key of `views.VIEWS`.
+    """
+    seen_as = views(tta)
     manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
     opened = {
         name: open_checkpoint(path, manifest, variant=variant, modality=modality, ema=ema)
@@ -172,9 +181,10 @@ def score(
         pin=process.device.type == "cuda",
         reading=reading,
     )
-    logits, read = predict_split(models, loader, input_pipeline(config, manifest), process, advance)
+    pipeline = input_pipeline(config, manifest)
+    logits, read = predict_split(models, loader, pipeline, process, advance, seen_as)
     return {
-        name: make_scores(logits[name], read, loader, manifest, split, name, description)
+        name: make_scores(logits[name], read, loader, manifest, split, name, description, tta)
         for name, (_, description) in opened.items()
     }
 
@@ -187,6 +197,7 @@ def make_scores(
     split: str,
     name: str,
     description: Description,
+    tta: str = "none",
 ) -> Scores:
     """The logits of the clips that were `read` (N,), their names and labels, and where they come from."""
     source = Source(
@@ -200,6 +211,7 @@ def make_scores(
         selected_on=description.selected_on,
         class_names=list(manifest.class_names),
         missing=int((~read).sum()),
+        tta=tta,
     )
     clips = loader.clips.select(read)
     return Scores(np.asarray(clips.names), clips.labels, logits[read], clips.repeats, source)
@@ -220,8 +232,12 @@ def evaluate_run(
     data_root: Path,
     runs_root: Path,
     reading: Reading | None = None,
+    tta: str = "none",
 ) -> Scores:
-    """`tsgc evaluate`: score one checkpoint, write the scores, print the table."""
+    """`tsgc evaluate`: score one checkpoint, write the scores, print the table.
+
+    With test-time augmentation the scores file has its name too: it takes no other's place.
+    """
     file = Path(checkpoint)
     from_file = file.suffix != ""
     if from_file and run is None:
@@ -234,6 +250,8 @@ def evaluate_run(
         name = file.stem if from_file else checkpoint + ("-ema" if ema else "")
         file = file if from_file else opened.checkpoint(name)
         benchmark = opened.benchmark
+    if tta != "none":
+        name += f"-tta-{tta}"
     where, _ = pick_shards(data_root, None if shards else benchmark, shards)
     with talker.counting(f"scoring {name}", "clips") as advance:
         scores = score(
@@ -246,6 +264,7 @@ def evaluate_run(
             ema=ema,
             advance=advance,
             reading=reading,
+            tta=tta,
         )[name]
     path = scores_path(folder, split, name)
     if process.main:

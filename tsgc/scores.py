@@ -30,6 +30,8 @@ class Source:
     class_names: list[str] = field(default_factory=list)
     missing: int = 0
     """Clips of the split that are not among these: damaged, and skipped by `--on-error skip`."""
+    tta: str = "none"
+    """Views of each clip that the logits are means over: a key of tsgc.views.VIEWS."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,10 @@ def remarks(scores: Sequence[Scores]) -> list[str]:
             f"{source.checkpoint}: clips of {source.split} missing, skipped as damaged: {source.missing:,};"
             " these are no figures of the whole split"
         )
+    for source in {
+        part.source.checkpoint: part.source for part in scores if part.source.tta != "none"
+    }.values():
+        said.append(f"{source.checkpoint}: test-time augmentation, logits averaged over views: {source.tta}")
     chosen = sorted({part.source.checkpoint for part in scores if part.source.selected_on == "test"})
     if chosen:
         said.append(f"{', '.join(chosen)}: epoch selected on the test split; for comparison with papers only")

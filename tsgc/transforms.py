@@ -34,9 +34,9 @@ from tsgc.sampling import (
     random_frames,
     resample,
     resample_present,
-    test_crop,
     train_crop,
 )
+from tsgc.views import PLAIN, View, as_augmentation, test_span
 
 __all__ = ["Draws", "InputPipeline", "draw", "min_max", "mix", "rotation_matrices"]
 
@@ -75,14 +75,22 @@ class InputPipeline:
         """A step's random numbers for this input and a network of `blocks` blocks."""
         return draw(self.config, epoch, step, count, self.bodies, blocks, self.skeleton)
 
-    def test(self, batch: PackedBatch, device: torch.device) -> tuple[Tensor, Tensor | None]:
-        """The deterministic input (N, C, T, V, M) of a batch, and its presence (N, T, M) or None."""
+    def test(
+        self, batch: PackedBatch, device: torch.device, view: View = PLAIN
+    ) -> tuple[Tensor, Tensor | None]:
+        """The deterministic input (N, C, T, V, M) of a batch, and its presence (N, T, M) or None.
+
+        TsgcError for a view that turns pictures in space.
+        """
         frames = batch.frames.numpy()
+        if view.degrees and self.channels == "xys":
+            raise TsgcError("views that turn need joints in space; these clips are pictures (xys)")
         if self.config.sampling == "crop":
-            positions = crop_positions(*test_crop(frames), self.config.frames)
+            positions = crop_positions(*test_span(frames, view), self.config.frames)
         else:
-            positions = even_frames(frames, self.config.frames).astype(np.float64)
-        return self._input(batch, positions, None, device)
+            start, length = (np.zeros_like(frames), frames) if view.span is None else test_span(frames, view)
+            positions = start[:, None] + even_frames(length, self.config.frames).astype(np.float64)
+        return self._input(batch, positions, as_augmentation(view, len(frames)), device, "vertical")
 
     def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch, and its presence.
@@ -90,7 +98,10 @@ class InputPipeline:
         The batch's index columns lie on the host; its joints may lie on the device already.
         """
         here = batch.positions.numpy()
-        return self._input(batch, self._train_positions(batch, draws, here), (draws, here), device)
+        found = {name: getattr(draws, name) for name in AUGMENTATIONS}
+        arrays = {name: array[here] for name, array in found.items() if array.size}
+        positions = self._train_positions(batch, draws, here)
+        return self._input(batch, positions, arrays, device, self.config.rotation)
 
     def _train_positions(self, batch: PackedBatch, draws: Draws, here: np.ndarray) -> np.ndarray:
         config, frames = self.config, batch.frames.numpy()
@@ -109,14 +120,15 @@ class InputPipeline:
         self,
         batch: PackedBatch,
         positions: np.ndarray,
-        drawn: tuple[Draws, np.ndarray] | None,
+        augmentations: dict[str, np.ndarray],
         device: torch.device,
+        rotation: str,
     ) -> tuple[Tensor, Tensor | None]:
         most_frames = int(batch.frames.max())  # read on the host: no wait for the device
-        batch, at, augment = _send(batch, positions, drawn, device)
+        batch, at, augment = _send(batch, positions, augmentations, device)
         joints = batch.joints
         present = present_rows(joints) if self.present_only else None
-        joints = self._place(joints, batch, present, augment)
+        joints = self._place(joints, batch, present, augment, rotation)
         if present is None:
             x = resample(joints, batch, at, self.bodies, self.absent_body)
             return self._finish(x, augment), None
@@ -126,7 +138,12 @@ class InputPipeline:
         return x, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
 
     def _place(
-        self, joints: Tensor, batch: PackedBatch, present: Tensor | None, augment: dict[str, Tensor]
+        self,
+        joints: Tensor,
+        batch: PackedBatch,
+        present: Tensor | None,
+        augment: dict[str, Tensor],
+        rotation: str,
     ) -> Tensor:
         """Packed rows as the network shall see them: turned, scaled, displaced."""
         clips = len(batch.frames)
@@ -147,7 +164,7 @@ class InputPipeline:
             joints = geometry.turn(joints, facing, row_clip)
         if "limbs" in augment:
             joints = geometry.stretch_limbs(joints, augment["limbs"][row_clip], self.skeleton)
-        joints = self._rotate(joints, row_clip, augment)
+        joints = self._rotate(joints, row_clip, augment, rotation)
         if config.centre == "middle" and config.normalise in ("none", "spine"):
             joints = geometry.middle_to_zero(joints, row_clip, clips, there)
         if config.normalise == "min-max":
@@ -159,8 +176,8 @@ class InputPipeline:
         joints = self._displace(joints, row_clip, there, batch.offsets, augment)
         return torch.cat([joints, score], -1) if score.shape[-1] else joints
 
-    def _rotate(self, joints: Tensor, row_clip: Tensor, augment: dict[str, Tensor]) -> Tensor:
-        order = AXIS_ORDER[self.config.rotation]
+    def _rotate(self, joints: Tensor, row_clip: Tensor, augment: dict[str, Tensor], rotation: str) -> Tensor:
+        order = AXIS_ORDER[rotation]
         if self.channels == "xys":
             order = tuple(axis for axis in order if axis == VIEWING_AXIS)
         if "angles" not in augment or not order:
@@ -205,23 +222,21 @@ class InputPipeline:
         return x.permute(0, 4, 2, 3, 1)
 
 
-SENT = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "keep_joints", "keep_axes")
+# Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
+AUGMENTATIONS = (
+    "angles", "limbs", "scale", "joint_offset", "noise", "mirror", "keep_joints", "keep_axes",
+)  # fmt: skip
 
 
 def _send(
-    batch: PackedBatch, positions: np.ndarray, drawn: tuple[Draws, np.ndarray] | None, device: torch.device
+    batch: PackedBatch, positions: np.ndarray, augmentations: dict[str, np.ndarray], device: torch.device
 ) -> tuple[PackedBatch, Tensor, dict[str, Tensor]]:
-    """What the transforms take, on the device: the batch, positions, the augmentations in use by name."""
-    arrays: dict[str, np.ndarray] = {}
-    if drawn is not None:
-        draws, here = drawn
-        found = {name: getattr(draws, name) for name in SENT}
-        arrays = {name: array[here] for name, array in found.items() if array.size}
+    """What the transforms take, on the device: the batch, positions, the augmentations by name."""
     columns = (batch.frames.numpy(), batch.bodies.numpy(), batch.offsets.numpy())
-    frames, bodies, offsets, at, *sent = to_device([*columns, positions, *arrays.values()], device)
+    frames, bodies, offsets, at, *sent = to_device([*columns, positions, *augmentations.values()], device)
     joints = batch.joints.to(device, non_blocking=True)
     batch = replace(batch, joints=joints, frames=frames, bodies=bodies, offsets=offsets)
-    return batch, at, dict(zip(arrays, sent))
+    return batch, at, dict(zip(augmentations, sent))
 
 
 def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:

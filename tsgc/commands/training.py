@@ -116,6 +116,9 @@ def evaluate(
     cache_size: CacheSize = 20,
     split: Annotated[str, typer.Option(help="test, train or holdout.")] = "test",
     run_dir: Annotated[Path | None, typer.Option(help="Where scores/ goes. (default: the run)")] = None,
+    tta: Annotated[
+        str, typer.Option(help="Average over views: mirror, turns, spans, mirror-turns; the scores say so.")
+    ] = "none",
     json: Json = False,
     gpus: Gpus = None,
     device: Device = None,
@@ -145,4 +148,5 @@ def evaluate(
             data_root=data_root,
             runs_root=runs,
             reading=read,
+            tta=tta,
         )
