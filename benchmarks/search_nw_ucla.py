@@ -45,7 +45,7 @@ def main() -> None:
         command.add_argument("--shards", type=Path, default=SHARDS, help=f"default: {SHARDS}")
         command.add_argument("--seconds", type=float, default=540, help="stop after (default: 540)")
         command.add_argument("--concurrent", type=int, default=4, help="trainings at a time (default: 4)")
-        command.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+        command.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
         command.add_argument("--retry", action="store_true", help="do again what failed")
         command.add_argument("--share", default="0/1", help="I/N: this process's part of the trainings")
     options = parser.parse_args()

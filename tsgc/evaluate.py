@@ -61,8 +61,8 @@ def predict_split(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
 
-    With several views (`seen_as`) they are the means over these. Second: which clips could be read, (N,) bool;
-    all of them unless the loader skips damaged ones.
+    With several views (`seen_as`) they are the means over these. Second: which clips could be read, (N,)
+    bool; all of them unless the loader skips damaged ones.
 
     A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
     """
