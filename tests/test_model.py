@@ -79,7 +79,8 @@ def test_training_losses_are_the_published_ones(golden):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    np.testing.assert_allclose(losses, case["losses"], atol=2e-5)
+    # The published losses are rounded to 5 decimals, which adds half a unit to the 2e-5.
+    np.testing.assert_allclose(losses, case["losses"], atol=2.5e-5)
 
 
 def test_schedule_is_the_published_one(shared):

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from tsgc import kernels
+
 GRAPHS = 3  # graphs a block learns; started from identity, inward, outward
 EXPANSION = 4  # hidden width of a block over its width; one quarter per graph, one passed through
 NORM_EPS = 1e-6
@@ -34,7 +36,7 @@ class InputNorm(nn.BatchNorm1d):
     @torch.no_grad()
     def _global_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
-        sums = torch.cat([x.sum(0), x.new_tensor([len(x)])])
+        sums = torch.cat([x.sum(0), x.new_full((1,), len(x))])  # filled there: nothing to copy from the host
         dist.all_reduce(sums)
         mean, count = sums[:-1] / sums[-1], sums[-1]
         var = (x - mean).square().sum(0)
@@ -55,10 +57,47 @@ class TemporalPatch(nn.Linear):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.project(self.patches(x))
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(R, T, V, C) -> (R, T // stride, V, stride * C)."""
         R, T, V, C = x.shape
         steps = T // self.stride
         x = x[:, : steps * self.stride].reshape(R, steps, self.stride, V, C)
-        return super().forward(x.transpose(2, 3).reshape(R, steps, V, self.stride * C))
+        return x.transpose(2, 3).reshape(R, steps, V, self.stride * C)
+
+    def project(self, patches: Tensor) -> Tensor:
+        """Patches to features: (..., stride * C) -> (..., width)."""
+        return super().forward(patches)
+
+
+class Stem(nn.Sequential):
+    """A temporal patch of the input, then LayerNorm: (R, T, V, C) -> (R, T // stride, V, width)."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__(TemporalPatch(channels, width, stride), nn.LayerNorm(width, eps=NORM_EPS))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self[1]
+        assert isinstance(norm, nn.LayerNorm)
+        dtype = kernels.fused_dtype(x, norm.normalized_shape[0])
+        x = self[0](x)
+        return norm(x) if dtype is None else kernels.patch_norm(x.to(dtype), norm, 1)
+
+
+class Down(nn.Sequential):
+    """LayerNorm, then a temporal patch that doubles the width: (R, T, V, C) -> (R, T // stride, V, width)."""
+
+    def __init__(self, narrow: int, width: int, stride: int) -> None:
+        super().__init__(nn.LayerNorm(narrow, eps=NORM_EPS), TemporalPatch(narrow, width, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm, patch = self
+        assert isinstance(norm, nn.LayerNorm) and isinstance(patch, TemporalPatch)
+        dtype = kernels.fused_dtype(x, x.shape[-1])
+        if dtype is None:
+            return super().forward(x)
+        return patch.project(kernels.patch_norm(x.to(dtype), norm, patch.stride))
 
 
 class TemporalDepthwise(nn.Module):
@@ -92,6 +131,8 @@ class Block(nn.Module):
         self.project = nn.Linear(EXPANSION * width, width)
 
     def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
+        if kernels.fused_dtype(x, x.shape[-1]) is not None:
+            return kernels.fused_block(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
         mixed = torch.einsum("kuv,rtvkc->rtukc", self.graphs.to(h.dtype), h[..., :GRAPHS, :])
         h = torch.cat([mixed, h[..., GRAPHS:, :]], dim=-2).flatten(-2)  # (R, T, V, 4C)

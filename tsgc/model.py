@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc.graph import adjacency
-from tsgc.layers import NORM_EPS, Block, InputNorm, TemporalPatch
+from tsgc.layers import NORM_EPS, Block, Down, InputNorm, Stem
 
 STEM_STRIDE = 4  # frames
 DOWN_STRIDE = 2  # frames
@@ -74,16 +74,13 @@ class TSGCNeXt(nn.Module):
         graphs = torch.from_numpy(adjacency(skeleton))
 
         self.input_norm = InputNorm(bodies * skeleton.num_joints * channels)
-        self.stem = nn.Sequential(
-            TemporalPatch(channels, shape.widths[0], STEM_STRIDE), nn.LayerNorm(shape.widths[0], eps=NORM_EPS)
-        )
+        self.stem = Stem(channels, shape.widths[0], STEM_STRIDE)
         self.stages = nn.ModuleList(
             nn.ModuleList(Block(width, graphs) for _ in range(depth))
             for depth, width in zip(shape.depths, shape.widths)
         )
         self.downs = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(narrow, eps=NORM_EPS), TemporalPatch(narrow, wide, DOWN_STRIDE))
-            for narrow, wide in zip(shape.widths, shape.widths[1:])
+            Down(narrow, wide, DOWN_STRIDE) for narrow, wide in zip(shape.widths, shape.widths[1:])
         )
         self.norm = nn.LayerNorm(shape.widths[-1], eps=NORM_EPS)
         self.head = nn.Linear(shape.widths[-1], num_classes)
@@ -131,7 +128,7 @@ class TSGCNeXt(nn.Module):
             if stage < len(self.downs):
                 x = self.downs[stage](x)
         if presence is None:
-            x = x.mean((1, 2)).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
+            x = x.mean((1, 2), dtype=torch.float32).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
         else:
             x = pool_present(x, presence)
         return self.head(self.norm(x))

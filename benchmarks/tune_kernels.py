@@ -1,0 +1,288 @@
+"""Check the fused kernels on this GPU, and time ways of cutting them.
+
+    python benchmarks/tune_kernels.py [--widths 96 192 384] [--batch 128] [--processes 12]
+
+The table in tsgc/kernels/block.py comes from here. Checks a block of each width in bfloat16 against
+float64, values and gradients. Then times each kernel at the size that it has in variant 252 at T = 256, 25
+joints and 2 bodies, for every candidate below. Candidates are compiled by several processes first; one that
+does not fit the GPU is told.
+"""
+
+import argparse
+import copy
+import dataclasses
+import json
+import multiprocessing
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tsgc import kernels
+from tsgc.kernels import block as fused
+from tsgc.kernels import temporal
+from tsgc.layers import NORM_EPS, Block
+
+FRAMES = {96: 64, 192: 32, 384: 16}
+CANDIDATES: dict[str, dict[int, list[tuple[int, ...]]]] = {
+    # As in `kernels.block.Tuning`.
+    "temporal": {
+        96: [(4, 4), (2, 2)],
+        192: [(1, 2), (2, 4)],
+        384: [(1, 2), (1, 4)],
+    },
+    "temporal_backward": {
+        96: [(2, 2), (1, 1), (4, 4)],
+        192: [(1, 2), (2, 4)],
+        384: [(1, 2), (1, 4)],
+    },
+    "forward": {
+        96: [(64, 32, 32, 4, 2, 0), (128, 32, 32, 4, 2, 0), (128, 32, 32, 8, 2, 0)],
+        192: [(64, 64, 32, 4, 2, 168), (128, 64, 64, 8, 2, 0), (128, 64, 32, 8, 2, 0)],
+        384: [],
+    },
+    "expand": {
+        96: [(128, 32, 32, 4, 3)],
+        192: [(128, 64, 64, 4, 3)],
+        384: [(128, 64, 128, 4, 3), (64, 64, 64, 4, 4)],
+    },
+    "contract": {
+        96: [(128, 32, 64, 4, 4)],
+        192: [(128, 64, 64, 4, 4)],
+        384: [(128, 128, 64, 4, 3), (128, 128, 64, 8, 4)],
+    },
+    "backward": {
+        96: [(64, 32, 32, 4, 2, 0), (64, 32, 32, 4, 2, 128), (128, 32, 32, 8, 2, 128)],
+        192: [(64, 64, 32, 4, 2, 0), (64, 64, 64, 4, 2, 168), (128, 64, 64, 8, 2, 0)],
+        384: [(64, 64, 64, 4, 3, 168), (128, 64, 64, 8, 3, 0)],
+    },
+    "split": {
+        96: [(64, 32, 4, 3), (64, 32, 4, 2), (128, 32, 8, 3), (128, 32, 8, 2)],
+        192: [(64, 64, 4, 2), (64, 64, 4, 3), (64, 32, 4, 3), (128, 64, 8, 2)],
+        384: [(64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 8, 2), (128, 64, 8, 2)],
+    },
+    "outer": {
+        96: [(128, 128, 64, 8, 3), (128, 32, 64, 4, 4)],
+        192: [(128, 64, 64, 4, 4), (128, 128, 64, 8, 3)],
+        384: [(128, 128, 64, 8, 3), (128, 128, 64, 4, 4)],
+    },
+}  # fmt: skip
+WAVES = (1, 2, 3, 4, 6)  # programs of the backward pass for each multiprocessor
+
+
+class Case:
+    """Inputs of one width's kernels, random, bfloat16."""
+
+    def __init__(self, width: int, rows: int, frames: int, joints: int) -> None:
+        gen = torch.Generator("cuda").manual_seed(0)
+
+        def rand(*shape: int, scale: float = 1.0) -> Tensor:
+            return torch.randn(*shape, device="cuda", generator=gen) * scale
+
+        shape = (rows, frames, joints, width)
+        self.x = rand(*shape).bfloat16()
+        self.z = rand(*shape).bfloat16()
+        self.dout = rand(*shape).bfloat16()
+        self.survival = torch.ones(rows, device="cuda")
+        self.graphs = rand(3, joints, joints, scale=0.2)
+        self.w1 = rand(4 * width, width, scale=width**-0.5).bfloat16()
+        self.w2 = rand(4 * width, width, scale=(4 * width) ** -0.5).bfloat16()
+        self.b1, self.b2 = rand(4 * width, scale=0.1), rand(width, scale=0.1)
+        self.conv, self.bias = rand(3, width), rand(width)
+        self.gamma, self.beta = rand(width), rand(width)
+        self.total = rows * frames * joints
+        self.width = width
+
+    def hidden(self) -> Tensor:
+        return torch.randn(self.total, 4 * self.width, device="cuda", dtype=torch.bfloat16)
+
+    def run(self, kind: str, u: Tensor | None = None) -> None:
+        x, z, s = self.x, self.z, self.survival
+        if kind == "temporal":
+            temporal.temporal_norm(
+                x,
+                s,
+                self.conv,
+                self.bias,
+                self.gamma,
+                self.beta,
+                NORM_EPS,
+                fused.TUNINGS[self.width].temporal,
+            )
+        elif kind == "temporal_backward":
+            temporal.temporal_norm_backward(
+                x, z, self.dout, s, self.conv, self.bias, self.gamma, NORM_EPS,
+                fused.TUNINGS[self.width].temporal_backward,
+            )  # fmt: skip
+        elif kind == "forward":
+            fused.fused_forward(z, x, s, self.graphs, self.w1, self.b1, self.w2, self.b2)
+        elif kind == "expand":
+            fused.expand(z, self.graphs, self.w1, self.b1)
+        elif kind == "contract":
+            fused.contract(u, x, s, self.w2, self.b2)
+        elif kind in ("backward", "split"):
+            fused.mix_backward(z, self.dout, s, self.graphs, self.w1, self.b1, self.w2)
+        elif kind == "outer":
+            fused.outer(u, z.view(-1, self.width))
+
+
+def set_tuning(width: int, kind: str, candidate: tuple[int, ...], programs: int = 22) -> None:
+    values: dict[str, object] = {kind: candidate}
+    if kind in ("backward", "split"):
+        values["programs"] = programs
+    if kind == "backward":
+        values["split"] = None
+    fused.TUNINGS[width] = dataclasses.replace(fused.TUNINGS[width], **values)
+
+
+def compile_one(task: tuple[str, int, tuple[int, ...], int]) -> tuple[str, int, tuple[int, ...], str]:
+    """Run a candidate once on little data, so that it lies compiled in Triton's cache."""
+    kind, width, candidate, joints = task
+    try:
+        set_tuning(width, kind, candidate)
+        case = Case(width, 16, 16, joints)
+        case.run(kind, case.hidden() if kind in ("contract", "outer") else None)
+        torch.cuda.synchronize()
+    except Exception as error:  # whatever Triton raises: it is told, and the others go on
+        return kind, width, candidate, " ".join(str(error).split())[:150]
+    return kind, width, candidate, ""
+
+
+def check(width: int, joints: int, frames: int) -> dict[str, float]:
+    """Relative errors of a block in bfloat16 against float64: values and gradients."""
+    torch.manual_seed(width)
+    module = Block(width, torch.randn(3, joints, joints) * 0.2)
+    for parameter in module.parameters():
+        if parameter.dim() < 3:
+            parameter.data = torch.randn_like(parameter) * (0.1 if parameter.dim() == 1 else width**-0.5)
+    module.norm.weight.data += 1
+    module.temporal.weight.data.mul_(width**0.5)
+    module = module.cuda()
+    x = torch.randn(12, frames, joints, width, device="cuda")
+    survival = torch.tensor([0.0, 1.25, 1.25], device="cuda").repeat(4)
+    weights = torch.randn_like(x)
+
+    def grads(network: Block, x: Tensor, survival: Tensor) -> list[Tensor]:
+        x = x.detach().requires_grad_()
+        out = network(x, survival)
+        return [out, *torch.autograd.grad((out * weights).sum(), [x, *network.parameters()])]
+
+    exact = grads(copy.deepcopy(module).double(), x.bfloat16().double(), survival.double())
+    with torch.autocast("cuda", torch.bfloat16):
+        ours = grads(module, x.bfloat16(), survival)
+        with kernels.plain():
+            twin = grads(module, x.bfloat16(), survival)
+    names = ["out", "x", *(name for name, _ in module.named_parameters())]
+    result = {}
+    for name, want, got, plain in zip(names, exact, ours, twin):
+        error = ((got - want).norm() / want.norm()).item()
+        beside = ((plain - want).norm() / want.norm()).item()
+        mark = "" if error < max(2 * beside, 1e-2) else "   <-- WRONG"
+        print(f"  {width} V={joints} T={frames} {name:18s} fused {error:.1e}   plain bf16 {beside:.1e}{mark}")
+        result[name] = error
+    return result
+
+
+def timed(function, repeats: int = 10) -> float:  # type: ignore[no-untyped-def]
+    """Median milliseconds of what the GPU does, replayed from a CUDA graph: the host's share is left out."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    graph.replay()
+    times = []
+    for _ in range(repeats):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end))
+    return sorted(times)[len(times) // 2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--widths", type=int, nargs="+", default=[96, 192, 384])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--joints", type=int, default=25)
+    parser.add_argument("--processes", type=int, default=12)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    began = time.time()
+    tasks = [
+        (kind, width, candidate, options.joints)
+        for kind, widths in CANDIDATES.items()
+        for width in options.widths
+        for candidate in widths[width]
+    ]
+    good = {}
+    with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
+        for kind, width, candidate, error in pool.imap_unordered(compile_one, tasks):
+            good[kind, width, candidate] = not error
+            if error:
+                print(f"  {kind} {width} {candidate}: {error}")
+    print(f"compiled {len(tasks)} candidates in {time.time() - began:.0f} s", flush=True)
+    for width in options.widths:
+        for joints, frames in ((options.joints, 16), (17, 7)):
+            try:
+                check(width, joints, frames)
+            except Exception as error:
+                print(f"  check {width}: {' '.join(str(error).split())[:300]}")
+    results = []
+    for width in options.widths:
+        case = Case(width, 2 * options.batch, FRAMES[width], options.joints)
+        u = case.hidden()
+        one = case.x.numel() * 2 / 1e9  # GB of one pass over an activation
+        flop = 2 * case.total * width * width * 4 / 1e9  # GFLOP of one C x 4C product
+        print(
+            f"width {width}: {case.total} rows, one pass {one:.3f} GB, one product {flop:.0f} GFLOP",
+            flush=True,
+        )
+
+        def report(name: str, ms: float) -> None:
+            results.append({"width": width, "what": name, "ms": ms})
+            print(f"  {width} {name:60s} {ms:7.3f} ms", flush=True)
+
+        z2, dz = case.z.view(-1, width), torch.randn_like(case.z)
+        report("copy of one activation", timed(lambda: dz.copy_(case.z)))
+        report("library: u W1", timed(lambda: torch.mm(u, case.w1)))
+        report("library: u' z", timed(lambda: torch.mm(u.t(), z2)))
+        report("library: z W1'", timed(lambda: torch.mm(z2, case.w1.t())))
+        multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
+        for kind, widths in CANDIDATES.items():
+            best: tuple[float, tuple[int, ...], int] | None = None
+            for candidate in widths[width]:
+                if not good[kind, width, candidate]:
+                    continue
+                counts = [0]
+                if kind in ("backward", "split"):
+                    chunks = 3 * width // candidate[2 if kind == "backward" else 1]
+                    counts = [-(-multiprocessors * wave // chunks) for wave in WAVES]
+                for programs in counts:
+                    set_tuning(width, kind, candidate, programs)
+                    try:
+                        ms = timed(lambda: case.run(kind, u))
+                    except Exception as error:
+                        print(f"  {kind} {width} {candidate}: {' '.join(str(error).split())[:200]}")
+                        continue
+                    report(f"{kind} {candidate}" + (f" {programs} programs" if programs else ""), ms)
+                    best = min(best or (ms, candidate, programs), (ms, candidate, programs))
+            if best:
+                set_tuning(width, kind, best[1], best[2])
+        print(f"  best: {fused.TUNINGS[width]}", flush=True)
+    if options.out:
+        options.out.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

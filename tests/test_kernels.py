@@ -1,0 +1,169 @@
+"""The fused kernels against their plain twins in float64: values and gradients.
+
+Without a GPU Triton's interpreter runs the kernels' own code, in float32; with one they run in bfloat16 too.
+"""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tsgc import kernels
+from tsgc.layers import NORM_EPS, Block, Down, Stem
+
+pytest.importorskip("triton", reason="torch comes without Triton here")
+
+from tsgc.kernels import block as fused
+from tsgc.kernels.patch import PatchNorm
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def made_block(width: int, joints: int) -> Block:
+    """A block whose every parameter matters: nothing 0, nothing 1."""
+    block = Block(width, torch.randn(3, joints, joints) * 0.3)
+    for parameter in block.parameters():
+        if parameter.dim() == 2:
+            parameter.data = torch.randn_like(parameter) * parameter.shape[-1] ** -0.5
+        elif parameter.dim() == 1:
+            parameter.data = torch.randn_like(parameter) * 0.2
+    block.temporal.weight.data = torch.randn_like(block.temporal.weight)
+    block.norm.weight.data += 1
+    return block.to(DEVICE)
+
+
+def gradients(run, x: Tensor, module: nn.Module, weights: Tensor) -> dict[str, Tensor]:
+    """The output and the gradients of its weighted sum, by name."""
+    x = x.detach().requires_grad_()
+    out = run(x)
+    names, parameters = zip(*module.named_parameters(), strict=True)
+    found = torch.autograd.grad((out * weights).sum(), [x, *parameters])
+    return dict(zip(("out", "x", *names), (out, *found), strict=True))
+
+
+def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: float) -> None:
+    for name, exact in want.items():
+        error = ((got[name] - exact).norm() / exact.norm()).item()
+        assert error < tolerance, f"{name}: {error:.1e} of it"
+
+
+def compare_block(width: int, joints: int, rows: int, frames: int, tolerance: float = 5e-6) -> None:
+    torch.manual_seed(width + joints + frames)
+    block = made_block(width, joints)
+    x = torch.randn(rows, frames, joints, width, device=DEVICE)
+    survival = torch.tensor([1.25, 0.0, 1.25], device=DEVICE).repeat(rows)[:rows]
+    weights = torch.randn_like(x)
+    twin = copy.deepcopy(block).double()
+    with kernels.plain():
+        want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
+    got = gradients(lambda x: fused.run(x, survival, block), x, block, weights)
+    assert_close(got, want, tolerance)
+
+
+@pytest.mark.parametrize("joints", [13, 17, 18, 20, 25])
+def test_a_fused_block_is_the_plain_one_for_every_skeleton(joints):
+    compare_block(96, joints, rows=2, frames=3)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 17])
+def test_a_fused_block_takes_any_number_of_frames(frames):
+    compare_block(96, 25, rows=3, frames=frames)
+
+
+@pytest.mark.parametrize("width", [192, 384])
+def test_a_fused_block_is_the_plain_one_at_every_width(width):
+    compare_block(width, 20, rows=2, frames=3)
+
+
+@pytest.mark.parametrize("width", sorted(fused.TUNINGS))
+@pytest.mark.parametrize("other", ["fused", "split"])
+def test_every_road_through_a_block_gives_the_same(width, other, monkeypatch):
+    tuning = fused.TUNINGS[width]
+    if other == "fused":
+        changed = dataclasses.replace(tuning, fused=not tuning.fused)
+    else:
+        changed = dataclasses.replace(tuning, split=None if tuning.split else (64, width // 3, 4, 2))
+    monkeypatch.setitem(fused.TUNINGS, width, changed)
+    compare_block(width, 25, rows=2, frames=3)
+
+
+def test_a_dropped_row_keeps_its_input_and_gives_no_gradient():
+    block = made_block(96, 25)
+    x = torch.randn(2, 4, 25, 96, device=DEVICE)
+    survival = torch.tensor([0.0, 1.0], device=DEVICE)
+    x.requires_grad_()
+    out = fused.run(x, survival, block)
+    assert torch.equal(out[0], x[0])
+    assert not torch.equal(out[1], x[1])
+    found = torch.autograd.grad(out[0].sum(), [x, *block.parameters()])
+    assert torch.equal(found[0][0], torch.ones_like(x[0]))
+    assert all(not gradient.any() for gradient in found[1:])
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("width", [96, 192])
+def test_the_norm_into_patches_is_norm_then_patches(stride, width):
+    torch.manual_seed(stride)
+    norm = nn.LayerNorm(width, eps=NORM_EPS).to(DEVICE)
+    norm.weight.data, norm.bias.data = torch.randn_like(norm.weight), torch.randn_like(norm.bias)
+    x = torch.randn(2, 7, 13, width, device=DEVICE)
+    down = Down(width, 8, stride).double().to(DEVICE)
+    twin = copy.deepcopy(norm).double()
+    weights = torch.randn(2, 7 // stride, 13, stride * width, device=DEVICE)
+    want = gradients(lambda x: down[1].patches(twin(x)), x.double(), twin, weights)
+    got = gradients(lambda x: PatchNorm.apply(x, norm.weight, norm.bias, stride, norm.eps), x, norm, weights)
+    assert_close(got, want, 5e-6)
+
+
+def test_a_block_on_the_cpu_runs_plain():
+    assert kernels.fused_dtype(torch.zeros(1, 4, 25, 96), 96) is None
+
+
+def test_the_block_diagonal_graph_has_its_graph_for_every_whole_frame():
+    graphs = torch.randn(3, 25, 25)
+    blocks = fused.block_diagonal(graphs, 64)
+    assert blocks.shape == (4, 64, 64)
+    for k in range(3):
+        want = torch.block_diag(graphs[k], graphs[k], torch.zeros(14, 14))
+        assert torch.equal(blocks[k], want)
+    assert torch.equal(blocks[3], torch.diag(torch.tensor([1.0] * 50 + [0.0] * 14)))
+    assert torch.allclose(fused.diagonal_sum(blocks[:3], 25), 2 * graphs)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 kernels need a GPU")
+@pytest.mark.parametrize("width", sorted(fused.TUNINGS))
+@pytest.mark.parametrize("joints, frames", [(25, 16), (20, 7), (17, 5)])
+def test_in_bfloat16_a_fused_block_errs_no_more_than_twice_the_plain_one(width, joints, frames):
+    torch.manual_seed(width)
+    block = made_block(width, joints)
+    x = torch.randn(6, frames, joints, width, device="cuda").bfloat16()
+    survival = torch.tensor([1.25, 0.0, 1.25], device="cuda").repeat(2)
+    weights = torch.randn_like(x, dtype=torch.float32)
+    twin = copy.deepcopy(block).double()
+    with kernels.plain():
+        want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
+        with torch.autocast("cuda", torch.bfloat16):
+            plain = gradients(lambda x: block(x, survival), x, block, weights)
+    with torch.autocast("cuda", torch.bfloat16):
+        got = gradients(lambda x: block(x, survival), x, block, weights)
+    for name, exact in want.items():
+        error, beside = ((one[name] - exact).norm() / exact.norm() for one in (got, plain))
+        assert error < max(2 * beside, 1e-2), name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 kernels need a GPU")
+def test_stem_and_down_in_bfloat16_are_the_plain_ones():
+    torch.manual_seed(0)
+    for module, x in (
+        (Stem(3, 96, 4), torch.randn(2, 13, 25, 3)),
+        (Down(96, 192, 2), torch.randn(2, 7, 25, 96)),
+    ):
+        module, x = module.cuda(), x.cuda()
+        with torch.autocast("cuda", torch.bfloat16):
+            got = module(x)
+        with kernels.plain():
+            want = module.double()(x.double())
+        assert got.dtype == torch.bfloat16
+        assert ((got - want).norm() / want.norm()).item() < 1e-2

@@ -1,0 +1,58 @@
+"""Fused GPU operations, each with a plain PyTorch twin in `layers`, and the choice between the two.
+
+A block runs fused in bfloat16 on a GPU with Triton, at widths and numbers of joints that the kernels are cut
+for; on CPUs, in float32, at other widths or without Triton it runs the plain twin. Nothing has to be set.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+_enabled = True
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Inside, every operation is its plain twin: for tests and benchmarks."""
+    global _enabled
+    before, _enabled = _enabled, False
+    try:
+        yield
+    finally:
+        _enabled = before
+
+
+@lru_cache(maxsize=1)
+def _triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
+    """The type that a block of x (R, T, V, ...) and `width` channels runs fused in; None: it runs plain."""
+    if not (_enabled and x.is_cuda and _triton()):
+        return None
+    from tsgc.kernels.block import fits
+
+    bf16 = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16
+    return torch.bfloat16 if (bf16 or x.dtype == torch.bfloat16) and fits(width, x.shape[2]) else None
+
+
+@torch.compiler.disable
+def patch_norm(x: Tensor, norm: nn.LayerNorm, stride: int) -> Tensor:
+    """LayerNorm of x (R, T, V, C), then patches of `stride` frames: (R, T // stride, V, stride * C)."""
+    from tsgc.kernels.patch import PatchNorm
+
+    result: Tensor = PatchNorm.apply(x.contiguous(), norm.weight, norm.bias, stride, norm.eps)
+    return result
+
+
+@torch.compiler.disable
+def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module) -> Tensor:
+    """`layers.Block.forward` of x (R, T, V, C), fused, in x's type."""
+    from tsgc.kernels.block import run
+
+    return run(x, survival, module)

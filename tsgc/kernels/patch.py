@@ -1,0 +1,108 @@
+"""LayerNorm whose output is laid out for the temporal patch that follows, forward and backward.
+
+(R, T, V, C) -> (R, T // stride, V, stride * C), so that the patch is one plain matrix product. Plain twin:
+LayerNorm, then the reshaping in `layers.TemporalPatch.forward`. With stride 1 it is LayerNorm alone.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 4096  # numbers of a program's block: so many rows of CP channels
+PROGRAMS = 1024  # at most so many in the backward pass, each with sums of its own
+
+
+@triton.jit
+def _places(block, total, T, V, C: tl.constexpr, STRIDE: tl.constexpr, BR: tl.constexpr):
+    """A block's rows, where each starts in the patched layout, whether it is one, and whether it is used."""
+    row = (tl.zeros((BR,), tl.int64) + block) * BR + tl.arange(0, BR)
+    frame = row // V
+    t = frame % T
+    steps = T // STRIDE
+    to = ((frame // T * steps + t // STRIDE) * V + row % V) * (STRIDE * C) + t % STRIDE * C
+    inside = row < total
+    return row, to, inside, inside & (t < steps * STRIDE)
+
+
+@triton.jit
+def _forward(
+    x, gamma, beta, z, total, T, V,
+    C: tl.constexpr, CP: tl.constexpr, BR: tl.constexpr, STRIDE: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    row, to, _, used = _places(tl.program_id(0), total, T, V, C, STRIDE, BR)
+    c = tl.arange(0, CP)
+    mask = used[:, None] & (c < C)[None, :]
+    value = tl.load(x + row[:, None] * C + c[None, :], mask=mask, other=0.0).to(tl.float32)
+    mean = tl.sum(value, 1) / C
+    centred = tl.where(mask, value - mean[:, None], 0.0)
+    rstd = tl.rsqrt(tl.sum(centred * centred, 1) / C + EPS)
+    scale = tl.load(gamma + c, mask=c < C, other=0.0).to(tl.float32)
+    shift = tl.load(beta + c, mask=c < C, other=0.0).to(tl.float32)
+    value = centred * rstd[:, None] * scale[None, :] + shift[None, :]
+    tl.store(z + to[:, None] + c[None, :], value.to(z.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _backward(
+    x, dz, gamma, dx, partials, total, T, V, programs,
+    C: tl.constexpr, CP: tl.constexpr, BR: tl.constexpr, STRIDE: tl.constexpr, EPS: tl.constexpr,
+):  # fmt: skip
+    c = tl.arange(0, CP)
+    scale = tl.load(gamma + c, mask=c < C, other=0.0).to(tl.float32)
+    sum_gamma = tl.zeros((CP,), tl.float32)
+    sum_beta = tl.zeros((CP,), tl.float32)
+    for block in range(tl.program_id(0), tl.cdiv(total, BR), programs):
+        row, to, inside, used = _places(block, total, T, V, C, STRIDE, BR)
+        mask = used[:, None] & (c < C)[None, :]
+        at = row[:, None] * C + c[None, :]
+        value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
+        g = tl.load(dz + to[:, None] + c[None, :], mask=mask, other=0.0).to(tl.float32)
+        mean = tl.sum(value, 1) / C
+        centred = tl.where(mask, value - mean[:, None], 0.0)
+        rstd = tl.rsqrt(tl.sum(centred * centred, 1) / C + EPS)
+        xhat = centred * rstd[:, None]
+        sum_gamma += tl.sum(g * xhat, 0)
+        sum_beta += tl.sum(g, 0)
+        g = g * scale[None, :]
+        along = tl.sum(g * xhat, 1) / C
+        level = tl.sum(g, 1) / C
+        change = (g - level[:, None] - xhat * along[:, None]) * rstd[:, None]
+        change = tl.where(mask, change, 0.0)  # frames beyond the last whole patch have no part in the output
+        tl.store(dx + at, change.to(dx.dtype.element_ty), mask=inside[:, None] & (c < C)[None, :])
+    to_sums = partials + tl.program_id(0) * 2 * C + c
+    tl.store(to_sums, sum_gamma, mask=c < C)
+    tl.store(to_sums + C, sum_beta, mask=c < C)
+
+
+class PatchNorm(torch.autograd.Function):
+    """See the module; `apply(x, gamma, beta, stride, eps)`, x (R, T, V, C) contiguous."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, stride: int, eps: float) -> Tensor:
+        R, T, V, C = x.shape
+        z = x.new_empty(R, T // stride, V, stride * C)
+        total = R * T * V
+        shape = _shape(C, stride, eps)
+        _forward[(triton.cdiv(total, shape["BR"]),)](x, gamma, beta, z, total, T, V, **shape, num_warps=4)
+        ctx.save_for_backward(x, gamma)
+        ctx.shape = shape
+        return z
+
+    @staticmethod
+    def backward(ctx, dz: Tensor):
+        x, gamma = ctx.saved_tensors
+        R, T, V, C = x.shape
+        total = R * T * V
+        programs = min(PROGRAMS, triton.cdiv(total, ctx.shape["BR"]))
+        dx = torch.empty_like(x)
+        partials = torch.empty(programs, 2, C, device=x.device, dtype=torch.float32)
+        dz = dz.contiguous()
+        _backward[(programs,)](x, dz, gamma, dx, partials, total, T, V, programs, **ctx.shape, num_warps=4)
+        sums = partials.sum(0).to(gamma.dtype)
+        return dx, sums[0], sums[1], None, None
+
+
+def _shape(C: int, stride: int, eps: float) -> dict[str, float]:
+    width = triton.next_power_of_2(C)
+    return {"C": C, "CP": width, "BR": max(1, BLOCK // width), "STRIDE": stride, "EPS": eps}
