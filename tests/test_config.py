@@ -1,11 +1,14 @@
 """Where settings come from, and what wrong ones are told."""
 
+import ast
 import dataclasses
 import re
+from pathlib import Path
 
 import pytest
 import yaml
 
+import tsgc
 from pipelines.errors import TsgcError
 from tsgc.config import CONFIGS, FIELDS, TrainConfig, build, from_run, parse_settings, resolve, to_yaml
 
@@ -40,6 +43,44 @@ def test_every_shipped_recipe_is_valid():
     for path in CONFIGS.glob("**/*.yaml"):
         build(resolve(path.stem + "/any").__dict__, str(path))
         assert set(yaml.safe_load(path.read_text())) <= set(FIELDS)
+
+
+def fields_read() -> set[str]:
+    """Fields of TrainConfig that some module reads, as `config.name` or `run.config.name`."""
+    found = set()
+    for path in Path(tsgc.__file__).parent.rglob("*.py"):
+        if path.name == "config.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)):
+                continue
+            owner = node.value
+            name = owner.id if isinstance(owner, ast.Name) else getattr(owner, "attr", "")
+            if name in ("config", "settled"):
+                found.add(node.attr)
+    return found & set(FIELDS)
+
+
+# What the config itself reads, and others by its methods.
+BY_METHOD = {"save_every": "saves_after"}
+
+
+def test_every_field_is_read_somewhere():
+    unread = set(FIELDS) - fields_read() - set(BY_METHOD)
+    assert not unread, f"nothing reads {', '.join(sorted(unread))}"
+    source = "".join(path.read_text() for path in Path(tsgc.__file__).parent.glob("*.py"))
+    assert all(f"config.{method}(" in source for method in BY_METHOD.values())
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in CONFIGS.glob("ntu*.yaml")))
+def test_ntu_is_trained_by_the_published_recipe_with_its_repairs(file):
+    """EMA warmed up, mixing on the global batch, always on; bf16 for speed. Nothing else differs."""
+    published, ours = TrainConfig(), resolve(f"{file}/xsub")
+    differ = {name: getattr(ours, name) for name in FIELDS if getattr(ours, name) != getattr(published, name)}
+    assert differ == {
+        "ema_warmup": True, "mix_group": published.batch, "mixup_prob": 1.0, "precision": "bf16",
+    }  # fmt: skip
+    assert resolve(f"{file}/xsub", recipe="reference") == published
 
 
 def test_a_run_reads_back_the_config_that_it_wrote(tmp_path):

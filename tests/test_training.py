@@ -146,8 +146,16 @@ def test_a_checkpoint_that_holds_code_is_refused(here, made):
 
 
 def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here, made, monkeypatch):
-    """SIGTERM within or between epochs: the run saves, exits with 75, and goes on at that step."""
-    words = ["train", "ntu60/xsub", "--data-root", made, *quick("epochs=3", "log_every=2")]
+    """SIGTERM within or between epochs: the run saves, exits with 75, and goes on at that step.
+
+    All that a step remembers or draws is in play: averaging that warms up, mixing of both kinds, clipping,
+    drop path, augmentation, batches that span two passes over the clips.
+    """
+    settings = (
+        "epochs=3", "log_every=2", "repeats=2", "last_batch=spread", "batch=16", "ema_warmup=true",
+        "clip_grad=0.5", "mixup_prob=1.0", "cutmix_span=0.5", "drop_path=0.3", "noise=0.01", "mirror=0.5",
+    )  # fmt: skip
+    words = ["train", "ntu60/xsub", "--data-root", made, *quick(*settings)]
     tsgc(*words, "--run-dir", here / "whole")
 
     rate = train.learning_rate
@@ -172,6 +180,7 @@ def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here,
         for run in ("whole", "cut")
     ]
     assert [line["epoch"] for line in figures[1]] == [1, 2, 3]
+    assert all(line["grad_norm"] > 0.5 for line in figures[0])  # so it was clipped
     assert [line["loss"] for line in figures[1]] == pytest.approx([line["loss"] for line in figures[0]])
 
 
