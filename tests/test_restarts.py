@@ -6,11 +6,18 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
+import torch
 from shards_made import make_shards
 from test_distributed import lines, train_words, tsgc, weights
+
+from pipelines.errors import TsgcError
+from tsgc import distributed
 
 MISHAPS = Path(__file__).with_name("mishaps.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -113,3 +120,57 @@ def test_gpus_restarts_lost_ranks_where_torchruns_variable_says_so(shards, unbro
     (said,) = ends(start(*command, PET_MAX_RESTARTS="1"), code=1)
     assert said.splitlines()[-1].startswith("error: process 0 of 2: ") and "holds a run already" in said
     assert "resuming" not in said and (run / "checkpoints/state.pt").read_bytes() == before
+
+
+def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, tmp_path):
+    """SIGTERM to `tsgc train --gpus 2`, as a batch system sends it; --resume goes on within the epoch."""
+    settings = ("epochs=40", "eval_every=0", "save_every=40")
+    more = [word for setting in settings for word in ("--set", setting)]
+    tsgc(*train_words(shards, tmp_path / "whole", "--gpus", "2", *more))
+    run = tmp_path / "cut"
+    command = [sys.executable, "-m", *train_words(shards, run, "--gpus", "2", *more)]
+    process = start(*command)
+    until = time.monotonic() + 120
+    while not (run / "steps.jsonl").exists() or len(lines(run / "steps.jsonl")) < 3:
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    process.terminate()
+    (said,) = ends(process, code=75)
+    assert said.splitlines()[-1] == (
+        "error: stopped by SIGTERM; the same command with --resume goes on from the last checkpoint"
+    )
+    state = torch.load(run / "checkpoints/state.pt", weights_only=True)
+    assert 0 < state["epoch"] * 7 + state["step"] == len(lines(run / "steps.jsonl")) < 40 * 7
+    ends(start(*command, "--resume"))
+    assert lines(run / "steps.jsonl") == lines(tmp_path / "whole/steps.jsonl")
+    assert all((weights(run)[key] == value).all() for key, value in weights(tmp_path / "whole").items())
+
+
+def test_a_run_folder_that_a_rank_cannot_see_is_named(tmp_path, monkeypatch):
+    """Two threads as two ranks, the second of which looks into another file system."""
+    monkeypatch.setattr(distributed, "PATIENCE", 0.6)
+    meeting, words = Barrier(2), {}
+
+    class Rank(distributed.Process):
+        def barrier(self) -> None:
+            meeting.wait()
+
+        def gather(self, word: str) -> list[str]:
+            words[self.rank] = word
+            meeting.wait()
+            found = [words[0], words[1]]
+            meeting.wait()
+            return found
+
+    def check(rank: int, folder: Path) -> str:
+        try:
+            distributed.check_shared(Rank(rank, 2, torch.device("cpu")), folder)
+        except TsgcError as error:
+            return str(error)
+        return "shared"
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(check, (0, 1), (tmp_path / "a", tmp_path / "a"))) == ["shared"] * 2
+        said = list(threads.map(check, (0, 1), (tmp_path / "a", tmp_path / "b")))
+    assert all("not shared" in text and socket.gethostname() in text for text in said)
+    assert not list((tmp_path / "a").iterdir())
