@@ -37,6 +37,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def write_atomic(path: Path, data: bytes | memoryview) -> None:
+    """Write a whole file as `atomic_path` does, and onto the disk before it gets its name."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _sweep(path: Path) -> None:
     """Removes temporary files for `path` whose process, on this machine, is gone."""
     start = f".{path.name}.{platform.node()}."

@@ -135,7 +135,7 @@ def test_the_guide_lists_exactly_the_streams_there_are():
 
 
 def test_a_wrong_stream_is_told_which_there_are(here, made):
-    said = fails("train", "ntu60/xsub", "--data-root", made, "--modality", "bones")
+    said = fails("train", "ntu60/xsub", "--data-root", made, "--modality", "bones", code=2)
     assert f"modality is bones, expected one of {', '.join(MODALITIES)}" in said
 
 

@@ -7,7 +7,6 @@ from is a torch file that `weights_only=True` reads.
 import argparse
 import dataclasses
 import io
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
-from pipelines.files import atomic_path
+from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
 from tsgc.config import TrainConfig
 from tsgc.config import build as build_config
@@ -79,14 +78,6 @@ class Description:
             channels=self.channels,
             drop_path=0,
         ).eval()
-
-
-def write_atomic(path: Path, data: bytes | memoryview) -> None:
-    """Write under a temporary name, then rename: a file that exists is whole."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:

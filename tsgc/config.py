@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipelines.errors import TsgcError, UsageError
 from shards.reading import REMOTE_WINDOW
 from tsgc.modalities import MODALITIES
-from tsgc.model import VARIANTS
+from tsgc.variants import VARIANTS
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

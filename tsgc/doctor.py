@@ -6,8 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipelines.dataset import DATASETS, OPENERS, Dataset, Opener
 from pipelines.errors import TsgcError
 from pipelines.store import open_store, tool_version
@@ -63,6 +61,8 @@ def package_versions() -> dict[str, str | None]:
 
 def devices() -> list[str]:
     """The GPUs that torch finds, and the CPU."""
+    import torch
+
     gpus = []
     for index in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(index)

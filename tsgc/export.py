@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from pipelines.errors import TsgcError
-from pipelines.files import atomic_path, refuse_existing
-from tsgc.checkpoint import write_atomic
+from pipelines.files import atomic_path, refuse_existing, write_atomic
 from tsgc.console import Talker
 from tsgc.export_check import Arrays, check, check_clips, input_cases, joint_cases
 from tsgc.export_graph import FromInput, FromJoints, any_length, least_frames

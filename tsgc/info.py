@@ -17,8 +17,9 @@ from pipelines.skeleton import SKELETONS
 from tsgc.checkpoint import load_model
 from tsgc.console import Talker
 from tsgc.layers import GRAPHS, Block, TemporalPatch
-from tsgc.model import VARIANTS, TSGCNeXt
+from tsgc.model import TSGCNeXt
 from tsgc.runs import checkpoint_path
+from tsgc.variants import VARIANTS
 
 
 @dataclass(frozen=True)

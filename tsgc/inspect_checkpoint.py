@@ -1,14 +1,16 @@
 """A checkpoint as text: what it is, and from what."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
-from torch import Tensor
 
 from pipelines.errors import TsgcError
-from tsgc.checkpoint import load_model, load_released
 from tsgc.config import TrainConfig
-from tsgc.model import VARIANTS
+from tsgc.variants import VARIANTS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OURS, RELEASED = ".safetensors", (".pth", ".pt")
 SELECTED = {
@@ -29,6 +31,8 @@ def checkpoint_lines(path: Path) -> list[str]:
 
 
 def our_lines(path: Path) -> list[str]:
+    from tsgc.checkpoint import load_model  # torch, which no other kind of file needs
+
     model, said = load_model(path)
     config = said.config
     parameters = sum(tensor.numel() for tensor in model.parameters())
@@ -70,6 +74,8 @@ def changed(config: TrainConfig) -> str:
 
 
 def released_lines(path: Path) -> list[str]:
+    from tsgc.checkpoint import load_released
+
     raw = load_released(path, ema=False)
     kinds = "raw and averaged weights"
     try:
@@ -89,7 +95,7 @@ def released_lines(path: Path) -> list[str]:
     ]
 
 
-def released_depths(weights: dict[str, Tensor]) -> list[int]:
+def released_depths(weights: dict[str, "Tensor"]) -> list[int]:
     """Blocks of each stage."""
     places = [name.split(".") for name in weights if name.endswith(".graphs")]
     stages = sorted({int(stage) for _, stage, *_ in places})

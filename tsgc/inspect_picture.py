@@ -12,7 +12,6 @@ from shards.manifest import load_manifest
 from tsgc.draw import Panel
 from tsgc.inspect_raw import open_raw
 from tsgc.picture import Pictured
-from tsgc.shard_clips import clips_by_name
 
 EXAMPLES = 3  # names that an error lists
 
@@ -68,6 +67,8 @@ def store_clip(path: Path, name: str) -> Pictured:
 
 def shard_clip(path: Path, name: str) -> Pictured:
     """A clip of a shard set, by its name."""
+    from tsgc.shard_clips import clips_by_name  # torch
+
     manifest = load_manifest(path)
     split = next((split for split, clips in manifest.clips.items() if name in clips.names), None)
     if split is None:

@@ -3,15 +3,18 @@
 A modality is one function and its line in MODALITIES; docs/streams.md has each one's formula. Each
 takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape. A detector's
 score is no coordinate: `stream` gives the functions x and y alone, and SCORES says what becomes of it.
+torch waits inside the functions: commands that only need the names answer at once.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pipelines.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def joint(x: Tensor, skeleton: Skeleton) -> Tensor:
@@ -49,6 +52,8 @@ def bone3(x: Tensor, skeleton: Skeleton) -> Tensor:
 
 def motion(x: Tensor, stride: int = 1) -> Tensor:
     """frame t + stride - frame t; 0 in the last `stride` frames."""
+    import torch
+
     step = torch.zeros_like(x)
     step[:, :, :-stride] = x[:, :, stride:] - x[:, :, :-stride]
     return step
@@ -100,6 +105,9 @@ def angle(x: Tensor, skeleton: Skeleton) -> Tensor:
     bends at the parent), with the trunk (from the mean of all joints to the root). 0 where either has no
     length: at the root, at joints without children, in a body that is absent.
     """
+    import torch
+    from torch.nn.functional import cosine_similarity
+
     bones = bone(x, skeleton)
     roots = [joint for joint, parent in enumerate(skeleton.parents) if joint == parent]
     # Gathered, not scattered: a GPU adds scattered numbers in any order.
@@ -131,6 +139,8 @@ def _bone_score(score: Tensor, skeleton: Skeleton, hops: int = 1) -> Tensor:
 
 def _motion_score(score: Tensor, stride: int = 1) -> Tensor:
     """The mean of the scores in a motion's two frames; 0 in the last `stride` frames, as the motion."""
+    import torch
+
     mean = torch.zeros_like(score)
     mean[:, :, :-stride] = (score[:, :, stride:] + score[:, :, :-stride]) / 2
     return mean
@@ -153,6 +163,8 @@ SCORES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
 
 def stream(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
     """The modality `name` of x (N, M, T, V, C), whose channels are `xyz` or `xys`: the same shape."""
+    import torch
+
     if channels != "xys":
         return MODALITIES[name](x, skeleton)
     seen = MODALITIES[name](x[..., :2], skeleton)

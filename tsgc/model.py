@@ -1,6 +1,4 @@
-"""TSGCNeXt (arXiv 2304.11631): variants, forward pass, drop path."""
-
-from dataclasses import dataclass
+"""TSGCNeXt (arXiv 2304.11631): forward pass, drop path."""
 
 import torch
 from timm.layers import trunc_normal_
@@ -10,29 +8,7 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc.graph import adjacency
 from tsgc.layers import NORM_EPS, Block, Down, InputNorm, Stem
-
-STEM_STRIDE = 4  # frames
-DOWN_STRIDE = 2  # frames
-
-
-@dataclass(frozen=True)
-class Variant:
-    """Blocks and channels of the three stages."""
-
-    depths: tuple[int, int, int]
-    widths: tuple[int, int, int]
-
-    @property
-    def min_frames(self) -> int:
-        """Frames that leave one step after the last stage."""
-        return STEM_STRIDE * DOWN_STRIDE ** (len(self.depths) - 1)
-
-
-VARIANTS = {
-    "252": Variant((2, 5, 2), (96, 192, 384)),
-    "432": Variant((4, 3, 2), (96, 192, 384)),
-    "tiny": Variant((1, 1, 1), (24, 48, 96)),
-}
+from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 
 def pool_present(x: Tensor, presence: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.errors import UsageError
+from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
-from tsgc.checkpoint import write_atomic
 from tsgc.draw import Panel, draw_frames, draw_strip, gif_milliseconds
 
 

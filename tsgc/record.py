@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 from torch.utils.tensorboard import SummaryWriter
 
-from tsgc.checkpoint import write_atomic
+from pipelines.files import write_atomic
 
 
 class Recorder:

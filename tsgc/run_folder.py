@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from tsgc import checkpoint, runs, snapshots
+from pipelines.files import write_atomic
+from tsgc import runs, snapshots
 from tsgc.config import to_yaml
 from tsgc.training import Training
 
@@ -31,7 +32,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
                 "launchers": sorted(set(run.process.launchers)),
             },
         )
-        checkpoint.write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
+        write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
 
 
 def remove_run(folder: Path) -> None:

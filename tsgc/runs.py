@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import torch
 
 from pipelines.errors import TsgcError
+from pipelines.files import write_atomic
 from pipelines.store import tool_version
 from shards.remote import safe
 from tsgc import config as configs
-from tsgc.checkpoint import write_atomic
 from tsgc.config import TrainConfig
 
 PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")
@@ -121,6 +120,8 @@ def newest_streams(root: Path, name: str) -> list[Run]:
 
 def write_environment(folder: Path, benchmark: str, facts: dict[str, Any]) -> None:
     """Versions, commit and device of a run."""
+    import torch  # here, as those who only look for runs need none
+
     content = {
         "benchmark": benchmark,
         "python": platform.python_version(),

@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from pipelines.errors import BAD_NPY, TsgcError
-from tsgc.checkpoint import write_atomic
+from pipelines.files import write_atomic
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pipelines.dataset import DATASETS
 from pipelines.errors import AmbiguousError, TsgcError
 from pipelines.store import open_store
 from shards.manifest import Manifest, find_shard_sets, load_manifest
-from shards.writer import write_shards
 from tsgc.console import Count, no_count
 
 
@@ -76,6 +75,8 @@ def shard_all(
     progress: Count = no_count,
 ) -> list[Manifest]:
     """Shard every benchmark, or `benchmarks`, of the files named, of `prepared`, or of all prepared."""
+    from shards.writer import write_shards  # webdataset, and with it torch
+
     files = _prepared_files(names, data_root, prepared)
     root = out or data_root / "shards"
     todo: list[tuple[Path, str, Path]] = []

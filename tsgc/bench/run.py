@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from pipelines.errors import UsageError
+from pipelines.files import write_atomic
 from pipelines.skeleton import SKELETONS
 from tsgc import distributed
 from tsgc.bench import graphs, machine
@@ -19,7 +20,6 @@ from tsgc.bench.contenders import Contender, contenders, training
 from tsgc.bench.inputs import Shape
 from tsgc.bench.trace import trace
 from tsgc.bench.training import WARM_UP, clean_up, forward_flops, latency, long_clips, measure, ratios
-from tsgc.checkpoint import write_atomic
 from tsgc.console import Talker, rate_text
 from tsgc.edge import LAUNCHED
 from tsgc.launch import launch

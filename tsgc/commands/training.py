@@ -63,11 +63,7 @@ def train(
     runs: RunsRoot = RUNS,
 ) -> None:
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
-    from tsgc import distributed
     from tsgc.config import resolve, settle_window, to_yaml
-    from tsgc.console import Silent, Talker
-    from tsgc.runs import run_folder
-    from tsgc.train import train as run
     from tsgc.workspace import pick_shards
 
     exclude_each_other({"--resume": resume, "--overwrite": overwrite})
@@ -84,6 +80,11 @@ def train(
         return
     if launch_ranks(ctx, gpus, device):
         return
+    from tsgc import distributed  # torch comes last, so that what needs none of it answers at once
+    from tsgc.console import Silent, Talker
+    from tsgc.runs import run_folder
+    from tsgc.train import train as run
+
     with distributed.join(device) as process:
         run(
             settled,

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from pipelines.files import refuse_existing
+from pipelines.files import refuse_existing, write_atomic
 from shards.manifest import load_manifest
-from tsgc.checkpoint import write_atomic
 from tsgc.console import Talker
 from tsgc.draw import Panel
 from tsgc.report.analysis import softmax, worst_clips
