@@ -1,5 +1,6 @@
 """The data sets: a new one is its own file and a line here."""
 
+import difflib
 import re
 import zlib
 from collections.abc import Sequence
@@ -79,5 +80,8 @@ def hold_out(dataset: str, names: Sequence[str], fields: Fields) -> np.ndarray:
 def find_dataset(name: str) -> Dataset:
     """The data set of that name; raises TsgcError with those that exist."""
     if name not in DATASETS:
-        raise UsageError(f"data set {name!r} is unknown; choose one of {', '.join((*DATASETS, *OPENERS))}")
+        known = (*DATASETS, *OPENERS)
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {near[0]}? There are" if near else "choose one of"
+        raise UsageError(f"data set {name!r} is unknown; {hint} {', '.join(known)}")
     return DATASETS[name]

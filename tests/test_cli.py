@@ -74,7 +74,7 @@ def test_evaluate_and_ensemble_agree_with_training(here, made):
 def test_bad_input_gets_one_line(here, made):
     assert "no prepared data; run `tsgc prepare`" in fails("shard")
     assert "run `tsgc prepare` and `tsgc shard` first" in fails("train")
-    assert "unknown; choose one of" in fails("prepare", "ntu61", code=2)
+    assert "unknown; choose one of" in fails("prepare", "mine", code=2)
     assert "no run with" in fails("ensemble")
     assert "no runs" in fails("evaluate")
     assert "not sharded under" in fails("train", "ntu60/xview", "--data-root", made)

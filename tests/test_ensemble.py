@@ -197,7 +197,10 @@ def test_calibrated_fusion_states_each_temperature(here):
 
 
 def test_wrong_words_are_one_clear_line(here):
-    make_run(here / "runs")
+    run = make_run(here / "runs")
+    assert f"not a run (no config.yaml and environment.json); give one of its runs, such as {run}" in fails(
+        "ensemble", here / "runs"
+    )
     assert "expected one of logits, softmax, calibrated" in fails("ensemble", "--fuse", "max", code=2)
     assert "expected one of 2s, 3s, 4s, new4s, reference" in fails("ensemble", "--recipe", "5s", code=2)
     assert "chooses the streams itself" in fails(

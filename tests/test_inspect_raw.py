@@ -11,6 +11,7 @@ from driving import fails, tsgc
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from made_clips import nw_ucla_clip, write_zip
 from made_inputs import kinetics_clip, kinetics_frame, write_kinetics
 from PIL import Image
 
@@ -230,6 +231,30 @@ def test_a_file_that_tells_no_data_set_says_what_would(here):
     assert "c.json: line 1: not JSON" in fails("inspect", "c.json")
     assert "kinetics clips end in .json" in fails("inspect", "a.npy", "--dataset", "kinetics", code=2)
     assert set(FORMATS) == {"ntu60", "ntu120", "nw-ucla", "kinetics", "custom"}
+
+
+def test_a_clip_in_a_zip_is_looked_at_where_it_lies(here):
+    names = {f"all/a01_s01_e00_v0{view}.json": nw_ucla_clip(1, seed=view) for view in (1, 2)}
+    path = write_zip(here / "data/all.zip", names)
+    whole = tsgc("inspect", path / "all/a01_s01_e00_v02.json")
+    assert "nw-ucla, pick up with one hand (class 0), performer 1, episode 0, view 2" in whole
+    assert tsgc("inspect", path / "a01_s01_e00_v02.json") == whole.replace("all.zip/all/", "all.zip/")
+    tsgc("inspect", path / "a01_s01_e00_v02.json", "--out", here / "a.png")
+    assert f"one of its clips, such as {path}/a01_s01_e00_v01.json" in fails("inspect", path)
+    assert "no such file" in fails("inspect", path / "a01_s01_e00_v03.json")
+    assert "no *.skeleton files" in fails("inspect", path / "a.skeleton")
+    (here / "cut.zip").write_bytes(path.read_bytes()[:100])
+    assert "not a whole zip" in fails("inspect", here / "cut.zip/a01_s01_e00_v01.json")
+    assert "nothing that can be looked at; give a raw clip" in fails("inspect", here / "cut.zip")
+
+
+def test_a_folder_is_answered_with_what_can_be_looked_at_in_it(here, made):
+    said = fails("inspect", made)
+    assert f"{made}/shards/ntu60/xsub, a shard set" in said and f"{made}/made.h5, a prepared file" in said
+    own(here / "arms", bodies())
+    assert "arms/clips/rest/ben.npy, a raw clip" in fails("inspect", here / "arms")
+    (here / "empty").mkdir()
+    assert "give a raw clip (.skeleton" in fails("inspect", here / "empty")
 
 
 def test_what_is_wrong_with_a_clip_or_its_description_is_one_line(here):

@@ -3,12 +3,15 @@
 A kind of file is its functions and a line in KINDS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
+from pathlib import Path, PurePosixPath
 
 from pipelines.errors import TsgcError, UsageError
 from pipelines.files import refuse_existing
+from pipelines.sources import find_clips
 from tsgc.inspect_checkpoint import checkpoint_lines, is_checkpoint
 from tsgc.inspect_clip import clip_lines, is_clip
 from tsgc.inspect_picture import raw_clip, shard_clip, store_clip
@@ -16,6 +19,8 @@ from tsgc.inspect_shards import is_shard_set, shard_lines
 from tsgc.inspect_store import is_store, store_lines
 from tsgc.picture import Pictured, check_suffix, write_picture
 from tsgc.runs import checkpoint_path, is_run
+
+MOST_LOOKED_AT = 5_000  # files of a folder that is searched for something to name
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,10 @@ def inspect(path: Path, wish: Wish) -> list[str]:
 
     Raises TsgcError: no such path, of no kind that is known, or a wish that has no meaning for it.
     """
-    if not path.exists():
-        raise TsgcError(f"{path}: no such file; give {_kinds()}")
     kind = next((kind for kind in KINDS if kind.matches(path)), None)
     if kind is None:
-        raise TsgcError(f"{path}: nothing that can be looked at; give {_kinds()}")
+        what = "nothing that can be looked at" if path.exists() else "no such file"
+        raise TsgcError(f"{path}: {what}; give {_inside(path) or _kinds()}")
     _check(path, kind, wish)
     pictured = None
     if wish.clip is not None and kind.clip:
@@ -114,6 +118,28 @@ def _check(path: Path, kind: Kind, wish: Wish) -> None:
         raise UsageError(f"{path}: {kind.name}, with many clips; name the one to draw with --clip")
     check_suffix(wish.out)
     refuse_existing(wish.out, wish.overwrite)
+
+
+def _inside(path: Path) -> str:
+    """What lies in a folder or zip and can be looked at, one of each kind; empty: nothing."""
+    if path.suffix.lower() == ".zip" and path.is_file():
+        clip = next(iter(_clips_of_zip(path)), None)
+        return f"one of its clips, such as {path}/{clip}" if clip else ""
+    found: dict[str, Path] = {}
+    for place in islice(path.rglob("[!.]*"), MOST_LOOKED_AT) if path.is_dir() else ():
+        kind = next((kind.name for kind in KINDS if kind.matches(place)), None)
+        if kind is not None and place < found.get(kind, place.parent / "~"):
+            found[kind] = place
+    if len(found) > 1:
+        found.pop(KINDS[0].name, None)  # any .json might be a raw clip
+    return " or ".join(f"{place}, {kind}" for kind, place in found.items())
+
+
+def _clips_of_zip(path: Path) -> Iterator[str]:
+    """Names of its first clips, of each format that has some."""
+    for suffix in (".skeleton", ".json"):
+        with suppress(TsgcError):  # none that ends so
+            yield PurePosixPath(next(iter(find_clips([path], suffix).values()))[0].member).name
 
 
 def _kinds() -> str:

@@ -8,14 +8,15 @@ from pipelines.actors import motion
 from pipelines.compare import RawClip
 from pipelines.denoise import Track
 from pipelines.spec import Prepared
-from tsgc.inspect_raw import FORMATS, RawLook, open_raw, ranges
+from tsgc.inspect_raw import FORMATS, RawLook, open_raw, ranges, raw_file
 
 ALIKE = "no difference: both presets give the same numbers"
 
 
 def is_clip(path: Path) -> bool:
-    """Whether a file ends like a raw clip that can be looked at."""
-    return path.is_file() and any(path.suffix in one.suffixes for one in FORMATS.values())
+    """Whether a file, or one in a zip, ends like a raw clip that can be looked at."""
+    known = any(path.suffix in one.suffixes for one in FORMATS.values())
+    return known and raw_file(path) is not None
 
 
 def clip_lines(path: Path, dataset: str | None = None, compare: bool = False) -> list[str]:

@@ -20,7 +20,7 @@ from pipelines.denoise import Track
 from pipelines.errors import AmbiguousError, TsgcError, UsageError
 from pipelines.json_file import parse_json
 from pipelines.skeleton import OPENPOSE_18, Skeleton
-from pipelines.sources import RawFile
+from pipelines.sources import RawFile, find_clips
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Prepared
 
 SPLITS = {TRAIN: "train", TEST: "test", UNUSED: "unused"}
@@ -56,6 +56,21 @@ class Format:
     """Raises TsgcError: malformed."""
 
 
+def raw_file(path: Path) -> RawFile | None:
+    """The file of a raw clip, in a zip too: `CLIPS.zip/NAME.json`, as errors name it; None: there is none.
+
+    Folders inside the zip may be left out. Raises TsgcError for a zip that is cut, or has no such clips.
+    """
+    if path.is_file():
+        return RawFile(path)
+    archive = next((above for above in path.parents if above.suffix.lower() == ".zip"), None)
+    if archive is None or not archive.is_file() or not path.suffix:
+        return None
+    found = find_clips([archive], path.suffix).get(path.stem, [])
+    member = path.relative_to(archive).as_posix()
+    return next((file for file in found if file.member == member), found[0] if found else None)
+
+
 def open_raw(path: Path, dataset: str | None = None) -> RawLook:
     """A raw clip of the data set named, or of the first one whose clips are like it.
 
@@ -63,7 +78,10 @@ def open_raw(path: Path, dataset: str | None = None) -> RawLook:
     """
     if dataset is not None and dataset not in FORMATS:
         raise UsageError(f"data set {dataset!r}: raw clips of {', '.join(FORMATS)} can be looked at")
-    data = RawFile(path).read()
+    file = raw_file(path)
+    if file is None:
+        raise TsgcError(f"{path}: no such raw clip")
+    data = file.read()
     if dataset is not None:
         if path.suffix not in FORMATS[dataset].suffixes:
             endings = " or ".join(FORMATS[dataset].suffixes)

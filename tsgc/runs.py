@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,9 @@ def is_run(folder: Path) -> bool:
 def open_run(folder: Path) -> Run:
     """The run in a folder; raises TsgcError where there is none."""
     if not is_run(folder):
-        raise TsgcError(f"{folder}: not a run (no config.yaml and environment.json); `tsgc train` makes one")
+        inside = [str(path.parent) for path in islice(folder.rglob("environment.json"), 3)]
+        hint = f"give one of its runs, such as {' or '.join(inside)}" if inside else "`tsgc train` makes one"
+        raise TsgcError(f"{folder}: not a run (no config.yaml and environment.json); {hint}")
     try:
         benchmark = orjson.loads((folder / "environment.json").read_bytes())["benchmark"]
     except (orjson.JSONDecodeError, KeyError, TypeError):

@@ -23,7 +23,7 @@ from tsgc.bench.training import WARM_UP, clean_up, forward_flops, latency, long_
 from tsgc.console import Talker, rate_text
 from tsgc.edge import LAUNCHED
 from tsgc.launch import launch
-from tsgc.model import VARIANTS
+from tsgc.variants import VARIANTS
 
 PRECISIONS = ("bf16", "tf32", "float32")
 BATCH = {"cuda": 128, "cpu": 8}

@@ -46,6 +46,7 @@ def predict(
     image_size: Annotated[
         str | None, typer.Option(help="WIDTH,HEIGHT of the picture that your own clips' x and y are in.")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     device: Device = None,
     runs: RunsRoot = RUNS,
 ) -> None:
@@ -57,6 +58,7 @@ def predict(
     if bool(files) == live:
         raise UsageError("give raw clips, or - for standard input; or --live alone")
     check_word("--format", style, STYLES)
+    style = "json" if json else style
     window = window or (LIVE_WINDOW if live else None)
     if stride is not None and (window is None or stride > window):
         raise UsageError("--stride goes with --window, and is at most as long")
