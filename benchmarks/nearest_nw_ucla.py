@@ -2,9 +2,9 @@
 
     python benchmarks/nearest_nw_ucla.py
 
-Each clip of one training view of NW-UCLA gets the class of the clip of the other that is nearest (all joints of
-16 frames), either as they are or with the other view's clips turned about the vertical, -90 to 90 degrees. The
-test split is not read.
+Each clip of one training view of NW-UCLA gets the class of the clip of the other that is nearest (all joints
+of 16 frames), either as they are or with the other view's clips turned about the vertical, -90 to 90 degrees.
+The test split is not read.
 """
 
 import argparse

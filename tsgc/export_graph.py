@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from pipelines.errors import TsgcError
 from shards.batch import PackedBatch
+from tsgc.export_input import centre, place
 from tsgc.layers import TemporalPatch
 from tsgc.loaded import Stream
 from tsgc.modalities import stream as see
@@ -75,22 +75,13 @@ class FromJoints(nn.Module):
         super().__init__()
         self.model: TSGCNeXt = stream.model
         self.pipeline = stream.pipeline
-        config = stream.pipeline.config
-        plain = config.align == "none" and config.centre == "prepared"
-        if not plain or config.normalise not in ("none", "min-max"):
-            raise TsgcError(
-                f"{stream.path}: its input is made with align={config.align}, centre={config.centre},"
-                f" normalise={config.normalise}, which an exported graph does not do; export it without"
-                " --raw-input"
-            )
 
     def forward(self, joints: Tensor) -> Tensor:
         pipeline = self.pipeline
         N, T, M, V, C = joints.shape
         if pipeline.channels == "xyz":
             joints = centre(joints, pipeline.skeleton.centre)
-        if pipeline.config.normalise == "min-max":
-            joints = min_max(joints, 2 if pipeline.channels == "xys" else C)
+        joints = place(joints, pipeline)
         positions = POSITIONS[pipeline.config.sampling](T, pipeline.config.frames)
         ones = torch.ones(N, dtype=torch.int64)
         clips = torch.arange(N)
@@ -107,29 +98,6 @@ class FromJoints(nn.Module):
         x = resample(batch.joints, batch, positions.expand(N, -1), M, "zeros")
         x = see(pipeline.config.modality, x, pipeline.skeleton, pipeline.channels)
         return self.model(x.permute(0, 4, 2, 3, 1))  # (N, M, T, V, C) -> (N, C, T, V, M)
-
-
-def centre(joints: Tensor, joint: int) -> Tensor:
-    """`tsgc.windows.recentre` for a batch: (N, T, M, V, C) -> the same."""
-    seen = (joints != 0).flatten(3).any(-1)  # (N, T, M)
-    first = seen[:, :, 0].to(torch.int64).argmax(1)  # 0 where the first body is never seen: its joint is 0
-    origin = joints[torch.arange(joints.shape[0]), first, 0, joint]  # (N, C)
-    return torch.where(seen[..., None, None], joints - origin[:, None, None, None], joints)
-
-
-def min_max(joints: Tensor, coordinates: int) -> Tensor:
-    """`tsgc.transforms.min_max` for a batch: (N, T, M, V, C), its first `coordinates` channels, -> the same.
-
-    A body whose joints are 0 in all frames is one that the clip does not have, and does not count.
-    """
-    have = (joints != 0).any(dim=4).any(dim=3).any(dim=1)[:, None, :, None, None]  # (N, 1, M, 1, 1)
-    places = joints[..., :coordinates]
-    low = torch.where(have, places, torch.inf).amin((1, 2, 3), keepdim=True)
-    high = torch.where(have, places, -torch.inf).amax((1, 2, 3), keepdim=True)
-    extent = high - low
-    scale = torch.where(extent > 0, 2 / extent, 0.0)
-    scaled = (places - low) * scale + torch.where(extent > 0, -1.0, 0.0)
-    return torch.cat([torch.where(have, scaled, places), joints[..., coordinates:]], -1)
 
 
 def crop_positions(frames: int, count: int) -> Tensor:
