@@ -8,7 +8,7 @@ torch waits inside the functions: commands that only need the names answer at on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.skeleton import Skeleton
@@ -30,9 +30,18 @@ def ancestors(skeleton: Skeleton, hops: int) -> list[int]:
     return found
 
 
+def at_joints(x: Tensor, joints: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
+    """x[..., joints, :]; on a GPU without waiting until the list has been copied there."""
+    if not x.is_cuda:
+        return x[..., list(joints), :]
+    import torch
+
+    return x[..., torch.tensor(joints).pin_memory().to(x.device, non_blocking=True), :]
+
+
 def long_bone(x: Tensor, skeleton: Skeleton, hops: int) -> Tensor:
     """joint - the joint `hops` steps up; 0 at a root."""
-    return x - x[..., ancestors(skeleton, hops), :]
+    return x - at_joints(x, ancestors(skeleton, hops))
 
 
 def bone(x: Tensor, skeleton: Skeleton) -> Tensor:
@@ -111,9 +120,9 @@ def angle(x: Tensor, skeleton: Skeleton) -> Tensor:
     bones = bone(x, skeleton)
     roots = [joint for joint, parent in enumerate(skeleton.parents) if joint == parent]
     # Gathered, not scattered: a GPU adds scattered numbers in any order.
-    onward = bones[..., children(skeleton, roots[0]), :].sum(-2)
-    trunk = x[..., roots, :].mean(-2, keepdim=True) - x.mean(-2, keepdim=True)
-    directions = (onward, bones[..., list(skeleton.parents), :], trunk.expand_as(x))
+    onward = at_joints(bones, children(skeleton, roots[0])).sum(-2)
+    trunk = at_joints(x, roots).mean(-2, keepdim=True) - x.mean(-2, keepdim=True)
+    directions = (onward, at_joints(bones, skeleton.parents), trunk.expand_as(x))
     return torch.stack([cosine_similarity(bones, other, dim=-1) for other in directions], dim=-1)
 
 
@@ -134,7 +143,7 @@ MODALITIES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
 
 def _bone_score(score: Tensor, skeleton: Skeleton, hops: int = 1) -> Tensor:
     """The mean of the scores at a bone's two ends."""
-    return (score + score[..., ancestors(skeleton, hops), :]) / 2
+    return (score + at_joints(score, ancestors(skeleton, hops))) / 2
 
 
 def _motion_score(score: Tensor, stride: int = 1) -> Tensor:
