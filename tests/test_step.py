@@ -180,9 +180,6 @@ def test_a_tensor_of_the_learning_rate_stays_when_a_state_is_loaded():
 class Recorded(capture.StepGraphs):
     """Graphs without a GPU: what would be captured is run with the captured inputs, every time."""
 
-    def _make(self):
-        pass
-
     def _warm_up(self, parts, run):
         run(parts)
 

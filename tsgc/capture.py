@@ -8,7 +8,7 @@ kernels, communicators). Capturing runs nothing.
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -51,7 +51,8 @@ class StepGraphs:
         self._device = device
         self._captured: dict[Key, Captured] = {}
         self._seen: Counter[Key] = Counter()
-        self._make()
+        self._stream: torch.cuda.Stream | None = None
+        self._pool: Any = None  # a handle, of a type that torch keeps to itself
 
     def __call__(self, parts: Sequence["MicroBatch"], size: int, run: Run) -> None:
         key = (size, signature(parts))
@@ -75,13 +76,11 @@ class StepGraphs:
         """Frees the graphs and their memory; the next steps are first steps again."""
         self._captured.clear()
         self._seen.clear()
-        self._make()
-
-    def _make(self) -> None:
-        self._stream = torch.cuda.Stream(self._device)
-        self._pool = torch.cuda.graph_pool_handle()
+        self._pool = None
 
     def _warm_up(self, parts: Sequence["MicroBatch"], run: Run) -> None:
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -92,6 +91,8 @@ class StepGraphs:
         current.wait_stream(self._stream)
 
     def _capture(self, parts: Sequence["MicroBatch"], run: Run) -> Captured:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         inputs = [clone(part) for part in parts]
         graph = torch.cuda.CUDAGraph()
         try:
