@@ -47,7 +47,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
 
 for command, example in EXAMPLES.items():
     app.command(epilog=f"Example: {example}")(command)
-app.add_typer(bench.app, name="bench")
+app.add_typer(bench.app, name="bench", epilog="Example: tsgc bench train --compare")
 
 
 if __name__ == "__main__":

@@ -120,9 +120,10 @@ def test_a_bare_command_that_would_have_to_guess_is_wrong_usage(here, made):
     assert issubclass(AmbiguousError, UsageError) and TsgcError.exit_code == 1 and UsageError.exit_code == 2
 
 
-def test_the_bare_command_shows_its_help():
-    said = tsgc(expect=2)
-    assert "Usage:" in said and "prepare" in said and not said.startswith("error")
+@pytest.mark.parametrize(("words", "holds"), [((), "prepare"), (("bench",), "graph")])
+def test_a_bare_group_of_commands_shows_its_help_once_and_no_error(words, holds):
+    said = tsgc(*words, expect=2)
+    assert said.count("Usage:") == 1 and holds in said and "error:" not in said
 
 
 def test_debug_shows_where_wrong_usage_was_found(here):

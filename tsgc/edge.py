@@ -65,7 +65,7 @@ def _told(error: Exception) -> TsgcError | None:
     if isinstance(error, OSError):
         return _plain(error)
     message = str(getattr(error, "format_message")())  # noqa: B009, no type says that it is there
-    if "\n" in message:
+    if not message or "\n" in message:  # shown already, or about to be
         return None
     command = _command(getattr(error, "ctx", None))
     return UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{command} --help`")
