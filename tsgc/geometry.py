@@ -5,6 +5,7 @@ joints are all 0 (absent bodies) stay 0, except in `min_max`, which does what th
 """
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,12 @@ from pipelines.skeleton import Skeleton
 
 # The axes that each rotation turns about; the one turned first comes first.
 AXIS_ORDER = {"none": (), "radians-xyz": (0, 1, 2), "degrees-yx": (1, 0), "vertical": (1, 0, 2)}
+
+
+@cache
+def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A small table on the device, made once: a list as an index is copied, and waited for, every time."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
@@ -74,7 +81,7 @@ def facing_matrices(joints: Tensor, row_clip: Tensor, clips: int, skeleton: Skel
     A clip that has no side axis (all of its joints in one place) is left as it is.
     """
     side = clip_sums(side_axis(joints, skeleton), row_clip, clips)
-    length = side[:, (0, 2)].norm(dim=1)
+    length = torch.hypot(side[:, 0], side[:, 2])
     seen = length > 0
     cos = torch.where(seen, side[:, 0] / length, 1.0)
     sin = torch.where(seen, side[:, 2] / length, 0.0)
@@ -95,7 +102,7 @@ def _swapped(skeleton: Skeleton) -> tuple[int, ...]:
 
 def swap_sides(joints: Tensor, which: Tensor, skeleton: Skeleton) -> Tensor:
     """Left and right joints trade places in the rows `which` (rows,) bool; joints (rows, V, any)."""
-    order = torch.tensor(_swapped(skeleton), device=joints.device)
+    order = constant(_swapped(skeleton), torch.int64, joints.device)
     return torch.where(which[:, None, None], joints[:, order], joints)
 
 
@@ -126,11 +133,11 @@ def stretch_limbs(joints: Tensor, factors: Tensor, skeleton: Skeleton) -> Tensor
 
     `factors` (rows, V): of the bone that ends in each joint.
     """
-    parents = list(skeleton.parents)
+    parents = constant(skeleton.parents, torch.int64, joints.device)
     bones = (joints - joints[:, parents]) * factors[..., None]
-    roots = [joint for joint, parent in enumerate(parents) if joint == parent]
-    bones[:, roots] = joints[:, roots]
-    above = torch.tensor(_above(skeleton), dtype=joints.dtype, device=joints.device)
+    roots = tuple(joint == parent for joint, parent in enumerate(skeleton.parents))
+    bones = torch.where(constant(roots, torch.bool, joints.device)[:, None], joints, bones)
+    above = constant(_above(skeleton), joints.dtype, joints.device)
     return above @ bones  # a joint is the sum of the bones between the root and it
 
 
