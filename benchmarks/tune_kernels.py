@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tsgc import kernels
 from tsgc.kernels import block as fused
 from tsgc.kernels import temporal
+from tsgc.kernels.prepare import prepare
 from tsgc.layers import NORM_EPS, Block
 
 FRAMES = {96: 64, 192: 32, 384: 16}
@@ -74,6 +75,9 @@ CANDIDATES: dict[str, dict[int, list[tuple[int, ...]]]] = {
 WAVES = (1, 2, 3, 4, 6)  # programs of the backward pass for each multiprocessor
 
 
+MIXING = ("forward", "expand", "split", "backward")  # kernels that take block-diagonal graphs
+
+
 class Case:
     """Inputs of one width's kernels, random, bfloat16."""
 
@@ -88,10 +92,12 @@ class Case:
         self.z = rand(*shape).bfloat16()
         self.dout = rand(*shape).bfloat16()
         self.survival = torch.ones(rows, device="cuda")
-        self.graphs = rand(3, joints, joints, scale=0.2)
+        graphs = rand(3, joints, joints, scale=0.2)
         self.w1 = rand(4 * width, width, scale=width**-0.5).bfloat16()
         self.w2 = rand(4 * width, width, scale=(4 * width) ** -0.5).bfloat16()
         self.b1, self.b2 = rand(4 * width, scale=0.1), rand(width, scale=0.1)
+        w1, w2 = self.w1.float(), self.w2.t().float()
+        self.blocks = {rows: prepare(w1, w2, graphs, torch.bfloat16, rows, rows)[2] for rows in (64, 128)}
         self.conv, self.bias = rand(3, width), rand(width)
         self.gamma, self.beta = rand(width), rand(width)
         self.total = rows * frames * joints
@@ -102,6 +108,7 @@ class Case:
 
     def run(self, kind: str, u: Tensor | None = None) -> None:
         x, z, s = self.x, self.z, self.survival
+        graphs = self.blocks[getattr(fused.TUNINGS[self.width], kind)[0]] if kind in MIXING else None
         if kind == "temporal":
             temporal.temporal_norm(
                 x,
@@ -119,13 +126,13 @@ class Case:
                 fused.TUNINGS[self.width].temporal_backward,
             )  # fmt: skip
         elif kind == "forward":
-            fused.fused_forward(z, x, s, self.graphs, self.w1, self.b1, self.w2, self.b2)
+            fused.fused_forward(z, x, s, graphs, self.w1, self.b1, self.w2, self.b2)
         elif kind == "expand":
-            fused.expand(z, self.graphs, self.w1, self.b1)
+            fused.expand(z, graphs, self.w1, self.b1)
         elif kind == "contract":
             fused.contract(u, x, s, self.w2, self.b2)
         elif kind in ("backward", "split"):
-            fused.mix_backward(z, self.dout, s, self.graphs, self.w1, self.b1, self.w2)
+            fused.mix_backward(z, self.dout, s, graphs, self.w1, self.b1, self.w2)
         elif kind == "outer":
             fused.outer(u, z.view(-1, self.width))
 

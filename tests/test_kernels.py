@@ -17,6 +17,7 @@ pytest.importorskip("triton", reason="torch comes without Triton here")
 
 from tsgc.kernels import block as fused
 from tsgc.kernels.patch import PatchNorm
+from tsgc.kernels.prepare import prepare
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -121,15 +122,19 @@ def test_a_block_on_the_cpu_runs_plain():
     assert kernels.fused_dtype(torch.zeros(1, 4, 25, 96), 96) is None
 
 
-def test_the_block_diagonal_graph_has_its_graph_for_every_whole_frame():
-    graphs = torch.randn(3, 25, 25)
-    blocks = fused.block_diagonal(graphs, 64)
-    assert blocks.shape == (4, 64, 64)
-    for k in range(3):
-        want = torch.block_diag(graphs[k], graphs[k], torch.zeros(14, 14))
-        assert torch.equal(blocks[k], want)
-    assert torch.equal(blocks[3], torch.diag(torch.tensor([1.0] * 50 + [0.0] * 14)))
-    assert torch.allclose(fused.diagonal_sum(blocks[:3], 25), 2 * graphs)
+def test_weights_are_prepared_as_the_kernels_read_them():
+    torch.manual_seed(0)
+    graphs, w1, w2 = torch.randn(3, 25, 25), torch.randn(384, 96), torch.randn(96, 384)
+    ours = prepare(*(t.to(DEVICE) for t in (w1, w2, graphs)), torch.float32, 64, 128)
+    narrow1, narrow2, forward, backward = (t.cpu() for t in ours)
+    assert torch.equal(narrow1, w1)
+    assert torch.equal(narrow2, w2.t())
+    for blocks, rows in ((forward, 64), (backward, 128)):
+        for k, graph in enumerate([*graphs, torch.eye(25)]):
+            frames = rows // 25
+            rest = torch.zeros(rows - 25 * frames, rows - 25 * frames)
+            assert torch.equal(blocks[k], torch.block_diag(*[graph] * frames, rest))
+        assert torch.allclose(fused.diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 kernels need a GPU")

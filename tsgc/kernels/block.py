@@ -6,7 +6,6 @@ Plain twin: `layers.Block.forward`; which one runs is `kernels.fused_dtype`'s ch
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tsgc.kernels import mixer
+from tsgc.kernels.prepare import prepare
 from tsgc.kernels.temporal import temporal_norm, temporal_norm_backward
 
 
@@ -52,41 +52,40 @@ TUNINGS = {
         fused=True,
         forward=(64, 32, 32, 4, 2, 0),
         expand=(128, 32, 32, 4, 3),
-        contract=(128, 128, 64, 8, 3),
-        backward=(64, 32, 32, 4, 2, 0),
-        split=None,
+        contract=(128, 32, 64, 4, 4),
+        split=(64, 32, 4, 3),
+        backward=(128, 32, 32, 8, 2, 128),
         programs=44,
-        outer=(128, 128, 64, 8, 3),
-        temporal=(4, 4),
-        temporal_backward=(4, 4),
+        outer=(128, 32, 64, 4, 4),
+        temporal=(2, 2),
+        temporal_backward=(2, 2),
     ),
     192: Tuning(
         fused=True,
         forward=(128, 64, 64, 8, 2, 0),
         expand=(128, 64, 64, 4, 3),
-        contract=(128, 64, 64, 8, 3),
-        backward=(64, 64, 32, 4, 2, 0),
-        split=None,
-        programs=22,
-        outer=(128, 64, 64, 8, 3),
-        temporal=(4, 4),
-        temporal_backward=(1, 4),
+        contract=(128, 64, 64, 4, 4),
+        split=(64, 64, 4, 3),
+        backward=(64, 64, 64, 4, 2, 168),
+        programs=88,
+        outer=(128, 64, 64, 4, 4),
+        temporal=(1, 2),
+        temporal_backward=(1, 2),
     ),
     384: Tuning(
         fused=False,
         forward=(64, 64, 64, 8, 2, 0),
         expand=(128, 64, 128, 4, 3),
-        contract=(128, 128, 64, 8, 3),
-        backward=(64, 64, 64, 4, 2, 0),
-        split=None,
-        programs=22,
+        contract=(128, 128, 64, 4, 3),
+        split=(64, 64, 4, 3),
+        backward=(128, 64, 64, 8, 3, 0),
+        programs=44,
         outer=(128, 128, 64, 8, 3),
-        temporal=(1, 4),
+        temporal=(1, 2),
         temporal_backward=(1, 4),
     ),
 }
-MOST_ROWS = 128  # of any tile
-LEAST_ROWS = 64
+LEAST_ROWS = 64  # of any tile
 OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
 
 
@@ -95,25 +94,15 @@ def fits(width: int, joints: int) -> bool:
     return width in TUNINGS and joints <= LEAST_ROWS
 
 
+def tile_rows(width: int) -> tuple[int, int]:
+    """Rows of a tile in the forward and in the backward pass."""
+    tuning = TUNINGS[width]
+    forward = tuning.forward if tuning.fused else tuning.expand
+    return forward[0], (tuning.split or tuning.backward)[0]
+
+
 def _described(x: Tensor, *block: int) -> TensorDescriptor:
     return TensorDescriptor.from_tensor(x.flatten(0, -2), list(block))
-
-
-@lru_cache(maxsize=32)
-def _block_index(rows: int, V: int, device: torch.device) -> Tensor:
-    """Where each entry of a block-diagonal graph lies in a flat V x V one, V * V: nowhere: (rows, rows)."""
-    r = torch.arange(rows)
-    frame, joint = r // V, r % V
-    same = (frame[:, None] == frame[None, :]) & (frame < rows // V)[:, None]
-    return torch.where(same, joint[:, None] * V + joint[None, :], V * V).to(device)
-
-
-def block_diagonal(graphs: Tensor, rows: int) -> Tensor:
-    """Graphs (3, V, V) and the unit matrix -> (4, rows, rows), a copy for every whole frame of a tile."""
-    V = graphs.shape[-1]
-    unit = torch.eye(V, device=graphs.device, dtype=graphs.dtype)
-    flat = torch.nn.functional.pad(torch.cat([graphs, unit[None]]).flatten(1), (0, 1))
-    return flat[:, _block_index(rows, V, graphs.device)]
 
 
 def diagonal_sum(sums: Tensor, V: int) -> Tensor:
@@ -143,7 +132,7 @@ def outer(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def mix_forward(
     z: Tensor, x: Tensor, survival: Tensor, graphs: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
 ) -> Tensor:
-    """x + s (GELU(mix(z W1' + b1)) W2' + b2); graphs (3, V, V), w2 (4C, C)."""
+    """x + s (GELU(mix(z W1' + b1)) W2' + b2); w2 (4C, C), `graphs` of `prepare`'s for the forward pass."""
     if TUNINGS[x.shape[-1]].fused:
         return fused_forward(z, x, survival, graphs, w1, b1, w2, b2)
     return contract(expand(z, graphs, w1, b1), x, survival, w2, b2)
@@ -159,7 +148,7 @@ def fused_forward(
     rows, piece, hidden, warps, stages, registers = TUNINGS[C].forward
     mixer.forward_kernel[(triton.cdiv(total, rows // V * V),)](
         _described(z, rows, piece), _described(w1, hidden, piece), _described(w2, hidden, piece),
-        x, survival, block_diagonal(graphs, rows).to(z.dtype), b1, b2, out, total, T * V, V,
+        x, survival, graphs, b1, b2, out, total, T * V, V,
         C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, ROWS=rows, **_options(z),
         num_warps=warps, maxnreg=registers or None,
     )  # fmt: skip
@@ -173,7 +162,7 @@ def expand(z: Tensor, graphs: Tensor, w1: Tensor, b1: Tensor) -> Tensor:
     g = z.new_empty(total, 4 * C)
     rows, piece, hidden, warps, stages = TUNINGS[C].expand
     mixer.expand_kernel[(triton.cdiv(total, rows // V * V) * (4 * C // hidden),)](
-        _described(z, rows, piece), _described(w1, hidden, piece), block_diagonal(graphs, rows).to(z.dtype),
+        _described(z, rows, piece), _described(w1, hidden, piece), graphs,
         b1, g, total, V,
         C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, ROWS=rows, **_options(z),
         num_warps=warps,
@@ -197,7 +186,10 @@ def contract(g: Tensor, x: Tensor, survival: Tensor, w2: Tensor, b2: Tensor) -> 
 def mix_backward(
     z: Tensor, dout: Tensor, survival: Tensor, graphs: Tensor, w1: Tensor, b1: Tensor, w2: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """u (total, 4C), the gradient of z W1' + b1; s g (total, 4C); the gradient of the graphs."""
+    """u (total, 4C), the gradient of z W1' + b1; s g (total, 4C); the gradient of the graphs (3, V, V).
+
+    w2 (4C, C), `graphs` of `prepare`'s for the backward pass.
+    """
     R, T, V, C = z.shape
     total = R * T * V
     tuning = TUNINGS[C]
@@ -224,10 +216,9 @@ def mix_backward(
     programs = min(tuning.programs, tiles)
     chunks = C // hidden
     graph_sums = torch.empty(3 * chunks, programs, rows, rows, device=z.device, dtype=torch.float32)
-    blocks = block_diagonal(graphs, rows).to(z.dtype)
     for mixed in (True, False):
         kernel[(programs * chunks * (3 if mixed else 1),)](
-            *inputs, survival, blocks, *more, u, g, graph_sums,
+            *inputs, survival, graphs, *more, u, g, graph_sums,
             total, T * V, V, tiles, 0 if mixed else 3 * chunks, programs,
             **shape, MIXED=mixed, **_options(z), num_warps=warps, maxnreg=registers or None,
         )  # fmt: skip
@@ -253,10 +244,9 @@ class BlockFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps):
         z = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, TUNINGS[x.shape[-1]].temporal)
-        narrow1 = w1.to(x.dtype)
-        narrow2 = w2.t().to(x.dtype, memory_format=torch.contiguous_format).contiguous()
-        out = mix_forward(z, x, survival, graphs, narrow1, b1, narrow2, b2)
-        ctx.save_for_backward(x, z, survival, w_t, b_t, gamma, graphs, narrow1, b1, narrow2)
+        narrow1, narrow2, blocks, backward = prepare(w1, w2, graphs, x.dtype, *tile_rows(x.shape[-1]))
+        out = mix_forward(z, x, survival, blocks, narrow1, b1, narrow2, b2)
+        ctx.save_for_backward(x, z, survival, w_t, b_t, gamma, backward, narrow1, b1, narrow2)
         ctx.eps = eps
         return out
 
