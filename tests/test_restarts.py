@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -122,18 +123,37 @@ def test_gpus_restarts_lost_ranks_where_torchruns_variable_says_so(shards, unbro
     assert "resuming" not in said and (run / "checkpoints/state.pt").read_bytes() == before
 
 
-def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, tmp_path):
-    """SIGTERM to `tsgc train --gpus 2`, as a batch system sends it; --resume goes on within the epoch."""
-    settings = ("epochs=40", "eval_every=0", "save_every=40")
-    more = [word for setting in settings for word in ("--set", setting)]
-    tsgc(*train_words(shards, tmp_path / "whole", "--gpus", "2", *more))
-    run = tmp_path / "cut"
-    command = [sys.executable, "-m", *train_words(shards, run, "--gpus", "2", *more)]
-    process = start(*command)
+LONG = [
+    word for setting in ("epochs=40", "eval_every=0", "save_every=5") for word in ("--set", setting)
+]  # long enough to be met in the middle
+
+
+@pytest.fixture(scope="module")
+def unbroken_long(shards, tmp_path_factory):
+    run = tmp_path_factory.mktemp("unbroken") / "long"
+    tsgc(*train_words(shards, run, "--gpus", "2", *LONG))
+    return run
+
+
+def wait_for_steps(run: Path, count: int, *processes: subprocess.Popen) -> None:
+    """Until the run has taken `count` steps."""
     until = time.monotonic() + 120
-    while not (run / "steps.jsonl").exists() or len(lines(run / "steps.jsonl")) < 3:
-        assert process.poll() is None and time.monotonic() < until
+    while not (run / "steps.jsonl").exists() or len((run / "steps.jsonl").read_bytes().splitlines()) < count:
+        assert all(process.poll() is None for process in processes) and time.monotonic() < until
         time.sleep(0.02)
+
+
+def assert_same_long(run: Path, other: Path) -> None:
+    assert lines(run / "steps.jsonl") == lines(other / "steps.jsonl")
+    assert all((weights(run)[key] == value).all() for key, value in weights(other).items())
+
+
+def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, unbroken_long, tmp_path):
+    """SIGTERM to `tsgc train --gpus 2`, as a batch system sends it; --resume goes on within the epoch."""
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", *train_words(shards, run, "--gpus", "2", *LONG)]
+    process = start(*command)
+    wait_for_steps(run, 3, process)
     process.terminate()
     (said,) = ends(process, code=75)
     assert said.splitlines()[-1] == (
@@ -142,8 +162,28 @@ def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, tmp_path):
     state = torch.load(run / "checkpoints/state.pt", weights_only=True)
     assert 0 < state["epoch"] * 7 + state["step"] == len(lines(run / "steps.jsonl")) < 40 * 7
     ends(start(*command, "--resume"))
-    assert lines(run / "steps.jsonl") == lines(tmp_path / "whole/steps.jsonl")
-    assert all((weights(run)[key] == value).all() for key, value in weights(tmp_path / "whole").items())
+    assert_same_long(run, unbroken_long)
+
+
+def test_another_machine_takes_a_lost_ones_place(shards, unbroken_long, tmp_path):
+    """Launcher and rank of one of two nodes are killed; a third node comes, and nobody gives --resume."""
+    run = tmp_path / "run"
+    variables = {
+        "PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": f"localhost:{free_port()}",
+        "PET_MAX_RESTARTS": "3",
+    }  # fmt: skip
+    command = [sys.executable, "-m", *train_words(shards, run, "--gpus", "1", *LONG)]
+    first = start(*command, **variables)  # it has the meeting point, which has to stay
+    time.sleep(3)
+    second = start(*command, **variables)
+    wait_for_steps(run, 50, first, second)
+    children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
+    for pid in (second.pid, *map(int, children)):
+        os.kill(pid, signal.SIGKILL)
+    second.communicate()
+    said = ends(first, start(*command, **variables))
+    assert sum("started again by torchrun" in text for text in said) == 1
+    assert_same_long(run, unbroken_long)
 
 
 def test_a_run_folder_that_a_rank_cannot_see_is_named(tmp_path, monkeypatch):

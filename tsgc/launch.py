@@ -1,8 +1,10 @@
 """Starting N ranks of one command under torchrun's elastic launcher, and what became of them in one line."""
 
+import atexit
 import logging
 import os
 import signal
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -30,6 +32,9 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         raise TsgcError(
             f"--gpus {processes}: {torch.cuda.device_count()} GPU found; give fewer, or --device cpu"
         )
+    # With a store that is shared over restarts, a machine that takes a lost one's place waits in vain for
+    # the address of rank 0 (seen with torch 2.14).
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's words are passed on below
@@ -60,7 +65,18 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
 def _stopped(number: signal.Signals) -> TsgcError:
     """What to say where the launcher itself got a signal, which it has passed on to the ranks."""
     said = f"stopped by {number.name}; the same command with --resume goes on from the last checkpoint"
-    return PreemptedError(said) if number == signal.SIGTERM else TsgcError(said)
+    if number != signal.SIGTERM:
+        return TsgcError(said)
+    atexit.register(_leave, PreemptedError.exit_code)
+    return PreemptedError(said)
+
+
+def _leave(code: int) -> None:
+    """Ends this process now: a thread of the launcher's store can abort it on its way out (seen with torch
+    2.14), and a batch system would read that instead of the code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def record_failure(error: BaseException) -> None:
