@@ -110,9 +110,10 @@ class TemporalDepthwise(nn.Module):
         trunc_normal_(self.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        before, now, after = self.weight
+        # In x's type, as convolutions under autocast: bfloat16 times float32 would be float32 from here on.
+        before, now, after = self.weight.to(x.dtype)
         x = F.pad(x, (0, 0, 0, 0, 1, 1))
-        return x[:, :-2] * before + x[:, 1:-1] * now + x[:, 2:] * after + self.bias
+        return x[:, :-2] * before + x[:, 1:-1] * now + x[:, 2:] * after + self.bias.to(x.dtype)
 
 
 class Block(nn.Module):
@@ -134,8 +135,10 @@ class Block(nn.Module):
         if kernels.fused_dtype(x, x.shape[-1]) is not None:
             return kernels.fused_block(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
-        mixed = torch.einsum("kuv,rtvkc->rtukc", self.graphs.to(h.dtype), h[..., :GRAPHS, :])
-        h = torch.cat([mixed, h[..., GRAPHS:, :]], dim=-2).flatten(-2)  # (R, T, V, 4C)
+        # Split, not sliced: the gradients of slices are added up in tensors of h's size.
+        mixed, passed = h.split([GRAPHS, EXPANSION - GRAPHS], dim=-2)
+        mixed = torch.einsum("kuv,rtvkc->rtukc", self.graphs.to(h.dtype), mixed)
+        h = torch.cat([mixed, passed], dim=-2).flatten(-2)  # (R, T, V, 4C)
         h = self.project(F.gelu(h))
         if survival is not None:
             h = h * survival.to(h.dtype)[:, None, None, None]

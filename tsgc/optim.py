@@ -17,14 +17,14 @@ from tsgc.distributed import Process
 def build_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
     """AdamW; biases and tensors of one dimension do not decay, nor do the graphs where the config says so.
 
-    On a GPU it is one fused kernel, whose learning rate is a tensor there: a captured step reads it anew.
+    One fused kernel; on a GPU its learning rate is a tensor there, which a captured step reads anew.
     """
     graphs = [name for name, _ in model.named_parameters() if name.endswith("graphs")]
     spared = () if config.decay_graphs else graphs
     groups = param_groups_weight_decay(model, config.weight_decay, no_weight_decay_list=spared)
     betas = (config.beta1, config.beta2)
     if device.type != "cuda":
-        return torch.optim.AdamW(groups, lr=config.lr, betas=betas)
+        return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=True)
     lr = torch.tensor(config.lr, device=device)
     return torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True, capturable=True)
 

@@ -10,14 +10,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipelines.skeleton import SKELETONS
+from tsgc import kernels
 from tsgc.bench.clock import seconds_a_call
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.evaluate import arithmetic
@@ -46,6 +45,11 @@ PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
     "ours": (ours, True),
 }
 """Name -> the product, and whether channels come last."""
+BLOCKS: dict[str, Callable[[], AbstractContextManager]] = {
+    "block, plain": kernels.plain,
+    "block": nullcontext,
+}
+"""A whole block without fused kernels, and with those that fit; a CPU has the first alone."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +96,6 @@ def forward_and_backward(
     return {"forward_ms": 1e3 * forward, "backward_ms": 1e3 * back}
 
 
-def plain_kernels() -> Callable[[], AbstractContextManager] | None:
-    """The context without fused kernels; None where this version has none."""
-    if find_spec("tsgc.kernels") is None:
-        return None
-    context: Callable[[], AbstractContextManager] = import_module("tsgc.kernels").plain
-    return context
-
-
 def bench_products(shape: Shape, precision: str, device: torch.device, calls: int) -> list[dict[str, Any]]:
     """Rows of `stage`, `name`, milliseconds: each product at each stage, then a block plain and fused."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -117,9 +113,7 @@ def bench_products(shape: Shape, precision: str, device: torch.device, calls: in
         x = torch.randn(stage.rows, stage.frames, stage.joints, stage.width, device=device, dtype=dtype)
         x.requires_grad_()
         inputs = [x, *block.parameters()]
-        for name, context in (("block, plain", plain_kernels()), ("block", nullcontext)):
-            if context is None:
-                continue
+        for name, context in BLOCKS.items() if device.type == "cuda" else (("block", nullcontext),):
             with context(), arithmetic(precision, device):
                 times = forward_and_backward(partial(block, x), inputs, device, calls)
             rows.append({**place, "name": name, **times})
