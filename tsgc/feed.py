@@ -5,6 +5,7 @@ memory and transforms them, on a stream of its own, while the steps before them 
 in turn. The numbers are the same: all draws are keyed by position.
 """
 
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,7 @@ from tsgc.transforms import Draws, InputPipeline, to_device
 
 AHEAD = 2  # steps made ready before they are due
 IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
+SWITCH = 2e-4  # seconds; Python's own 5 ms, after which a thread gives way, are longer than a small step
 
 Item = TypeVar("Item")
 
@@ -109,6 +111,8 @@ class Feed:
         stream.wait_stream(current)
         running: deque[torch.cuda.Event] = deque()
         steps = read_ahead(self._made_on(stream, epoch, start_step), AHEAD)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
         try:
             for ready in steps:
                 assert ready.made is not None
@@ -122,6 +126,7 @@ class Feed:
                 if len(running) > IN_FLIGHT:
                     running.popleft().synchronize()  # of a step well past: the device has more to do
         finally:
+            sys.setswitchinterval(interval)
             steps.close()
 
     def _made_on(self, stream: torch.cuda.Stream, epoch: int, start_step: int) -> Generator[ReadyStep]:
