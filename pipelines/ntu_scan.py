@@ -12,17 +12,22 @@ from typing import Any
 import numba
 import numpy as np
 
+from pipelines import ntu_blocks as blocks
+from pipelines.ntu_blocks import byte
 from pipelines.skeleton import NTU_25
 
 NUM_JOINTS = NTU_25.num_joints
 EXACT_POWERS = np.array([float(f"1e{n}") for n in range(23)])  # 10 ** 22 is the last that float64 holds
 EXACT_INTEGER = np.uint64(2**53)
+WHOLE_POWERS = np.array([10**n for n in range(11)], np.uint64)
+ONE, NIBBLE, ALL_ONES = map(np.uint64, (1, 15, 2**64 - 1))
 MAX_DIGITS = 18  # more may not fit 64 bits
 BODY_BYTES = 600  # at least, for each body: 25 lines of 12 fields with a space or line end each
 SPACE, TAB, LF, CR, PLUS, MINUS, POINT, E = b" \t\n\r+-.e"
 MAX_TRACKS = 250  # each new id is compared with all; a real clip has ten at most
 UNUSUAL = -1  # in place of a position: let the plain reader see to it
-# Loops say `0 <= at` though it always is: Numba then drops its care for negative indices, half the work.
+# `text` is an address, not an array: Numba cares for negative indices and counts who uses an array, in all
+# a third of the work. Every function compares its place with `size` before it looks.
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,84 +39,129 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @numba.njit
-def _line_end(text, at):  # type: ignore[no-untyped-def]
+def _line_end(text, size, at):  # type: ignore[no-untyped-def]
     """Past blanks and one line end, or the end of the file."""
-    size = len(text)
-    while 0 <= at < size and (text[at] == SPACE or text[at] == TAB):
+    while at < size and (byte(text, at) == SPACE or byte(text, at) == TAB):
         at += 1
-    if at == size or text[at] == LF:
+    if at == size or byte(text, at) == LF:
         return min(at + 1, size)
-    if text[at] != CR:
+    if byte(text, at) != CR:
         return UNUSUAL
     at += 1
-    return at + 1 if at < size and text[at] == LF else at
+    return at + 1 if at < size and byte(text, at) == LF else at
 
 
 @numba.njit
-def _count(text, at):  # type: ignore[no-untyped-def]
+def _count(text, size, at):  # type: ignore[no-untyped-def]
     """A line that is one whole number of up to six digits: (next line, number)."""
     start, value = at, 0
-    while 0 <= at < len(text) and 48 <= text[at] <= 57:
-        value = value * 10 + (text[at] - 48)
+    while at < size and 48 <= byte(text, at) <= 57:
+        value = value * 10 + (byte(text, at) - 48)
         at += 1
     if at == start or at - start > 6:
         return UNUSUAL, 0
-    return _line_end(text, at), value
+    return _line_end(text, size, at), value
 
 
 @numba.njit
-def _field_end(text, at):  # type: ignore[no-untyped-def]
-    while 0 <= at < len(text) and text[at] > SPACE:
+def _field_end(text, size, at):  # type: ignore[no-untyped-def]
+    while at < size and byte(text, at) > SPACE:
         at += 1
     return at
 
 
 @numba.njit
-def _last_fields(text, at, number):  # type: ignore[no-untyped-def]
+def _last_fields(text, size, at, number):  # type: ignore[no-untyped-def]
     """From a field's end past exactly `number` more fields: the next line."""
     inside = 1
+    while at + blocks.AFTER <= size:
+        spaces, controls = blocks.spaces_64(text, at), blocks.controls_64(text, at)
+        starts = ~spaces & (spaces << ONE | np.uint64(inside ^ 1))
+        line_end = blocks.first_bit(controls)
+        if line_end < 64:
+            number -= blocks.count_bits(starts & ((ONE << np.uint64(line_end)) - ONE))
+            return _line_end(text, size, at + line_end) if number == 0 else UNUSUAL
+        number -= blocks.count_bits(starts)
+        inside = 1 - int(spaces >> np.uint64(63))
+        at += 64
     # Counted without a branch on where fields end, which no processor can guess.
-    while 0 <= at < len(text) and text[at] >= SPACE:
+    while at < size and byte(text, at) >= SPACE:
         was_inside = inside
-        inside = int(text[at] != SPACE)
+        inside = int(byte(text, at) != SPACE)
         number -= inside & (was_inside ^ 1)
         at += 1
-    return _line_end(text, at) if number == 0 else UNUSUAL
+    return _line_end(text, size, at) if number == 0 else UNUSUAL
 
 
 @numba.njit
-def _number(text, at):  # type: ignore[no-untyped-def]
+def _number(text, size, at):  # type: ignore[no-untyped-def]
     """A field as a number: (its end, value); NaN: only float() can tell."""
-    size = len(text)
-    negative = at < size and text[at] == MINUS
-    if at < size and (text[at] == MINUS or text[at] == PLUS):
+    end, value = _common_number(text, size, at)
+    return _any_number(text, size, at) if end == UNUSUAL else (end, value)
+
+
+@numba.njit
+def _common_number(text, size, at):  # type: ignore[no-untyped-def]
+    """A field such as -0.1234567 as a number: (its end, value); at UNUSUAL where it is not that simple."""
+    if at < blocks.BEFORE or at + blocks.AFTER > size:
+        return UNUSUAL, 0.0
+    negative = byte(text, at) == MINUS
+    at += int(negative)
+    length = blocks.first_bit(blocks.blanks_32(text, at))
+    whole = blocks.first_bit(blocks.points_32(text, at))  # digits before the point
+    part = length - whole - 1  # and after it
+    if not (1 <= whole <= 5 and 1 <= part <= 10):  # 15 digits are less than EXACT_INTEGER
+        return UNUSUAL, 0.0
+    field = (ONE << np.uint64(length)) - ONE
+    digits = blocks.from_zero_32(text, at) & blocks.to_nine_32(text, at)
+    if digits & field != field ^ (ONE << np.uint64(whole)):
+        return UNUSUAL, 0.0
+    mantissa = np.uint64(byte(text, at) - 48)
+    for place in range(1, whole):
+        mantissa = mantissa * np.uint64(10) + np.uint64(byte(text, at + place) - 48)
+    # No branch on how many digits follow: that varies, and no processor can guess it.
+    low, high = min(part, 8), max(part - 8, 0)
+    last = blocks.word(text, at + length - 8) & (ALL_ONES << np.uint64(64 - 8 * low))
+    before = blocks.word(text, at + length - 16) & (ALL_ONES << np.uint64(63 - 8 * high) << ONE)
+    tens, ones = before >> np.uint64(48) & NIBBLE, before >> np.uint64(56) & NIBBLE
+    before = (tens * np.uint64(10) + ones) * WHOLE_POWERS[8]
+    mantissa = mantissa * WHOLE_POWERS[part] + before + blocks.eight_digits(last)
+    value = float(mantissa) / EXACT_POWERS[part]
+    return at + length, -value if negative else value
+
+
+@numba.njit
+def _any_number(text, size, at):  # type: ignore[no-untyped-def]
+    """`_number`, digit by digit."""
+    negative = at < size and byte(text, at) == MINUS
+    if at < size and (byte(text, at) == MINUS or byte(text, at) == PLUS):
         at += 1
     mantissa, digits, power = np.uint64(0), 0, 0
-    while 0 <= at < size and 48 <= text[at] <= 57:
-        mantissa = mantissa * np.uint64(10) + np.uint64(text[at] - 48)
+    while at < size and 48 <= byte(text, at) <= 57:
+        mantissa = mantissa * np.uint64(10) + np.uint64(byte(text, at) - 48)
         digits += 1
         at += 1
-    if at < size and text[at] == POINT:
+    if at < size and byte(text, at) == POINT:
         at += 1
         point = at
-        while 0 <= at < size and 48 <= text[at] <= 57:
-            mantissa = mantissa * np.uint64(10) + np.uint64(text[at] - 48)
+        while at < size and 48 <= byte(text, at) <= 57:
+            mantissa = mantissa * np.uint64(10) + np.uint64(byte(text, at) - 48)
             at += 1
         power = point - at
         digits -= power
     simple = 0 < digits <= MAX_DIGITS and mantissa <= EXACT_INTEGER
-    if at < size and text[at] | 32 == E:  # or a capital
+    if at < size and byte(text, at) | 32 == E:  # or a capital
         at += 1
-        shrinks = at < size and text[at] == MINUS
-        if at < size and (text[at] == MINUS or text[at] == PLUS):
+        shrinks = at < size and byte(text, at) == MINUS
+        if at < size and (byte(text, at) == MINUS or byte(text, at) == PLUS):
             at += 1
         start, exponent = at, 0
-        while 0 <= at < size and 48 <= text[at] <= 57:
-            exponent = min(exponent * 10 + (text[at] - 48), 9999)
+        while at < size and 48 <= byte(text, at) <= 57:
+            exponent = min(exponent * 10 + (byte(text, at) - 48), 9999)
             at += 1
         simple &= at > start
         power += -exponent if shrinks else exponent
-    end = _field_end(text, at)
+    end = _field_end(text, size, at)
     if not simple or abs(power) >= len(EXACT_POWERS) or end != at:
         return end, np.nan
     value = float(mantissa)
@@ -129,14 +179,14 @@ def _known_as(text, bodies, body, num_tracks, first):  # type: ignore[no-untyped
         if bodies[row, 1] - other == end - start:
             same = True
             for at in range(end - start):
-                same &= text[start + at] == text[other + at]
+                same &= byte(text, start + at) == byte(text, other + at)
             if same:
                 return track
     return num_tracks
 
 
 @compiled
-def scan(text, bodies, joints, places):  # type: ignore[no-untyped-def]
+def scan(data, bodies, joints, places):  # type: ignore[no-untyped-def]
     """Reads a whole text, uint8 (n,), into arrays with room for n // BODY_BYTES + 1 bodies (`room_for`).
 
     Fills, in file order: `bodies` (.., 4) int32, where the id starts and ends, the frame's number and the
@@ -145,17 +195,18 @@ def scan(text, bodies, joints, places):  # type: ignore[no-untyped-def]
     NaNs; of frames UNUSUAL for a text to leave to the plain reader. The text must be ASCII.
     """
     failed = (UNUSUAL, 0, 0, 0)
-    at, num_frames = _count(text, 0)
+    text, size = data.ctypes.data, len(data)
+    at, num_frames = _count(text, size, 0)
     if at == UNUSUAL:
         return failed
     body, num_tracks, undecided = 0, 0, 0
     first = np.empty(len(bodies), np.int32)  # of each track
     for frame in range(num_frames):
-        at, num_bodies = _count(text, at)
+        at, num_bodies = _count(text, size, at)
         if at == UNUSUAL:
             return failed
         for _ in range(num_bodies):
-            end = _field_end(text, at)
+            end = _field_end(text, size, at)
             if end == at or num_tracks == MAX_TRACKS:
                 return failed
             bodies[body, 0], bodies[body, 1], bodies[body, 2] = at, end, frame
@@ -164,29 +215,29 @@ def scan(text, bodies, joints, places):  # type: ignore[no-untyped-def]
                 first[track] = body
                 num_tracks += 1
             bodies[body, 3] = track
-            at = _last_fields(text, end, 9)
+            at = _last_fields(text, size, end, 9)
             if at == UNUSUAL:
                 return failed
-            at, num_joints = _count(text, at)
+            at, num_joints = _count(text, size, at)
             if at == UNUSUAL or num_joints != NUM_JOINTS:
                 return failed
             for joint in range(NUM_JOINTS):
                 for axis in range(3):
                     start = at
-                    at, value = _number(text, start)
+                    at, value = _number(text, size, start)
                     joints[body, joint, axis] = value
                     if np.isnan(value):
                         undecided += 1
                         places[body, joint, axis, 0], places[body, joint, axis, 1] = start, at
-                    if at == len(text) or text[at] != SPACE:
+                    if at == size or byte(text, at) != SPACE:
                         return failed
                     at += 1
-                at = _last_fields(text, at - 1, 9)
+                at = _last_fields(text, size, at - 1, 9)
                 if at == UNUSUAL:
                     return failed
             body += 1
-    while 0 <= at < len(text):
-        if text[at] != SPACE and not TAB <= text[at] <= CR:
+    while at < size:
+        if byte(text, at) != SPACE and not TAB <= byte(text, at) <= CR:
             return failed
         at += 1
     return num_frames, body, num_tracks, undecided

@@ -87,6 +87,10 @@ NUMERALS = st.builds(
         st.builds("{}{}".format, st.sampled_from(["e", "E", "e-", "E+", "e-0"]), st.integers(0, 60)),
     ),
 )
+# As Kinect writes them: seven digits that count, many of them after the point.
+SENSOR = st.floats(-100, 100, width=32).map("{:.7g}".format) | st.from_regex(
+    r"-?[0-9]{1,6}\.[0-9]{1,11}", fullmatch=True
+)
 WORDS = st.sampled_from(
     ["nan", "inf", "Infinity", "1_0", "0x1p3", "1e", "e5", ".", "-.e1", "--1", "1..2", "1-2"]
 )
@@ -102,15 +106,17 @@ def decided(numeral: str) -> float | None:
 
 
 @settings(max_examples=1000, deadline=None)
-@given(NUMERALS | WORDS | st.floats(width=64).map(repr) | st.floats(width=32).map("{:.7g}".format))
-def test_any_numeral_is_read_to_the_float32_that_float_gives(numeral):
-    text = changed(5, f"1 {numeral} 3{JOINT}")
+@given(NUMERALS | WORDS | st.floats(width=64).map(repr) | SENSOR, st.sampled_from([5, 57]))
+def test_any_numeral_is_read_to_the_float32_that_float_gives(numeral, line):
+    """Read many bytes at a time, and digit by digit near the end of the file, where line 57 is the last."""
+    text = changed(line, f"1 {numeral} 3{JOINT if line == 5 else ' 0' * 9}")
     expected = decided(numeral) if numeral else None
     if expected is None:
-        with pytest.raises(TsgcError, match=r"^clip: line 5: "):
+        with pytest.raises(TsgcError, match=f"^clip: line {line}: "):
             parse_compiled("clip", text)
     else:
-        value = parse_compiled("clip", text).tracks[0].joints[0, 0, 1]
+        joints = parse_compiled("clip", text).tracks[0].joints
+        value = joints[0, 0, 1] if line == 5 else joints[-1, -1, 1]
         assert value.tobytes() == np.float32(expected).tobytes()
 
 
