@@ -8,6 +8,7 @@ shoulders' part across the spine is turned, so that the spine stays upright.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -33,13 +34,14 @@ def reader(dataset: Dataset, preset: str, alignment: str = "") -> Callable[[str,
             f"{dataset.name}: {dataset.skeleton.name} skeletons ({dataset.channels}) cannot be aligned;"
             f" --align is for {', '.join(JOINTS)}"
         )
-    joints = JOINTS[dataset.skeleton.name]
+    return partial(_read_aligned, read=read, marks=JOINTS[dataset.skeleton.name])
 
-    def read_aligned(source: str, data: bytes) -> Prepared:
-        prepared = read(source, data)
-        return replace(prepared, joints=align(prepared.joints, prepared.present, joints))
 
-    return read_aligned
+def _read_aligned(
+    source: str, data: bytes, read: Callable[[str, bytes], Prepared], marks: tuple[int, int, int, int]
+) -> Prepared:
+    prepared = read(source, data)
+    return replace(prepared, joints=align(prepared.joints, prepared.present, marks))
 
 
 def align(joints: np.ndarray, present: np.ndarray, marks: tuple[int, int, int, int]) -> np.ndarray:

@@ -12,7 +12,7 @@ from pipelines.centre import centre_on_first_actor, centre_present, present_bodi
 from pipelines.denoise import denoise
 from pipelines.errors import TsgcError
 from pipelines.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
-from pipelines.ntu_text import NUM_JOINTS, Parsed, parse
+from pipelines.ntu_text import NUM_JOINTS, Parsed, load, parse
 from pipelines.skeleton import NTU_25
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
 
@@ -123,6 +123,7 @@ NTU60 = Dataset(
     presets={"reference": read_reference, "corrected": read_corrected},
     official=(56_880, 56_578),
     unusable=f"{PUBLISHED}: NTU_RGBD_samples_with_missing_skeletons.txt",
+    load=load,
 )
 
 NTU120 = Dataset(
@@ -141,5 +142,6 @@ NTU120 = Dataset(
     presets={"reference": read_reference, "corrected": read_corrected},
     official=(114_480, 113_945),
     unusable=f"{PUBLISHED}: NTU_RGBD120_samples_with_missing_skeletons.txt",
+    load=load,
     absent_body="copy",  # Q: the reference copies the first body in NTU-120 only
 )

@@ -2,8 +2,8 @@
 
 One comparison of a whole vector register gives a bit for each byte, and counting or finding bits takes one
 instruction (Langdale and Lemire, 2019: simdjson). Written as LLVM's vectors, which any processor has some
-form of. A text is given by its address, and nothing here looks where it ends: callers keep BEFORE and AFTER bytes
-away from its ends.
+form of. A text is given by its address; nothing here looks where it ends, so callers keep BEFORE and AFTER
+bytes away from its ends.
 """
 
 from collections.abc import Callable

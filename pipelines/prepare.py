@@ -157,7 +157,7 @@ def read_clips(
     """All clips and their outcomes, in order, from worker processes."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
     work = partial(read_task, read=reader(spec, preset, alignment))
-    for task, outcomes in zip(tasks, run_in_order(work, tasks, jobs, dask)):
+    for task, outcomes in zip(tasks, run_in_order(work, tasks, jobs, dask, spec.load)):
         yield from zip(task, outcomes)
 
 

@@ -17,6 +17,7 @@ from pipelines.store import DIGEST, PER_ROW, Clip, Info
 
 CHUNK_ROWS = 512  # rows a chunk; 150 kB for 25 joints: two or three chunks a clip, few seeks when streaming
 BUFFER_ROWS = 32 * CHUNK_ROWS  # rows kept in memory before they are written; 5 MB for 25 joints
+TYPES = {"joints": np.float32, "present": np.bool_}
 # Fixed, so that the bytes do not depend on the installed HDF5; 1.10 indexes growing arrays well.
 LIBVER = ("v110", "v110")
 
@@ -43,7 +44,10 @@ class StoreWriter:
         self._digests = {name: ArrayDigest() for name in PER_ROW}
         self._field_names = tuple(field_names)
         self._columns: defaultdict[str, list] = defaultdict(list)
-        self._buffer: list[tuple[np.ndarray, np.ndarray]] = []
+        self._shapes = {"joints": (info.body.num_joints, len(info.channels)), "present": ()}
+        self._buffers: dict[str, np.ndarray] = {
+            name: np.empty((BUFFER_ROWS, *shape), TYPES[name]) for name, shape in self._shapes.items()
+        }
         self._buffered = 0
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(path))
@@ -62,18 +66,14 @@ class StoreWriter:
         self._open.__exit__(type(error), error, trace)  # after finish() there is nothing left to close
 
     def append(self, clip: Clip) -> None:
-        """Adds a clip; its joints may wait in memory."""
+        """Adds a clip: copies it."""
         T, M, V, C = clip.joints.shape
-        rows = clip.joints.reshape(T * M, V, C)  # (T, M, V, C) -> (T*M, V, C)
-        self._buffer.append((rows, clip.present.reshape(T * M)))
-        self._buffered += len(rows)
-        columns = {"names": clip.name, "labels": clip.label, "origins": clip.origin}
+        self._append_rows(clip.joints.reshape(T * M, V, C), clip.present.reshape(T * M))
+        columns = {"names": clip.name, "labels": clip.label, "origins": clip.origin.copy()}
         columns |= {"num_frames": T, "num_bodies": M}
         columns |= {name: clip.fields[name] for name in self._field_names}
         for name, value in columns.items():
             self._columns[name].append(value)
-        if self._buffered >= BUFFER_ROWS:
-            self._flush()
 
     def fields(self) -> dict[str, np.ndarray]:
         """The per-clip integers of all clips so far, each int32 (N,), to compute splits from."""
@@ -100,27 +100,30 @@ class StoreWriter:
                 self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
 
     def _create_row_arrays(self) -> None:
-        shape_of_body = (self.info.body.num_joints, len(self.info.channels))
-        shapes = {"joints": shape_of_body, "present": ()}
-        types = {"joints": np.float32, "present": np.bool_}
-        for name, shape in shapes.items():
+        for name, shape in self._shapes.items():
             self._file.create_dataset(
-                name, (0, *shape), types[name], maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape),
+                name, (0, *shape), TYPES[name], maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape),
                 track_times=False, **(self._packing if name == "joints" else {}),
             )  # fmt: skip
 
+    def _append_rows(self, joints: np.ndarray, present: np.ndarray) -> None:
+        while len(present):
+            free = slice(self._buffered, min(self._buffered + len(present), BUFFER_ROWS))
+            taken = free.stop - free.start
+            self._buffers["joints"][free], self._buffers["present"][free] = joints[:taken], present[:taken]
+            joints, present = joints[taken:], present[taken:]
+            self._buffered = free.stop
+            if self._buffered == BUFFER_ROWS:
+                self._flush()
+
     def _flush(self) -> None:
-        if not self._buffer:
-            return
-        for name, parts in zip(PER_ROW, zip(*self._buffer)):
-            rows = np.concatenate(parts)
-            array = self._file[name]
+        for name in PER_ROW:
+            rows, array = self._buffers[name][: self._buffered], self._file[name]
             array.resize(len(array) + len(rows), axis=0)
-            array[-len(rows) :] = rows
+            array[len(array) - len(rows) :] = rows
             self._digests[name].add(rows)
         self._file.flush()
         self._disk.check()
-        self._buffer.clear()
         self._buffered = 0
 
     def _per_clip_arrays(self) -> dict[str, np.ndarray]:

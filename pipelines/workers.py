@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import joblib
 
+from pipelines import forks
 from pipelines.errors import TsgcError, UsageError
 
 Task = TypeVar("Task")
@@ -24,20 +25,36 @@ PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
 
 
 def run_in_order(
-    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int | None, dask: str | None = None
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    jobs: int | None,
+    dask: str | None = None,
+    load: Callable[[], object] = dict,
 ) -> Iterator[Result]:
     """`function` of each task, in the order of the tasks.
 
     `jobs`: worker processes at most (default: one a core; 1, or few tasks: this process); `dask`: the
-    address of a Dask scheduler whose workers to use instead. Work goes out in waves, each awaited whole;
-    while the caller handles one wave's results, the next is worked on. So no more than two waves' results
-    are in memory, and nothing is left running when the caller stops early. Raises TsgcError: a worker died,
-    or no cluster answers.
+    address of a Dask scheduler whose workers to use instead; `load`: what a process best does once before
+    many tasks. A result's arrays are to be copied before the next result is asked for (see `forks.py`). Few
+    results wait in memory, and nothing is left running when the caller stops early. Raises TsgcError: a
+    worker died, or no cluster answers.
     """
     jobs = min(jobs or joblib.cpu_count(), len(tasks) // WORTH_TASKS)
     if dask is None and jobs <= 1:
-        yield from map(function, tasks)
-        return
+        return map(function, tasks)
+    if dask is None and forks.AVAILABLE:
+        return forks.run_forked(function, tasks, jobs, load)
+    return run_in_waves(function, tasks, jobs, dask)
+
+
+def run_in_waves(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, dask: str | None = None
+) -> Iterator[Result]:
+    """The same from joblib's processes, or from those of a Dask cluster.
+
+    Work goes out in waves, each awaited whole; while the caller handles one wave's results, the next is
+    worked on. So no more than two waves' results are in memory.
+    """
     with _workers(jobs, dask) as pool, ThreadPoolExecutor(1) as ahead:
         size = WAVE_TASKS * pool.n_jobs
         handled: Future[list[Result]] | None = None
