@@ -22,17 +22,18 @@ ALIGNMENT = 64  # bytes
 
 
 def host(start: int, connections: Sequence[int], memory: int) -> None:
-    """Reads (function, load) from descriptor `start`, calls `load`, forks a worker for each connection.
+    """Is told (function, load) by descriptor `start`, calls `load`, is told how many workers to fork.
 
     Waits for all of them; exits with the number of the signal that killed one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller, whose end ends this
     with Connection(start, writable=False) as told:
         function, load = pickle.loads(told.recv_bytes())
-    load()
+        load()
+        jobs = pickle.loads(told.recv_bytes())
     gc.collect()
     gc.freeze()  # workers share these objects as long as nobody writes to them
-    for number, descriptor in enumerate(connections):
+    for number, descriptor in enumerate(connections[:jobs]):
         if os.fork() == 0:
             for other in connections:  # a connection ends with its last holder
                 if other != descriptor:
@@ -41,7 +42,7 @@ def host(start: int, connections: Sequence[int], memory: int) -> None:
     for descriptor in connections:
         os.close(descriptor)
     killed = 0
-    for _ in connections:
+    for _ in range(jobs):
         _, status = os.wait()
         killed = killed or os.WTERMSIG(status)
     sys.exit(killed)

@@ -18,13 +18,10 @@ from dataclasses import dataclass, field
 from multiprocessing import spawn
 from multiprocessing.connection import Connection, Pipe, wait
 from sys import path as import_path
-from typing import Any, TypeVar
+from typing import Any
 
 from pipelines.errors import TsgcError
 from pipelines.fork_worker import SLOT_BYTES, SLOTS, Raised, unpack
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
 AVAILABLE = hasattr(os, "fork") and hasattr(os, "memfd_create")
 GIVEN = 2  # tasks that a worker has at most: the one that it works on, and one to go on with
@@ -37,32 +34,67 @@ host(*numbers)
 """
 
 
-def run_forked(
-    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, load: Callable[[], object]
-) -> Iterator[Result]:
-    """`function` of each task, in the order of the tasks, from `jobs` processes for which `load` ran once.
+Run = Callable[[Sequence[Any], int], Iterator[Any]]
 
-    A result's arrays lie in memory that is used again once the next result is asked for: copy what is to
-    stay. At most SLOTS * `jobs` results wait. Raises what `function` raises, and TsgcError where a worker
-    died.
+
+@contextmanager
+def forks(function: Callable[[Any], object], most: int, load: Callable[[], object]) -> Iterator[Run]:
+    """Up to `most` processes for `function`, as `run(tasks, jobs)`, to be called once within the block.
+
+    The one that they are forked from starts at once and calls `load`: by the time that the caller has its
+    tasks together, it is ready. `run` gives the results in the order of the tasks. A result's arrays lie in
+    memory that is used again once the next result is asked for: copy what is to stay. At most SLOTS * `jobs`
+    results wait. It raises what `function` raises; the block raises TsgcError where a worker died.
     """
-    with _forked(function, jobs, load) as workers:
-        done: dict[int, tuple[_Worker, int, bytes]] = {}
-        giver = _give(tasks, workers)
-        for number in range(len(tasks)):
+    with ExitStack() as stack:
+        memory = os.memfd_create("tsgc")
+        stack.callback(os.close, memory)
+        os.ftruncate(memory, most * SLOTS * SLOT_BYTES)
+        slots = memoryview(mmap.mmap(memory, 0))
+        told, tell = Pipe(duplex=False)
+        pairs = [Pipe() for _ in range(most)]
+        host = _start(told, [theirs for _, theirs in pairs], memory)
+        stack.callback(host.wait)
+        for connection in (tell, *(ours for ours, _ in pairs)):  # without them workers end, and so the host
+            stack.callback(connection.close)
+        unused = stack.enter_context(ExitStack())
+        unused.callback(host.kill)
+
+        def run(tasks: Sequence[Any], jobs: int) -> Iterator[Any]:
+            unused.pop_all()
+            _send(tell, pickle.dumps(jobs))
+            size = SLOTS * SLOT_BYTES
+            return _results(
+                tasks, [_Worker(pairs[n][0], slots[n * size : (n + 1) * size]) for n in range(jobs)]
+            )
+
+        try:
+            _send(tell, pickle.dumps((function, load)))
+            yield run
+            return
+        except _DiedError:
+            stack.close()
+    how = signal.Signals(host.returncode).name if host.returncode > 0 else f"status {host.returncode}"
+    raise TsgcError(f"a worker process died ({how}); if memory was short, run again with fewer --jobs")
+
+
+def _results(tasks: Sequence[Any], workers: Sequence["_Worker"]) -> Iterator[Any]:
+    done: dict[int, tuple[_Worker, int, bytes]] = {}
+    giver = _give(tasks, workers)
+    for number in range(len(tasks)):
+        next(giver)
+        while number not in done:
+            for connection in wait([worker.connection for worker in workers if worker.given]):
+                worker = next(one for one in workers if one.connection is connection)
+                answered, slot = worker.given.popleft()
+                done[answered] = worker, slot, worker.receive()
             next(giver)
-            while number not in done:
-                for connection in wait([worker.connection for worker in workers if worker.given]):
-                    worker = next(one for one in workers if one.connection is connection)
-                    done[worker.given[0][0]] = worker, worker.given[0][1], worker.receive()
-                    worker.given.popleft()
-                next(giver)
-            worker, slot, message = done.pop(number)
-            result = unpack(message, worker.slot(slot))
-            if isinstance(result, Raised):
-                raise result.error
-            yield result
-            worker.free.append(slot)
+        worker, slot, message = done.pop(number)
+        result = unpack(message, worker.slot(slot))
+        if isinstance(result, Raised):
+            raise result.error
+        yield result
+        worker.free.append(slot)
 
 
 class _DiedError(Exception):
@@ -108,33 +140,6 @@ def _give(tasks: Sequence[Any], workers: Sequence[_Worker]) -> Iterator[None]:
         min(able, key=lambda worker: len(worker.given)).give(number, packed)
     while True:
         yield
-
-
-@contextmanager
-def _forked(
-    function: Callable[..., object], jobs: int, load: Callable[[], object]
-) -> Iterator[list[_Worker]]:
-    """Workers, which end with the block. Raises TsgcError where one ended before."""
-    with ExitStack() as stack:
-        memory = os.memfd_create("tsgc")
-        stack.callback(os.close, memory)
-        os.ftruncate(memory, jobs * SLOTS * SLOT_BYTES)
-        slots = memoryview(mmap.mmap(memory, 0))
-        told, tell = Pipe(duplex=False)
-        ours, theirs = zip(*(Pipe() for _ in range(jobs)))
-        host = _start(told, theirs, memory)
-        stack.callback(host.wait)
-        for connection in (tell, *ours):  # closing them ends the workers, and with them the host
-            stack.callback(connection.close)
-        size = SLOTS * SLOT_BYTES
-        try:
-            _send(tell, pickle.dumps((function, load)))
-            yield [_Worker(one, slots[n * size : (n + 1) * size]) for n, one in enumerate(ours)]
-            return
-        except _DiedError:
-            stack.close()
-    how = signal.Signals(host.returncode).name if host.returncode > 0 else f"host: {host.returncode}"
-    raise TsgcError(f"a worker process died ({how}); if memory was short, run again with fewer --jobs")
 
 
 def _start(told: Connection, theirs: Sequence[Connection], memory: int) -> subprocess.Popen[bytes]:

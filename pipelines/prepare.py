@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from pipelines.align import reader
@@ -17,13 +18,16 @@ from pipelines.sources import find_clips
 from pipelines.spec import PRESETS, Dataset, Raw
 from pipelines.store import Clip, Info, tool_version
 from pipelines.store_writer import COMPRESSION, StoreWriter
-from pipelines.workers import run_in_order
+from pipelines.workers import workers
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
 TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text
 
 Progress = Callable[[int, int], None]
 """Called with the clips done and the clips there are."""
+
+Run = Callable[[Sequence[Sequence[Sequence[Raw]]]], Iterator[list[Outcome]]]
+"""Tasks, each some clips' files, to their outcomes, in order: `read_task` of each."""
 
 
 def prepare(
@@ -56,27 +60,18 @@ def prepare(
         raise UsageError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(PRESETS)}")
     refuse_existing(out, overwrite)
     spec, locations = open_dataset(dataset, raw, data_root, name)
-    reader(spec, preset, alignment)  # refused at once, not by a worker
+    read = reader(spec, preset, alignment)
     if compress and compress not in COMPRESSION:
         raise UsageError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
     excluded = read_names(exclude, spec) if exclude else frozenset()
-    found = spec.find() if spec.find else find_clips(locations, spec.suffix)
-    clips = choose_clips(spec, found, excluded, report)
-
-    digest = hashlib.sha256()
-    with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
-        outcomes = read_clips(clips, spec, preset, alignment, jobs, dask)
-        for done, (clip, outcome) in enumerate(outcomes, 1):
-            digest.update(f"{clip.name}\0{outcome.digest}\n".encode())
-            keep(clip, outcome, writer, report)
-            if progress:
-                progress(done, len(clips))
-        if not report.kept:
-            raise TsgcError(f"{_places(report)}: no usable {dataset} clip among {report.found:,}")
-        report.source_digest = digest.hexdigest()
-        writer.finish(spec.splits(writer.fields()), report.source_digest)
+    with workers(partial(read_task, read=read), jobs, dask, spec.load) as run:
+        found = spec.find() if spec.find else find_clips(locations, spec.suffix)
+        clips = choose_clips(spec, found, excluded, report)
+        with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
+            report.source_digest = store_clips(clips, run, writer, report, progress)
+            writer.finish(spec.splits(writer.fields()), report.source_digest)
     report.to_json(out.with_name(f"{out.stem}.report.json"))
     return report
 
@@ -146,19 +141,21 @@ def describe(spec: Dataset, preset: str, alignment: str = "") -> Info:
     )
 
 
-def read_clips(
-    clips: Sequence[RawClip],
-    spec: Dataset,
-    preset: str,
-    alignment: str,
-    jobs: int | None,
-    dask: str | None = None,
-) -> Iterator[tuple[RawClip, Outcome]]:
-    """All clips and their outcomes, in order, from worker processes."""
+def store_clips(
+    clips: Sequence[RawClip], run: Run, writer: StoreWriter, report: Report, progress: Progress | None
+) -> str:
+    """Reads all clips, by `run`, and stores those that are usable; the digest of them all."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
-    work = partial(read_task, read=reader(spec, preset, alignment))
-    for task, outcomes in zip(tasks, run_in_order(work, tasks, jobs, dask, spec.load)):
-        yield from zip(task, outcomes)
+    outcomes = chain.from_iterable(run([[clip.files for clip in task] for task in tasks]))
+    digest = hashlib.sha256()
+    for done, (clip, outcome) in enumerate(zip(clips, outcomes), 1):
+        digest.update(f"{clip.name}\0{outcome.digest}\n".encode())
+        keep(clip, outcome, writer, report)  # copies it: the next task's outcome may lie where this one lay
+        if progress:
+            progress(done, len(clips))
+    if not report.kept:
+        raise TsgcError(f"{_places(report)}: no usable {report.dataset} clip among {report.found:,}")
+    return digest.hexdigest()
 
 
 def keep(clip: RawClip, outcome: Outcome, writer: StoreWriter, report: Report) -> None:

@@ -18,7 +18,7 @@ class RawClip:
     """Where it lies; more than one: copies."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which Python's own code would pickle, slowly
 class Outcome:
     """What reading a clip gave: the prepared clip, or what is wrong with it."""
 
@@ -28,26 +28,26 @@ class Outcome:
     error: str = ""
 
 
-def read_task(clips: Sequence[RawClip], read: Callable[[str, bytes], Prepared]) -> list[Outcome]:
-    """Reads and prepares some clips, in order."""
-    return [read_clip(clip, read) for clip in clips]
+def read_task(clips: Sequence[Sequence[Raw]], read: Callable[[str, bytes], Prepared]) -> list[Outcome]:
+    """Reads and prepares some clips, in order, each given by its files."""
+    return [read_clip(files, read) for files in clips]
 
 
-def read_clip(clip: RawClip, read: Callable[[str, bytes], Prepared]) -> Outcome:
-    """Reads and prepares one clip. Raises TsgcError only for copies that differ."""
+def read_clip(files: Sequence[Raw], read: Callable[[str, bytes], Prepared]) -> Outcome:
+    """Reads and prepares one clip, from any of its copies. Raises TsgcError only for copies that differ."""
     try:
-        contents = [file.read() for file in clip.files]
+        contents = [file.read() for file in files]
     except TsgcError as error:
         return Outcome(error=str(error))
     data = contents[0]
-    for file, content in zip(clip.files, contents):
+    for file, content in zip(files, contents):
         if content != data:
             raise TsgcError(
-                f"{clip.files[0].source} and {file.source}: the same clip with different content;"
+                f"{files[0].source} and {file.source}: the same clip with different content;"
                 " remove the wrong one"
             )
     digest = hashlib.sha256(data).hexdigest()
     try:
-        return Outcome(digest, read(clip.files[0].source, data))
+        return Outcome(digest, read(files[0].source, data))
     except TsgcError as error:
         return Outcome(digest, error=str(error))

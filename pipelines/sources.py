@@ -25,6 +25,10 @@ class RawFile:
     member: str = ""
     """Its place in the zip."""
 
+    def __reduce__(self) -> tuple:
+        """For pickle, which goes the long way for slots and for paths; every clip travels to a worker."""
+        return _raw_file, (str(self.path), self.member)
+
     @property
     def source(self) -> str:
         """How errors name it; ends in the file's name."""
@@ -43,6 +47,10 @@ class RawFile:
             return self.path.read_bytes()
         except (OSError, *BAD_MEMBER) as error:
             raise TsgcError(f"{self.source}: cannot be read ({error}); get the file again") from error
+
+
+def _raw_file(path: str, member: str) -> RawFile:
+    return RawFile(Path(path), member)
 
 
 def raw_locations(dataset: Dataset | Opener, raw: Sequence[Path] | None, data_root: Path) -> list[Path]:

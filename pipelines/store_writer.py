@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -53,6 +54,7 @@ class StoreWriter:
             temporary = stack.enter_context(atomic_path(path))
             self._disk = stack.enter_context(PatientFile(temporary))
             self._file = stack.enter_context(h5py.File(self._disk, "w", libver=LIBVER))
+            self._beside = stack.enter_context(ThreadPoolExecutor(1))
             self._create_row_arrays()
             self._open = stack.pop_all()
 
@@ -119,9 +121,10 @@ class StoreWriter:
     def _flush(self) -> None:
         for name in PER_ROW:
             rows, array = self._buffers[name][: self._buffered], self._file[name]
+            added = self._beside.submit(self._digests[name].add, rows)  # another core's, if there is one
             array.resize(len(array) + len(rows), axis=0)
             array[len(array) - len(rows) :] = rows
-            self._digests[name].add(rows)
+            added.result()
         self._file.flush()
         self._disk.check()
         self._buffered = 0

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,33 +24,40 @@ ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
 PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
 
 
-def run_in_order(
+@contextmanager
+def workers(
     function: Callable[[Task], Result],
-    tasks: Sequence[Task],
     jobs: int | None,
     dask: str | None = None,
     load: Callable[[], object] = dict,
-) -> Iterator[Result]:
-    """`function` of each task, in the order of the tasks.
+) -> Iterator[Callable[[Sequence[Task]], Iterator[Result]]]:
+    """What gives `function` of each task, in the order of the tasks: to be called once, within the block.
 
     `jobs`: worker processes at most (default: one a core; 1, or few tasks: this process); `dask`: the
     address of a Dask scheduler whose workers to use instead; `load`: what a process best does once before
     many tasks. A result's arrays are to be copied before the next result is asked for (see `forks.py`). Few
-    results wait in memory, and nothing is left running when the caller stops early. Raises TsgcError: a
-    worker died, or no cluster answers.
+    results wait in memory, and nothing is left running after the block. Raises TsgcError: a worker died, or
+    no cluster answers.
     """
-    jobs = min(jobs or joblib.cpu_count(), len(tasks) // WORTH_TASKS)
-    if dask is None and jobs <= 1:
-        return map(function, tasks)
-    if dask is None and forks.AVAILABLE:
-        return forks.run_forked(function, tasks, jobs, load)
-    return run_in_waves(function, tasks, jobs, dask)
+    most = jobs or joblib.cpu_count()
+    with ExitStack() as stack:
+        forked = None
+        if forks.AVAILABLE and most > 1 and dask is None:
+            forked = stack.enter_context(forks.forks(function, most, load))
+
+        def run(tasks: Sequence[Task]) -> Iterator[Result]:
+            jobs = min(most, len(tasks) // WORTH_TASKS)
+            if dask is None and jobs <= 1:
+                return map(function, tasks)
+            return forked(tasks, jobs) if forked else run_in_waves(function, tasks, jobs, dask)
+
+        yield run
 
 
 def run_in_waves(
     function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, dask: str | None = None
 ) -> Iterator[Result]:
-    """The same from joblib's processes, or from those of a Dask cluster.
+    """The results from joblib's processes, or from those of a Dask cluster.
 
     Work goes out in waves, each awaited whole; while the caller handles one wave's results, the next is
     worked on. So no more than two waves' results are in memory.
