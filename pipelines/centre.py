@@ -5,7 +5,7 @@ import numpy as np
 
 def present_bodies(joints: np.ndarray) -> np.ndarray:
     """Whether a body has any non-zero joint in a frame. (T, M, V, C) -> (T, M) bool."""
-    return (joints != 0).any(axis=(2, 3))
+    return (joints != 0).reshape(*joints.shape[:2], -1).any(axis=2)
 
 
 def centre_on_first_actor(joints: np.ndarray, joint: int) -> tuple[np.ndarray, np.ndarray]:
@@ -19,7 +19,7 @@ def centre_on_first_actor(joints: np.ndarray, joint: int) -> tuple[np.ndarray, n
     if not first_present.any():
         return joints, np.zeros(joints.shape[-1], np.float32)
     origin = joints[first_present.argmax(), 0, joint].copy()
-    centred = joints - origin
+    centred = _moved(joints, origin)
     if joints.shape[1] > 1:
         centred[joints.sum(axis=(2, 3)) == 0] = 0
     return centred, origin
@@ -34,4 +34,10 @@ def centre_present(joints: np.ndarray, present: np.ndarray, joint: int) -> tuple
     if not present[:, :1].any():
         return joints, np.zeros(joints.shape[-1], np.float32)
     origin = joints[present[:, 0].argmax(), 0, joint].copy()
-    return np.where(present[..., None, None], joints - origin, np.float32(0)), origin
+    return np.where(present[..., None, None], _moved(joints, origin), np.float32(0)), origin
+
+
+def _moved(joints: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """joints - origin, body by body: NumPy is several times as fast along V * C numbers as along C."""
+    T, M, V, C = joints.shape
+    return (joints.reshape(T, M, V * C) - np.tile(origin, V)).reshape(joints.shape)
