@@ -11,6 +11,7 @@ all its processes beside it, which a busy machine disturbs less.
 
 import argparse
 import itertools
+import json
 import os
 import platform
 import shutil
@@ -191,6 +192,45 @@ def zips(bench: Bench) -> None:
         print(f"{name:8} {took:7.2f} s, {took / wall:4.2f} x   CPU {used:6.2f} s, {used / cpu:4.2f} x")
 
 
+MEASURED = """
+import json, pathlib, resource, sys, time
+began = time.perf_counter()
+from pipelines.prepare import prepare
+raw, out = map(pathlib.Path, sys.argv[1:3])
+prepare("ntu120", [raw], out, data_root=out.parent, jobs=int(sys.argv[3]), overwrite=True)
+own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+cpu = [one.ru_utime + one.ru_stime for one in (own, others)]
+print(json.dumps([*cpu, time.perf_counter() - began]))
+"""
+
+
+def cores(bench: Bench) -> None:
+    """CPU time of the process that writes and of its workers, at a start and for each clip.
+
+    From two numbers of clips, so that what is per clip parts from what is not. The writing process bounds how
+    many workers are of use: so many as take as long for a clip as it does.
+    """
+    sizes = (bench.clips // 4, bench.clips)
+    measured: dict[tuple[int, int], np.ndarray] = {}
+    for jobs, clips in itertools.product(sorted({1, bench.jobs}) * bench.rounds, sizes):
+        words = [bench.corpus(clips), bench.scratch / "cores.h5", jobs]
+        ran = subprocess.run(
+            [sys.executable, "-c", MEASURED, *map(str, words)], cwd=ROOT, check=True, capture_output=True
+        )
+        took = np.array(json.loads(ran.stdout))
+        measured[jobs, clips] = np.minimum(measured.get((jobs, clips), took), took)
+    print("jobs  CPU seconds: start, own + workers   for 10,000 clips, own + workers    all; wall clock")
+    for jobs in sorted({1, bench.jobs}):
+        few, many = (measured[jobs, clips] for clips in sizes)
+        each = (many - few) / (sizes[1] - sizes[0])
+        start = many - each * sizes[1]
+        print(
+            f"{jobs:4} {start[0]:21.2f} + {start[1]:5.2f} {each[0] * 1e4:24.2f} + {each[1] * 1e4:5.2f}"
+            f" {many[0] + many[1]:13.2f} {many[2]:8.2f}"
+        )
+    print(f"workers that the writing process can serve: {each[1] / each[0]:.1f}")
+
+
 @dataclass
 class Memory:
     """Peak resident memory of a command, MB."""
@@ -311,6 +351,7 @@ def read_rows(array: h5py.Dataset, starts: Iterable[int], rows: int) -> None:
 PARTS: dict[str, Callable[[Bench], None]] = {
     "parser": parser,
     "whole": whole,
+    "cores": cores,
     "zips": zips,
     "start": start,
     "compression": compression,

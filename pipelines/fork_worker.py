@@ -19,12 +19,13 @@ SLOTS = 4  # results of a worker that may wait for their turn, the one being wor
 SLOT_BYTES = 4 << 20  # room for a result's arrays; memory that is never written is never there
 IN_LINE = 4096  # bytes; smaller arrays travel with the message
 ALIGNMENT = 64  # bytes
+SIGNALS = 128
 
 
 def host(start: int, connections: Sequence[int], memory: int) -> None:
     """Is told (function, load) by descriptor `start`, calls `load`, is told how many workers to fork.
 
-    Waits for all of them; exits with the number of the signal that killed one.
+    Waits for all of them; exits as the first that failed, as a shell does: a signal counts from SIGNALS on.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller, whose end ends this
     with Connection(start, writable=False) as told:
@@ -41,11 +42,9 @@ def host(start: int, connections: Sequence[int], memory: int) -> None:
             _work(function, Connection(descriptor), memory, number * SLOTS)
     for descriptor in connections:
         os.close(descriptor)
-    killed = 0
-    for _ in range(jobs):
-        _, status = os.wait()
-        killed = killed or os.WTERMSIG(status)
-    sys.exit(killed)
+    codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(jobs)]
+    failed = next(filter(None, codes), 0)
+    sys.exit(SIGNALS - failed if failed < 0 else failed)
 
 
 def _work(function: Callable[[Any], Any], caller: Connection, memory: int, first_slot: int) -> None:
@@ -58,6 +57,10 @@ def _work(function: Callable[[Any], Any], caller: Connection, memory: int, first
             caller.send_bytes(_answer(function, task, shared[begin : begin + SLOT_BYTES]))
     except (EOFError, OSError):  # the caller went
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)  # never on into the host's code
 
 
 def _answer(function: Callable[[Any], Any], task: bytes, slot: memoryview) -> bytes:

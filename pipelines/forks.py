@@ -21,7 +21,7 @@ from sys import path as import_path
 from typing import Any
 
 from pipelines.errors import TsgcError
-from pipelines.fork_worker import SLOT_BYTES, SLOTS, Raised, unpack
+from pipelines.fork_worker import SIGNALS, SLOT_BYTES, SLOTS, Raised, unpack
 
 AVAILABLE = hasattr(os, "fork") and hasattr(os, "memfd_create")
 GIVEN = 2  # tasks that a worker has at most: the one that it works on, and one to go on with
@@ -74,7 +74,8 @@ def forks(function: Callable[[Any], object], most: int, load: Callable[[], objec
             return
         except _DiedError:
             stack.close()
-    how = signal.Signals(host.returncode).name if host.returncode > 0 else f"status {host.returncode}"
+    code = host.returncode if host.returncode <= SIGNALS else SIGNALS - host.returncode
+    how = signal.Signals(-code).name if code < 0 else f"status {code}"
     raise TsgcError(f"a worker process died ({how}); if memory was short, run again with fewer --jobs")
 
 

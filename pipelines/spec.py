@@ -83,7 +83,7 @@ class Dataset:
     find: Callable[[], Mapping[str, Sequence[Raw]]] | None = None
     """The raw clips by name, in the order of the result; None: all files that end in `suffix`, by name."""
     load: Callable[[], object] = dict
-    """What a process best does once before it reads many clips."""
+    """What a process best does once before it reads many clips; `dict`, as good as nothing."""
     channels: str = "xyz"
     units: str = "metres"
     fps: int = 30
