@@ -198,37 +198,38 @@ began = time.perf_counter()
 from pipelines.prepare import prepare
 raw, out = map(pathlib.Path, sys.argv[1:3])
 prepare("ntu120", [raw], out, data_root=out.parent, jobs=int(sys.argv[3]), overwrite=True)
-own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-cpu = [one.ru_utime + one.ru_stime for one in (own, others)]
-print(json.dumps([*cpu, time.perf_counter() - began]))
+usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+own, workers = (one.ru_utime + one.ru_stime for one in usage)
+print(json.dumps([time.thread_time(), own - time.thread_time(), workers, time.perf_counter() - began]))
 """
 
 
 def cores(bench: Bench) -> None:
-    """CPU time of the process that writes and of its workers, at a start and for each clip.
+    """CPU time at a start and for each clip: of the process that writes (its two threads) and of its workers.
 
-    From two numbers of clips, so that what is per clip parts from what is not. The writing process bounds how
-    many workers are of use: so many as take as long for a clip as it does.
+    From two numbers of clips, so that what is per clip parts from what is not. The busier thread bounds how
+    many workers are of use: so many as take together as long for a clip as it does.
     """
     sizes = (bench.clips // 4, bench.clips)
     measured: dict[tuple[int, int], np.ndarray] = {}
     for jobs, clips in itertools.product(sorted({1, bench.jobs}) * bench.rounds, sizes):
         words = [bench.corpus(clips), bench.scratch / "cores.h5", jobs]
-        ran = subprocess.run(
-            [sys.executable, "-c", MEASURED, *map(str, words)], cwd=ROOT, check=True, capture_output=True
-        )
+        command = [sys.executable, "-c", MEASURED, *map(str, words)]
+        ran = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE)
         took = np.array(json.loads(ran.stdout))
         measured[jobs, clips] = np.minimum(measured.get((jobs, clips), took), took)
-    print("jobs  CPU seconds: start, own + workers   for 10,000 clips, own + workers    all; wall clock")
+    print("CPU seconds         main thread  writing  workers     all   wall clock")
     for jobs in sorted({1, bench.jobs}):
         few, many = (measured[jobs, clips] for clips in sizes)
         each = (many - few) / (sizes[1] - sizes[0])
-        start = many - each * sizes[1]
-        print(
-            f"{jobs:4} {start[0]:21.2f} + {start[1]:5.2f} {each[0] * 1e4:24.2f} + {each[1] * 1e4:5.2f}"
-            f" {many[0] + many[1]:13.2f} {many[2]:8.2f}"
-        )
-    print(f"workers that the writing process can serve: {each[1] / each[0]:.1f}")
+        for what, took in (("start", many - each * sizes[1]), ("10,000 clips", each * 10_000)):
+            main, writing, workers, wall = took
+            print(
+                f"{jobs} jobs, {what:12} {main:10.2f} {writing:8.2f} {workers:8.2f}"
+                f" {main + writing + workers:7.2f} {wall:12.2f}"
+            )
+        if jobs > 1:
+            print(f"workers that one writing process can serve: {each[2] / max(each[:2]):.1f}")
 
 
 @dataclass

@@ -24,6 +24,7 @@ from pipelines.errors import TsgcError
 from pipelines.fork_worker import SIGNALS, SLOT_BYTES, SLOTS, Raised, unpack
 
 AVAILABLE = hasattr(os, "fork") and hasattr(os, "memfd_create")
+MOST = 64  # workers; more than one process can serve that writes what they read (benchmarks/prepare.py cores)
 GIVEN = 2  # tasks that a worker has at most: the one that it works on, and one to go on with
 SMALL = 32_000  # bytes; the system keeps so much for a process that does not read yet
 PROGRAM = """

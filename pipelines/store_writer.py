@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ COMPRESSION: dict[str, dict[str, Any]] = {
 class StoreWriter:
     """Writes a store: `append` clips, then `finish`. As a context manager, it discards what is not finished.
 
-    Clips go to a temporary file beside `path`, at most `BUFFER_ROWS` rows wait in memory, and `finish`
+    Clips go to a temporary file beside `path`, at most 2 * BUFFER_ROWS rows wait in memory, and `finish`
     renames. Equal clips in equal order give equal bytes. `compress`: one of COMPRESSION, for the joints.
     Raises TsgcError where it cannot write.
     """
@@ -46,15 +46,14 @@ class StoreWriter:
         self._field_names = tuple(field_names)
         self._columns: defaultdict[str, list] = defaultdict(list)
         self._shapes = {"joints": (info.body.num_joints, len(info.channels)), "present": ()}
-        self._buffers: dict[str, np.ndarray] = {
-            name: np.empty((BUFFER_ROWS, *shape), TYPES[name]) for name, shape in self._shapes.items()
-        }
+        self._buffer, self._spare = self._make_buffer(), self._make_buffer()
         self._buffered = 0
+        self._writing: Future[None] | None = None
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_path(path))
             self._disk = stack.enter_context(PatientFile(temporary))
             self._file = stack.enter_context(h5py.File(self._disk, "w", libver=LIBVER))
-            self._beside = stack.enter_context(ThreadPoolExecutor(1))
+            self._beside = stack.enter_context(ThreadPoolExecutor(1))  # ends before the file is closed
             self._create_row_arrays()
             self._open = stack.pop_all()
 
@@ -90,6 +89,7 @@ class StoreWriter:
         info = self.info if source_digest is None else replace(self.info, source_digest=source_digest)
         with self._open:
             self._flush()
+            self._wait()
             arrays = self._per_clip_arrays()
             self._file.create_group("splits", track_order=True)  # keeps the main benchmark first
             arrays |= {f"splits/{name}": np.asarray(split, np.int8) for name, split in splits.items()}
@@ -108,26 +108,39 @@ class StoreWriter:
                 track_times=False, **(self._packing if name == "joints" else {}),
             )  # fmt: skip
 
+    def _make_buffer(self) -> dict[str, np.ndarray]:
+        return {name: np.empty((BUFFER_ROWS, *shape), TYPES[name]) for name, shape in self._shapes.items()}
+
     def _append_rows(self, joints: np.ndarray, present: np.ndarray) -> None:
         while len(present):
             free = slice(self._buffered, min(self._buffered + len(present), BUFFER_ROWS))
             taken = free.stop - free.start
-            self._buffers["joints"][free], self._buffers["present"][free] = joints[:taken], present[:taken]
+            self._buffer["joints"][free], self._buffer["present"][free] = joints[:taken], present[:taken]
             joints, present = joints[taken:], present[taken:]
             self._buffered = free.stop
             if self._buffered == BUFFER_ROWS:
                 self._flush()
 
     def _flush(self) -> None:
-        for name in PER_ROW:
-            rows, array = self._buffers[name][: self._buffered], self._file[name]
-            added = self._beside.submit(self._digests[name].add, rows)  # another core's, if there is one
+        """Has the buffer written and hashed beside, while the next one fills."""
+        self._wait()
+        rows = {name: array[: self._buffered] for name, array in self._buffer.items()}
+        self._writing = self._beside.submit(self._write, rows)
+        self._buffer, self._spare, self._buffered = self._spare, self._buffer, 0
+
+    def _wait(self) -> None:
+        """Until the last buffer is written; raises what went wrong."""
+        if self._writing:
+            self._writing.result()
+
+    def _write(self, buffer: dict[str, np.ndarray]) -> None:
+        for name, rows in buffer.items():
+            array = self._file[name]
             array.resize(len(array) + len(rows), axis=0)
             array[len(array) - len(rows) :] = rows
-            added.result()
+            self._digests[name].add(rows)
         self._file.flush()
         self._disk.check()
-        self._buffered = 0
 
     def _per_clip_arrays(self) -> dict[str, np.ndarray]:
         columns = self._columns

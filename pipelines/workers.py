@@ -43,6 +43,7 @@ def workers(
     with ExitStack() as stack:
         forked = None
         if forks.AVAILABLE and most > 1 and dask is None:
+            most = min(most, forks.MOST)
             forked = stack.enter_context(forks.forks(function, most, load))
 
         def run(tasks: Sequence[Task]) -> Iterator[Result]:

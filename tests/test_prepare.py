@@ -69,7 +69,10 @@ def test_folder_and_zip_give_the_same_bytes(tmp_path):
     assert (tmp_path / "folder.h5").read_bytes() == (tmp_path / "zip.h5").read_bytes()
 
 
-def test_any_number_of_jobs_gives_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("forked", [True, False])
+def test_any_number_of_jobs_gives_the_same_bytes(tmp_path, monkeypatch, forked):
+    """From workers that are forked here, and from joblib's, the plain twin."""
+    monkeypatch.setattr(workers.forks, "AVAILABLE", forked and workers.forks.AVAILABLE)
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
     monkeypatch.setattr(workers, "WORTH_TASKS", 1)
     monkeypatch.setattr(workers, "WAVE_TASKS", 1)
