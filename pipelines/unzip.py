@@ -31,7 +31,7 @@ def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
         data = inflater.decompress(packed, member.file_size + 1)
     except isal_zlib.error as error:  # type: ignore[misc]
         raise zipfile.BadZipFile(f"{error} in {name!r}") from error
-    if len(data) != member.file_size or zlib.crc32(data) != member.CRC:
+    if len(data) != member.file_size or isal_zlib.crc32(data) != member.CRC:
         raise zipfile.BadZipFile(f"Bad CRC-32 for file {name!r}")
     return data
 

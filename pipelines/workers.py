@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -44,7 +44,8 @@ def workers(
         forked = None
         if forks.AVAILABLE and most > 1 and dask is None:
             most = min(most, forks.MOST)
-            forked = stack.enter_context(forks.forks(function, most, load))
+            with suppress(OSError):  # no memory to share under `ulimit -f`, no more files or processes
+                forked = stack.enter_context(forks.forks(function, most, load))
 
         def run(tasks: Sequence[Task]) -> Iterator[Result]:
             jobs = min(most, len(tasks) // WORTH_TASKS)

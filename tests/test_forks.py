@@ -161,3 +161,12 @@ def test_workers_that_turn_out_not_to_be_needed_are_no_trouble():
         assert [result["square"] for result in few(range(3))] == [0, 1, 4]
     with pytest.raises(ZeroDivisionError), workers.workers(partial(numbered, 1), 4):
         raise ZeroDivisionError
+
+
+def test_where_no_memory_can_be_shared_joblib_does_the_work(monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr("os.ftruncate", refuse)
+    with workers.workers(partial(numbered, 1), 2) as plain:
+        assert [result["square"] for result in plain(range(20))] == [task**2 for task in range(20)]
