@@ -386,7 +386,7 @@ def test_a_list_of_anything_but_names_is_an_error(tmp_path, text, message):
 
 
 def test_an_unknown_data_set_or_preset_says_which_exist(tmp_path):
-    assert "choose one of ntu60, ntu120, nw-ucla" in fails(tmp_path, None, "ntu")
+    assert "did you mean ntu60? There are ntu60, ntu120, nw-ucla" in fails(tmp_path, None, "ntu")
     assert fails(tmp_path, None, preset="best") == (
         "preset 'best' does not exist for ntu60; it has reference, corrected"
     )
