@@ -5,7 +5,8 @@ import numpy as np
 
 def present_bodies(joints: np.ndarray) -> np.ndarray:
     """Whether a body has any non-zero joint in a frame. (T, M, V, C) -> (T, M) bool."""
-    return (joints != 0).reshape(*joints.shape[:2], -1).any(axis=2)
+    T, M, V, C = joints.shape
+    return (joints != 0).reshape(T, M, V * C).any(axis=2)
 
 
 def centre_on_first_actor(joints: np.ndarray, joint: int) -> tuple[np.ndarray, np.ndarray]:
