@@ -22,7 +22,7 @@ def test_the_defaults_are_the_published_recipe():
 
 
 def test_a_bare_command_uses_the_benchmarks_own_file():
-    assert resolve("nw-ucla/xview").sampling == "frames"
+    assert resolve("nw-ucla/xview").last_batch == "spread"
     assert resolve("ntu120/xset").mix_group == 128
 
 

@@ -143,6 +143,11 @@ def test_a_search_records_resumes_and_goes_on_after_failures(plan, shards, tmp_p
     marks = lines["good"]["marks"]
     assert marks[-1]["epoch"] == lines["good"]["epochs"] and 0 <= marks[-1]["top1_ema"] <= 100
     assert {"loss", "top1", "nll", "nll_ema", "mean_class"} <= marks[0].keys()
+    resident = ResidentClips(load_manifest(shards), "train", CPU)
+    labels = resident.clips.labels[fold_clips(resident.views, "1to2")[1]]
+    right = np.array(list(map(int, lines["good"]["answers"]))) == labels
+    assert 100 * right.mean() == pytest.approx(marks[-1]["top1_ema"], abs=1e-3)
+    assert set(lines["good"]["tta"]) == {"mirror", "turns", "spans", "mirror-turns"}
     assert "0 of them for this process" in search(*words)
     with out.open("a") as file:
         file.write('{"key": "cut')  # killed while writing

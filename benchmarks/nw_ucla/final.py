@@ -41,7 +41,7 @@ def finish(folder: Path, why: str) -> Callable[[Trial], dict[str, Any]]:
         test, which = trial.judge
         manifest = test.manifest
         figures: dict[str, Any] = {}
-        for suffix, logits in trial.logits().items():
+        for suffix, logits in trial.logits(trial.x).items():
             name = "last" + suffix.replace("_", "-")
             source = Source(
                 benchmark=BENCHMARK,

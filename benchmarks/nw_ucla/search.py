@@ -116,7 +116,7 @@ class Search:
             with trial.turn():
                 if next(self.running[trial], self) is not self:
                     return
-                more = finish(trial) if finish else {}
+                more = (finish or Trial.last_look)(trial)
             line = {**result(trial, len(self.running), self.device), **more}
         except (TsgcError, RuntimeError) as error:
             line = {**described(trial.spec), "status": "failed", "error": first_line(error)}

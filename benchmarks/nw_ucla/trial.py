@@ -22,16 +22,9 @@ from tsgc.optim import build_optimizer, learning_rate
 from tsgc.scores import accuracy
 from tsgc.step import TrainStep
 from tsgc.training import called, captures
+from tsgc.views import PLAIN, VIEWS, View
 
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
-
-
-@dataclass
-class Judged:
-    """Clips that a training is judged by, made ready once: tests are not augmented."""
-
-    x: torch.Tensor
-    labels: np.ndarray
 
 
 @dataclass(eq=False)
@@ -87,10 +80,16 @@ class Trial:
         )
         self.loader = ResidentLoader(clips, chosen, config)
         self.feed = Feed(self.loader, pipeline, self.model, device)  # type: ignore[arg-type]
-        judged, which = self.judge
-        x, presence = pipeline.test(judged.batch(which), device)
+        self.pipeline = pipeline
+        self.labels = self.judge[0].clips.labels[self.judge[1]]
+        self.x = self.seen(PLAIN)
+
+    def seen(self, view: View) -> torch.Tensor:
+        """The clips that judge, as the network sees them: made once, as tests are not augmented."""
+        clips, which = self.judge
+        x, presence = self.pipeline.test(clips.batch(which), self.device, view)
         assert presence is None, "NW-UCLA's reference preset tells no presence"
-        self.judged = Judged(x, judged.clips.labels[which])
+        return x
 
     def steps(self) -> Iterator[None]:
         """Trains; gives the turn away after each step. A loss that is not finite raises TsgcError."""
@@ -119,25 +118,35 @@ class Trial:
     def look(self) -> dict[str, float]:
         """Accuracies of raw and averaged weights on the clips that judge."""
         figures = {}
-        for suffix, logits in self.logits().items():
-            found = accuracy(logits, self.judged.labels)
+        for suffix, logits in self.logits(self.x).items():
+            found = accuracy(logits, self.labels)
             figures[f"top1{suffix}"] = round(found.top1, 3)
             figures[f"mean_class{suffix}"] = round(found.mean_class, 3)
             shifted = logits - logits.max(1, keepdims=True)
             log_sum = np.log(np.exp(shifted).sum(1))
-            right = shifted[np.arange(len(logits)), self.judged.labels]
+            right = shifted[np.arange(len(logits)), self.labels]
             figures[f"nll{suffix}"] = round(float((log_sum - right).mean()), 4)
         return figures
 
+    def last_look(self) -> dict[str, Any]:
+        """Of the averaged weights: the class of each clip that judges, a digit each; top-1 by views."""
+        answers = self.logits(self.x)["_ema"].argmax(1)
+        figures: dict[str, Any] = {"answers": "".join(map(str, answers.tolist())), "tta": {}}
+        for name, several in VIEWS.items():
+            if len(several) > 1:
+                mean = np.mean([self.logits(self.seen(view))["_ema"] for view in several], axis=0)
+                figures["tta"][name] = round(accuracy(mean, self.labels).top1, 3)
+        return figures
+
     @torch.inference_mode()
-    def logits(self) -> dict[str, np.ndarray]:
+    def logits(self, x: torch.Tensor) -> dict[str, np.ndarray]:
         """Logits (N, K) of raw and averaged weights."""
         batch = self.spec.config.eval_batch
         found = {}
         for suffix, model in {"": self.model, "_ema": self.ema.module}.items():
             model.eval()
             with arithmetic(self.spec.config.precision, self.device):
-                parts = [model(x).float() for x in self.judged.x.split(batch)]
+                parts = [model(part).float() for part in x.split(batch)]
             found[suffix] = torch.cat(parts).cpu().numpy()
         self.model.train()
         return found
