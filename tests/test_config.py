@@ -49,7 +49,7 @@ def fields_read() -> set[str]:
     """Fields of TrainConfig that some module reads, as `config.name` or `run.config.name`."""
     found = set()
     for path in Path(tsgc.__file__).parent.rglob("*.py"):
-        if path.name == "config.py":
+        if path.name in ("config.py", "train_config.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if not (isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)):

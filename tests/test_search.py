@@ -117,7 +117,7 @@ def test_a_wrong_plan_is_told(tmp_path, content, said):
 
 
 def test_the_plans_that_are_shipped_are_right():
-    for path in (ROOT / "benchmarks/nw_ucla").glob("*.yaml"):
+    for path in (ROOT / "benchmarks/nw_ucla").glob("stage*.yaml"):
         specs = read_plan(path, COUNTS)
         assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
 

@@ -11,10 +11,10 @@ from typing import Any
 import orjson
 
 from pipelines.errors import TsgcError
-from tsgc.config import MODALITIES
 from tsgc.console import Count, Talker
 from tsgc.inference import Prediction, Recogniser
 from tsgc.live import recognise_live
+from tsgc.modalities import MODALITIES
 from tsgc.rawclips import Failure, Recording, find_raw, read_recording, read_recordings
 from tsgc.runs import Run, checkpoint_path, find_runs
 

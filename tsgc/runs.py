@@ -17,6 +17,7 @@ from pipelines.store import tool_version
 from shards.remote import safe
 from tsgc import config as configs
 from tsgc.config import TrainConfig
+from tsgc.modalities import MODALITIES
 
 PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")
 
@@ -117,7 +118,7 @@ def newest_streams(root: Path, name: str) -> list[Run]:
     if not runs:
         raise TsgcError(f"{root}: no run with scores/{name}.npz; `tsgc train` ends by writing them")
     newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    order = list(configs.MODALITIES)
+    order = list(MODALITIES)
     return sorted(newest.values(), key=lambda run: (run.config.variant, order.index(run.config.modality)))
 
 

@@ -2,7 +2,7 @@
 
 A plan:
 
-    base: {variant: "252", frames: 64}      # on top of configs/nw-ucla.yaml
+    base: {variant: "252", frames: 64}      # on top of before.yaml, or of `recipe: FILE`
     clips: 500000                           # visits to clips that each training has; sets epochs and warm-up
     seeds: [0]
     folds: [1to2, 2to1]                     # train on one training view, validate on the other
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import TsgcError
-from tsgc.config import TrainConfig, build, read_yaml, recipe_file
+from tsgc.config import TrainConfig, build, read_yaml
 
+BEFORE = Path(__file__).parent / "before.yaml"
 FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 WARM_UP = 0.05  # of the epochs
 KEYS = {"base", "recipe", "clips", "seeds", "folds", "trials"}
@@ -60,7 +61,7 @@ def read_plan(path: Path, counts: dict[str, int]) -> list[Spec]:
     """
     plan = read_yaml(path)
     _known(path, plan, KEYS)
-    recipe = read_yaml(Path(plan["recipe"]) if "recipe" in plan else recipe_file("nw-ucla/xview"))
+    recipe = read_yaml(Path(plan["recipe"]) if "recipe" in plan else BEFORE)
     for name in ("epochs", "warmup_epochs"):
         recipe.pop(name, None)
     specs = []
