@@ -36,6 +36,8 @@ class InputNorm(nn.BatchNorm1d):
     @torch.no_grad()
     def _global_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
         sums = torch.cat([x.sum(0), x.new_full((1,), len(x))])  # filled there: nothing to copy from the host
         dist.all_reduce(sums)
         mean, count = sums[:-1] / sums[-1], sums[-1]

@@ -52,4 +52,4 @@ def prepare(
         w1.contiguous(), w2.contiguous(), graphs.contiguous(), narrow1, narrow2, *blocks, graphs.shape[-1],
         C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
-    return narrow1, narrow2, *blocks
+    return narrow1, narrow2, blocks[0], blocks[1]
