@@ -10,7 +10,8 @@ import signal
 from itertools import count
 
 import cli
-from tsgc import checkpoint, train
+from pipelines import files
+from tsgc import train
 
 RATE, SYNC = train.learning_rate, os.fsync
 WRITES = count(1)
@@ -39,12 +40,15 @@ def _sync(file: int) -> None:
 
 
 class _Os:
-    """The module `os`, as the module `checkpoint` sees it."""
+    """The module `os`, as the module that writes files sees it."""
 
     fsync = staticmethod(_sync)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
 
 
 if __name__ == "__main__":
     train.learning_rate = _rate
-    checkpoint.os = _Os
+    files.os = _Os()
     cli.app()

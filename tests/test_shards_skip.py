@@ -123,7 +123,7 @@ def test_evaluation_leaves_out_damaged_clips_and_batches_of_nothing_else(own, wo
 def test_an_unknown_way_is_refused(whole, here):
     with pytest.raises(TsgcError, match="on_error is 'ignore', expected one of raise, skip"):
         EvalLoader(whole, reading=Reading(on_error="ignore"))
-    assert "--on-error takes raise or skip" in tsgc("train", "--on-error", "ignore", expect=2)
+    assert "--on-error ignore: expected raise or skip" in tsgc("train", "--on-error", "ignore", expect=2)
 
 
 def test_training_raises_unless_told_to_skip_and_then_counts_exactly(own, here):

@@ -4,6 +4,8 @@ Inside the network a tensor is (R, T, V, C): R rows are the N*M bodies, channels
 LayerNorm and the linear layers work on contiguous channels.
 """
 
+from typing import cast
+
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -78,13 +80,13 @@ class Stem(nn.Sequential):
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__(TemporalPatch(channels, width, stride), nn.LayerNorm(width, eps=NORM_EPS))
+        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        norm = self[1]
-        assert isinstance(norm, nn.LayerNorm)
-        dtype = kernels.fused_dtype(x, norm.normalized_shape[0])
-        x = self[0](x)
-        return norm(x) if dtype is None else kernels.patch_norm(x.to(dtype), norm, 1)
+        dtype = kernels.fused_dtype(x, self.width)
+        if dtype is None:
+            return super().forward(x)
+        return kernels.patch_norm(self[0](x).to(dtype), cast(nn.LayerNorm, self[1]), 1)
 
 
 class Down(nn.Sequential):
@@ -94,11 +96,10 @@ class Down(nn.Sequential):
         super().__init__(nn.LayerNorm(narrow, eps=NORM_EPS), TemporalPatch(narrow, width, stride))
 
     def forward(self, x: Tensor) -> Tensor:
-        norm, patch = self
-        assert isinstance(norm, nn.LayerNorm) and isinstance(patch, TemporalPatch)
         dtype = kernels.fused_dtype(x, x.shape[-1])
         if dtype is None:
             return super().forward(x)
+        norm, patch = cast(nn.LayerNorm, self[0]), cast(TemporalPatch, self[1])
         return patch.project(kernels.patch_norm(x.to(dtype), norm, patch.stride))
 
 
