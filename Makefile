@@ -18,7 +18,7 @@ demo: install
 	$(BIN)/tsgc demo $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: install
 	$(BIN)/ruff check .
