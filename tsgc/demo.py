@@ -17,10 +17,10 @@ from tsgc.workspace import describe_shards, shard_all
 
 BENCHMARKS = ("ntu60/xsub", "nw-ucla/xview")
 STREAMS = ("joint", "joint_motion")
-# Short clips, a small network, few epochs: every clip is seen about 60 times.
+# Short clips, a small network, few epochs: every clip is seen about 50 times.
 SETTINGS = {
     "variant": "tiny",
-    "epochs": 20,
+    "epochs": 16,
     "repeats": 3,
     "batch": 32,
     "last_batch": "spread",
