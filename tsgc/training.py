@@ -114,17 +114,40 @@ def build(
         pin=device.type == "cuda",
         reading=reading,
     )
+    model, train_step = new_step(config, manifest, pipeline.bodies, process, reading)
+    return Training(
+        config,
+        benchmark,
+        manifest,
+        process,
+        folder,
+        pipeline,
+        loader,
+        watched,
+        model,
+        train_step.ema,
+        train_step.optimizer,
+        Feed(loader, pipeline, model, device),
+        train_step,
+        reading,
+    )
+
+
+def new_step(
+    config: TrainConfig, manifest: Manifest, bodies: int, process: Process, reading: Reading
+) -> tuple[TSGCNeXt, TrainStep]:
+    """The network as `config.seed` begins it, and what trains it: its average, optimiser and step."""
     torch.manual_seed(config.seed)
     model = TSGCNeXt(
         manifest.body,
         len(manifest.class_names),
         variant=config.variant,
-        bodies=pipeline.bodies,
+        bodies=bodies,
         channels=len(manifest.channels),
         drop_path=config.drop_path,
-    ).to(device)
+    ).to(process.device)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
-    optimizer = build_optimizer(model, config, device)
+    optimizer = build_optimizer(model, config, process.device)
     graphs = captures(config, process, reading)
     train_step = TrainStep(
         model,
@@ -136,22 +159,7 @@ def build(
         network=called(model, config, process, graphs),
         graphs=graphs,
     )
-    return Training(
-        config,
-        benchmark,
-        manifest,
-        process,
-        folder,
-        pipeline,
-        loader,
-        watched,
-        model,
-        ema,
-        optimizer,
-        Feed(loader, pipeline, model, device),
-        train_step,
-        reading,
-    )
+    return model, train_step
 
 
 def captures(config: TrainConfig, process: Process, reading: Reading) -> bool:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.utils import ModelEmaV3
 
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
@@ -17,11 +16,9 @@ from shards.reading import Reading
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, input_pipeline
 from tsgc.feed import Feed
-from tsgc.model import TSGCNeXt
-from tsgc.optim import build_optimizer, learning_rate
+from tsgc.optim import learning_rate
 from tsgc.scores import accuracy
-from tsgc.step import TrainStep
-from tsgc.training import called, captures
+from tsgc.training import new_step
 from tsgc.views import PLAIN, VIEWS, View
 
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
@@ -57,27 +54,7 @@ class Trial:
         manifest = clips.manifest
         process = Process(0, 1, device)
         pipeline = input_pipeline(config, manifest)
-        torch.manual_seed(config.seed)
-        self.model = TSGCNeXt(
-            manifest.body,
-            len(manifest.class_names),
-            variant=config.variant,
-            bodies=pipeline.bodies,
-            channels=len(manifest.channels),
-            drop_path=config.drop_path,
-        ).to(device)
-        self.ema = ModelEmaV3(self.model, decay=config.ema_decay, use_warmup=config.ema_warmup)
-        graphs = captures(config, process, Reading())
-        self.step = TrainStep(
-            self.model,
-            build_optimizer(self.model, config, device),
-            self.ema,
-            config,
-            len(manifest.class_names),
-            process,
-            network=called(self.model, config, process, graphs),
-            graphs=graphs,
-        )
+        self.model, self.step = new_step(config, manifest, pipeline.bodies, process, Reading())
         self.loader = ResidentLoader(clips, chosen, config)
         self.feed = Feed(self.loader, pipeline, self.model, device)  # type: ignore[arg-type]
         self.pipeline = pipeline
@@ -143,7 +120,7 @@ class Trial:
         """Logits (N, K) of raw and averaged weights."""
         batch = self.spec.config.eval_batch
         found = {}
-        for suffix, model in {"": self.model, "_ema": self.ema.module}.items():
+        for suffix, model in {"": self.model, "_ema": self.step.ema.module}.items():
             model.eval()
             with arithmetic(self.spec.config.precision, self.device):
                 parts = [model(part).float() for part in x.split(batch)]
