@@ -57,11 +57,6 @@ CANDIDATES: dict[str, dict[int, list[tuple[int, ...]]]] = {
         384: [(128, 128, 64, 4, 3), (128, 128, 64, 8, 4)],
     },
     "backward": {
-        96: [(64, 32, 32, 4, 2, 0), (64, 32, 32, 4, 2, 128), (128, 32, 32, 8, 2, 128)],
-        192: [(64, 64, 32, 4, 2, 0), (64, 64, 64, 4, 2, 168), (128, 64, 64, 8, 2, 0)],
-        384: [(64, 64, 64, 4, 3, 168), (128, 64, 64, 8, 3, 0)],
-    },
-    "split": {
         96: [(64, 32, 4, 3), (64, 32, 4, 2), (128, 32, 8, 3), (128, 32, 8, 2)],
         192: [(64, 64, 4, 2), (64, 64, 4, 3), (64, 32, 4, 3), (128, 64, 8, 2)],
         384: [(64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 8, 2), (128, 64, 8, 2)],
@@ -75,7 +70,7 @@ CANDIDATES: dict[str, dict[int, list[tuple[int, ...]]]] = {
 WAVES = (1, 2, 3, 4, 6)  # programs of the backward pass for each multiprocessor
 
 
-MIXING = ("forward", "expand", "split", "backward")  # kernels that take block-diagonal graphs
+MIXING = ("forward", "expand", "backward")  # kernels that take block-diagonal graphs
 
 
 class Case:
@@ -131,7 +126,7 @@ class Case:
             fused.expand(z, graphs, self.w1, self.b1)
         elif kind == "contract":
             fused.contract(u, x, s, self.w2, self.b2)
-        elif kind in ("backward", "split"):
+        elif kind == "backward":
             fused.mix_backward(z, self.dout, s, graphs, self.w1, self.b1, self.w2)
         elif kind == "outer":
             fused.outer(u, z.view(-1, self.width))
@@ -139,10 +134,8 @@ class Case:
 
 def set_tuning(width: int, kind: str, candidate: tuple[int, ...], programs: int = 22) -> None:
     values: dict[str, object] = {kind: candidate}
-    if kind in ("backward", "split"):
-        values["programs"] = programs
     if kind == "backward":
-        values["split"] = None
+        values["programs"] = programs
     fused.TUNINGS[width] = dataclasses.replace(fused.TUNINGS[width], **values)
 
 
@@ -272,8 +265,8 @@ def main() -> None:
                 if not good[kind, width, candidate]:
                     continue
                 counts = [0]
-                if kind in ("backward", "split"):
-                    chunks = 3 * width // candidate[2 if kind == "backward" else 1]
+                if kind == "backward":
+                    chunks = 3 * width // candidate[1]
                     counts = [-(-multiprocessors * wave // chunks) for wave in WAVES]
                 for programs in counts:
                     set_tuning(width, kind, candidate, programs)

@@ -85,13 +85,9 @@ def test_a_fused_block_is_the_plain_one_at_every_width(width):
 
 
 @pytest.mark.parametrize("width", sorted(fused.TUNINGS))
-@pytest.mark.parametrize("other", ["fused", "split"])
-def test_every_road_through_a_block_gives_the_same(width, other, monkeypatch):
+def test_every_road_through_a_block_gives_the_same(width, monkeypatch):
     tuning = fused.TUNINGS[width]
-    if other == "fused":
-        changed = dataclasses.replace(tuning, fused=not tuning.fused)
-    else:
-        changed = dataclasses.replace(tuning, split=None if tuning.split else (64, width // 3, 4, 2))
+    changed = dataclasses.replace(tuning, fused=not tuning.fused)
     monkeypatch.setitem(fused.TUNINGS, width, changed)
     monkeypatch.setattr(fused, "OUTER_PROGRAMS", 1)
     compare_block(width, 13, rows=2, frames=2)

@@ -33,10 +33,8 @@ class Tuning:
     """ROWS, PIECE, BH, warps, stages of `expand_kernel`."""
     contract: tuple[int, int, int, int, int]
     """BM, BN, BK, warps, stages of `contract_kernel`."""
-    backward: tuple[int, int, int, int, int, int]
-    """ROWS, PIECE, BH, warps, stages, registers of `backward_kernel`."""
-    split: tuple[int, int, int, int] | None
-    """ROWS, BH, warps, stages of `mix_backward_kernel`, after products by the library; None: `backward`."""
+    backward: tuple[int, int, int, int]
+    """ROWS, BH, warps, stages of `mix_backward_kernel`."""
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
     outer: tuple[int, int, int, int, int]
@@ -53,8 +51,7 @@ TUNINGS = {
         forward=(64, 32, 32, 4, 2, 0),
         expand=(128, 32, 32, 4, 3),
         contract=(128, 32, 64, 4, 4),
-        split=(64, 32, 4, 3),
-        backward=(128, 32, 32, 8, 2, 128),
+        backward=(64, 32, 4, 3),
         programs=44,
         outer=(128, 32, 64, 4, 4),
         temporal=(2, 2),
@@ -65,8 +62,7 @@ TUNINGS = {
         forward=(128, 64, 64, 8, 2, 0),
         expand=(128, 64, 64, 4, 3),
         contract=(128, 64, 64, 4, 4),
-        split=(64, 64, 4, 3),
-        backward=(64, 64, 64, 4, 2, 168),
+        backward=(64, 64, 4, 3),
         programs=88,
         outer=(128, 64, 64, 4, 4),
         temporal=(1, 2),
@@ -77,8 +73,7 @@ TUNINGS = {
         forward=(64, 64, 64, 8, 2, 0),
         expand=(128, 64, 128, 4, 3),
         contract=(128, 128, 64, 4, 3),
-        split=(64, 64, 4, 3),
-        backward=(128, 64, 64, 8, 3, 0),
+        backward=(64, 64, 4, 3),
         programs=44,
         outer=(128, 128, 64, 8, 3),
         temporal=(1, 2),
@@ -98,7 +93,7 @@ def tile_rows(width: int) -> tuple[int, int]:
     """Rows of a tile in the forward and in the backward pass."""
     tuning = TUNINGS[width]
     forward = tuning.forward if tuning.fused else tuning.expand
-    return forward[0], (tuning.split or tuning.backward)[0]
+    return forward[0], tuning.backward[0]
 
 
 def _described(x: Tensor, *block: int) -> TensorDescriptor:
@@ -192,35 +187,20 @@ def mix_backward(
     """
     R, T, V, C = z.shape
     total = R * T * V
-    tuning = TUNINGS[C]
-    if tuning.split:
-        rows, hidden, warps, stages = tuning.split
-        registers = 0
-        p = torch.addmm(b1.to(z.dtype), z.view(-1, C), w1.t())
-        dg = torch.mm(dout.view(-1, C), w2.t())
-        u, g = dg, p  # a tile is read before its place is written
-        inputs = [_described(p, rows, hidden), _described(dg, rows, hidden)]
-        kernel = mixer.mix_backward_kernel
-        shape = {"C": C, "BH": hidden, "STAGES": stages, "ROWS": rows}
-        more: tuple[Tensor, ...] = ()
-    else:
-        rows, piece, hidden, warps, stages, registers = tuning.backward
-        u, g = z.new_empty(total, 4 * C), z.new_empty(total, 4 * C)
-        inputs = [_described(t, rows, piece) for t in (z, dout)]
-        inputs += [_described(w, hidden, piece) for w in (w1, w2)]
-        kernel = mixer.backward_kernel
-        shape = {"C": C, "PIECE": piece, "PIECES": triton.cdiv(C, piece), "BH": hidden, "STAGES": stages}
-        shape["ROWS"] = rows
-        more = (b1,)
+    rows, hidden, warps, stages = TUNINGS[C].backward
+    p = torch.addmm(b1.to(z.dtype), z.view(-1, C), w1.t())
+    dg = torch.mm(dout.view(-1, C), w2.t())
+    u, g = dg, p  # a tile is read before its place is written
+    inputs = [_described(p, rows, hidden), _described(dg, rows, hidden)]
     tiles = triton.cdiv(total, rows // V * V)
-    programs = min(tuning.programs, tiles)
+    programs = min(TUNINGS[C].programs, tiles)
     chunks = C // hidden
     graph_sums = torch.empty(3 * chunks, programs, rows, rows, device=z.device, dtype=torch.float32)
     for mixed in (True, False):
-        kernel[(programs * chunks * (3 if mixed else 1),)](
-            *inputs, survival, graphs, *more, u, g, graph_sums,
+        mixer.mix_backward_kernel[(programs * chunks * (3 if mixed else 1),)](
+            *inputs, survival, graphs, u, g, graph_sums,
             total, T * V, V, tiles, 0 if mixed else 3 * chunks, programs,
-            **shape, MIXED=mixed, **_options(z), num_warps=warps, maxnreg=registers or None,
+            C=C, BH=hidden, STAGES=stages, MIXED=mixed, ROWS=rows, **_options(z), num_warps=warps,
         )  # fmt: skip
     sums = graph_sums.view(3, chunks * programs, rows, rows).sum(1)
     return u, g, diagonal_sum(sums, V)

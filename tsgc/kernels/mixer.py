@@ -137,77 +137,18 @@ def contract_kernel(
 
 
 @triton.jit
-def backward_kernel(
-    z_d, dout_d, w1_d, w2_d, survival, graphs, b1, u_out, g_out, graph_sums,
-    total, frame_rows, V, tiles, first_chunk, programs,
-    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
-    MIXED: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
-):  # fmt: skip
-    """One chunk of BH hidden channels over every `programs`-th tile.
-
-    z, dout (total, C) by (ROWS, PIECE); w1, w2 (4C, C) by (BH, PIECE). Writes s g (for the gradient of W2)
-    and u, the gradient of z W1' + b1, each (total, 4C); and sums of the gradient of the block-diagonal graph
-    (chunks of k < 3, programs, ROWS, ROWS), kept for the whole tile: its blocks are picked out later.
-    """
-    chunks: tl.constexpr = (3 if MIXED else 1) * C // BH
-    used = (ROWS // V) * V
-    chunk = first_chunk + tl.program_id(0) % chunks
-    program = tl.program_id(0) // chunks
-    start = chunk * BH
-    k = start // C
-    dtype = u_out.dtype.element_ty
-    hidden = start + tl.arange(0, BH)
-    r = tl.arange(0, ROWS)
-    bias = tl.load(b1 + hidden).to(tl.float32)
-    at = r[:, None] * (4 * C) + hidden[None, :]
-    if MIXED:
-        graph = tl.load(graphs + k * ROWS * ROWS + r[:, None] * ROWS + r[None, :])
-        graph_sum = tl.zeros((ROWS, ROWS), tl.float32)
-    # Asked for one turn ahead, as the turn begins with it.
-    row = program * used + r
-    s_next = tl.load(survival + row // frame_rows, mask=(r < used) & (row < total), other=0.0)
-    for tile in tl.range(program, tiles, programs, num_stages=1):
-        first = tile * used
-        inside = (r < used) & (first + r < total)
-        s = s_next
-        later = first + programs * used + r
-        s_next = tl.load(survival + later // frame_rows, mask=(r < used) & (later < total), other=0.0)
-        to = at + (tl.zeros((), tl.int64) + first) * (4 * C)
-        if tl.max(s, 0) > 0:
-            p = tl.zeros((ROWS, BH), tl.float32)
-            dg = tl.zeros((ROWS, BH), tl.float32)
-            for i in tl.range(PIECES, num_stages=STAGES):
-                c = i * PIECE
-                p = tl.dot(z_d.load([first, c]), tl.trans(w1_d.load([start, c])), p, input_precision=IP)
-                dg = tl.dot(dout_d.load([first, c]), tl.trans(w2_d.load([start, c])), dg, input_precision=IP)
-            h = p + bias[None, :]
-            if MIXED:
-                narrow = h.to(dtype)
-                h = tl.dot(graph, narrow, input_precision=IP)
-            cdf, slope = gelu_parts(h, FAST)
-            tl.store(g_out + to, (h * cdf * s[:, None]).to(dtype), mask=inside[:, None])
-            u = dg * s[:, None] * slope
-            if MIXED:
-                dh = u.to(dtype)
-                graph_sum = tl.dot(dh, tl.trans(narrow), graph_sum, input_precision=IP)
-                u = tl.dot(tl.trans(graph), dh, input_precision=IP)
-            tl.store(u_out + to, u.to(dtype), mask=inside[:, None])
-        else:
-            tl.store(g_out + to, tl.zeros((ROWS, BH), dtype), mask=inside[:, None])
-            tl.store(u_out + to, tl.zeros((ROWS, BH), dtype), mask=inside[:, None])
-    if MIXED:
-        place = (chunk * programs + program).to(tl.int64) * ROWS * ROWS
-        tl.store(graph_sums + place + r[:, None] * ROWS + r[None, :], graph_sum)
-
-
-@triton.jit
 def mix_backward_kernel(
     p_d, dg_d, survival, graphs, u_out, g_out, graph_sums,
     total, frame_rows, V, tiles, first_chunk, programs,
     C: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr, MIXED: tl.constexpr, ROWS: tl.constexpr,
     FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
-    """`backward_kernel` after its products p = z W1' + b1 and dg = dout W2, (total, 4C) by (ROWS, BH)."""
+    """One chunk of BH hidden channels over every `programs`-th tile, after the products by the library.
+
+    p = z W1' + b1 and dg = dout W2 are (total, 4C) by (ROWS, BH). Writes s g (for the gradient of W2) and u,
+    the gradient of p, each (total, 4C); and sums of the gradient of the block-diagonal graph (chunks of
+    k < 3, programs, ROWS, ROWS), kept for the whole tile: its blocks are picked out later.
+    """
     chunks: tl.constexpr = (3 if MIXED else 1) * C // BH
     used = (ROWS // V) * V
     chunk = first_chunk + tl.program_id(0) % chunks
