@@ -3,9 +3,9 @@
     python benchmarks/loss_curve.py data/shards/nw-ucla/xview --steps 200
 
 Trains the shards' own recipe three times: as it runs here, on the plain path with the same seed, and on the
-plain path with another seed. The first two see the same clips, augmentations and drop-path masks; how far they
-part is to be less than what another seed does to the plain path. Prints the mean loss of every 20 steps, and
-the two distances.
+plain path with another seed. The first two see the same clips, augmentations and drop-path masks; how far
+they part is to be less than what another seed does to the plain path. Prints the mean loss of every 20
+steps, and the two distances.
 """
 
 import argparse
