@@ -122,6 +122,15 @@ def test_the_plans_that_are_shipped_are_right():
         assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
 
 
+@pytest.mark.parametrize("stage", ["stage1", "stage2"])
+def test_what_was_recorded_is_not_done_again(stage):
+    """Whatever settings training has learned since, they are off in the trials that were done before."""
+    folder = ROOT / "benchmarks/nw_ucla"
+    planned = {spec.key for spec in read_plan(folder / f"{stage}.yaml", COUNTS)}
+    recorded = [line["key"] for line in read_results(folder / f"results/{stage}.jsonl")]
+    assert recorded and set(recorded) <= planned
+
+
 def test_shares_split_a_plan_whatever_is_done(plan):
     specs = read_plan(plan({str(n): {"lr": 0.01 * (n + 1)} for n in range(7)}), COUNTS)
     done = [{"key": specs[0].key, "status": "ok"}, {"key": specs[1].key, "status": "failed"}]

@@ -77,6 +77,7 @@ class Description:
             bodies=self.bodies,
             channels=self.channels,
             drop_path=0,
+            layer_scale=self.config.layer_scale,
         ).eval()
 
 

@@ -123,12 +123,16 @@ class Block(nn.Module):
     """One DS-SMG block: depthwise in time, separable mixing over graphs, inverted bottleneck.
 
     Takes x (R, T, V, C) and `survival` (R,), the drop-path factor of each row (0, or 1 / (1 - rate)),
-    or None for no drop path.
+    or None for no drop path. `layer_scale`: where the factor of each of the branch's channels starts, as in
+    CaiT (arXiv 2103.17239) and ConvNeXt; None: no factors, as in the released network.
     """
 
-    def __init__(self, width: int, graphs: Tensor) -> None:
+    scale: nn.Parameter | None
+
+    def __init__(self, width: int, graphs: Tensor, layer_scale: float | None = None) -> None:
         super().__init__()
         self.graphs = nn.Parameter(graphs.clone())  # (GRAPHS, V, V)
+        self.scale = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
         self.temporal = TemporalDepthwise(width)
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.expand = nn.Linear(width, EXPANSION * width)
@@ -143,6 +147,17 @@ class Block(nn.Module):
         mixed = torch.einsum("kuv,rtvkc->rtukc", self.graphs.to(h.dtype), mixed)
         h = torch.cat([mixed, passed], dim=-2).flatten(-2)  # (R, T, V, 4C)
         h = self.project(F.gelu(h))
+        if self.scale is not None:
+            h = h * self.scale.to(h.dtype)
         if survival is not None:
             h = h * survival.to(h.dtype)[:, None, None, None]
         return x + h
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Weight (C, 4C) and bias (C,) of the last layer with the layer scale in them: what kernels read."""
+        return fold(self.project.weight, self.project.bias, self.scale)
+
+
+def fold(weight: Tensor, bias: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A layer's weight (C, K) and bias (C,) such that it gives `scale` (C,) times its output."""
+    return (weight, bias) if scale is None else (weight * scale[:, None], bias * scale)

@@ -30,7 +30,8 @@ def pool_present(x: Tensor, presence: Tensor) -> Tensor:
 class TSGCNeXt(nn.Module):
     """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, num_classes).
 
-    `drop_path` is the rate of the last block; the first has 0, those between lie on a line.
+    `drop_path` is the rate of the last block; the first has 0, those between lie on a line. `layer_scale` is
+    where the blocks' factors start (`layers.Block`); None: they have none.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TSGCNeXt(nn.Module):
         bodies: int = 2,
         channels: int = 3,
         drop_path: float = 0.4,
+        layer_scale: float | None = None,
     ) -> None:
         super().__init__()
         shape = VARIANTS[variant]
@@ -52,7 +54,7 @@ class TSGCNeXt(nn.Module):
         self.input_norm = InputNorm(bodies * skeleton.num_joints * channels)
         self.stem = Stem(channels, shape.widths[0], STEM_STRIDE)
         self.stages = nn.ModuleList(
-            nn.ModuleList(Block(width, graphs) for _ in range(depth))
+            nn.ModuleList(Block(width, graphs, layer_scale) for _ in range(depth))
             for depth, width in zip(shape.depths, shape.widths)
         )
         self.downs = nn.ModuleList(

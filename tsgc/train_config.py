@@ -124,6 +124,8 @@ class TrainConfig:
     """Part of each target that is spread over all classes."""
     drop_path: float = 0.4
     """Drop-path rate of the last block; the rates rise linearly from 0."""
+    layer_scale: float | None = None
+    """Where the learned factors of each block's branch, one a channel, start; null: none, as published."""
 
     lr: float = 4e-3
     """Highest learning rate; it does not follow the batch size."""
@@ -201,6 +203,7 @@ class TrainConfig:
             checks[name] = (good and not moved, f"{expected}, with sampling=crop")
         checks |= {
             "shuffle_window": (self.shuffle_window is None or self.shuffle_window >= 0, "0 or more, or null"),
+            "layer_scale": (self.layer_scale is None or self.layer_scale > 0, "over 0, or null"),
             "clip_grad": (self.clip_grad is None or self.clip_grad > 0, "over 0, or null"),
             "warmup_epochs": (
                 0 <= self.warmup_epochs <= self.epochs,

@@ -145,6 +145,7 @@ def new_step(
         bodies=bodies,
         channels=len(manifest.channels),
         drop_path=config.drop_path,
+        layer_scale=config.layer_scale,
     ).to(process.device)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)
@@ -275,9 +276,10 @@ def restore(run: Training) -> None:
         "compile",
         "graphs",
     }
-    changed = [key for key, value in state["config"].items() if key not in free and ours.get(key) != value]
+    theirs = {"layer_scale": None, **state["config"]}  # earlier states do not say it
+    changed = [key for key, value in theirs.items() if key not in free and ours.get(key) != value]
     if changed:
-        was = ", ".join(f"{key}={state['config'][key]} (now {ours.get(key)})" for key in changed)
+        was = ", ".join(f"{key}={theirs[key]} (now {ours.get(key)})" for key in changed)
         raise TsgcError(
             f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
         )

@@ -26,6 +26,7 @@ FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 WARM_UP = 0.05  # of the epochs
 KEYS = {"base", "recipe", "clips", "seeds", "folds", "trials"}
 TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds"}
+LATER = {"layer_scale": None}  # settings that came after the first results, as those were made without them
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Spec:
     @property
     def key(self) -> str:
         """Of the whole configuration: a trial that is done is not done again."""
-        what = {**dataclasses.asdict(self.config), "fold": self.fold}
+        settings = dataclasses.asdict(self.config)
+        kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
+        what = {**kept, "fold": self.fold}
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
