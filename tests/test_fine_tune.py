@@ -18,10 +18,13 @@ from tsgc.model import TSGCNeXt
 CLASSES = ("sit", "walk", "wave")
 
 
-def network(skeleton: Skeleton, classes: int = 3, bodies: int = 1, variant: str = "tiny", seed: int = 0):
+def network(
+    skeleton: Skeleton, classes: int = 3, bodies: int = 1, variant: str = "tiny", seed: int = 0,
+    layer_scale: float | None = None,
+):  # fmt: skip
     """A network all of whose numbers are its own, the running statistics too."""
     torch.manual_seed(seed)
-    model = TSGCNeXt(skeleton, classes, variant=variant, bodies=bodies)
+    model = TSGCNeXt(skeleton, classes, variant=variant, bodies=bodies, layer_scale=layer_scale)
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor += torch.rand_like(tensor)
@@ -35,11 +38,11 @@ def data(skeleton: Skeleton, classes=CLASSES, channels: str = "xyz"):
 
 def save(folder: Path, model: TSGCNeXt, skeleton: Skeleton, classes=CLASSES, **more) -> Path:
     channels, _, bodies = model.input_shape
-    variant = more.pop("variant", "tiny")
+    variant, layer_scale = more.pop("variant", "tiny"), more.pop("layer_scale", None)
     description = Description(
         skeleton=skeleton.name, num_classes=len(classes), bodies=bodies, channels=channels,
         benchmark="gym/official", preset="reference", epoch=7, ema=True, selected_on="none",
-        config=TrainConfig(variant=variant), class_names=list(classes), **more,
+        config=TrainConfig(variant=variant, layer_scale=layer_scale), class_names=list(classes), **more,
     )  # fmt: skip
     save_weights(folder / "there.safetensors", model.state_dict(), description)
     return folder / "there.safetensors"
@@ -149,6 +152,24 @@ def test_blocks_of_another_depth_are_named(tmp_path):
     there, here = network(NTU_25, variant="252", seed=1), network(NTU_25, variant="432", seed=2)
     said = fine_tune(here, data(NTU_25), save(tmp_path, there, NTU_25, variant="252"))
     assert said.endswith("; new: stages.0.2, stages.0.3; not used: stages.1.3, stages.1.4")
+
+
+@pytest.mark.parametrize(
+    ("there_has", "here_has", "said"),
+    [
+        (0.1, None, "layer scale multiplied into the weights"),
+        (None, 0.1, "layer scale 1 (none there)"),
+        (0.1, 0.01, "nothing new"),
+    ],
+)
+def test_with_or_without_layer_scale_the_network_starts_as_it_was(tmp_path, there_has, here_has, said):
+    there, here = network(NTU_25, seed=1, layer_scale=there_has), network(NTU_25, layer_scale=here_has)
+    path = save(tmp_path, there, NTU_25, layer_scale=there_has)
+    line = fine_tune(here, data(NTU_25), path)
+    count = len(here.state_dict())
+    assert line.endswith(f"{count} of {count} tensors loaded; {said}")
+    x = torch.randn(2, 3, 16, 25, 1)
+    torch.testing.assert_close(here.eval()(x), there.eval()(x))
 
 
 def test_another_width_is_refused(tmp_path):

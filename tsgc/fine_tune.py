@@ -4,7 +4,7 @@ What hangs on the skeleton (the graphs, the input's norm) is carried over joint 
 class by class, each by name. What has no counterpart stays as it was initialised.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from shards.manifest import Manifest
 from tsgc import checkpoint, runs
+from tsgc.layers import fold
 from tsgc.model import TSGCNeXt
 
 Pairs = list[tuple[int, int]]  # (ours, theirs)
@@ -54,13 +55,14 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path) -> str:
     blocks = [name for name in own if name.startswith("stages.") and name.endswith(".expand.weight")]
     if not any(name in source.weights and source.weights[name].shape == own[name].shape for name in blocks):
         raise TsgcError(f"{source.path}: no block of it fits this network; is it of another variant?")
+    weights, of_factors = settle_factors(own, source.weights)
     joints = joint_pairs(manifest.body, source)
     classes = class_pairs(manifest.class_names, source)
     axes = source.axes or "xyz"  # the released ones are NTU's
     other_input = axes != manifest.channels
     loaded: dict[str, Tensor] = {}
     for name, tensor in own.items():
-        found = source.weights.get(name)
+        found = weights.get(name)
         if found is None or (other_input and name.startswith(("stem.", "input_norm."))):
             continue
         if name.endswith(".graphs"):
@@ -72,13 +74,13 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path) -> str:
         elif found.shape == tensor.shape:
             loaded[name] = found
     model.load_state_dict(loaded, strict=False)
-    words = _of_joints(manifest.body, source, joints) + _of_bodies(model, source)
+    words = _of_joints(manifest.body, source, joints) + _of_bodies(model, source) + of_factors
     words += _of_classes(len(manifest.class_names), source, classes)
     if other_input:
         words.append(f"stem and input norm new (channels {axes} there, {manifest.channels} here)")
-    new = _places(name for name in own if name not in source.weights)
+    new = _places(name for name in own if name not in weights)
     words += [f"new: {', '.join(new)}"] if new else []
-    left = _places(name for name in source.weights if name not in own)
+    left = _places(name for name in weights if name not in own)
     words += [f"not used: {', '.join(left)}"] if left else []
     said = [f"{len(loaded)} of {len(own)} tensors loaded", *(words or ["nothing new"])]
     return f"starting from {source.path} ({source.said}): {'; '.join(said)}"
@@ -119,6 +121,28 @@ def class_pairs(ours: Sequence[str], source: Source) -> Pairs:
         return [(k, k) for k in range(len(ours))] if source.num_classes == len(ours) else []
     places = {name: k for k, name in enumerate(source.class_names)}
     return [(k, places[name]) for k, name in enumerate(ours) if name in places]
+
+
+def settle_factors(
+    own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The source's weights with layer scale where the network has it, and what is to say of it.
+
+    The blocks compute what they did: where the network has none, factors are multiplied into the weights
+    before them; where the source has none, they are 1, as a small start would silence what was learned.
+    """
+    has, had = (any(name.endswith(".scale") for name in tensors) for tensors in (own, weights))
+    if has == had:
+        return dict(weights), []
+    settled = {name: tensor for name, tensor in weights.items() if not name.endswith(".scale")}
+    for name in [name for name in settled if name.endswith(".project.bias")]:
+        block = name.removesuffix("project.bias")
+        if has:
+            settled[f"{block}scale"] = torch.ones_like(settled[name])
+        else:
+            weight, scale = settled[f"{block}project.weight"], weights[f"{block}scale"]
+            settled[f"{block}project.weight"], settled[name] = fold(weight, settled[name], scale)
+    return settled, ["layer scale 1 (none there)" if has else "layer scale multiplied into the weights"]
 
 
 def _plain(joint: str) -> str:
