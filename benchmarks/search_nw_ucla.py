@@ -19,6 +19,7 @@ from nw_ucla.data import ResidentClips
 from nw_ucla.final import finish, make_specs
 from nw_ucla.plan import FOLDS, Spec, read_plan
 from nw_ucla.search import Search, fold_clips, read_results, to_do
+from nw_ucla.start import startable
 from nw_ucla.trial import Trial
 
 from pipelines.errors import TsgcError
@@ -36,6 +37,7 @@ def main() -> None:
     final = commands.add_parser("final", help="train on both views, score the test split")
     final.add_argument("--config", type=Path, help="recipe (default: configs/nw-ucla.yaml)")
     final.add_argument("--set", action="append", default=[], help="key=value, as tsgc train takes it")
+    final.add_argument("--init", type=Path, help="weights or a run's folder to start from")
     final.add_argument("--modality", action="append", default=[], help="streams (default: joint)")
     final.add_argument("--seed", type=int, action="append", default=[], help="seeds (default: 0)")
     final.add_argument("--scores", type=Path, default=Path("runs-final"), help="folder for score files")
@@ -84,6 +86,9 @@ def run(options: argparse.Namespace) -> None:
             return Trial(spec, (train, everything), judge, device, watch=False)
 
         ending = finish(options.scores, options.why)
+    specs, waiting = startable(specs)
+    for line in waiting:
+        print(line)
     left = to_do(specs, done, (index, of), options.retry)
     print(f"{len(specs)} trainings, {len(left)} of them for this process, {options.concurrent} at a time")
     start = time.perf_counter()

@@ -1,5 +1,6 @@
 """The search on NW-UCLA: the batches of `tsgc train`, folds, resuming, time limits, failures, final runs."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import cli
 from pipelines.errors import TsgcError
 from shards.loader import TrainLoader
 from shards.manifest import load_manifest
+from tsgc.checkpoint import Description, save_weights
 from tsgc.config import build
 from tsgc.scores import read_scores
 
@@ -23,6 +25,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 from nw_ucla.data import ResidentClips, ResidentLoader  # noqa: E402
 from nw_ucla.plan import read_plan  # noqa: E402
 from nw_ucla.search import append, fold_clips, read_results, to_do  # noqa: E402
+from nw_ucla.start import check, startable  # noqa: E402
+from nw_ucla.tables import trial_table  # noqa: E402
 
 CPU = torch.device("cpu")
 COUNTS = {"1to2": 516, "2to1": 504}
@@ -116,9 +120,15 @@ def test_a_wrong_plan_is_told(tmp_path, content, said):
         read_plan(path, COUNTS)
 
 
-def test_the_plans_that_are_shipped_are_right():
+def test_the_plans_that_are_shipped_are_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # recipes lie below it
     for path in (ROOT / "benchmarks/nw_ucla").glob("stage*.yaml"):
         specs = read_plan(path, COUNTS)
+        for init in {spec.init for spec in specs} - {None}:
+            file = tmp_path / init.with_suffix(".safetensors")  # made where the plan is worked through
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(str(init).encode())
+            specs = [dataclasses.replace(spec, init=file) if spec.init == init else spec for spec in specs]
         assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
 
 
@@ -129,6 +139,60 @@ def test_what_was_recorded_is_not_done_again(stage):
     planned = {spec.key for spec in read_plan(folder / f"{stage}.yaml", COUNTS)}
     recorded = [line["key"] for line in read_results(folder / f"results/{stage}.jsonl")]
     assert recorded and set(recorded) <= planned
+
+
+def test_a_trial_is_known_by_its_weights_not_by_where_they_lie(plan, tmp_path):
+    for name, content in (("one", b"a"), ("same", b"a"), ("other", b"b")):
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+    path = plan({name: {} for name in ("none", "one", "same", "other", "gone")})
+    content = yaml.safe_load(path.read_text())
+    for trial in content["trials"][1:]:
+        trial["init"] = str(tmp_path / f"{trial['name']}.safetensors")
+    path.write_text(yaml.safe_dump(content))
+    specs, waiting = startable(read_plan(path, COUNTS))
+    keys = {spec.name: spec.key for spec in specs}
+    assert set(keys) == {"none", "one", "same", "other"}
+    assert keys["one"] == keys["same"] and len(set(keys.values())) == 3
+    assert len(waiting) == 1 and waiting[0].startswith("gone 1to2 seed 0 is left out: ")
+    assert "gone.safetensors: no such file" in waiting[0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "holdout", "refused"),
+    [("nw-ucla", False, {"1to2", "2to1"}), ("nw-ucla", True, {"2to1"}), ("made", False, set())],
+)
+def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, holdout, refused):
+    config = build({"variant": "tiny", "holdout": holdout}, "test")
+    description = Description(
+        skeleton="nw-ucla-20", num_classes=10, bodies=1, channels=3, benchmark=f"{dataset}/x",
+        preset="reference", epoch=1, ema=True, selected_on="none", config=config, dataset=dataset,
+    )  # fmt: skip
+    path = tmp_path / "there.safetensors"
+    save_weights(path, description.build().state_dict(), description)
+    for fold in ("1to2", "2to1", "all"):
+        if fold in refused:
+            with pytest.raises(TsgcError, match=f"none of the clips that judge {fold}"):
+                check(path, fold)
+        else:
+            check(path, fold)
+
+
+def test_trials_that_start_from_weights_say_so_and_failures_are_told(plan, shards, trained, tmp_path):
+    path = plan({"fresh": {}, "from NTU": {}, "from NW-UCLA": {}, "later": {}})
+    content = yaml.safe_load(path.read_text())
+    for trial, init in zip(content["trials"][1:], ("ntu60/xsub", "nw-ucla/xview", "nowhere"), strict=True):
+        trial["init"] = str(trained / "runs" / init / "tiny/joint/seed0")
+    path.write_text(yaml.safe_dump(content))
+    out = tmp_path / "found.jsonl"
+    said = search("search", "--plan", path, "--shards", shards, "--out", out)
+    assert "later 1to2 seed 0 is left out" in said and "3 trainings, 3 of them" in said
+    lines = {line["name"]: line for line in read_results(out)}
+    assert "20 of 20 joints, by name from ntu-25" in lines["from NTU"]["loaded"]
+    assert lines["from NTU"]["marks"][0]["loss"] != lines["fresh"]["marks"][0]["loss"]
+    assert (
+        lines["from NW-UCLA"]["status"] == "failed" and "none of the clips" in lines["from NW-UCLA"]["error"]
+    )
+    assert "init=" in trial_table([lines["from NTU"]]) and "init=" not in trial_table([lines["fresh"]])
 
 
 def test_shares_split_a_plan_whatever_is_done(plan):
@@ -203,15 +267,18 @@ def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
     assert done.returncode == 0 and "bone" in done.stdout, done.stderr
 
 
-def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path):
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path, pretrained):
     values = {**SMALL, "epochs": 3, "warmup_epochs": 1, "mirror": 0.5, "cutmix_span": 0.3, "noise": 0.01}
     settings = [f"--set={key}={value}" for key, value in values.items()]
+    if pretrained:
+        settings += ["--init", trained / "runs/ntu60/xsub/tiny/joint/seed0"]
     search(
         "final", "--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs", *settings
     )
     words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
     done = subprocess.run(
-        [sys.executable, "-m", "tsgc", *map(str, words), "--device", "cpu", *settings],
+        [sys.executable, "-m", "tsgc", *map(str, words), "--device", "cpu", *map(str, settings)],
         capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -29,7 +29,9 @@ def make_specs(options: argparse.Namespace, num_clips: int) -> list[Spec]:
                 options={"modality": modality, "seed": seed},
             )
             visits = config.epochs * config.repeats * num_clips
-            specs.append(Spec(f"final {modality}", parse_settings(options.set), config, "all", visits))
+            specs.append(
+                Spec(f"final {modality}", parse_settings(options.set), config, "all", visits, options.init)
+            )
     return specs
 
 

@@ -9,6 +9,8 @@ A plan:
     trials:
       - name: rotation 90
         set: {rotation_max: 90}             # on top of base; `clips`, `seeds`, `folds` may stand here too
+      - name: pretrained
+        init: runs/made/people/252/joint/seed0   # weights, or a run's folder, as `tsgc train --init` takes
 """
 
 import dataclasses
@@ -18,14 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nw_ucla.start import digest
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, build, read_yaml
 
 BEFORE = Path(__file__).parent / "before.yaml"
 FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 WARM_UP = 0.05  # of the epochs
-KEYS = {"base", "recipe", "clips", "seeds", "folds", "trials"}
-TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds"}
+KEYS = {"base", "recipe", "clips", "seeds", "folds", "init", "trials"}
+TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init"}
 LATER = {"layer_scale": None}  # settings that came after the first results, as those were made without them
 
 
@@ -41,13 +44,17 @@ class Spec:
     """A key of FOLDS, or `all`: both views train."""
     clips: int
     """Visits to clips that the training makes, about."""
+    init: Path | None = None
+    """Weights that it starts from: a file, or a run's folder."""
 
     @property
     def key(self) -> str:
-        """Of the whole configuration: a trial that is done is not done again."""
+        """Of the whole configuration, and of the weights it starts from: what is done is not done again."""
         settings = dataclasses.asdict(self.config)
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
         what = {**kept, "fold": self.fold}
+        if self.init is not None:
+            what["init"] = digest(self.init)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -73,6 +80,7 @@ def read_plan(path: Path, counts: dict[str, int]) -> list[Spec]:
         settings = trial.get("set") or {}
         values = {**recipe, **(plan.get("base") or {}), **settings}
         given = {**plan, **trial}
+        init = Path(given["init"]) if given.get("init") else None
         for seed in given.get("seeds", [0]):
             for fold in given.get("folds", list(FOLDS)):
                 if fold not in FOLDS:
@@ -80,7 +88,7 @@ def read_plan(path: Path, counts: dict[str, int]) -> list[Spec]:
                 whole = with_clips(values, given["clips"], counts[fold])
                 config = build({**whole, "seed": seed, "holdout": True}, f"{path}: {trial['name']}")
                 visits = config.epochs * config.repeats * counts[fold]
-                specs.append(Spec(str(trial["name"]), settings, config, fold, visits))
+                specs.append(Spec(str(trial["name"]), settings, config, fold, visits, init))
     return specs
 
 

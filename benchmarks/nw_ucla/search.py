@@ -138,6 +138,7 @@ def described(spec: Spec) -> dict[str, Any]:
         "variant": config.variant,
         "modality": config.modality,
         "epochs": config.epochs,
+        **({} if spec.init is None else {"init": str(spec.init)}),
     }
 
 
@@ -149,6 +150,7 @@ def result(trial: Trial, running: int, device: torch.device) -> dict[str, Any]:
         "status": "ok",
         "clips": trial.done,
         "marks": trial.marks,
+        **({"loaded": trial.started_from} if trial.started_from else {}),
         "seconds": round(seconds, 1),
         "clips_per_second": round(trial.done / seconds),
         "beside": running - 1,

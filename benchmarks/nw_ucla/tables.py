@@ -13,8 +13,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
 
 
-def changes(settings: Line) -> str:
-    return ", ".join(f"{key}={value}" for key, value in settings.items()) or "-"
+def changes(line: Line) -> str:
+    """What a trial changes of its plan's base, and the weights that it starts from."""
+    said = [f"{key}={value}" for key, value in line["set"].items()]
+    return ", ".join(said + ([f"init={line['init']}"] if "init" in line else [])) or "-"
 
 
 def cell(text: str) -> str:
@@ -27,7 +29,7 @@ def trial_table(lines: Sequence[Line]) -> str:
     for line in lines:
         visits = line.get("clips")
         budget = None if visits is None else round(visits, -4)  # folds differ by a few clips
-        groups[line["name"], changes(line["set"]), line["status"], budget].append(line)
+        groups[line["name"], changes(line), line["status"], budget].append(line)
     rows, failed = [], []
     for (name, changed, status, visits), members in groups.items():
         if status != "ok":
@@ -88,7 +90,7 @@ def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
 def look_table(lines: Sequence[Line]) -> str:
     """A row for each time that the test split was scored."""
     rows = [
-        [line["date"], cell(line["why"]) or "-", line["modality"], str(line["seed"]), changes(line["set"]),
+        [line["date"], cell(line["why"]) or "-", line["modality"], str(line["seed"]), changes(line),
          f"{line['test']['last all']['top1']:.2f}", f"{line['test']['last-ema all']['top1']:.2f}",
          f"{line['test']['last-ema clean']['top1']:.2f}"]
         for line in lines if line["status"] == "ok"

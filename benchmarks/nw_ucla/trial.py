@@ -11,11 +11,13 @@ import torch
 
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
+from nw_ucla.start import check
 from pipelines.errors import TsgcError
 from shards.reading import Reading
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, input_pipeline
 from tsgc.feed import Feed
+from tsgc.fine_tune import fine_tune
 from tsgc.optim import learning_rate
 from tsgc.scores import accuracy
 from tsgc.training import new_step
@@ -37,6 +39,8 @@ class Trial:
     marks: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
     """Clips visited."""
+    started_from: str = ""
+    """What was loaded of the weights that it starts from."""
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
@@ -55,6 +59,10 @@ class Trial:
         process = Process(0, 1, device)
         pipeline = input_pipeline(config, manifest)
         self.model, self.step = new_step(config, manifest, pipeline.bodies, process, Reading())
+        if self.spec.init is not None:
+            check(self.spec.init, self.spec.fold)
+            self.started_from = fine_tune(self.model, manifest, self.spec.init)
+            self.step.ema.set(self.model)
         self.loader = ResidentLoader(clips, chosen, config)
         self.feed = Feed(self.loader, pipeline, self.model, device)  # type: ignore[arg-type]
         self.pipeline = pipeline
