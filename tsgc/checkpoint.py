@@ -25,6 +25,7 @@ from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
 from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
+from shards.manifest import Manifest
 from tsgc.config import TrainConfig
 from tsgc.config import build as build_config
 from tsgc.layers import EXPANSION
@@ -79,6 +80,38 @@ class Description:
             drop_path=0,
             layer_scale=self.config.layer_scale,
         ).eval()
+
+
+def describe(
+    config: TrainConfig,
+    manifest: Manifest,
+    bodies: int,
+    benchmark: str,
+    *,
+    epoch: int,
+    ema: bool,
+    selected_on: str,
+) -> Description:
+    """Of weights trained for `epoch` epochs on the shards of `manifest`; `bodies`: that the network sees."""
+    return Description(
+        skeleton=manifest.skeleton,
+        num_classes=len(manifest.class_names),
+        bodies=bodies,
+        channels=len(manifest.channels),
+        benchmark=benchmark,
+        preset=manifest.preset,
+        epoch=epoch,
+        ema=ema,
+        selected_on=selected_on,
+        config=config,
+        dataset=manifest.dataset,
+        class_names=list(manifest.class_names),
+        absent_body=manifest.absent_body,
+        fps=manifest.fps,
+        axes=manifest.channels,
+        alignment=manifest.alignment,
+        skeleton_definition=manifest.skeleton_definition,
+    )
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:

@@ -94,8 +94,9 @@ def predict_split(
     return {name: part.cpu().numpy() for name, part in logits.items()}, seen
 
 
-def check_match(description: Description, manifest: Manifest, where: Path) -> None:
-    """Refuse a checkpoint whose network cannot be judged on these clips."""
+def check_match(description: Description, manifest: Manifest, where: Path, advice: str = "") -> None:
+    """Refuse a checkpoint whose network cannot be judged on these clips; `advice`: what to do then."""
+    advice = advice or f"give --shards of {description.benchmark}, or another checkpoint"
     pairs = {
         "skeleton": (description.skeleton, manifest.skeleton),
         "skeleton's definition": (description.skeleton_definition, manifest.skeleton_definition),
@@ -108,7 +109,7 @@ def check_match(description: Description, manifest: Manifest, where: Path) -> No
         if found != wanted:
             raise TsgcError(
                 f"{where}: trained for {what} {found}, the shards of {manifest.benchmark} have {wanted};"
-                f" give --shards of {description.benchmark}, or another checkpoint"
+                f" {advice}"
             )
 
 

@@ -7,7 +7,7 @@ in turn. The numbers are the same: all draws are keyed by position.
 
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -42,14 +42,21 @@ class ReadyStep:
 class Feed:
     """Makes this rank's steps ready: `epoch` gives an epoch's in order.
 
+    `others`: further modalities of the same clips that the step is given (`MicroBatch.others`), for teachers.
     On a GPU the first steps of the next epoch are made at the end of one. The steps that are taken are
     expected to run on the stream that is current where `epoch` is iterated.
     """
 
     def __init__(
-        self, loader: TrainLoader, pipeline: InputPipeline, model: TSGCNeXt, device: torch.device
+        self,
+        loader: TrainLoader,
+        pipeline: InputPipeline,
+        model: TSGCNeXt,
+        device: torch.device,
+        others: Sequence[str] = (),
     ) -> None:
         self.loader, self.pipeline, self.model, self.device = loader, pipeline, model, device
+        self.modalities = (pipeline.config.modality, *others)
         self._steps: Generator[ReadyStep] | None = None
         self._due = (0, 0)
 
@@ -81,7 +88,7 @@ class Feed:
     @torch.no_grad()
     def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
         """A packed micro-batch augmented, with its share of the global batch's random numbers."""
-        x, presence = self.pipeline.train(part, draws, self.device)
+        (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
         here = part.positions.numpy()
         cut = (draws.blend, draws.cut_frames, draws.cut_joints)
         uniform, weight, labels, partner, *cut_here = to_device(
@@ -102,6 +109,7 @@ class Feed:
             survival=self.model.survival(uniform.flatten(1)),
             presence=presence,
             own=own_weight(*cut_here) if cut_here else None,
+            others=torch.stack(others) if others else None,
         )
 
     def _ahead(self, epoch: int, start_step: int) -> Generator[ReadyStep]:

@@ -21,6 +21,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
         remove_run(run.folder)
         (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (run.folder / "scores").mkdir(exist_ok=True)
+        teachers = run.train_step.teachers
         runs.write_environment(
             run.folder,
             run.benchmark,
@@ -30,6 +31,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
                 "world": run.process.world,
                 "device": run.process.device.type,
                 "launchers": sorted(set(run.process.launchers)),
+                "teachers": teachers.files if teachers else {},
             },
         )
         write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())

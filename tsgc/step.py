@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tsgc.capture import StepGraphs
 from tsgc.config import TrainConfig
+from tsgc.distil import Teachers
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic
 from tsgc.mixing import mix, mix_presence
@@ -41,6 +42,8 @@ class MicroBatch:
     own: Tensor | None = None
     """(N, 1, T, V, 1) float32: the clip's own share of each frame and joint, where some clips are cut
     (`mixing.own_weight`); else it is `weight` everywhere."""
+    others: Tensor | None = None
+    """(S, N, C, T, V, M) float32: x in the S further modalities that teachers see (`Teachers.others`)."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -53,7 +56,8 @@ class TrainStep:
 
     `optimizer` is `optim.build_optimizer`'s. `network` is the model as it is called (compiled, or wrapped in
     DistributedDataParallel); default: the model. On several ranks without that wrapper the gradients are
-    summed here, all in one exchange. With `graphs` (GPUs only) the step is captured for each size of batch
+    summed here, all in one exchange. With `teachers` the loss is part labels, part their answers
+    (`config.distil`). With `graphs` (GPUs only) the step is captured for each size of batch
     after its first few steps, and replayed; on several ranks the size must then say each rank's share.
 
         step = TrainStep(model, optimizer, ema, config, num_classes, process)
@@ -74,10 +78,12 @@ class TrainStep:
         *,
         network: nn.Module | None = None,
         graphs: bool = False,
+        teachers: Teachers | None = None,
     ) -> None:
         self.model, self.network = model, network or model
         self.optimizer, self.ema = optimizer, ema
         self.config, self.num_classes, self.process = config, num_classes, process
+        self.teachers = teachers
         device = process.device
         self.loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         """Summed loss of this rank's clips since `clear`."""
@@ -109,6 +115,11 @@ class TrainStep:
         else:
             self._graphs(parts, size, self._run)
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The further modalities that its batches must have, for teachers (`MicroBatch.others`)."""
+        return self.teachers.others if self.teachers else ()
+
     def clear(self) -> None:
         """Sets `loss_sum` back to 0."""
         self.loss_sum.zero_()
@@ -129,8 +140,17 @@ class TrainStep:
             batch.labels, batch.partner, batch.weight, self.num_classes, self.config.label_smoothing
         )
         with arithmetic(self.config.precision, self.process.device):
+            answer = None
+            if self.teachers is not None:  # before the student, whose activations wait for its backward pass
+                others = () if batch.others is None else batch.others
+                mixed = [mix(other, batch.partner, own) for other in others]
+                answer = self.teachers.answer(x, mixed, presence)
             logits = self.network(x, batch.survival, presence)
-        return summed_loss(logits, targets)
+        loss = summed_loss(logits, targets)
+        if self.teachers is None or answer is None:
+            return loss
+        taught = self.teachers.divergence(logits, answer)
+        return (1 - self.config.distil) * loss + self.config.distil * taught
 
     def _run(self, parts: Sequence[MicroBatch]) -> None:
         """The step itself; all that changes from call to call comes in through tensors on a GPU."""

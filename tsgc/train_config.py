@@ -25,7 +25,7 @@ AT_LEAST_ZERO = (
 )  # fmt: skip
 PROBABILITIES = (
     "mirror", "drop_joints", "drop_joints_part", "drop_axis", "mixup_prob", "cutmix_span", "cutmix_part",
-    "time_jitter",
+    "time_jitter", "distil",
 )  # fmt: skip
 UNDER_ONE = ("label_smoothing", "drop_path", "ema_decay", "limbs", "scale", "scale_axes", "beta1", "beta2")
 
@@ -127,6 +127,14 @@ class TrainConfig:
     layer_scale: float | None = None
     """Where the learned factors of each block's branch, one a channel, start; null: none, as published."""
 
+    teachers: tuple[str, ...] = ()
+    """Trained streams of the same data that this one learns from: .safetensors files, or run folders (their
+    last-ema), of any modality and variant."""
+    distil: float = 0.5
+    """With teachers: share of the loss that is the divergence from their mean answer, not the labels'."""
+    distil_temperature: float = 2.0
+    """What logits are divided by before teachers' and student's answers are compared."""
+
     lr: float = 4e-3
     """Highest learning rate; it does not follow the batch size."""
     min_lr: float = 1e-6
@@ -183,6 +191,7 @@ class TrainConfig:
             "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
             "modality": (self.modality in MODALITIES, f"one of {', '.join(MODALITIES)}"),
             "bodies": (self.bodies is None or self.bodies >= 1, "1 or more, or null"),
+            "distil_temperature": (self.distil_temperature > 0, "over 0"),
             "crop_min": (0 < self.crop_min <= 1, "over 0, at most 1"),
             "cutmix_part": (
                 0 <= self.cutmix_part <= 1 - self.cutmix_span,

@@ -18,6 +18,7 @@ from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
 from tsgc import checkpoint, snapshots
 from tsgc.config import TrainConfig, settle_window
+from tsgc.distil import check_same, open_teachers
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
 from tsgc.feed import Feed
@@ -115,6 +116,7 @@ def build(
         reading=reading,
     )
     model, train_step = new_step(config, manifest, pipeline.bodies, process, reading)
+    feed = Feed(loader, pipeline, model, device, train_step.others)
     return Training(
         config,
         benchmark,
@@ -127,7 +129,7 @@ def build(
         model,
         train_step.ema,
         train_step.optimizer,
-        Feed(loader, pipeline, model, device),
+        feed,
         train_step,
         reading,
     )
@@ -136,7 +138,8 @@ def build(
 def new_step(
     config: TrainConfig, manifest: Manifest, bodies: int, process: Process, reading: Reading
 ) -> tuple[TSGCNeXt, TrainStep]:
-    """The network as `config.seed` begins it, and what trains it: its average, optimiser and step."""
+    """The network as `config.seed` begins it, and what trains it: its average, optimiser, teachers, step."""
+    teachers = open_teachers(config, manifest, bodies, process.device)
     torch.manual_seed(config.seed)
     model = TSGCNeXt(
         manifest.body,
@@ -159,6 +162,7 @@ def new_step(
         process,
         network=called(model, config, process, graphs),
         graphs=graphs,
+        teachers=teachers,
     )
     return model, train_step
 
@@ -195,31 +199,18 @@ def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool
     )
 
 
-def description(run: Training, ema: bool, selected_on: str) -> checkpoint.Description:
-    return checkpoint.Description(
-        skeleton=run.manifest.skeleton,
-        num_classes=len(run.manifest.class_names),
-        bodies=run.pipeline.bodies,
-        channels=len(run.manifest.channels),
-        benchmark=run.benchmark,
-        preset=run.manifest.preset,
-        epoch=run.epoch,
-        ema=ema,
-        selected_on=selected_on,
-        config=run.config,
-        dataset=run.manifest.dataset,
-        class_names=list(run.manifest.class_names),
-        absent_body=run.manifest.absent_body,
-        fps=run.manifest.fps,
-        axes=run.manifest.channels,
-        alignment=run.manifest.alignment,
-        skeleton_definition=run.manifest.skeleton_definition,
-    )
-
-
 def save_weights(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
     path = run.folder / "checkpoints" / f"{name}.safetensors"
-    checkpoint.save_weights(path, model.state_dict(), description(run, name.endswith("-ema"), selected_on))
+    said = checkpoint.describe(
+        run.config,
+        run.manifest,
+        run.pipeline.bodies,
+        run.benchmark,
+        epoch=run.epoch,
+        ema=name.endswith("-ema"),
+        selected_on=selected_on,
+    )
+    checkpoint.save_weights(path, model.state_dict(), said)
 
 
 def save(run: Training) -> None:
@@ -235,6 +226,7 @@ def save(run: Training) -> None:
         "best": run.best,
         "manifest": run.manifest.digest,
         "config": dataclasses.asdict(run.config),
+        "teachers": run.train_step.teachers.digests if run.train_step.teachers else [],
     }
     for suffix, model in run.weights.items():
         save_weights(run, f"last{suffix}", model, "none")
@@ -267,15 +259,10 @@ def restore(run: Training) -> None:
     ours = dataclasses.asdict(run.config)
     # How a run is watched and fitted to its machine may change; what it computes may not.
     free = {
-        "micro_batch",
-        "eval_every",
-        "save_every",
-        "keep_last",
-        "keep_every",
-        "log_every",
-        "compile",
+        "micro_batch", "eval_every", "save_every", "keep_last", "keep_every", "log_every", "compile",
         "graphs",
-    }
+        "teachers",  # wherever they lie; which they are is compared below
+    }  # fmt: skip
     theirs = {"layer_scale": None, **state["config"]}  # earlier states do not say it
     changed = [key for key, value in theirs.items() if key not in free and ours.get(key) != value]
     if changed:
@@ -283,6 +270,7 @@ def restore(run: Training) -> None:
         raise TsgcError(
             f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
         )
+    check_same(state.get("teachers", []), run.train_step.teachers, path)
     run.model.load_state_dict(state["model"])
     run.ema.module.load_state_dict(state["ema"])
     load_optimizer_state(run.optimizer, state["optimizer"])
@@ -296,10 +284,12 @@ def restore(run: Training) -> None:
 def describe(run: Training) -> str:
     config, process = run.config, run.process
     parameters = sum(p.numel() for p in run.model.parameters())
+    teachers = run.train_step.teachers
+    taught = f", taught by {teachers} (share {config.distil:g})" if teachers else ""
     return (
         f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
         f" TSGCNeXt {config.variant} ({parameters / 1e6:.2f} M parameters), "
         f"{len(run.loader.clips):,} clips x {config.repeats} an epoch,"
         f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
-        f" {config.precision} -> {run.folder}"
+        f" {config.precision}{taught} -> {run.folder}"
     )

@@ -90,18 +90,28 @@ class InputPipeline:
         else:
             start, length = (np.zeros_like(frames), frames) if view.span is None else test_span(frames, view)
             positions = start[:, None] + even_frames(length, self.config.frames).astype(np.float64)
-        return self._input(batch, positions, as_augmentation(view, len(frames)), device, "vertical")
+        seen = (self.config.modality,)
+        augment = as_augmentation(view, len(frames))
+        (x,), presence = self._input(batch, positions, augment, device, "vertical", seen)
+        return x, presence
 
     def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch, and its presence.
 
         The batch's index columns lie on the host; its joints may lie on the device already.
         """
+        (x,), presence = self.train_streams(batch, draws, device, (self.config.modality,))
+        return x, presence
+
+    def train_streams(
+        self, batch: PackedBatch, draws: Draws, device: torch.device, modalities: Sequence[str]
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """The same clips, augmented once, as each of several modalities has them: `train`'s x for each."""
         here = batch.positions.numpy()
         found = {name: getattr(draws, name) for name in AUGMENTATIONS}
         arrays = {name: array[here] for name, array in found.items() if array.size}
         positions = self._train_positions(batch, draws, here)
-        return self._input(batch, positions, arrays, device, self.config.rotation)
+        return self._input(batch, positions, arrays, device, self.config.rotation, modalities)
 
     def _train_positions(self, batch: PackedBatch, draws: Draws, here: np.ndarray) -> np.ndarray:
         config, frames = self.config, batch.frames.numpy()
@@ -123,7 +133,8 @@ class InputPipeline:
         augmentations: dict[str, np.ndarray],
         device: torch.device,
         rotation: str,
-    ) -> tuple[Tensor, Tensor | None]:
+        modalities: Sequence[str],
+    ) -> tuple[list[Tensor], Tensor | None]:
         most_frames = int(batch.frames.max())  # read on the host: no wait for the device
         batch, at, augment = _send(batch, positions, augmentations, device)
         joints = batch.joints
@@ -131,11 +142,12 @@ class InputPipeline:
         joints = self._place(joints, batch, present, augment, rotation)
         if present is None:
             x = resample(joints, batch, at, self.bodies, self.absent_body)
-            return self._finish(x, augment), None
+            return [self._finish(x, augment, modality) for modality in modalities], None
         x, presence = resample_present(joints, present, batch, at, self.bodies, most_frames)
         # NaN spreads to whatever is computed from an absent body-frame, and 0 takes its place.
-        x = self._finish(x.masked_fill(~presence[..., None, None], torch.nan), augment).nan_to_num(0.0)
-        return x, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
+        x = x.masked_fill(~presence[..., None, None], torch.nan)
+        seen = [self._finish(x, augment, modality).nan_to_num(0.0) for modality in modalities]
+        return seen, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
 
     def _place(
         self,
@@ -209,9 +221,9 @@ class InputPipeline:
             moved = moved + self.config.noise * normal(keys, joints[0].numel()).view_as(joints)
         return torch.where(there[:, None, None], moved, joints)
 
-    def _finish(self, x: Tensor, augment: dict[str, Tensor]) -> Tensor:
+    def _finish(self, x: Tensor, augment: dict[str, Tensor], modality: str) -> Tensor:
         """The modality, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M)."""
-        x = stream(self.config.modality, x, self.skeleton, self.channels)
+        x = stream(modality, x, self.skeleton, self.channels)
         if "keep_joints" in augment:
             x = x * augment["keep_joints"][:, None, None, :, None]
         if "keep_axes" in augment:

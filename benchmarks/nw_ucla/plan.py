@@ -29,7 +29,8 @@ FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 WARM_UP = 0.05  # of the epochs
 KEYS = {"base", "recipe", "clips", "seeds", "folds", "init", "trials"}
 TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init"}
-LATER = {"layer_scale": None}  # settings that came after the first results, as those were made without them
+# Settings that came after the first results, as those were made without them.
+LATER = {"layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0}
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,10 @@ def train(
     init: Annotated[
         Path | None, typer.Option(help="Weights to start from: a checkpoint, or a run's folder.")
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(help="Trained stream to learn from: a checkpoint, or a run's folder; repeatable."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Overwrite = False,
@@ -72,7 +76,13 @@ def train(
         raise UsageError(f"--recipe {recipe}: expected reference, or no --recipe for configs/")
     read = reading(on_error, cache, cache_size)
     folder, benchmark = pick_shards(data_root, benchmark, place(shards))
-    options = {"modality": modality, "variant": variant, "seed": seed, "holdout": holdout or None}
+    options = {
+        "modality": modality,
+        "variant": variant,
+        "seed": seed,
+        "holdout": holdout or None,
+        "teachers": teacher or None,
+    }
     settled = resolve(benchmark, recipe=recipe, config=config, settings=settings or [], options=options)
     settled = settle_window(settled, remote=isinstance(folder, str))
     if print_config:
