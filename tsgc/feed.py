@@ -10,17 +10,19 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from shards.batch import PackedBatch, Step
 from shards.loader import TrainLoader
-from tsgc.mixing import own_weight
+from tsgc.mixing import given_parts, own_share
 from tsgc.model import TSGCNeXt
 from tsgc.step import MicroBatch
-from tsgc.transforms import Draws, InputPipeline, to_device
+from tsgc.to_device import to_device
+from tsgc.transforms import Draws, InputPipeline
 
 AHEAD = 2  # steps made ready before they are due
 IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
@@ -91,13 +93,14 @@ class Feed:
         (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
         here = part.positions.numpy()
         cut = (draws.blend, draws.cut_frames, draws.cut_joints)
-        uniform, weight, labels, partner, *cut_here = to_device(
+        parts = given_parts(*(array[here] for array in cut)) if draws.blend.size else ()
+        labels, partner, weight, survival, *given = to_device(
             [
-                draws.survival[here].transpose(2, 0, 1),  # (N, M, blocks) -> (blocks, N, M)
-                draws.mixing[here],
                 part.labels.numpy(),
                 part.partner.numpy(),
-                *(array[here] for array in cut if array.size),
+                draws.mixing[here],
+                survival_factors(draws.survival[here], self._drop_path_rates),
+                *parts,
             ],
             self.device,
         )
@@ -106,11 +109,15 @@ class Feed:
             labels=labels,
             partner=partner,
             weight=weight,
-            survival=self.model.survival(uniform.flatten(1)),
+            survival=survival,
             presence=presence,
-            own=own_weight(*cut_here) if cut_here else None,
+            own=own_share(*given) if given else None,
             others=torch.stack(others) if others else None,
         )
+
+    @cached_property
+    def _drop_path_rates(self) -> np.ndarray:
+        return self.model.drop_path_rates.cpu().numpy()
 
     def _ahead(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
         """The steps from there to the last epoch's end, made by a thread on a stream of its own."""
@@ -155,6 +162,12 @@ class Feed:
         yield from self._made(epoch, start_step)
         for later in range(epoch + 1, self.pipeline.config.epochs):
             yield from self._made(later, 0)
+
+
+def survival_factors(uniform: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """`TSGCNeXt.survival` on the host: of uniform numbers (N, M, blocks), (blocks, N*M) float32."""
+    rows = uniform.reshape(-1, len(rates))
+    return ((rows >= rates) / (1 - rates)).T
 
 
 def read_ahead(items: Generator[Item], most: int) -> Generator[Item]:

@@ -24,26 +24,36 @@ def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) 
 
 
 def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
-    """Matrices (N, 3, 3) that turn column vectors about the axes of `order`, one after another.
+    """Matrices (N, 3, 3) that turn column vectors about the axes of `order` (not none), one after another.
 
     `angles` (N, 3) in radians. Each axis's matrix is the transpose of the usual one, so a positive
     angle turns clockwise, as in the published code.
     """
     cos, sin = angles.cos(), angles.sin()
-    total = torch.eye(3, dtype=angles.dtype, device=angles.device).expand(len(angles), 3, 3)
+    fixed = constant(((0.0, 1.0),), angles.dtype, angles.device).expand(len(angles), 2)
+    entries = torch.cat([cos, sin, -sin, fixed], 1)  # (N, 11): all that a matrix is made of
+    picked = entries.index_select(1, constant(_entries(order), torch.int64, angles.device))
+    first, *others = picked.view(-1, len(order), 3, 3).unbind(1)
+    for matrix in others:
+        first = torch.bmm(matrix, first)
+    return first
+
+
+@cache
+def _entries(order: tuple[int, ...]) -> tuple[int, ...]:
+    """Where the entries of each axis's matrix, row by row, are among cos (3), sin (3), -sin (3), 0, 1."""
+    places: list[int] = []
     for axis in order:
         one, two = (axis + 1) % 3, (axis + 2) % 3
-        matrix = torch.zeros_like(total)
-        matrix[:, axis, axis] = 1
-        matrix[:, one, one] = matrix[:, two, two] = cos[:, axis]
-        matrix[:, one, two], matrix[:, two, one] = sin[:, axis], -sin[:, axis]
-        total = matrix @ total
-    return total
+        found = {(axis, axis): 10, (one, one): axis, (two, two): axis}
+        found |= {(one, two): 3 + axis, (two, one): 6 + axis}
+        places += [found.get((row, column), 9) for row in range(3) for column in range(3)]
+    return tuple(places)
 
 
 def turn(joints: Tensor, matrices: Tensor, row_clip: Tensor) -> Tensor:
     """Each row's joints turned by its clip's matrix (N, 3, 3): x' = R x."""
-    return torch.bmm(joints, matrices[row_clip].transpose(1, 2))
+    return torch.bmm(joints, matrices.index_select(0, row_clip).transpose(1, 2))
 
 
 @cache
@@ -103,7 +113,7 @@ def _swapped(skeleton: Skeleton) -> tuple[int, ...]:
 def swap_sides(joints: Tensor, which: Tensor, skeleton: Skeleton) -> Tensor:
     """Left and right joints trade places in the rows `which` (rows,) bool; joints (rows, V, any)."""
     order = constant(_swapped(skeleton), torch.int64, joints.device)
-    return torch.where(which[:, None, None], joints[:, order], joints)
+    return torch.where(which.view(-1, 1, 1), joints.index_select(1, order), joints)
 
 
 def turned_away(before: Tensor, after: Tensor, skeleton: Skeleton) -> Tensor:
@@ -111,7 +121,11 @@ def turned_away(before: Tensor, after: Tensor, skeleton: Skeleton) -> Tensor:
 
     Kinect's tracker takes everybody as facing it: seen from behind, it calls the right side left.
     """
-    one, two = side_axis(before, skeleton)[:, 0], side_axis(after, skeleton)[:, 0]
+    left, right, left_hip, right_hip = trunk_joints(skeleton)
+    one, two = (
+        x[right] - x[left] + x[right_hip] - x[left_hip]  # side_axis's x
+        for x in (joints.select(2, 0).unbind(1) for joints in (before, after))
+    )
     return one * two < 0
 
 
@@ -131,29 +145,32 @@ def _above(skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
 def stretch_limbs(joints: Tensor, factors: Tensor, skeleton: Skeleton) -> Tensor:
     """Bodies with bones of other lengths, put together again from the root, which stays.
 
-    `factors` (rows, V): of the bone that ends in each joint.
+    `factors` (rows, V, 1): of the bone that ends in each joint, 1 at roots.
     """
     parents = constant(skeleton.parents, torch.int64, joints.device)
-    bones = (joints - joints[:, parents]) * factors[..., None]
-    roots = tuple(joint == parent for joint, parent in enumerate(skeleton.parents))
-    bones = torch.where(constant(roots, torch.bool, joints.device)[:, None], joints, bones)
+    less = tuple((-float(joint != parent),) for joint, parent in enumerate(skeleton.parents))
+    minus = constant(less, joints.dtype, joints.device)  # (V, 1): -1, 0 at roots
+    bones = torch.addcmul(joints, joints.index_select(1, parents), minus) * factors
     above = constant(_above(skeleton), joints.dtype, joints.device)
-    return above @ bones  # a joint is the sum of the bones between the root and it
+    # A joint is the sum of the bones between the root and it.
+    return torch.bmm(above.expand(len(joints), -1, -1), bones)
 
 
 def clip_extremes(
-    joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None
+    joints: Tensor, row_clip: Tensor, clips: int, absent: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Lowest and highest coordinates of each clip over its joints and (present) rows: (clips, C) each."""
-    lowest, highest = joints.amin(1), joints.amax(1)
-    if present is not None:
-        lowest = lowest.masked_fill(~present[:, None], torch.inf)
-        highest = highest.masked_fill(~present[:, None], -torch.inf)
-    index = row_clip[:, None].expand(-1, joints.shape[-1])
-    empty = joints.new_empty(clips, joints.shape[-1])
-    low = empty.scatter_reduce(0, index, lowest, "amin", include_self=False)
-    high = empty.scatter_reduce(0, index, highest, "amax", include_self=False)
-    return low, high
+    """Lowest and highest coordinates of each clip over its joints: (clips, C) each.
+
+    Rows that are `absent` (rows,) do not count; a clip that has no others gets inf and -inf.
+    """
+    lowest, highest = joints.aminmax(dim=1)
+    both = torch.cat([lowest, -highest], 1)  # one search, of the least of either
+    if absent is not None:
+        both = both.masked_fill(absent.view(-1, 1), torch.inf)
+    least = both.new_full((clips, both.shape[1]), torch.inf)
+    least.scatter_reduce_(0, row_clip.view(-1, 1).expand_as(both), both, "amin")
+    low, high = least.split(joints.shape[-1], 1)
+    return low, -high
 
 
 def min_max(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None = None) -> Tensor:
@@ -161,19 +178,28 @@ def min_max(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor | None
 
     With `present` (rows,), rows without a body do not count, and are 0.
     """
-    low, high = clip_extremes(joints, row_clip, clips, present)
+    absent = None if present is None else ~present
+    low, high = clip_extremes(joints, row_clip, clips, absent)
     extent = high - low
-    scale = torch.where(extent > 0, 2 / extent, torch.zeros_like(extent))
-    shift = torch.where(extent > 0, -1.0, 0.0)
-    scaled = (joints - low[row_clip][:, None]) * scale[row_clip][:, None] + shift[row_clip][:, None]
-    return scaled if present is None else scaled.masked_fill(~present[:, None, None], 0)
+    seen = extent > 0
+    scale, shift = torch.where(seen, 2 / extent, 0.0), torch.where(seen, -1.0, 0.0)
+    dealt = torch.stack([low, scale, shift], 1).index_select(0, row_clip)  # (rows, 3, C)
+    low, scale, shift = dealt.split(1, 1)
+    scaled = (joints - low) * scale + shift
+    return scaled if absent is None else scaled.masked_fill(absent.view(-1, 1, 1), 0)
 
 
 def middle_to_zero(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tensor:
     """Each clip with the middle of its extents at 0; rows not `present` (rows,) do not count, and are 0."""
-    low, high = clip_extremes(joints, row_clip, clips, present)
-    middle = torch.where(low.isfinite(), (low + high) / 2, torch.zeros_like(low))
-    return (joints - middle[row_clip][:, None]).masked_fill(~present[:, None, None], 0)
+    absent = ~present
+    low, high = clip_extremes(joints, row_clip, clips, absent)
+    return _less(joints, (low + high) / 2, row_clip, absent)
+
+
+def _less(joints: Tensor, middle: Tensor, row_clip: Tensor, absent: Tensor) -> Tensor:
+    """Joints less their clip's middle (clips, C), which is NaN where all rows are `absent`; those are 0."""
+    moved = joints - middle.index_select(0, row_clip).unsqueeze(1)
+    return moved.masked_fill(absent.view(-1, 1, 1), 0)
 
 
 def unit(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tensor:
@@ -181,10 +207,12 @@ def unit(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tenso
 
     A clip of one point becomes 0; rows that are not `present` (rows,) do not count, and are 0.
     """
-    low, high = clip_extremes(joints, row_clip, clips, present)
+    absent = ~present
+    low, high = clip_extremes(joints, row_clip, clips, absent)
     extent = (high - low).amax(1, keepdim=True)
-    scale = torch.where((extent > 0) & extent.isfinite(), 2 / extent, torch.zeros_like(extent))
-    return middle_to_zero(joints, row_clip, clips, present) * scale[row_clip][:, None]
+    scale = torch.where(extent > 0, 2 / extent, 0.0)  # -inf where nobody is
+    middle = _less(joints, (low + high) / 2, row_clip, absent)
+    return middle * scale.index_select(0, row_clip).unsqueeze(1)
 
 
 def spine_scale(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor, skeleton: Skeleton) -> Tensor:
@@ -197,4 +225,4 @@ def spine_scale(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor, s
     length = torch.stack([trunk.norm(dim=1) * present, present.to(joints.dtype)], 1)
     total, count = clip_sums(length, row_clip, clips).unbind(1)
     scale = torch.where(total > 0, count / total, torch.zeros_like(total))
-    return joints * scale[row_clip][:, None, None]
+    return joints * scale.index_select(0, row_clip).view(-1, 1, 1)

@@ -30,6 +30,22 @@ def own_weight(blend: Tensor, cut_frames: Tensor, cut_joints: Tensor) -> Tensor:
     return (1 - given)[:, None, :, :, None]
 
 
+def given_parts(
+    blend: np.ndarray, cut_frames: np.ndarray, cut_joints: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The host's part of `own_weight`: what a partner gives of frames and joints, for `own_share`.
+
+    (N, 1, T, 1, 1) and (N, 1, 1, V, 1).
+    """
+    frames = (1 - blend)[:, None] * cut_frames
+    return frames[:, None, :, None, None], cut_joints[:, None, None, :, None]
+
+
+def own_share(frames: Tensor, joints: Tensor) -> Tensor:
+    """`own_weight` of `given_parts`: the same to the bit, in two operations on the device."""
+    return 1 - frames * joints
+
+
 def mix_presence(presence: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
     """How much of a body is in a mixed clip's frames, (N, T, M), `weight` as `own_weight` gives it."""
     return mix(presence, partner, weight if weight.dim() == 1 else weight[:, 0].mean(2))  # (N, T, 1)

@@ -151,6 +151,33 @@ def resample(joints: Tensor, batch: PackedBatch, positions: Tensor, bodies: int,
     return x
 
 
+def neighbours(
+    batch: PackedBatch, positions: np.ndarray, bodies: int, absent_body: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows `resample` interpolates between, and their weights, found on the host: for `blend`.
+
+    Rows (2, N, M, T) int32 and weights (2, N, 1 or M, T, 1, 1) float32: those before `positions`, then after.
+    """
+    frames, have = batch.frames.numpy(), batch.bodies.numpy()[:, None, None]
+    low = np.floor(positions)
+    first = low.astype(np.int64)
+    frame = np.stack([first, np.minimum(first + 1, (frames - 1)[:, None])])[:, :, None]  # (2, N, 1, T)
+    body = np.arange(bodies)[:, None]  # (M, 1)
+    rows = frame * have + (batch.offsets.numpy()[:, None, None] + np.where(body < have, body, 0))
+    after = (positions - low).astype(np.float32)[:, None]
+    weights = np.stack([1 - after, after])  # (2, N, 1, T)
+    if absent_body == "zeros" and (have < bodies).any():
+        weights = weights * (body < have)
+    return rows.astype(np.int32), weights[..., None, None]
+
+
+def blend(joints: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """What `resample` gives (N, M, T, V, C), from `neighbours`."""
+    picked = joints.index_select(0, rows.view(-1)).view(*rows.shape, *joints.shape[1:])
+    before, after = (picked * weights).unbind(0)
+    return before + after
+
+
 def resample_present(
     joints: Tensor, present: Tensor, batch: PackedBatch, positions: Tensor, bodies: int, most_frames: int
 ) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ In the corrected preset a stored row whose joints are all exactly 0 is a body th
 frame, and `InputPipeline` also gives its presence (N, T, M): see `sampling.resample_present`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,19 +26,22 @@ from tsgc.draws import Draws, draw
 from tsgc.geometry import AXIS_ORDER, min_max, rotation_matrices
 from tsgc.mixing import mix
 from tsgc.modalities import stream
-from tsgc.noise import normal, row_keys
+from tsgc.noise import normal_hashed
+from tsgc.rows import row_values
 from tsgc.sampling import (
+    blend,
     crop_positions,
     even_frames,
+    neighbours,
     present_rows,
     random_frames,
-    resample,
     resample_present,
     train_crop,
 )
+from tsgc.to_device import to_device
 from tsgc.views import PLAIN, View, as_augmentation, test_span
 
-__all__ = ["Draws", "InputPipeline", "draw", "min_max", "mix", "rotation_matrices"]
+__all__ = ["Draws", "InputPipeline", "draw", "min_max", "mix", "rotation_matrices", "to_device"]
 
 VIEWING_AXIS = 2  # z; pictures are seen along it
 
@@ -135,15 +138,24 @@ class InputPipeline:
         rotation: str,
         modalities: Sequence[str],
     ) -> tuple[list[Tensor], Tensor | None]:
-        most_frames = int(batch.frames.max())  # read on the host: no wait for the device
-        batch, at, augment = _send(batch, positions, augmentations, device)
-        joints = batch.joints
+        given = dict(augmentations)
+        late = {name: given.pop(name) for name in DROPS if name in given}
+        joints = batch.joints.to(device, non_blocking=True)
+        if self.present_only:
+            columns = (batch.frames, batch.bodies, batch.offsets)
+            arrays = [positions, *(column.numpy() for column in columns)]
+        else:
+            arrays = list(neighbours(batch, positions, self.bodies, self.absent_body))
+        sent = to_device([*arrays, *late.values()], device)
+        augment = dict(zip(late, sent[len(arrays) :]))
         present = present_rows(joints) if self.present_only else None
-        joints = self._place(joints, batch, present, augment, rotation)
+        placed = self._place(joints, batch, present, given, rotation)
         if present is None:
-            x = resample(joints, batch, at, self.bodies, self.absent_body)
+            x = blend(placed, *sent[: len(arrays)])
             return [self._finish(x, augment, modality) for modality in modalities], None
-        x, presence = resample_present(joints, present, batch, at, self.bodies, most_frames)
+        at, frames, bodies, offsets = sent[: len(arrays)]
+        there = replace(batch, frames=frames, bodies=bodies, offsets=offsets)
+        x, presence = resample_present(placed, present, there, at, self.bodies, int(batch.frames.max()))
         # NaN spreads to whatever is computed from an absent body-frame, and 0 takes its place.
         x = x.masked_fill(~presence[..., None, None], torch.nan)
         seen = [self._finish(x, augment, modality).nan_to_num(0.0) for modality in modalities]
@@ -154,29 +166,30 @@ class InputPipeline:
         joints: Tensor,
         batch: PackedBatch,
         present: Tensor | None,
-        augment: dict[str, Tensor],
+        augmentations: Mapping[str, np.ndarray],
         rotation: str,
     ) -> Tensor:
-        """Packed rows as the network shall see them: turned, scaled, displaced."""
-        clips = len(batch.frames)
-        row_clip = torch.repeat_interleave(
-            torch.arange(clips, device=joints.device), batch.frames * batch.bodies, output_size=len(joints)
-        )
+        """Packed rows as the network shall see them: turned, scaled, displaced.
+
+        `joints` lie on the device, the batch's index columns and the `augmentations` on the host.
+        """
+        clips, config = len(batch), self.config
+        picture = self.channels == "xys"
+        axes = 2 if picture else joints.shape[-1]
+        row_clip, given = row_values(batch, augmentations, self.skeleton, axes, joints.device)
         there = present if present is not None else present_rows(joints)
-        config = self.config
-        if "mirror" in augment:  # first, as the score trades places too
-            joints = geometry.swap_sides(joints, augment["mirror"][row_clip], self.skeleton)
-        joints, score = joints.split([2, 1] if self.channels == "xys" else [joints.shape[-1], 0], -1)
-        if "mirror" in augment:
-            flip = torch.ones_like(joints[0, 0])
-            flip[0] = -1
-            joints = torch.where(augment["mirror"][row_clip][:, None, None], joints * flip, joints)
+        if "mirror" in given:  # first, as the score trades places too
+            joints = geometry.swap_sides(joints, given["mirror"], self.skeleton)
+        score = joints[..., axes:]
+        joints = joints[..., :axes] if picture else joints
+        if "mirror" in given:
+            joints = joints * given["signs"]
         if config.align == "facing":
             facing = geometry.facing_matrices(joints * there[:, None, None], row_clip, clips, self.skeleton)
             joints = geometry.turn(joints, facing, row_clip)
-        if "limbs" in augment:
-            joints = geometry.stretch_limbs(joints, augment["limbs"][row_clip], self.skeleton)
-        joints = self._rotate(joints, row_clip, augment, rotation)
+        if "limbs" in given:
+            joints = geometry.stretch_limbs(joints, given["limbs"], self.skeleton)
+        joints = self._rotate(joints, row_clip, given, rotation)
         if config.centre == "middle" and config.normalise in ("none", "spine"):
             joints = geometry.middle_to_zero(joints, row_clip, clips, there)
         if config.normalise == "min-max":
@@ -185,16 +198,16 @@ class InputPipeline:
             joints = geometry.unit(joints, row_clip, clips, there)
         elif config.normalise == "spine":
             joints = geometry.spine_scale(joints, row_clip, clips, there, self.skeleton)
-        joints = self._displace(joints, row_clip, there, batch.offsets, augment)
-        return torch.cat([joints, score], -1) if score.shape[-1] else joints
+        joints = self._displace(joints, there, given)
+        return torch.cat([joints, score], -1) if picture else joints
 
-    def _rotate(self, joints: Tensor, row_clip: Tensor, augment: dict[str, Tensor], rotation: str) -> Tensor:
+    def _rotate(self, joints: Tensor, row_clip: Tensor, given: Mapping[str, Tensor], rotation: str) -> Tensor:
         order = AXIS_ORDER[rotation]
         if self.channels == "xys":
             order = tuple(axis for axis in order if axis == VIEWING_AXIS)
-        if "angles" not in augment or not order:
+        if "angles" not in given or not order:
             return joints
-        matrices = rotation_matrices(augment["angles"], order)
+        matrices = rotation_matrices(given["angles"], order)
         if self.channels == "xys":
             matrices = matrices[:, :2, :2]  # about the viewing axis: z plays no part
         turned = geometry.turn(joints, matrices, row_clip)
@@ -203,23 +216,19 @@ class InputPipeline:
             turned = geometry.swap_sides(turned, away, self.skeleton)
         return turned
 
-    def _displace(
-        self, joints: Tensor, row_clip: Tensor, there: Tensor, offsets: Tensor, augment: dict[str, Tensor]
-    ) -> Tensor:
+    def _displace(self, joints: Tensor, there: Tensor, given: Mapping[str, Tensor]) -> Tensor:
         """Scale and noise; absent bodies stay 0."""
-        axes = joints.shape[-1]
-        if "scale" in augment:
-            joints = joints * augment["scale"][row_clip][:, None, :axes]
-        if "joint_offset" not in augment and "noise" not in augment:
+        if "scale" in given:
+            joints = joints * given["scale"]
+        if "joint_offset" not in given and "noise" not in given:
             return joints
         moved = joints
-        if "joint_offset" in augment:
-            moved = moved + augment["joint_offset"][row_clip][..., :axes]
-        if "noise" in augment:
-            row = torch.arange(len(joints), device=joints.device) - offsets[row_clip]
-            keys = row_keys(augment["noise"][row_clip], row)
-            moved = moved + self.config.noise * normal(keys, joints[0].numel()).view_as(joints)
-        return torch.where(there[:, None, None], moved, joints)
+        if "joint_offset" in given:
+            moved = moved + given["joint_offset"]
+        if "noise" in given:
+            numbers = normal_hashed(given["noise"], joints[0].numel()).view_as(joints)
+            moved = moved + self.config.noise * numbers
+        return torch.where(there.view(-1, 1, 1), moved, joints)
 
     def _finish(self, x: Tensor, augment: dict[str, Tensor], modality: str) -> Tensor:
         """The modality, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M)."""
@@ -235,41 +244,5 @@ class InputPipeline:
 
 
 # Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
-AUGMENTATIONS = (
-    "angles", "limbs", "scale", "joint_offset", "noise", "mirror", "keep_joints", "keep_axes",
-)  # fmt: skip
-
-
-def _send(
-    batch: PackedBatch, positions: np.ndarray, augmentations: dict[str, np.ndarray], device: torch.device
-) -> tuple[PackedBatch, Tensor, dict[str, Tensor]]:
-    """What the transforms take, on the device: the batch, positions, the augmentations by name."""
-    columns = (batch.frames.numpy(), batch.bodies.numpy(), batch.offsets.numpy())
-    frames, bodies, offsets, at, *sent = to_device([*columns, positions, *augmentations.values()], device)
-    joints = batch.joints.to(device, non_blocking=True)
-    batch = replace(batch, joints=joints, frames=frames, bodies=bodies, offsets=offsets)
-    return batch, at, dict(zip(augmentations, sent))
-
-
-def to_device(arrays: Sequence[np.ndarray], device: torch.device) -> list[Tensor]:
-    """Arrays on the device, in one copy, which from page-locked memory does not hold up the host."""
-    sizes = [-(-array.nbytes // 16) * 16 for array in arrays]  # each begins where any type may
-    memory = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=device.type == "cuda")
-    starts = np.cumsum([0, *sizes])
-    for array, start in zip(arrays, starts):
-        bytes_ = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        memory.numpy()[start : start + array.nbytes] = bytes_
-    there = memory.to(device, non_blocking=True)
-    return [
-        there[start : start + array.nbytes].view(_TYPES[array.dtype.name]).view(array.shape)
-        for array, start in zip(arrays, starts)
-    ]
-
-
-_TYPES = {
-    "bool": torch.bool,
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "int32": torch.int32,
-    "int64": torch.int64,
-}
+DROPS = ("keep_joints", "keep_axes")
+AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", *DROPS)
