@@ -16,10 +16,15 @@ from tsgc.layers import NORM_EPS, Block, Down, Stem
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
 from tsgc.kernels import block as fused
+from tsgc.kernels import bottleneck, tunings
+from tsgc.kernels.bottleneck import Kernels, Library
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.prepare import prepare
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+# In float32 the kernels of the bfloat16 road are too large for a GPU, not for the interpreter.
+ROADS = [Library] if DEVICE == "cuda" else [Library, Kernels]
+each_road = pytest.mark.parametrize("road", ROADS, ids=[road.__name__ for road in ROADS])
 
 
 def made_block(width: int, joints: int) -> Block:
@@ -50,7 +55,9 @@ def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: flo
         assert error < tolerance, f"{name}: {error:.1e} of it"
 
 
-def compare_block(width: int, joints: int, rows: int, frames: int, tolerance: float = 5e-6) -> None:
+def compare_block(
+    road: fused.Road, width: int, joints: int, rows: int, frames: int, tolerance: float = 5e-6
+) -> None:
     torch.manual_seed(width + joints + frames)
     block = made_block(width, joints)
     x = torch.randn(rows, frames, joints, width, device=DEVICE)
@@ -59,46 +66,89 @@ def compare_block(width: int, joints: int, rows: int, frames: int, tolerance: fl
     twin = copy.deepcopy(block).double()
     with kernels.plain():
         want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
-    got = gradients(lambda x: fused.run(x, survival, block), x, block, weights)
+    got = gradients(lambda x: fused.run(x, survival, block, road), x, block, weights)
     assert_close(got, want, tolerance)
 
 
+@each_road
 @pytest.mark.parametrize("joints", [13, 17, 18, 20, 25])
-def test_a_fused_block_is_the_plain_one_for_every_skeleton(joints):
-    compare_block(96, joints, rows=2, frames=3)
+def test_a_fused_block_is_the_plain_one_for_every_skeleton(joints, road):
+    compare_block(road, 96, joints, rows=2, frames=3)
 
 
+@each_road
 @pytest.mark.parametrize("frames", [1, 2, 5])
-def test_a_fused_block_takes_any_number_of_frames(frames):
-    compare_block(96, 25, rows=3, frames=frames)
+def test_a_fused_block_takes_any_number_of_frames(frames, road):
+    compare_block(road, 96, 25, rows=3, frames=frames)
 
 
-def test_a_fused_block_takes_more_tiles_than_programs(monkeypatch):
-    monkeypatch.setitem(fused.TUNINGS, 96, dataclasses.replace(fused.TUNINGS[96], programs=2))
-    monkeypatch.setattr(fused, "OUTER_PROGRAMS", 4)
-    compare_block(96, 25, rows=2, frames=9)
+@each_road
+def test_a_fused_block_takes_more_tiles_than_programs(road, monkeypatch):
+    for table in (tunings.TUNINGS, tunings.LIBRARY_TUNINGS):
+        monkeypatch.setitem(table, 96, dataclasses.replace(table[96], programs=2))
+    monkeypatch.setattr(bottleneck, "OUTER_PROGRAMS", 4)
+    compare_block(road, 96, 25, rows=5, frames=9)
 
 
+@each_road
 @pytest.mark.parametrize("width", [192, 384])
-def test_a_fused_block_is_the_plain_one_at_every_width(width):
-    compare_block(width, 20, rows=2, frames=2)
+def test_a_fused_block_is_the_plain_one_at_every_width(width, road):
+    compare_block(road, width, 20, rows=2, frames=2)
 
 
-@pytest.mark.parametrize("width", sorted(fused.TUNINGS))
-def test_every_road_through_a_block_gives_the_same(width, monkeypatch):
-    tuning = fused.TUNINGS[width]
-    changed = dataclasses.replace(tuning, fused=not tuning.fused)
-    monkeypatch.setitem(fused.TUNINGS, width, changed)
-    monkeypatch.setattr(fused, "OUTER_PROGRAMS", 1)
-    compare_block(width, 13, rows=2, frames=2)
+@pytest.mark.skipif(DEVICE == "cuda", reason="kernels for bfloat16 are too large for a GPU in float32")
+@pytest.mark.parametrize("width", sorted(tunings.TUNINGS))
+def test_every_way_to_cut_a_block_gives_the_same(width, monkeypatch):
+    tuning = tunings.TUNINGS[width]
+    changed = dataclasses.replace(
+        tuning,
+        fused=not tuning.fused,
+        widen=(64, 64, 32, 4, 2) if tuning.widen is None else None,
+        narrow=(64, 128, 32, 4, 2) if tuning.narrow is None else None,
+    )
+    monkeypatch.setitem(tunings.TUNINGS, width, changed)
+    monkeypatch.setattr(bottleneck, "OUTER_PROGRAMS", 1)
+    compare_block(Kernels, width, 13, rows=2, frames=2)
 
 
-def test_a_dropped_row_keeps_its_input_and_gives_no_gradient():
+def test_a_weights_gradient_in_parts_over_rows_is_the_whole(monkeypatch):
+    torch.manual_seed(0)
+    a, b = (torch.randn(*s, device=DEVICE).double() for s in ((6 * 50, 12), (6, 2, 25, 8)))
+    monkeypatch.setattr(bottleneck, "SPLIT_NUMBERS", 12 * 8 * 3)
+    torch.testing.assert_close(bottleneck.outer_product(a, b), a.t() @ b.view(-1, 8))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1500])
+def test_the_order_lists_rows_that_are_not_dropped_first(rows):
+    torch.manual_seed(rows)
+    survival = (torch.rand(rows, device=DEVICE) > 0.4) * 1.25
+    w1, w2, graphs = (torch.zeros(*s, device=DEVICE) for s in ((384, 96), (96, 384), (3, 25, 25)))
+    order = prepare(w1, w2, graphs, survival, torch.float32, 64, 32).order.cpu()
+    alive = survival.cpu() > 0
+    assert order[-1] == alive.sum()
+    assert torch.equal(order[: alive.sum()], alive.nonzero()[:, 0].int())
+    assert sorted(order[alive.sum() : -1].tolist()) == (~alive).nonzero()[:, 0].tolist()
+
+
+@each_road
+@pytest.mark.parametrize("width", [96, 192, 384])
+def test_what_is_left_unwritten_for_dropped_rows_reaches_nothing(width, road):
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)  # torch.empty holds NaN under it
+    try:
+        assert torch.empty(1, device=DEVICE).isnan()
+        compare_block(road, width, 25, rows=5, frames=1)  # several sequences in a tile of products
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@each_road
+def test_a_dropped_row_keeps_its_input_and_gives_no_gradient(road):
     block = made_block(96, 25)
     x = torch.randn(2, 4, 25, 96, device=DEVICE)
     survival = torch.tensor([0.0, 1.0], device=DEVICE)
     x.requires_grad_()
-    out = fused.run(x, survival, block)
+    out = fused.run(x, survival, block, road)
     assert torch.equal(out[0], x[0])
     assert not torch.equal(out[1], x[1])
     found = torch.autograd.grad(out[0].sum(), [x, *block.parameters()])
@@ -128,8 +178,8 @@ def test_a_block_on_the_cpu_runs_plain():
 def test_weights_are_prepared_as_the_kernels_read_them():
     torch.manual_seed(0)
     graphs, w1, w2 = torch.randn(3, 25, 25), torch.randn(384, 96), torch.randn(96, 384)
-    ours = prepare(*(t.to(DEVICE) for t in (w1, w2, graphs)), torch.float32, 64, 128)
-    narrow1, narrow2, forward, backward = (t.cpu() for t in ours)
+    ours = prepare(*(t.to(DEVICE) for t in (w1, w2, graphs, torch.ones(3))), torch.float32, 64, 128)
+    narrow1, narrow2, forward, backward, _ = (t.cpu() for t in ours)
     assert torch.equal(narrow1, w1)
     assert torch.equal(narrow2, w2.t())
     for blocks, rows in ((forward, 64), (backward, 128)):
@@ -137,11 +187,11 @@ def test_weights_are_prepared_as_the_kernels_read_them():
             frames = rows // 25
             rest = torch.zeros(rows - 25 * frames, rows - 25 * frames)
             assert torch.equal(blocks[k], torch.block_diag(*[graph] * frames, rest))
-        assert torch.allclose(fused.diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
+        assert torch.allclose(bottleneck.diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 kernels need a GPU")
-@pytest.mark.parametrize("width", sorted(fused.TUNINGS))
+@pytest.mark.parametrize("width", sorted(tunings.TUNINGS))
 @pytest.mark.parametrize("joints, frames", [(25, 16), (20, 7), (17, 5)])
 def test_in_bfloat16_a_fused_block_errs_no_more_than_twice_the_plain_one(width, joints, frames):
     torch.manual_seed(width)

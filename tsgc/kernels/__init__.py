@@ -1,7 +1,7 @@
 """Fused GPU operations, each with a plain PyTorch twin in `layers`, and the choice between the two.
 
-A block runs fused in bfloat16 on a GPU with Triton, at widths and numbers of joints that the kernels are cut
-for; on CPUs, in float32, at other widths or without Triton it runs the plain twin. Nothing has to be set.
+A block runs fused, in bfloat16 or float32, on a GPU with Triton, at widths and numbers of joints that the
+kernels are cut for; on CPUs, at other widths or without Triton it runs the plain twin. Nothing has to be set.
 """
 
 from collections.abc import Iterator
@@ -37,8 +37,9 @@ def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
         return None
     from tsgc.kernels.block import fits
 
-    bf16 = torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16
-    return torch.bfloat16 if (bf16 or x.dtype == torch.bfloat16) and fits(width, x.shape[2]) else None
+    dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+    known = dtype in (torch.bfloat16, torch.float32)
+    return dtype if known and fits(width, x.shape[2], dtype) else None
 
 
 @torch.compiler.disable

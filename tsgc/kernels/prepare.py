@@ -1,4 +1,6 @@
-"""A block's weights as its kernels read them, made in one launch: a step has nine blocks, launches cost."""
+"""What a block's kernels read, made in one launch: a step has nine blocks, and launches cost."""
+
+from typing import NamedTuple
 
 import torch
 import triton
@@ -22,10 +24,27 @@ def _diagonal(graphs, out, i, V, ROWS: tl.constexpr):
 
 
 @triton.jit
+def _order(survival, order, R, BLOCK: tl.constexpr):
+    """Rows that were not dropped first, in order, then the others; and how many the first are, at R."""
+    alive_before = tl.zeros((), tl.int32)
+    for start in range(0, R, BLOCK):
+        i = start + tl.arange(0, BLOCK)
+        inside = i < R
+        alive = tl.load(survival + i, mask=inside, other=0.0) > 0
+        before = alive_before + tl.cumsum(alive.to(tl.int32), 0) - alive.to(tl.int32)
+        tl.store(order + before, i, mask=alive)
+        tl.store(order + (R - 1 - (i - before)), i, mask=inside & (alive == 0))
+        alive_before += tl.sum(alive.to(tl.int32), 0)
+    tl.store(order + R, alive_before)
+
+
+@triton.jit
 def _prepare(
-    w1, w2, graphs, narrow1, narrow2, forward, backward, V,
+    w1, w2, graphs, survival, narrow1, narrow2, forward, backward, order, V, R,
     C: tl.constexpr, FORWARD: tl.constexpr, BACKWARD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    if tl.program_id(0) == 0:
+        _order(survival, order, R, BLOCK)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = i < 4 * C * C
     tl.store(narrow1 + i, tl.load(w1 + i, mask=inside).to(narrow1.dtype.element_ty), mask=inside)
@@ -35,21 +54,36 @@ def _prepare(
     _diagonal(graphs, backward, i, V, BACKWARD)
 
 
-def prepare(
-    w1: Tensor, w2: Tensor, graphs: Tensor, dtype: torch.dtype, forward: int, backward: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """w1 (4C, C) and w2 (C, 4C) as (4C, C) both, and block-diagonal graphs of `forward` and `backward` rows.
+class Prepared(NamedTuple):
+    """What the kernels of one block read, in their type."""
 
-    graphs (3, V, V) become (4, rows, rows): a copy for every whole frame of a tile, and the unit matrix for
-    the slice that no graph mixes.
+    w1: Tensor
+    """(4C, C)."""
+    w2: Tensor
+    """(4C, C): transposed."""
+    forward: Tensor
+    """(4, ROWS, ROWS): each graph for every whole frame of a forward tile, and the unit matrix."""
+    backward: Tensor
+    """The same for the tiles of the backward pass."""
+    order: Tensor
+    """(R + 1,) int32: rows that were not dropped, then those that were; last, how many the first are."""
+
+
+def prepare(
+    w1: Tensor, w2: Tensor, graphs: Tensor, survival: Tensor, dtype: torch.dtype, forward: int, backward: int
+) -> Prepared:
+    """Of w1 (4C, C), w2 (C, 4C), graphs (3, V, V), survival (R,), for tiles of `forward` and `backward` rows.
+
+    The unit matrix is for the slice that no graph mixes.
     """
-    C = w1.shape[1]
+    C, R = w1.shape[1], len(survival)
     device = w1.device
     narrow1, narrow2 = (torch.empty(4 * C, C, device=device, dtype=dtype) for _ in range(2))
     blocks = [torch.empty(4, rows, rows, device=device, dtype=dtype) for rows in (forward, backward)]
+    order = torch.empty(R + 1, device=device, dtype=torch.int32)
     numbers = max(4 * C * C, 4 * max(forward, backward) ** 2)
     _prepare[(triton.cdiv(numbers, BLOCK),)](
-        w1.contiguous(), w2.contiguous(), graphs.contiguous(), narrow1, narrow2, *blocks, graphs.shape[-1],
-        C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
+        w1.contiguous(), w2.contiguous(), graphs.contiguous(), survival, narrow1, narrow2, *blocks, order,
+        graphs.shape[-1], R, C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
-    return narrow1, narrow2, blocks[0], blocks[1]
+    return Prepared(narrow1, narrow2, blocks[0], blocks[1], order)

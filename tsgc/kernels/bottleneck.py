@@ -1,0 +1,249 @@
+"""The inverted bottleneck between graphs by two roads: plans for the kernels of `mixer`, and their launches.
+
+`Kernels`, in bfloat16: all in kernels, nothing 4C wide kept for the backward pass, which computes it again.
+`Library`, in float32: products are the library's, which has no equal there, and the kernels do what lies
+between them; z W1' + b1 is kept, as computing it again would cost a seventh of all products.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from tsgc.kernels import mixer, mixer_backward
+from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.tunings import LIBRARY_TUNINGS, TUNINGS
+
+OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
+SPLIT_NUMBERS = 1 << 24  # of the partial sums of a weight's gradient
+
+
+class Gradients(NamedTuple):
+    """Of z (like it), the graphs (3, V, V), w1 (4C, C), b1 (4C,), w2 (C, 4C)."""
+
+    z: Tensor
+    graphs: Tensor
+    w1: Tensor
+    b1: Tensor
+    w2: Tensor
+
+
+def _rows(x: Tensor, *block: int) -> TensorDescriptor:
+    """Of all rows, whatever sequence they are of: (total, channels)."""
+    return TensorDescriptor.from_tensor(x.flatten(0, -2), list(block))
+
+
+def _sequences(x: Tensor, R: int, *block: int) -> TensorDescriptor:
+    """Of R sequences: (R, rows of a sequence, channels), a block of one of them."""
+    return TensorDescriptor.from_tensor(x.view(R, -1, x.shape[-1]), [1, *block])
+
+
+def _precision() -> str:
+    """How kernels multiply float32: as torch is told to."""
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+
+
+def _options(x: Tensor) -> dict[str, Any]:
+    return {"FAST": x.dtype == torch.bfloat16 and x.is_cuda, "IP": _precision()}
+
+
+def diagonal_sum(sums: Tensor, V: int) -> Tensor:
+    """The sum over a tile's frames of their diagonal blocks: (3, rows, rows) -> (3, V, V)."""
+    frames = sums.shape[-1] // V
+    used = frames * V
+    blocks = sums[:, :used, :used].reshape(3, frames, V, frames, V)
+    return blocks.diagonal(dim1=1, dim2=3).sum(-1)
+
+
+def mix_backward(
+    p: Tensor, dg: Tensor, g: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size,
+    tuning: tuple[int, int, int, int], programs: int, *, whole: bool,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """u, the gradient of p, over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
+
+    Returns the gradient of the graphs (3, V, V), and with `whole` u's sums over rows (4C,). Without it rows
+    that are dropped keep what they hold.
+    """
+    R, T, V, C = shape
+    rows, hidden, warps, stages = tuning
+    tiles = triton.cdiv(T * V, rows // V * V) * R
+    programs = min(programs, tiles)
+    chunks = C // hidden
+    graph_sums = p.new_empty(3 * chunks, programs, rows, rows, dtype=torch.float32)
+    bias_sums = p.new_empty(4 * chunks if whole else 0, programs, hidden, dtype=torch.float32)
+    inputs = [_sequences(x, R, rows, hidden) for x in (p, dg)]
+    for mixed in (True, False):
+        mixer_backward.mix_backward_kernel[(programs * chunks * (3 if mixed else 1),)](
+            *inputs, survival, ready.order, ready.backward, dg, g, graph_sums, bias_sums,
+            R, T * V, V, 0 if mixed else 3 * chunks, programs,
+            C=C, BH=hidden, STAGES=stages, MIXED=mixed, WHOLE=whole, ROWS=rows, **_options(p),
+            num_warps=warps,
+        )  # fmt: skip
+    sums = graph_sums.view(3, chunks * programs, rows, rows).sum(1)
+    return diagonal_sum(sums, V), bias_sums.sum(1).flatten()
+
+
+class Kernels:
+    """In kernels, whatever the type; cut for bfloat16."""
+
+    def __init__(self, width: int) -> None:
+        self.tuning = TUNINGS[width]
+        self.tile_rows = (
+            self.tuning.forward[0] if self.tuning.fused else self.tuning.expand[0],
+            self.tuning.backward[0],
+        )
+        """Of forward and backward tiles."""
+
+    def forward(
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """x + s (GELU(mix(z W1' + b1)) W2' + b2), and what the backward pass wants besides z."""
+        if self.tuning.fused:
+            return self.fused_forward(z, x, survival, ready, b1, b2), None
+        return self.contract(self.expand(z, survival, ready, b1), x, survival, ready.w2, b2), None
+
+    def backward(
+        self, z: Tensor, dout: Tensor, p: Tensor | None, survival: Tensor, ready: Prepared, b1: Tensor
+    ) -> Gradients:
+        R = len(z)
+        p = self.linear(z, ready.w1, survival, bias=b1, transposed=True)
+        u = self.linear(dout, ready.w2, survival, transposed=True)
+        graphs, _ = mix_backward(
+            p, u, p, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=False
+        )  # a tile is read before its place is written
+        w1, b1 = self.outer(u, z, ready.order, R)
+        w2, _ = self.outer(p, dout, ready.order, R, columns=False)
+        dz = self.linear(u, ready.w1, survival).view_as(z)
+        return Gradients(dz, graphs, w1, b1, w2.t())
+
+    def linear(
+        self, a: Tensor, w: Tensor, survival: Tensor, *, bias: Tensor | None = None, transposed: bool = False
+    ) -> Tensor:
+        """a w, or a w' + bias of rows that are not dropped (the others may hold anything): (total, N)."""
+        cut = self.tuning.widen if transposed else self.tuning.narrow
+        if cut is None:  # by the library, of all rows
+            a = a.view(-1, a.shape[-1])
+            if bias is not None:
+                return torch.addmm(bias.to(a.dtype), a, w.t() if transposed else w)
+            return torch.mm(a, w.t() if transposed else w)
+        BM, BN, BK, warps, stages = cut
+        K = a.shape[-1]
+        total, N = a.numel() // K, w.numel() // K
+        out = a.new_empty(total, N)
+        mixer_backward.linear_kernel[(triton.cdiv(total, BM) * triton.cdiv(N, BN),)](
+            _rows(a, BM, BK), _rows(w, *((BN, BK) if transposed else (BK, BN))), _rows(out, BM, BN),
+            survival if bias is None else bias, survival, total, total // len(survival),
+            N=N, K=K, BM=BM, BN=BN, BK=BK, TRANSPOSED=transposed, BIAS=bias is not None, STAGES=stages,
+            IP=_precision(), num_warps=warps,
+        )  # fmt: skip
+        return out
+
+    def fused_forward(
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor
+    ) -> Tensor:
+        """`forward` in one kernel."""
+        R, T, V, C = x.shape
+        total = R * T * V
+        out = torch.empty_like(x)
+        rows, piece, hidden, warps, stages, registers = self.tuning.forward
+        mixer.forward_kernel[(triton.cdiv(total, rows // V * V),)](
+            _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _rows(ready.w2, hidden, piece),
+            x, survival, ready.forward, b1, b2, out, total, T * V, V,
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, ROWS=rows,
+            **_options(z), num_warps=warps, maxnreg=registers or None,
+        )  # fmt: skip
+        return out
+
+    def expand(self, z: Tensor, survival: Tensor, ready: Prepared, b1: Tensor) -> Tensor:
+        """GELU(mix(z W1' + b1)) of rows that are not dropped: (total, 4C)."""
+        R, T, V, C = z.shape
+        total = R * T * V
+        g = z.new_empty(total, 4 * C)
+        rows, piece, hidden, warps, stages = self.tuning.expand
+        mixer.expand_kernel[(triton.cdiv(total, rows // V * V) * (4 * C // hidden),)](
+            _rows(z, rows, piece), _rows(ready.w1, hidden, piece), survival, ready.forward, b1, g,
+            total, T * V, V,
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, ROWS=rows,
+            **_options(z), num_warps=warps,
+        )  # fmt: skip
+        return g
+
+    def contract(self, g: Tensor, x: Tensor, survival: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
+        """x + s (g W2' + b2)."""
+        R, T, V, C = x.shape
+        total = R * T * V
+        out = torch.empty_like(x)
+        BM, BN, BK, warps, stages = self.tuning.contract
+        mixer.contract_kernel[(triton.cdiv(total, BM) * triton.cdiv(C, BN),)](
+            _rows(g, BM, BK), _rows(w2, BK, BN), x, survival, b2, out, total, T * V,
+            C=C, BM=BM, BN=BN, BK=BK, STAGES=stages, IP=_precision(), num_warps=warps,
+        )  # fmt: skip
+        return out
+
+    def outer(
+        self, a: Tensor, b: Tensor, order: Tensor, R: int, columns: bool = True
+    ) -> tuple[Tensor, Tensor]:
+        """a' b over the rows of R sequences that are not dropped, (A, C) float32; and a's sums (A,)."""
+        A, C = a.shape[-1], b.shape[-1]
+        BA, piece, rows, warps, stages = self.tuning.outer
+        frame_rows = a.numel() // (A * R)
+        blocks = (A // BA) * triton.cdiv(C, piece)
+        splits = max(1, min(OUTER_PROGRAMS // blocks, R * triton.cdiv(frame_rows, rows)))
+        sums = torch.empty(splits, A, C, device=a.device, dtype=torch.float32)
+        column_sums = torch.empty(splits if columns else 0, A, device=a.device, dtype=torch.float32)
+        mixer_backward.outer_kernel[(blocks * splits,)](
+            _sequences(a, R, rows, BA), _sequences(b, R, rows, piece), order, sums, column_sums,
+            R, frame_rows, splits,
+            A=A, C=C, BA=BA, PIECE=piece, BR=rows, COLUMNS=columns, STAGES=stages, IP=_precision(),
+            num_warps=warps,
+        )  # fmt: skip
+        return sums.sum(0), column_sums.sum(0)
+
+
+class Library:
+    """Products by the library, in float32: strict or TF32, as torch is told to."""
+
+    def __init__(self, width: int) -> None:
+        self.tuning = LIBRARY_TUNINGS[width]
+        self.tile_rows = (self.tuning.mix[0], self.tuning.backward[0])
+
+    def forward(
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        C = x.shape[-1]
+        p = torch.addmm(b1, z.view(-1, C), ready.w1.t())
+        branch = torch.addmm(b2, self.mix(p, survival, ready, x.shape), ready.w2)
+        return torch.addcmul(x, branch.view_as(x), survival[:, None, None, None]), p
+
+    def mix(self, p: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size) -> Tensor:
+        """GELU(mix(p)), 0 for dropped rows: (total, 4C)."""
+        R, T, V, C = shape
+        rows, hidden, warps = self.tuning.mix
+        g = torch.empty_like(p)
+        mixer.mix_kernel[(triton.cdiv(T * V, rows // V * V) * R * (4 * C // hidden),)](
+            _sequences(p, R, rows, hidden), survival, ready.forward, g, T * V, V,
+            C=C, BH=hidden, ROWS=rows, **_options(p), num_warps=warps,
+        )  # fmt: skip
+        return g
+
+    def backward(
+        self, z: Tensor, dout: Tensor, p: Tensor | None, survival: Tensor, ready: Prepared, b1: Tensor
+    ) -> Gradients:
+        assert p is not None
+        C = z.shape[-1]
+        u = torch.mm(dout.view(-1, C), ready.w2.t())
+        g = torch.empty_like(p)
+        graphs, b1 = mix_backward(
+            p, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
+        )
+        w1, w2 = outer_product(u, z), outer_product(g, dout)
+        return Gradients(torch.mm(u, ready.w1).view_as(z), graphs, w1, b1, w2.t())
+
+
+def outer_product(a: Tensor, b: Tensor) -> Tensor:
+    """a' b of tall a (total, A) and b (R, ..., C) -> (A, C): in parts over rows, which keep the GPU full."""
+    R, A, C = len(b), a.shape[-1], b.shape[-1]
+    parts = max(n for n in range(1, R + 1) if R % n == 0 and (n == 1 or n * A * C <= SPLIT_NUMBERS))
+    return torch.bmm(a.view(parts, -1, A).transpose(1, 2), b.view(parts, -1, C)).sum(0)

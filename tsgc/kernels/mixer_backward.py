@@ -1,0 +1,151 @@
+"""The backward pass of the inverted bottleneck between graphs, the products around its middle among it.
+
+Rows that were dropped cost nothing, and are left as they are where nobody reads them. The last two kernels
+go through the other sequences alone: `order` lists them first, and how many they are after all (`prepare`).
+So tensors are (R, rows of a sequence, channels) there, and a tile never reaches over a sequence's end:
+descriptors read 0 beyond it. Tiles and names are as in `mixer`.
+"""
+
+import triton
+import triton.language as tl
+
+from tsgc.kernels.gelu import gelu_parts
+
+
+@triton.jit
+def linear_kernel(
+    a_d, w_d, out_d, bias, survival,
+    total, frame_rows,
+    N: tl.constexpr, K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+    TRANSPOSED: tl.constexpr, BIAS: tl.constexpr, STAGES: tl.constexpr, IP: tl.constexpr,
+):  # fmt: skip
+    """a w (+ bias) -> out (total, N) by (BM, BN), of tiles with a row that is not dropped.
+
+    a (total, K) by (BM, BK); w (K, N) by (BK, BN), or TRANSPOSED (N, K) by (BN, BK).
+    """
+    columns = tl.cdiv(N, BN)
+    first = tl.program_id(0) // columns * BM
+    n0 = tl.program_id(0) % columns * BN
+    rows = first + tl.arange(0, BM)
+    if tl.max(tl.load(survival + rows // frame_rows, mask=rows < total, other=0.0), 0) > 0:
+        accumulator = tl.zeros((BM, BN), tl.float32)
+        for k in tl.range(0, K, BK, num_stages=STAGES):
+            if TRANSPOSED:
+                w = tl.trans(w_d.load([n0, k]))
+            else:
+                w = w_d.load([k, n0])
+            accumulator = tl.dot(a_d.load([first, k]), w, accumulator, input_precision=IP)
+        if BIAS:
+            n = n0 + tl.arange(0, BN)
+            accumulator += tl.load(bias + n, mask=n < N, other=0.0).to(tl.float32)[None, :]
+        out_d.store([first, n0], accumulator.to(out_d.dtype))
+
+
+@triton.jit
+def mix_backward_kernel(
+    p_d, dg_d, survival, order, graphs, u_out, g_out, graph_sums, bias_sums,
+    R, frame_rows, V, first_chunk, programs,
+    C: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr, MIXED: tl.constexpr, WHOLE: tl.constexpr,
+    ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+):  # fmt: skip
+    """One chunk of BH hidden channels over every `programs`-th tile.
+
+    p = z W1' + b1 and dg = dout W2 are (R, frame_rows, 4C) by (1, ROWS, BH). Writes s g (for the gradient of
+    W2) and u, the gradient of p, each (R, frame_rows, 4C); and sums of the gradient of the block-diagonal
+    graph (chunks of k < 3, programs, ROWS, ROWS), kept for the whole tile: its blocks are picked out later.
+    WHOLE: dropped sequences get 0, and the sums of u over rows are written too (chunks, programs, BH).
+    """
+    chunks: tl.constexpr = (3 if MIXED else 1) * C // BH
+    used = (ROWS // V) * V
+    tiles = tl.cdiv(frame_rows, used)  # of a sequence
+    alive = tl.load(order + R)
+    chunk = first_chunk + tl.program_id(0) % chunks
+    program = tl.program_id(0) // chunks
+    start = chunk * BH
+    k = start // C
+    dtype = u_out.dtype.element_ty
+    r = tl.arange(0, ROWS)
+    at = r[:, None] * (4 * C) + (start + tl.arange(0, BH))[None, :]
+    if MIXED:
+        graph = tl.load(graphs + k * ROWS * ROWS + r[:, None] * ROWS + r[None, :])
+        graph_sum = tl.zeros((ROWS, ROWS), tl.float32)
+    if WHOLE:
+        bias_sum = tl.zeros((ROWS, BH), tl.float32)
+    # A row and its factor are asked for a turn early, so that the tiles themselves can be asked for earlier.
+    row = tl.load(order + tl.minimum(program // tiles, R - 1))
+    s = tl.load(survival + row)
+    for tile in tl.range(program, alive * tiles, programs, num_stages=STAGES):
+        first = tile % tiles * used
+        p = p_d.load([row, first, start]).reshape(ROWS, BH)
+        dg = dg_d.load([row, first, start]).reshape(ROWS, BH)
+        inside = ((r < used) & (first + r < frame_rows))[:, None]
+        if MIXED:
+            h = tl.dot(graph, p, input_precision=IP)
+        else:
+            h = p.to(tl.float32)
+        cdf, slope = gelu_parts(h, FAST)
+        to = at + (row.to(tl.int64) * frame_rows + first) * (4 * C)
+        tl.store(g_out + to, (h * (cdf * s)).to(dtype), mask=inside)
+        u = dg.to(tl.float32) * (s * slope)
+        if MIXED:
+            dh = u.to(dtype)
+            graph_sum = tl.dot(dh, tl.trans(p), graph_sum, input_precision=IP)
+            u = tl.dot(tl.trans(graph), dh, input_precision=IP)
+        if WHOLE:
+            bias_sum += tl.where(inside, u, 0.0)
+        tl.store(u_out + to, u.to(dtype), mask=inside)
+        row = tl.load(order + tl.minimum((tile + programs) // tiles, R - 1))
+        s = tl.load(survival + row)
+    if WHOLE:
+        for tile in range(alive * tiles + program, R * tiles, programs):
+            first = tile % tiles * used
+            to = at + (tl.load(order + tile // tiles).to(tl.int64) * frame_rows + first) * (4 * C)
+            nothing = tl.zeros((ROWS, BH), dtype)
+            inside = ((r < used) & (first + r < frame_rows))[:, None]
+            tl.store(g_out + to, nothing, mask=inside)
+            tl.store(u_out + to, nothing, mask=inside)
+        place = (chunk * programs + program).to(tl.int64) * BH
+        tl.store(bias_sums + place + tl.arange(0, BH), tl.sum(bias_sum, 0))
+    if MIXED:
+        place = (chunk * programs + program).to(tl.int64) * ROWS * ROWS
+        tl.store(graph_sums + place + r[:, None] * ROWS + r[None, :], graph_sum)
+
+
+@triton.jit
+def outer_kernel(
+    a_d, b_d, order, sums, column_sums,
+    R, frame_rows, splits,
+    A: tl.constexpr, C: tl.constexpr, BA: tl.constexpr, PIECE: tl.constexpr, BR: tl.constexpr,
+    COLUMNS: tl.constexpr, STAGES: tl.constexpr, IP: tl.constexpr,
+):  # fmt: skip
+    """a' b over every `splits`-th block of rows -> sums (splits, A, C) float32; COLUMNS: a' 1 -> (splits, A).
+
+    a (R, frame_rows, A) by (1, BR, BA), b (R, frame_rows, C) by (1, BR, PIECE).
+    """
+    columns = tl.cdiv(C, PIECE)
+    tiles = columns * (A // BA)
+    split = tl.program_id(0) // tiles
+    j0 = tl.program_id(0) % tiles // columns * BA
+    c0 = tl.program_id(0) % columns * PIECE
+    blocks = tl.cdiv(frame_rows, BR)  # of a sequence
+    accumulator = tl.zeros((BA, PIECE), tl.float32)
+    if COLUMNS:
+        ones = tl.full((BR, 16), 1.0, a_d.dtype)
+        column_sum = tl.zeros((BA, 16), tl.float32)
+    row = tl.load(order + tl.minimum(split // blocks, R - 1))
+    for block in tl.range(split, tl.load(order + R) * blocks, splits, num_stages=STAGES):
+        first = block % blocks * BR
+        left = a_d.load([row, first, j0]).reshape(BR, BA)
+        right = b_d.load([row, first, c0]).reshape(BR, PIECE)
+        accumulator = tl.dot(tl.trans(left), right, accumulator, input_precision=IP)
+        if COLUMNS:
+            # A product costs less here than adding up across threads.
+            column_sum = tl.dot(tl.trans(left), ones, column_sum, input_precision=IP)
+        row = tl.load(order + tl.minimum((block + splits) // blocks, R - 1))
+    j = j0 + tl.arange(0, BA)
+    c = c0 + tl.arange(0, PIECE)
+    at = sums + split.to(tl.int64) * A * C + j[:, None] * C + c[None, :]
+    tl.store(at, accumulator, mask=(c < C)[None, :])
+    if COLUMNS:
+        # Every column's programs have the same sums: all but the first write none of them.
+        tl.store(column_sums + split * A + j, tl.sum(column_sum, 1) / 16, mask=(j >= 0) & (c0 == 0))
