@@ -2,10 +2,10 @@
 
     python benchmarks/tune_kernels.py [--widths 96 192 384] [--batch 128] [--processes 12]
 
-The table in tsgc/kernels/block.py comes from here. Checks a block of each width in bfloat16 against
+The table in tsgc/kernels/tunings.py comes from here. Checks a block of each width in bfloat16 against
 float64, values and gradients. Then times each kernel at the size that it has in variant 252 at T = 256, 25
-joints and 2 bodies, for every candidate below. Candidates are compiled by several processes first; one that
-does not fit the GPU is told.
+joints and 2 bodies, with the rows dropped that drop path drops there, for every candidate below. Candidates
+are compiled by several processes first; one that does not fit the GPU is told.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,43 +24,53 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tsgc import kernels
-from tsgc.kernels import block as fused
-from tsgc.kernels import temporal
+from tsgc.kernels import bottleneck, temporal, tunings
 from tsgc.kernels.prepare import prepare
 from tsgc.layers import NORM_EPS, Block
 
 FRAMES = {96: 64, 192: 32, 384: 16}
-CANDIDATES: dict[str, dict[int, list[tuple[int, ...]]]] = {
-    # As in `kernels.block.Tuning`.
+DROPPED = {96: 0.025, 192: 0.2, 384: 0.375}  # mean drop-path rate of the blocks of a width
+CANDIDATES: dict[str, dict[int, list[tuple[int, ...] | None]]] = {
+    # As in `kernels.tunings.Tuning`; None: by the library.
     "temporal": {
-        96: [(4, 4), (2, 2)],
-        192: [(1, 2), (2, 4)],
-        384: [(1, 2), (1, 4)],
+        96: [(2, 2), (1, 1)],
+        192: [(1, 2)],
+        384: [(1, 2)],
     },
     "temporal_backward": {
-        96: [(2, 2), (1, 1), (4, 4)],
-        192: [(1, 2), (2, 4)],
-        384: [(1, 2), (1, 4)],
+        96: [(2, 2)],
+        192: [(1, 2)],
+        384: [(1, 4)],
     },
     "forward": {
-        96: [(64, 32, 32, 4, 2, 0), (128, 32, 32, 4, 2, 0), (128, 32, 32, 8, 2, 0)],
-        192: [(64, 64, 32, 4, 2, 168), (128, 64, 64, 8, 2, 0), (128, 64, 32, 8, 2, 0)],
+        96: [(64, 32, 32, 4, 2, 0)],
+        192: [(128, 64, 64, 8, 2, 0)],
         384: [],
     },
     "expand": {
         96: [(128, 32, 32, 4, 3)],
         192: [(128, 64, 64, 4, 3)],
-        384: [(128, 64, 128, 4, 3), (64, 64, 64, 4, 4)],
+        384: [(128, 64, 128, 4, 3), (128, 64, 128, 8, 3)],
     },
     "contract": {
         96: [(128, 32, 64, 4, 4)],
         192: [(128, 64, 64, 4, 4)],
         384: [(128, 128, 64, 4, 3), (128, 128, 64, 8, 4)],
     },
+    "widen": {
+        96: [None, (128, 128, 32, 8, 3), (128, 128, 32, 4, 3), (128, 64, 32, 4, 3)],
+        192: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
+        384: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
+    },
+    "narrow": {
+        96: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 4), (128, 32, 64, 4, 4)],
+        192: [None, (128, 64, 64, 4, 4), (128, 256, 64, 8, 3), (128, 128, 64, 8, 3)],
+        384: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
+    },
     "backward": {
-        96: [(64, 32, 4, 3), (64, 32, 4, 2), (128, 32, 8, 3), (128, 32, 8, 2)],
-        192: [(64, 64, 4, 2), (64, 64, 4, 3), (64, 32, 4, 3), (128, 64, 8, 2)],
-        384: [(64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 8, 2), (128, 64, 8, 2)],
+        96: [(64, 32, 4, 3), (64, 32, 4, 2)],
+        192: [(64, 64, 4, 3), (64, 32, 4, 3)],
+        384: [(64, 64, 4, 3), (64, 32, 4, 3)],
     },
     "outer": {
         96: [(128, 128, 64, 8, 3), (128, 32, 64, 4, 4)],
@@ -67,10 +78,7 @@ CANDIDATES: dict[str, dict[int, list[tuple[int, ...]]]] = {
         384: [(128, 128, 64, 8, 3), (128, 128, 64, 4, 4)],
     },
 }  # fmt: skip
-WAVES = (1, 2, 3, 4, 6)  # programs of the backward pass for each multiprocessor
-
-
-MIXING = ("forward", "expand", "backward")  # kernels that take block-diagonal graphs
+WAVES = (2, 3, 4, 6)  # programs of the backward pass for each multiprocessor
 
 
 class Case:
@@ -86,13 +94,11 @@ class Case:
         self.x = rand(*shape).bfloat16()
         self.z = rand(*shape).bfloat16()
         self.dout = rand(*shape).bfloat16()
-        self.survival = torch.ones(rows, device="cuda")
-        graphs = rand(3, joints, joints, scale=0.2)
-        self.w1 = rand(4 * width, width, scale=width**-0.5).bfloat16()
-        self.w2 = rand(4 * width, width, scale=(4 * width) ** -0.5).bfloat16()
+        self.survival = (torch.rand(rows, device="cuda", generator=gen) >= DROPPED[width]).float()
+        self.graphs = rand(3, joints, joints, scale=0.2)
+        self.w1 = rand(4 * width, width, scale=width**-0.5)
+        self.w2 = rand(width, 4 * width, scale=(4 * width) ** -0.5)
         self.b1, self.b2 = rand(4 * width, scale=0.1), rand(width, scale=0.1)
-        w1, w2 = self.w1.float(), self.w2.t().float()
-        self.blocks = {rows: prepare(w1, w2, graphs, torch.bfloat16, rows, rows)[2] for rows in (64, 128)}
         self.conv, self.bias = rand(3, width), rand(width)
         self.gamma, self.beta = rand(width), rand(width)
         self.total = rows * frames * joints
@@ -101,51 +107,49 @@ class Case:
     def hidden(self) -> Tensor:
         return torch.randn(self.total, 4 * self.width, device="cuda", dtype=torch.bfloat16)
 
-    def run(self, kind: str, u: Tensor | None = None) -> None:
+    def work(self, kind: str, u: Tensor | None = None, p: Tensor | None = None) -> Callable[[], object]:
+        """What a kernel does in a step, with the tuning as it is now."""
+        way = bottleneck.Kernels(self.width)
         x, z, s = self.x, self.z, self.survival
-        graphs = self.blocks[getattr(fused.TUNINGS[self.width], kind)[0]] if kind in MIXING else None
-        if kind == "temporal":
-            temporal.temporal_norm(
-                x,
-                s,
-                self.conv,
-                self.bias,
-                self.gamma,
-                self.beta,
-                NORM_EPS,
-                fused.TUNINGS[self.width].temporal,
-            )
-        elif kind == "temporal_backward":
-            temporal.temporal_norm_backward(
-                x, z, self.dout, s, self.conv, self.bias, self.gamma, NORM_EPS,
-                fused.TUNINGS[self.width].temporal_backward,
-            )  # fmt: skip
-        elif kind == "forward":
-            fused.fused_forward(z, x, s, graphs, self.w1, self.b1, self.w2, self.b2)
-        elif kind == "expand":
-            fused.expand(z, graphs, self.w1, self.b1)
-        elif kind == "contract":
-            fused.contract(u, x, s, self.w2, self.b2)
-        elif kind == "backward":
-            fused.mix_backward(z, self.dout, s, graphs, self.w1, self.b1, self.w2)
-        elif kind == "outer":
-            fused.outer(u, z.view(-1, self.width))
+        ready = prepare(self.w1, self.w2, self.graphs, s, torch.bfloat16, *way.tile_rows)
+        tuning = way.tuning
+        norm = (self.conv, self.bias, self.gamma)
+        cut = (tuning.backward, tuning.programs)
+        works: dict[str, Callable[[], object]] = {
+            "temporal": lambda: temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal),
+            "temporal_backward": lambda: temporal.temporal_norm_backward(
+                x, z, self.dout, s, *norm, NORM_EPS, tuning.temporal_backward
+            ),
+            "forward": lambda: way.fused_forward(z, x, s, ready, self.b1, self.b2),
+            "expand": lambda: way.expand(z, s, ready, self.b1),
+            "contract": lambda: way.contract(u, x, s, ready.w2, self.b2),
+            "widen": lambda: way.linear(z, ready.w1, s, bias=self.b1, transposed=True),
+            "narrow": lambda: way.linear(u, ready.w1, s),
+            "backward": lambda: bottleneck.mix_backward(p, u, p, s, ready, x.shape, *cut, whole=False),
+            "outer": lambda: way.outer(u, z, ready.order, len(z)),
+        }
+        return works[kind]
 
 
-def set_tuning(width: int, kind: str, candidate: tuple[int, ...], programs: int = 22) -> None:
+NEEDS = {"contract": 1, "narrow": 1, "outer": 1, "backward": 2}  # tensors 4C wide
+
+
+def set_tuning(width: int, kind: str, candidate: tuple[int, ...] | None, programs: int = 22) -> None:
     values: dict[str, object] = {kind: candidate}
     if kind == "backward":
         values["programs"] = programs
-    fused.TUNINGS[width] = dataclasses.replace(fused.TUNINGS[width], **values)
+    tunings.TUNINGS[width] = dataclasses.replace(tunings.TUNINGS[width], **values)
 
 
-def compile_one(task: tuple[str, int, tuple[int, ...], int]) -> tuple[str, int, tuple[int, ...], str]:
+def compile_one(
+    task: tuple[str, int, tuple[int, ...] | None, int],
+) -> tuple[str, int, tuple[int, ...] | None, str]:
     """Run a candidate once on little data, so that it lies compiled in Triton's cache."""
     kind, width, candidate, joints = task
     try:
         set_tuning(width, kind, candidate)
         case = Case(width, 16, 16, joints)
-        case.run(kind, case.hidden() if kind in ("contract", "outer") else None)
+        case.work(kind, *(case.hidden() for _ in range(NEEDS.get(kind, 0))))()
         torch.cuda.synchronize()
     except Exception as error:  # whatever Triton raises: it is told, and the others go on
         return kind, width, candidate, " ".join(str(error).split())[:150]
@@ -253,33 +257,32 @@ def main() -> None:
             results.append({"width": width, "what": name, "ms": ms})
             print(f"  {width} {name:60s} {ms:7.3f} ms", flush=True)
 
-        z2, dz = case.z.view(-1, width), torch.randn_like(case.z)
+        p, dz = case.hidden(), torch.randn_like(case.z)
         report("copy of one activation", timed(lambda: dz.copy_(case.z)))
-        report("library: u W1", timed(lambda: torch.mm(u, case.w1)))
-        report("library: u' z", timed(lambda: torch.mm(u.t(), z2)))
-        report("library: z W1'", timed(lambda: torch.mm(z2, case.w1.t())))
         multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
         for kind, widths in CANDIDATES.items():
-            best: tuple[float, tuple[int, ...], int] | None = None
+            best: tuple[float, tuple[int, ...] | None, int] | None = None
             for candidate in widths[width]:
                 if not good[kind, width, candidate]:
                     continue
                 counts = [0]
                 if kind == "backward":
+                    assert candidate is not None
                     chunks = 3 * width // candidate[1]
                     counts = [-(-multiprocessors * wave // chunks) for wave in WAVES]
                 for programs in counts:
                     set_tuning(width, kind, candidate, programs)
                     try:
-                        ms = timed(lambda: case.run(kind, u))
+                        ms = timed(case.work(kind, u, p))
                     except Exception as error:
                         print(f"  {kind} {width} {candidate}: {' '.join(str(error).split())[:200]}")
                         continue
                     report(f"{kind} {candidate}" + (f" {programs} programs" if programs else ""), ms)
-                    best = min(best or (ms, candidate, programs), (ms, candidate, programs))
+                    if best is None or ms < best[0]:
+                        best = (ms, candidate, programs)
             if best:
                 set_tuning(width, kind, best[1], best[2])
-        print(f"  best: {fused.TUNINGS[width]}", flush=True)
+        print(f"  best: {tunings.TUNINGS[width]}", flush=True)
     if options.out:
         options.out.write_text(json.dumps(results, indent=1))
 

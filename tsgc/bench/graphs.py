@@ -3,7 +3,8 @@
 All compute out[u] = sum over v of A[k, u, v] x[v] for each of the three graphs k. `naive`: one graph for all
 rows, whose gradient is one reduction over everything. `paper`: the graph repeated over the rows in training,
 so that its gradient is a batched product and a sum (its "acceleration"). `ours`: channels last, so that the
-products are of whole rows. The whole block, plain and fused, stands beside them.
+products are of whole rows, and on GPUs the graph seen once a row, too. The whole block, plain and fused
+(where the product is part of larger kernels), stands beside them.
 """
 
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from tsgc import kernels
 from tsgc.bench.clock import seconds_a_call
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.evaluate import arithmetic
-from tsgc.layers import EXPANSION, GRAPHS, Block
+from tsgc.layers import EXPANSION, GRAPHS, Block, mix_joints
 from tsgc.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 
@@ -34,15 +35,10 @@ def paper(graphs: Tensor, h: Tensor) -> Tensor:
     return torch.einsum("rkuv,rtvck->rtuck", graphs.repeat(len(h), 1, 1, 1), h)
 
 
-def ours(graphs: Tensor, h: Tensor) -> Tensor:
-    """The same, of h (R, T, V, K, C)."""
-    return torch.einsum("kuv,rtvkc->rtukc", graphs, h)
-
-
 PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
     "naive": (naive, False),
     "paper": (paper, False),
-    "ours": (ours, True),
+    "ours": (mix_joints, True),
 }
 """Name -> the product, and whether channels come last."""
 BLOCKS: dict[str, Callable[[], AbstractContextManager]] = {
