@@ -27,9 +27,9 @@ ROADS = [Library] if DEVICE == "cuda" else [Library, Kernels]
 each_road = pytest.mark.parametrize("road", ROADS, ids=[road.__name__ for road in ROADS])
 
 
-def made_block(width: int, joints: int) -> Block:
+def made_block(width: int, joints: int, layer_scale: float | None = None) -> Block:
     """A block whose every parameter matters: nothing 0, nothing 1."""
-    block = Block(width, torch.randn(3, joints, joints) * 0.3)
+    block = Block(width, torch.randn(3, joints, joints) * 0.3, layer_scale)
     for parameter in block.parameters():
         if parameter.dim() == 2:
             parameter.data = torch.randn_like(parameter) * parameter.shape[-1] ** -0.5
@@ -56,10 +56,10 @@ def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: flo
 
 
 def compare_block(
-    road: fused.Road, width: int, joints: int, rows: int, frames: int, tolerance: float = 5e-6
+    road: fused.Road, width: int, joints: int, rows: int, frames: int, layer_scale: float | None = None
 ) -> None:
     torch.manual_seed(width + joints + frames)
-    block = made_block(width, joints)
+    block = made_block(width, joints, layer_scale)
     x = torch.randn(rows, frames, joints, width, device=DEVICE)
     survival = torch.tensor([1.25, 0.0, 1.25], device=DEVICE).repeat(rows)[:rows]
     weights = torch.randn_like(x)
@@ -67,7 +67,7 @@ def compare_block(
     with kernels.plain():
         want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
     got = gradients(lambda x: fused.run(x, survival, block, road), x, block, weights)
-    assert_close(got, want, tolerance)
+    assert_close(got, want, 5e-6)
 
 
 @each_road
@@ -80,6 +80,11 @@ def test_a_fused_block_is_the_plain_one_for_every_skeleton(joints, road):
 @pytest.mark.parametrize("frames", [1, 2, 5])
 def test_a_fused_block_takes_any_number_of_frames(frames, road):
     compare_block(road, 96, 25, rows=3, frames=frames)
+
+
+@each_road
+def test_a_fused_block_has_its_layer_scale(road):
+    compare_block(road, 96, 17, rows=2, frames=2, layer_scale=0.5)
 
 
 @each_road

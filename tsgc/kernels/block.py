@@ -76,6 +76,6 @@ def run(x: Tensor, survival: Tensor | None, module: Any, road: Road | None = Non
     result: Tensor = BlockFunction.apply(
         x.contiguous(), survival.float(), module.graphs, module.temporal.weight, module.temporal.bias,
         module.norm.weight, module.norm.bias, module.expand.weight, module.expand.bias,
-        module.project.weight, module.project.bias, module.norm.eps, road,
+        *module.projection(), module.norm.eps, road,
     )  # fmt: skip
     return result
