@@ -220,6 +220,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--joints", type=int, default=25)
     parser.add_argument("--processes", type=int, default=12)
+    parser.add_argument("--compile-only", action="store_true", help="leave candidates in Triton's cache")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     began = time.time()
@@ -236,6 +237,8 @@ def main() -> None:
             if error:
                 print(f"  {kind} {width} {candidate}: {error}")
     print(f"compiled {len(tasks)} candidates in {time.time() - began:.0f} s", flush=True)
+    if options.compile_only:
+        return
     for width in options.widths:
         for joints, frames in ((options.joints, 16), (17, 7)):
             try:
