@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
-from nw_ucla.final import finish, make_specs
+from nw_ucla.final import check_places, finish, make_specs
 from nw_ucla.plan import FOLDS, Spec, read_plan
 from nw_ucla.search import Search, fold_clips, read_results, to_do
 from nw_ucla.start import startable
@@ -33,11 +33,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     search = commands.add_parser("search", help="try a plan's configurations on the training views")
     search.add_argument("--plan", type=Path, required=True, help="YAML: benchmarks/nw_ucla/plan.py")
+    search.add_argument("--save", type=Path, help="folder for weights that trials keep (default: OUT's name)")
     search.add_argument("--only", action="append", help="trials by name (default: all)")
     final = commands.add_parser("final", help="train on both views, score the test split")
     final.add_argument("--config", type=Path, help="recipe (default: configs/nw-ucla.yaml)")
     final.add_argument("--set", action="append", default=[], help="key=value, as tsgc train takes it")
     final.add_argument("--init", type=Path, help="weights or a run's folder to start from")
+    final.add_argument("--save", type=Path, help="folder for the averaged weights (default: not kept)")
     final.add_argument("--modality", action="append", default=[], help="streams (default: joint)")
     final.add_argument("--seed", type=int, action="append", default=[], help="seeds (default: 0)")
     final.add_argument("--scores", type=Path, default=Path("runs-final"), help="folder for score files")
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> None:
     done = read_results(options.out)
     if options.command == "search":
         counts = {fold: len(fold_clips(train.views, fold)[0]) for fold in FOLDS}
-        specs = read_plan(options.plan, counts)
+        specs = read_plan(options.plan, counts, options.save or options.out.with_suffix(""))
         if options.only:
             specs = [spec for spec in specs if spec.name in options.only]
 
@@ -90,11 +92,13 @@ def run(options: argparse.Namespace) -> None:
     for line in waiting:
         print(line)
     left = to_do(specs, done, (index, of), options.retry)
+    if options.command == "final":
+        check_places(left)
     print(f"{len(specs)} trainings, {len(left)} of them for this process, {options.concurrent} at a time")
     start = time.perf_counter()
-    undone = Search(make, device, options.concurrent, lambda line: print(line, flush=True)).run(
-        left, options.out, options.seconds, ending
-    )
+    shared = of > 1 and not getattr(options, "only", None)  # others may be training what is waited for
+    searching = Search(make, device, options.concurrent, lambda line: print(line, flush=True), shared)
+    undone = searching.run(left, options.out, options.seconds, ending)
     print(f"{len(left) - undone} done, {undone} left, {time.perf_counter() - start:.0f} s -> {options.out}")
 
 

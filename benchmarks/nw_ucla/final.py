@@ -1,7 +1,7 @@
 """Final runs: trained on both training views, scored on the test split after the last epoch."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 
 from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
+from pipelines.errors import TsgcError
 from tsgc.config import parse_settings, resolve
 from tsgc.runs import run_folder, scores_path
 from tsgc.scores import Scores, Source, all_and_clean, write_scores
@@ -29,10 +30,17 @@ def make_specs(options: argparse.Namespace, num_clips: int) -> list[Spec]:
                 options={"modality": modality, "seed": seed},
             )
             visits = config.epochs * config.repeats * num_clips
-            specs.append(
-                Spec(f"final {modality}", parse_settings(options.set), config, "all", visits, options.init)
-            )
+            told = parse_settings(options.set)
+            file = options.save / f"{modality}-all-seed{seed}.safetensors" if options.save else None
+            specs.append(Spec(f"final {modality}", told, config, "all", visits, options.init, file))
     return specs
+
+
+def check_places(specs: Sequence[Spec]) -> None:
+    """Refuse to write weights over those of another training, which students may have learned from."""
+    for spec in specs:
+        if spec.save is not None and spec.save.exists():
+            raise TsgcError(f"{spec.save}: is there, of another training; give another --save, or remove it")
 
 
 def finish(folder: Path, why: str) -> Callable[[Trial], dict[str, Any]]:

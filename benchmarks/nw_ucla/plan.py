@@ -11,6 +11,12 @@ A plan:
         set: {rotation_max: 90}             # on top of base; `clips`, `seeds`, `folds` may stand here too
       - name: pretrained
         init: runs/made/people/252/joint/seed0   # weights, or a run's folder, as `tsgc train --init` takes
+      - name: a teacher
+        save: joint                         # its averaged weights are kept, in the folder of --save
+      - name: a student
+        set: {distil: 0.9}
+        teachers: [joint]                   # what earlier trials save, of the same fold
+        teacher_seed: 0                     # default: of the student's own seed
 """
 
 import dataclasses
@@ -20,15 +26,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nw_ucla.start import digest
+from nw_ucla.start import FOLDS, digest
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, build, read_yaml
 
 BEFORE = Path(__file__).parent / "before.yaml"
-FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 WARM_UP = 0.05  # of the epochs
 KEYS = {"base", "recipe", "clips", "seeds", "folds", "init", "trials"}
-TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init"}
+TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed"}
+TEACHING = 1 / 3  # of a step: a teacher's forward pass
 # Settings that came after the first results, as those were made without them.
 LATER = {"layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0}
 
@@ -47,16 +53,37 @@ class Spec:
     """Visits to clips that the training makes, about."""
     init: Path | None = None
     """Weights that it starts from: a file, or a run's folder."""
+    save: Path | None = None
+    """Where its averaged weights go."""
+    taught_by: tuple[str, ...] = ()
+    """Keys of the plan's trainings that its configuration's teachers are."""
 
     @property
     def key(self) -> str:
-        """Of the whole configuration, and of the weights it starts from: what is done is not done again."""
+        """Of the whole configuration, of the weights it starts from and of its teachers.
+
+        What is done is not done again. Teachers are known by their own keys, as they may be yet to train, or
+        by their files' content; not by where these lie.
+        """
         settings = dataclasses.asdict(self.config)
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
         what = {**kept, "fold": self.fold}
+        if self.config.teachers:
+            what["teachers"] = self.taught_by or [digest(Path(name)) for name in self.config.teachers]
         if self.init is not None:
             what["init"] = digest(self.init)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def ready(self) -> bool:
+        """Whether its teachers are trained; each one's description is written last."""
+        files = [Path(name).with_suffix(".json") for name in self.config.teachers if self.taught_by]
+        return all(file.is_file() for file in files)
+
+    @property
+    def cost(self) -> float:
+        """What a visit to a clip costs, over one without teachers."""
+        return 1 + TEACHING * len(self.config.teachers)
 
 
 def with_clips(values: dict[str, Any], clips: int, num_clips: int) -> dict[str, Any]:
@@ -65,17 +92,19 @@ def with_clips(values: dict[str, Any], clips: int, num_clips: int) -> dict[str, 
     return {"epochs": epochs, "warmup_epochs": round(WARM_UP * epochs), **values}
 
 
-def read_plan(path: Path, counts: dict[str, int]) -> list[Spec]:
+def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list[Spec]:
     """The trainings of a plan in its order; `counts`: training clips of each fold.
 
-    All of a trial's folds and seeds follow each other. Raises TsgcError for keys and settings that are wrong.
+    `folder`: where trials keep weights and find their teachers. All of a trial's folds and seeds follow each
+    other. Raises TsgcError for keys and settings that are wrong.
     """
     plan = read_yaml(path)
     _known(path, plan, KEYS)
     recipe = read_yaml(Path(plan["recipe"]) if "recipe" in plan else BEFORE)
     for name in ("epochs", "warmup_epochs"):
         recipe.pop(name, None)
-    specs = []
+    specs: list[Spec] = []
+    saved: dict[tuple[str, str, int], Spec] = {}
     for trial in plan.get("trials", []):
         _known(path, trial, TRIAL_KEYS)
         settings = trial.get("set") or {}
@@ -87,10 +116,32 @@ def read_plan(path: Path, counts: dict[str, int]) -> list[Spec]:
                 if fold not in FOLDS:
                     raise TsgcError(f"{path}: fold {fold!r}, expected one of {', '.join(FOLDS)}")
                 whole = with_clips(values, given["clips"], counts[fold])
-                config = build({**whole, "seed": seed, "holdout": True}, f"{path}: {trial['name']}")
+                where = f"{path}: {trial['name']}"
+                teachers = _teachers(saved, trial, fold, seed, where)
+                if teachers:
+                    whole["teachers"] = [str(teacher.save) for teacher in teachers]
+                config = build({**whole, "seed": seed, "holdout": True}, where)
                 visits = config.epochs * config.repeats * counts[fold]
-                specs.append(Spec(str(trial["name"]), settings, config, fold, visits, init))
+                told = {**settings, "teachers": "+".join(trial["teachers"])} if teachers else settings
+                by = tuple(teacher.key for teacher in teachers)
+                spec = Spec(str(trial["name"]), told, config, fold, visits, init, taught_by=by)
+                if name := trial.get("save"):
+                    file = folder / f"{name}-{fold}-seed{seed}-{spec.key[:8]}.safetensors"
+                    spec = saved[name, fold, seed] = dataclasses.replace(spec, save=file)
+                specs.append(spec)
     return specs
+
+
+def _teachers(
+    saved: dict[tuple[str, str, int], Spec], trial: dict[str, Any], fold: str, seed: int, where: str
+) -> list[Spec]:
+    """The earlier trainings that a trial names as its teachers, of one fold."""
+    seed = trial.get("teacher_seed", seed)
+    for name in trial.get("teachers", []):
+        if (name, fold, seed) not in saved:
+            there = ", ".join(f"{name} {fold} seed {seed}" for name, fold, seed in saved) or "nothing"
+            raise TsgcError(f"{where}: no earlier trial saves {name} {fold} seed {seed}; they save {there}")
+    return [saved[name, fold, seed] for name in trial.get("teachers", [])]
 
 
 def _known(path: Path, values: dict[str, Any], keys: set[str]) -> None:

@@ -49,23 +49,34 @@ def to_do(
     """Trainings without a line yet, of every N-th from the I-th on for the share (I, N).
 
     The planned ones are dealt, whatever is done, so that no two processes that start at different times do
-    the same. With `retry` those that failed are done again.
+    the same. With `retry` those that failed are done again. Where weights that are to be kept are gone, they
+    are trained again.
     """
     keys = {line["key"] for line in done if line["status"] == "ok" or not retry}
     own = list({spec.key: spec for spec in specs}.values())[share[0] :: share[1]]
-    return [spec for spec in own if spec.key not in keys]
+    gone = {spec.key for spec in own if spec.save is not None and not spec.save.is_file()}
+    return [spec for spec in own if spec.key not in keys - gone]
 
 
 class Search:
-    """Trainings side by side on one device, taking turns step by step, each on a stream of its own."""
+    """Trainings side by side on one device, taking turns step by step, each on a stream of its own.
+
+    Students start when their teachers are trained: in this process, or in another one where `shared`.
+    """
 
     def __init__(
-        self, make: Make, device: torch.device, concurrent: int, say: Callable[[str], None] = print
+        self,
+        make: Make,
+        device: torch.device,
+        concurrent: int,
+        say: Callable[[str], None] = print,
+        shared: bool = False,
     ) -> None:
         self.make, self.device, self.concurrent, self.say = make, device, concurrent, say
+        self.shared = shared
         self.running: dict[Trial, Any] = {}
         self.speed = 0.0
-        """Clips a second of all trainings together, lately."""
+        """Clips a second of all trainings together, lately; a visit counts as what it costs (`Spec.cost`)."""
 
     def run(self, specs: Sequence[Spec], out: Path, seconds: float, finish: Finish | None = None) -> int:
         """Works through `specs` for at most `seconds`; returns how many were left undone.
@@ -75,31 +86,49 @@ class Search:
         """
         start = time.perf_counter()
         queue = deque(specs)
-        clips, since = 0, start
+        clips, since = 0.0, start
         while queue or self.running:
             now = time.perf_counter()
             if now - since > 5:
-                self.speed, clips, since = clips / (now - since), 0, now
+                if clips:  # not while it waits for teachers
+                    self.speed = clips / (now - since)
+                clips, since = 0.0, now
             if now - start > seconds:
                 break
+            ready = True
             while queue and len(self.running) < self.concurrent:
+                spec = next((spec for spec in queue if spec.ready), queue[0])
                 rate = self.speed / (len(self.running) + 1)
-                if rate and (now - start) + SAFETY * queue[0].clips / rate > seconds:
+                if rate and (now - start) + SAFETY * spec.clips * spec.cost / rate > seconds:
                     break  # asked again when the others are done, and there is more speed for it
-                trial = self._start(queue.popleft(), out)
+                ready = spec.ready
+                if not ready:
+                    break
+                queue.remove(spec)
+                trial = self._start(spec, out)
                 if trial is not None:
                     self.running[trial] = trial.steps()
             if not self.running:
-                break
+                if ready or not self.shared or self._teachers_failed(queue, out):
+                    break
+                time.sleep(1)
             for trial in list(self.running):
                 before = trial.done
                 self._turn(trial, out, finish)
-                clips += trial.done - before
+                clips += (trial.done - before) * trial.spec.cost
         left = len(queue) + len(self.running)
         for trial in self.running:
             trial.close()
         self.running.clear()
+        if waiting := sum(not spec.ready for spec in queue):
+            self.say(f"{waiting} wait for their teachers, which are not trained yet: call again")
         return left
+
+    @staticmethod
+    def _teachers_failed(queue: Sequence[Spec], out: Path) -> bool:
+        """Whether nothing that waits can start any more."""
+        failed = {line["key"] for line in read_results(out) if line["status"] != "ok"}
+        return all(failed.intersection(spec.taught_by) for spec in queue)
 
     def _start(self, spec: Spec, out: Path) -> Trial | None:
         try:
@@ -122,8 +151,11 @@ class Search:
             line = {**described(trial.spec), "status": "failed", "error": first_line(error)}
             line["marks"] = trial.marks
         del self.running[trial]
-        trial.close()
         append(out, line)
+        if line["status"] == "ok":
+            with trial.turn():
+                trial.save()
+        trial.close()
         self.say(told(line))
 
 

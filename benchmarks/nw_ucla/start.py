@@ -1,4 +1,4 @@
-"""What a training starts from: weights of another run, as `tsgc train --init` takes them."""
+"""What a training starts from, or learns from: weights of others, as `tsgc train` takes them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from tsgc.runs import checkpoint_path
 if TYPE_CHECKING:
     from nw_ucla.plan import Spec
 
+FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 HOLDOUT_FOLD = "1to2"  # whose training view is all that a run of `tsgc train nw-ucla --holdout` has seen
 
 
@@ -30,14 +31,19 @@ def digest(init: Path) -> str:
 
 
 def check(init: Path, fold: str) -> None:
-    """Raises TsgcError where the weights come from clips of NW-UCLA that judge `fold`."""
+    """Raises TsgcError where the weights come from clips of NW-UCLA that judge `fold`.
+
+    Those that trials save name their fold as their benchmark: nw-ucla/2to1.
+    """
     path = weights_file(init)
     if fold == "all" or path.suffix != ".safetensors":  # released ones know NTU alone
         return
     said = read_description(path)
     seen = (said.dataset or said.benchmark).startswith("nw-ucla")
-    if seen and not (said.config.holdout and fold == HOLDOUT_FOLD):
-        views = "view 1" if said.config.holdout else "both views"
+    split = said.benchmark.split("/")[-1]
+    trained = split if split in FOLDS else HOLDOUT_FOLD if said.config.holdout else ""
+    if seen and trained != fold:
+        views = f"the training view of {trained}" if trained else "both views"
         raise TsgcError(
             f"{path}: trained on {views} of {said.benchmark}, expected none of the clips that judge {fold};"
             f" made data need a name of their own, and --holdout serves fold {HOLDOUT_FOLD} alone"
@@ -49,8 +55,9 @@ def startable(specs: Sequence["Spec"]) -> tuple[list["Spec"], list[str]]:
     ready, waiting = [], []
     for spec in specs:
         try:
-            if spec.init is not None:
-                weights_file(spec.init)
+            given = [] if spec.taught_by else [Path(name) for name in spec.config.teachers]
+            for file in given if spec.init is None else [spec.init, *given]:
+                weights_file(file)
             ready.append(spec)
         except TsgcError as error:
             waiting.append(f"{spec.name} {spec.fold} seed {spec.config.seed} is left out: {error}")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from nw_ucla.plan import Spec
 from nw_ucla.start import check
 from pipelines.errors import TsgcError
 from shards.reading import Reading
+from tsgc.checkpoint import describe, save_weights
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic, input_pipeline
 from tsgc.feed import Feed
@@ -63,8 +65,10 @@ class Trial:
             check(self.spec.init, self.spec.fold)
             self.started_from = fine_tune(self.model, manifest, self.spec.init)
             self.step.ema.set(self.model)
+        for teacher in config.teachers:
+            check(Path(teacher), self.spec.fold)
         self.loader = ResidentLoader(clips, chosen, config)
-        self.feed = Feed(self.loader, pipeline, self.model, device)  # type: ignore[arg-type]
+        self.feed = Feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
         self.pipeline = pipeline
         self.labels = self.judge[0].clips.labels[self.judge[1]]
         self.x = self.seen(PLAIN)
@@ -135,6 +139,18 @@ class Trial:
             found[suffix] = torch.cat(parts).cpu().numpy()
         self.model.train()
         return found
+
+    def save(self) -> None:
+        """Keeps the averaged weights where the plan says so; the fold that they know is their benchmark."""
+        if self.spec.save is None:
+            return
+        split = "xview" if self.spec.fold == "all" else self.spec.fold
+        config, bodies = self.spec.config, self.pipeline.bodies
+        said = describe(
+            config, self.train[0].manifest, bodies, f"nw-ucla/{split}",
+            epoch=config.epochs, ema=True, selected_on="none",
+        )  # fmt: skip
+        save_weights(self.spec.save, self.step.ema.module.state_dict(), said)
 
     def close(self) -> None:
         """Stops its thread and frees its graphs."""
