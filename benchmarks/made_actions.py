@@ -2,7 +2,7 @@
 
     python benchmarks/made_actions.py --out data/made --clips 8000
     tsgc prepare custom --raw data/made && tsgc shard made
-    tsgc train made/people --config configs/nw-ucla.yaml
+    tsgc train made/people --config configs/nw-ucla.yaml --set mixup_prob=0 --set epochs=50 --set repeats=1
 
 A class is up to three parts of the body that swing, each at its own place in the cycle, and how fast they
 rise and fall; no class is another's mirror image, as training mirrors clips. Every clip has its own camera,
@@ -73,8 +73,7 @@ RISES = (0.3, 0.5, 0.7)  # share of the cycle on the way up
 MOST_PARTS = 3
 FRAMES = (20, 80)  # at 30 a second, as NW-UCLA's
 YAW, PITCH, DISTANCE = 0.8, (-0.05, 0.25), 3.0  # radians either way, radians, metres
-CLIPS_A_PERFORMER = 40
-TEST_PERFORMERS = 10  # one in so many
+TEST_PERFORMERS = 10  # one in so many; each performs every class once
 
 Action = tuple[tuple[tuple[str, int], ...], float]
 """Parts by name, each with its lag in quarters of a cycle, and the rise."""
@@ -144,8 +143,8 @@ def write(folder: Path, clips: int, classes: int, seed: int) -> None:
     picked = np.random.default_rng([seed, 21]).choice(len(known), classes, replace=False)
     actions = [known[index] for index in sorted(picked)]
     for number in range(clips):
-        action = actions[number % classes]
-        performer = number // CLIPS_A_PERFORMER
+        performer, label = divmod(number, classes)
+        action = actions[label]
         split = "test" if performer % TEST_PERFORMERS == 0 else "train"
         path = folder / "clips" / class_name(action) / f"{split}-{number:06}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
