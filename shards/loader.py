@@ -13,6 +13,7 @@ from pathlib import Path
 from pipelines.errors import TsgcError, UsageError
 from shards.batch import PackedBatch, Step
 from shards.cached import check_room, expecting
+from shards.kept import KEPT_BYTES
 from shards.manifest import Clips, Manifest, load_manifest
 from shards.plan import batch_sizes, deal, epoch_batches, eval_batches, parts_of_rank
 from shards.reader import ShardReader
@@ -37,7 +38,8 @@ class TrainLoader:
     clips, positions and mixing partners of a global batch do not depend on `world` or `accumulation`.
     `mix_group`, `last_batch` and `repeats` are as in `plan`; with `holdout` the clips that the manifest
     lists as held out are not trained on. `window` shards are drawn from at a time (0: all). `prefetch`
-    steps are read ahead by `threads` threads, into page-locked memory if `pin`.
+    steps are read ahead by `threads` threads, their joints into page-locked memory if `pin`. Clips of up to
+    `keep` bytes in all are read once, and stay in memory.
     `reading` says what happens to damaged clips, and where remote shards are kept; where they are left out,
     a step's parts are smaller, and one that would be empty raises.
     Raises TsgcError: no clips, no batch, too small a batch for the ranks, a shard missing or cut.
@@ -61,6 +63,7 @@ class TrainLoader:
         threads: int = 2,
         pin: bool = False,
         reading: Reading | None = None,
+        keep: int = KEPT_BYTES,
     ) -> None:
         manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
         if manifest.url:
@@ -92,7 +95,7 @@ class TrainLoader:
         self._accumulation = accumulation
         self._ahead = prefetch * accumulation
         self._threads = threads
-        self._reader = ShardReader(manifest, "train", clips, pin, reading)
+        self._reader = ShardReader(manifest, "train", clips, pin, reading, keep)
 
     @property
     def steps_per_epoch(self) -> int:

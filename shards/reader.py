@@ -15,6 +15,7 @@ from shards.batch import PackedBatch
 from shards.buffers import BufferPool
 from shards.cached import CachedFiles
 from shards.files import AGAIN, DamagedError, LocalFiles, ShardFiles, check_shard
+from shards.kept import KeptClips
 from shards.manifest import Clips, Manifest
 from shards.plan import IntArray, partners_left
 from shards.reading import ON_ERROR, Reading
@@ -31,10 +32,17 @@ class ShardReader:
     `clips` may be a part of the split's. Files open on first use and close with the reader. Raises
     TsgcError, naming the shard, if one that is needed is missing or has not its size; with `reading`'s
     on_error "skip" the clips of such a shard are left out of their batches, as damaged clips are.
+    Clips of up to `keep` bytes in all stay in memory once they have been read, if their shards are files.
     """
 
     def __init__(
-        self, manifest: Manifest, split: str, clips: Clips, pin: bool = False, reading: Reading | None = None
+        self,
+        manifest: Manifest,
+        split: str,
+        clips: Clips,
+        pin: bool = False,
+        reading: Reading | None = None,
+        keep: int = 0,
     ) -> None:
         reading = reading or Reading()
         if reading.on_error not in ON_ERROR:
@@ -44,6 +52,7 @@ class ShardReader:
         self._pin = pin
         self._skip = reading.on_error == "skip"
         self._buffers = BufferPool()
+        self._kept: KeptClips | None = None
         shards = manifest.shards[split]
         self.files: ShardFiles
         """Where the bytes come from."""
@@ -51,6 +60,8 @@ class ShardReader:
             self.files = CachedFiles(manifest.url, shards, reading)
             return
         self.files = LocalFiles(manifest.folder, shards)
+        if clips.lengths.sum() <= keep:
+            self._kept = KeptClips(clips, 4 * int(np.prod(self._row_shape)))
         if not self._skip:
             for index in np.unique(clips.shards).tolist():
                 check_shard(manifest.folder, shards[index])
@@ -104,8 +115,7 @@ class ShardReader:
             "missing": np.array(missing, np.int64),
         }
         tensors = {name: torch.from_numpy(column) for name, column in columns.items()}
-        batch = PackedBatch(joints, **tensors)
-        return batch.pin_memory() if self._pin else batch
+        return PackedBatch(joints, **tensors)
 
     def _joints(self, indices: IntArray) -> tuple[torch.Tensor, list[int]]:
         """The clips' numbers end to end (rows, V, C), and which clips are damaged, as places in `indices`."""
@@ -115,6 +125,11 @@ class ShardReader:
             joints = torch.empty(count, dtype=torch.float32, pin_memory=True)
         else:
             joints = torch.from_numpy(self._buffers.take(count))
+        if self._kept is not None:
+            damaged = self._kept.read(indices, self._fill)
+            if not damaged:
+                self._kept.gather(indices, joints.view(-1, int(np.prod(self._row_shape))).numpy())
+            return joints.view(-1, *self._row_shape), damaged
         damaged = self._fill(joints.numpy().view(np.uint8).data, indices, np.cumsum(lengths) - lengths)
         return joints.reshape(-1, *self._row_shape), damaged
 
