@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -12,8 +14,9 @@ from driving import fails, tsgc
 from torch.autograd import DeviceType
 
 from tsgc.bench import contenders, graphs, machine
+from tsgc.bench.clock import cost_a_call
 from tsgc.bench.inputs import NTU, Shape
-from tsgc.bench.trace import covered, idle_share, kernel_intervals
+from tsgc.bench.trace import covered, idle_share, kernel_intervals, profiled
 from tsgc.bench.training import forward_flops
 
 CPU = torch.device("cpu")
@@ -43,6 +46,8 @@ def test_bench_train_on_real_batches(here, made):
     said = tsgc("bench", "train", *words, "--set", "crop_min_frames=2", "--out", here / "bench.json")
     data = json.loads((here / "bench.json").read_text())["data"]
     assert data["slower"] == pytest.approx(1 - data["real"] / data["made"])
+    assert 0 < data["cores_real"] <= (os.cpu_count() or 1) + 0.5
+    assert f"; {data['cores_real']:.1f} CPU cores used ({data['cores_made']:.1f} on one batch)" in said
     assert f"{data['clips']} clips, T 16, batch 2" in said and not list(here.glob("runs*"))
 
 
@@ -139,6 +144,19 @@ def test_idle_is_what_no_kernel_covers():
         event(DeviceType.CUDA, 3, 4, is_user_annotation=False),
     ]
     assert kernel_intervals(events, DeviceType.CUDA) == [(0, 2), (3, 4)]
+
+
+def test_profiling_tells_what_ran_and_nobody_is_warned():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        events = profiled(lambda: torch.ones(3) * 2, CPU, 5, torch.profiler.ProfilerActivity.CPU)
+    assert [event.name for event in events].count("aten::mul") == 5
+
+
+def test_cores_are_cpu_time_over_wall_clock():
+    _, asleep = cost_a_call(lambda: time.sleep(0.05), CPU, 4)
+    seconds, busy = cost_a_call(lambda: sum(range(300_000)), CPU, 20)
+    assert asleep < 0.5 and 0.1 < busy < 1.5 and busy > asleep and seconds > 0
 
 
 def test_flops_are_counted_with_the_graph_products():

@@ -15,14 +15,23 @@ def finish(device: torch.device) -> None:
 
 def seconds_a_call(work: Callable[[], object], device: torch.device, calls: int, warm_up: int = 1) -> float:
     """Mean seconds of a call, over `calls` in a row that nothing waits between."""
+    return cost_a_call(work, device, calls, warm_up)[0]
+
+
+def cost_a_call(
+    work: Callable[[], object], device: torch.device, calls: int, warm_up: int = 1
+) -> tuple[float, float]:
+    """`seconds_a_call`, and how many CPU cores the process used meanwhile: its CPU time, user and system, of
+    all threads, over wall clock."""
     for _ in range(warm_up):
         work()
     finish(device)
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     for _ in range(calls):
         work()
     finish(device)
-    return (time.perf_counter() - start) / calls
+    seconds, cpu = time.perf_counter() - start, time.process_time() - used
+    return seconds / calls, cpu / seconds
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, calls: int, warm_up: int = 1) -> float:

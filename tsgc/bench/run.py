@@ -204,7 +204,8 @@ def _data(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     talker.line(
         f"{result['benchmark']}, {result['clips']:,} clips, T {config.frames}, batch {config.batch}:"
         f" {result['made']:,.0f} clips/s on one batch again and again, {result['real']:,.0f} on real ones,"
-        f" {100 * result['slower']:.1f} % slower"
+        f" {100 * result['slower']:.1f} % slower; {result['cores_real']:.1f} CPU cores used"
+        f" ({result['cores_made']:.1f} on one batch)"
     )
     if "trace" in result:
         _say_trace(result["trace"], talker)

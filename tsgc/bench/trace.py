@@ -41,11 +41,19 @@ def kernel_intervals(events: Iterable[Any], device_type: DeviceType) -> list[Int
 
 def trace(work: Callable[[], object], device: torch.device, steps: int = STEPS) -> dict[str, float]:
     """Idle share of the GPU over `steps` calls in a row, and kernels a call. Warm the work up before."""
-    activities = [torch.profiler.ProfilerActivity.CUDA]
+    events = profiled(work, device, steps, torch.profiler.ProfilerActivity.CUDA)
+    intervals = kernel_intervals(events, DeviceType.CUDA)
+    return {"steps": steps, "idle": idle_share(intervals), "kernels_a_step": len(intervals) / steps}
+
+
+def profiled(
+    work: Callable[[], object], device: torch.device, steps: int, activity: torch.profiler.ProfilerActivity
+) -> list[Any]:
+    """What torch's profiler saw in `steps` calls in a row."""
     finish(device)
-    with torch.profiler.profile(activities=activities) as profiler:
+    # There is one cycle, and nothing to accumulate: without acc_events torch warns of losing earlier ones.
+    with torch.profiler.profile(activities=[activity], acc_events=True) as profiler:
         for _ in range(steps):
             work()
         finish(device)
-    intervals = kernel_intervals(profiler.events(), DeviceType.CUDA)
-    return {"steps": steps, "idle": idle_share(intervals), "kernels_a_step": len(intervals) / steps}
+    return list(profiler.events())
