@@ -91,19 +91,8 @@ class Feed:
     def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
         """A packed micro-batch augmented, with its share of the global batch's random numbers."""
         (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
-        here = part.positions.numpy()
-        cut = (draws.blend, draws.cut_frames, draws.cut_joints)
-        parts = given_parts(*(array[here] for array in cut)) if draws.blend.size else ()
-        labels, partner, weight, survival, *given = to_device(
-            [
-                part.labels.numpy(),
-                part.partner.numpy(),
-                draws.mixing[here],
-                survival_factors(draws.survival[here], self._drop_path_rates),
-                *parts,
-            ],
-            self.device,
-        )
+        sent = to_device(self.arrays(part, draws), self.device)
+        labels, partner, weight, survival, *given = sent
         return MicroBatch(
             x=x,
             labels=labels,
@@ -114,6 +103,18 @@ class Feed:
             own=own_share(*given) if given else None,
             others=torch.stack(others) if others else None,
         )
+
+    def arrays(self, part: PackedBatch, draws: Draws) -> list[np.ndarray]:
+        """What a micro-batch takes besides its clips: labels, partners, weights, drop path, what is cut."""
+        here = part.positions.numpy()
+        cut = (draws.blend, draws.cut_frames, draws.cut_joints)
+        return [
+            part.labels.numpy(),
+            part.partner.numpy(),
+            draws.mixing[here],
+            survival_factors(draws.survival[here], self._drop_path_rates),
+            *(given_parts(*(array[here] for array in cut)) if draws.blend.size else ()),
+        ]
 
     @cached_property
     def _drop_path_rates(self) -> np.ndarray:

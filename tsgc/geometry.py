@@ -122,9 +122,10 @@ def turned_away(before: Tensor, after: Tensor, skeleton: Skeleton) -> Tensor:
     Kinect's tracker takes everybody as facing it: seen from behind, it calls the right side left.
     """
     left, right, left_hip, right_hip = trunk_joints(skeleton)
+    # side_axis's x, for which there is no need to compute the others
     one, two = (
-        x[right] - x[left] + x[right_hip] - x[left_hip]  # side_axis's x
-        for x in (joints.select(2, 0).unbind(1) for joints in (before, after))
+        x.select(1, right) - x.select(1, left) + x.select(1, right_hip) - x.select(1, left_hip)
+        for x in (before.select(2, 0), after.select(2, 0))
     )
     return one * two < 0
 
@@ -169,7 +170,7 @@ def clip_extremes(
         both = both.masked_fill(absent.view(-1, 1), torch.inf)
     least = both.new_full((clips, both.shape[1]), torch.inf)
     least.scatter_reduce_(0, row_clip.view(-1, 1).expand_as(both), both, "amin")
-    low, high = least.split(joints.shape[-1], 1)
+    low, high = torch.split_with_sizes(least, [joints.shape[-1]] * 2, 1)
     return low, -high
 
 

@@ -38,7 +38,7 @@ def normal(key: Tensor, columns: int) -> Tensor:
 def normal_hashed(hashed: Tensor, columns: int) -> Tensor:
     """`normal` of keys that `hash32` has been applied to already."""
     pairs = -(-columns // 2)
-    radius, turn = _uniform_hashed(hashed, 2 * pairs).split(pairs, dim=1)
+    radius, turn = torch.split_with_sizes(_uniform_hashed(hashed, 2 * pairs), [pairs, pairs], 1)
     radius, turn = (-2 * radius.log()).sqrt(), 2 * math.pi * turn
     numbers = torch.cat([radius * turn.cos(), radius * turn.sin()], dim=1)
     return numbers if columns == 2 * pairs else numbers[:, :columns]

@@ -5,6 +5,7 @@ takes the GPU. So whatever hangs on a clip's numbers alone, and not on its joint
 and all of a clip's factors and displacements are dealt to its rows by one gather.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cache
 
@@ -32,28 +33,37 @@ def row_values(
     (rows, V, axes); `noise` (rows,) int64, hashed keys (`noise.normal_hashed`); and `angles` as they are,
     a clip's. The batch's index columns lie on the host.
     """
+    arrays, shapes = row_arrays(batch, augmentations, skeleton, axes)
+    given = dict(zip(arrays, to_device(list(arrays.values()), device)))
+    row_clip = given.pop("clip")
+    if shapes:
+        dealt = given.pop("columns").index_select(0, row_clip)
+        parts = torch.split_with_sizes(dealt, [math.prod(shape) for shape in shapes.values()], 1)
+        for (name, shape), part in zip(shapes.items(), parts):
+            given[name] = part.view(-1, *shape)
+    return row_clip, given
+
+
+def row_arrays(
+    batch: PackedBatch, augmentations: Mapping[str, np.ndarray], skeleton: Skeleton, axes: int
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[int, ...]]]:
+    """What `row_values` sends: arrays by name; and what its `columns` (N, sum of all) hold side by side,
+    each of that shape in a row."""
     counts = batch.frames.numpy() * batch.bodies.numpy()
     clip = np.repeat(np.arange(len(counts)), counts)
-    columns = _columns(augmentations, skeleton, axes)
-    sent = {"clip": clip}
+    arrays = {"clip": clip}
     if "angles" in augmentations:
-        sent["angles"] = augmentations["angles"]
+        arrays["angles"] = augmentations["angles"]
     if "mirror" in augmentations:
-        sent["mirror"] = augmentations["mirror"][clip]
+        arrays["mirror"] = augmentations["mirror"][clip]
     if "noise" in augmentations:
         place = np.arange(len(clip)) - batch.offsets.numpy()[clip]
-        sent["noise"] = hash32(hash32(augmentations["noise"])[clip] ^ row_hashes(place))
-    widths = [column[0].size for column in columns.values()]
+        arrays["noise"] = hash32(hash32(augmentations["noise"])[clip] ^ row_hashes(place))
+    columns = _columns(augmentations, skeleton, axes)
     if columns:
         flat = [column.reshape(len(counts), -1) for column in columns.values()]
-        sent["columns"] = np.concatenate(flat, axis=1)
-    given = dict(zip(sent, to_device(list(sent.values()), device)))
-    row_clip = given.pop("clip")
-    if columns:
-        dealt = given.pop("columns").index_select(0, row_clip).split(widths, 1)
-        for (name, column), part in zip(columns.items(), dealt):
-            given[name] = part.view(len(clip), *column.shape[1:])
-    return row_clip, given
+        arrays["columns"] = np.concatenate(flat, axis=1)
+    return arrays, {name: column.shape[1:] for name, column in columns.items()}
 
 
 def _columns(augmentations: Mapping[str, np.ndarray], skeleton: Skeleton, axes: int) -> dict[str, np.ndarray]:

@@ -113,20 +113,22 @@ def crop_positions(
     """
     step = np.arange(count) + 0.5 + (0 if jitter is None else jitter)
     if speed is not None:
-        step = count * _run(np.broadcast_to(step / count, (len(length), count)), speed)
+        step = count * _run(step / count, speed)
     places = step * (length[:, None] / count) - 0.5
-    return start[:, None] + np.clip(places, 0, length[:, None] - 1)
+    return start[:, None] + np.minimum(np.maximum(places, 0), length[:, None] - 1)
 
 
 def _run(part: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """How far (0 to 1) each `part` (N, T) of the output is into the crop, at rates `speed` (N, S)."""
-    segments = speed.shape[1]
-    ends = np.concatenate([np.zeros((len(speed), 1)), np.cumsum(speed, axis=1)], axis=1)
+    """How far (0 to 1) each `part` (N or 1, T) of the output is into the crop, at rates `speed` (N, S)."""
+    clips, segments = speed.shape
+    ends = np.zeros((clips, segments + 1))
+    np.cumsum(speed, axis=1, out=ends[:, 1:])
     ends /= ends[:, -1:]
-    segment = np.minimum((part * segments).astype(np.int64), segments - 1)
-    low = np.take_along_axis(ends, segment, axis=1)
-    high = np.take_along_axis(ends, segment + 1, axis=1)
-    return low + (high - low) * (part * segments - segment)
+    scaled = part * segments
+    segment = np.minimum(scaled.astype(np.int64), segments - 1)
+    place = segment + np.arange(0, ends.size, segments + 1)[:, None]
+    low, high = ends.take(place), ends.take(place + 1)
+    return low + (high - low) * (scaled - segment)
 
 
 def resample(joints: Tensor, batch: PackedBatch, positions: Tensor, bodies: int, absent_body: str) -> Tensor:
@@ -163,7 +165,9 @@ def neighbours(
     first = low.astype(np.int64)
     frame = np.stack([first, np.minimum(first + 1, (frames - 1)[:, None])])[:, :, None]  # (2, N, 1, T)
     body = np.arange(bodies)[:, None]  # (M, 1)
-    rows = frame * have + (batch.offsets.numpy()[:, None, None] + np.where(body < have, body, 0))
+    rows = frame * have + (
+        batch.offsets.numpy()[:, None, None] + np.where(body < have, body, 0)
+    )  # (2, N, M, T)
     after = (positions - low).astype(np.float32)[:, None]
     weights = np.stack([1 - after, after])  # (2, N, 1, T)
     if absent_body == "zeros" and (have < bodies).any():

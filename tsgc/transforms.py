@@ -111,13 +111,12 @@ class InputPipeline:
     ) -> tuple[list[Tensor], Tensor | None]:
         """The same clips, augmented once, as each of several modalities has them: `train`'s x for each."""
         here = batch.positions.numpy()
-        found = {name: getattr(draws, name) for name in AUGMENTATIONS}
-        arrays = {name: array[here] for name, array in found.items() if array.size}
-        positions = self._train_positions(batch, draws, here)
-        return self._input(batch, positions, arrays, device, self.config.rotation, modalities)
+        positions, given = self.train_positions(batch, draws), augmentations(draws, here)
+        return self._input(batch, positions, given, device, self.config.rotation, modalities)
 
-    def _train_positions(self, batch: PackedBatch, draws: Draws, here: np.ndarray) -> np.ndarray:
-        config, frames = self.config, batch.frames.numpy()
+    def train_positions(self, batch: PackedBatch, draws: Draws) -> np.ndarray:
+        """Where the frames that training sees lie in each clip: (N, T) float64, in frames."""
+        config, frames, here = self.config, batch.frames.numpy(), batch.positions.numpy()
         if config.sampling == "frames":
             return random_frames(frames, draws.frames[here], config.frames).astype(np.float64)
         start, length = train_crop(frames, draws.crop[here], config)
@@ -246,3 +245,9 @@ class InputPipeline:
 # Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
 DROPS = ("keep_joints", "keep_axes")
 AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", *DROPS)
+
+
+def augmentations(draws: Draws, here: np.ndarray) -> dict[str, np.ndarray]:
+    """What the clips at positions `here` (N,) are given and lose, by name, of what is drawn at all."""
+    found = {name: getattr(draws, name) for name in AUGMENTATIONS}
+    return {name: array[here] for name, array in found.items() if array.size}

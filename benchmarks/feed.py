@@ -1,0 +1,150 @@
+"""What making one training step's input costs the host, on a CPU: GPUs whose steps are short wait for it.
+
+    python benchmarks/feed.py data/shards/nw-ucla/xview [--steps 200]
+
+For a step of the shards' own recipe, in milliseconds of CPU time: reading; the draws; planning (which frames,
+which rows, what each is given); and launching, which is all that is left of making input when it is made of
+two clips of one frame, so that the operations have next to nothing to do. Those are counted, views apart.
+On a GPU each costs more to launch than here, 5 to 10 microseconds. Last, all of it (and the planning of two
+clips once more) on steps read before, and while the loader's threads read: what is more than the reading is
+lost by threads that take turns.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from itertools import chain, cycle, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from shards.batch import PackedBatch, Step
+from shards.manifest import load_manifest
+from tsgc.bench.data import data_config
+from tsgc.distributed import Process
+from tsgc.feed import SWITCH
+from tsgc.rows import row_arrays
+from tsgc.sampling import neighbours
+from tsgc.training import Training, build
+from tsgc.transforms import Draws, augmentations
+
+VIEWS = {
+    "alias", "as_strided", "detach", "expand", "permute", "select", "slice", "split", "split_with_sizes", "t",
+    "transpose", "unbind", "unsqueeze", "view", "_unsafe_view",
+}  # fmt: skip
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations that reach a device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.counts[str(function).split(".")[1]] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def milliseconds(work: Callable[[], object], calls: int) -> float:
+    """CPU time of a call, the least of five runs: others on this machine do not count."""
+    runs = []
+    for _ in range(5):
+        start = time.process_time()
+        for _ in range(calls):
+            work()
+        runs.append(1e3 * (time.process_time() - start) / calls)
+    return min(runs)
+
+
+def small(part: PackedBatch) -> PackedBatch:
+    """The first two clips, of one frame each."""
+    two, rows = {name: column[:2] for name, column in vars(part).items()}, part.bodies[:2]
+    two |= {"frames": torch.ones_like(rows), "offsets": rows.cumsum(0) - rows, "partner": rows * 0}
+    two["joints"] = part.joints[: int(rows.sum())]
+    return PackedBatch(**two)
+
+
+def plan(run: Training, part: PackedBatch, draws: Draws) -> None:
+    """The host's part of `InputPipeline.train` and `Feed.micro_batch`."""
+    pipeline, here = run.pipeline, part.positions.numpy()
+    positions = pipeline.train_positions(part, draws)
+    neighbours(part, positions, pipeline.bodies, pipeline.absent_body)
+    row_arrays(part, augmentations(draws, here), pipeline.skeleton, part.joints.shape[-1])
+    run.feed.arrays(part, draws)
+
+
+def make(run: Training, step: Step) -> None:
+    """A step's input, its operations with next to nothing to do."""
+    draws = run.pipeline.draw(0, step.step, step.size, len(run.model.drop_path_rates))
+    for part in step.parts:
+        plan(run, part, draws)
+        run.feed.micro_batch(small(part), draws)
+
+
+def cost(run: Training, source: Iterable[Step], steps: int) -> tuple[float, float]:
+    """Milliseconds of wall clock and of CPU time, of all threads, to make a step's input."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for step in islice(source, steps):
+        make(run, step)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return 1e3 * wall / steps, 1e3 * cpu / steps
+
+
+def measure(run: Training, steps: int) -> None:
+    step = next(iter(run.loader.epoch(0)))
+    (part,) = step.parts
+    blocks = len(run.model.drop_path_rates)
+    draws = run.pipeline.draw(0, 0, step.size, blocks)
+    little = small(part)
+    run.feed.micro_batch(part, draws)  # tables are made once
+    with Counted() as counted:
+        run.feed.micro_batch(part, draws)
+    views = sum(count for name, count in counted.counts.items() if name in VIEWS)
+    rounds = max(steps // 10, 1)
+    reader = run.loader._reader
+    costs = {
+        "reading": milliseconds(lambda: reader.read(part.indices.numpy()), rounds),
+        "draws": milliseconds(lambda: run.pipeline.draw(0, 0, step.size, blocks), rounds),
+        "planning": milliseconds(lambda: plan(run, part, draws), rounds),
+        "launching": milliseconds(lambda: run.feed.micro_batch(little, draws), rounds)
+        - milliseconds(lambda: plan(run, little, draws), rounds),
+    }
+    for name, spent in costs.items():
+        print(f"{name:10} {spent:6.3f} ms")
+    total = sum(counted.counts.values())
+    print(f"operations {total - views:6} and {views} views")
+    first = list(islice(run.loader.epoch(0), 20))
+    live = chain.from_iterable(run.loader.epoch(epoch) for epoch in range(run.config.epochs))
+    made = {
+        "alone": cost(run, cycle(first), steps),
+        "together": cost(run, islice(live, run.loader.steps_per_epoch, None), steps),
+    }
+    for name, (wall, cpu) in made.items():
+        print(f"{name:10} {cpu:6.3f} ms of all threads, {wall:.3f} of wall clock")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shards", type=Path)
+    parser.add_argument("--steps", type=int, default=200)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    sys.setswitchinterval(SWITCH)
+    config = data_config(options.shards, ())
+    benchmark = load_manifest(options.shards).benchmark
+    with tempfile.TemporaryDirectory() as folder:
+        run = build(config, benchmark, options.shards, Path(folder), Process(0, 1, torch.device("cpu")))
+        print(f"{benchmark}, T {config.frames}, batch {config.batch}, {run.pipeline.bodies} bodies")
+        measure(run, options.steps)
+
+
+if __name__ == "__main__":
+    main()
