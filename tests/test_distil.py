@@ -18,6 +18,8 @@ from tsgc.checkpoint import describe, load_state, save_weights
 from tsgc.config import TrainConfig, resolve
 from tsgc.distil import Teacher, Teachers, open_teachers
 from tsgc.distributed import Process
+from tsgc.loaded import load_stream
+from tsgc.model_card import model_card
 from tsgc.training import build
 
 MODALITIES = ("joint", "bone", "joint_motion", "bone")
@@ -255,7 +257,11 @@ def test_a_run_is_taught_by_runs_and_goes_on_with_them_alone(trained, here):
     assert state["teachers"] == list(files.values())
     weights = np.load(here / "run/scores/last.npz")["logits"]
     assert np.isfinite(weights).all()
-    assert "evaluat" not in tsgc("evaluate", here / "run", "--data-root", trained / "data")
+    tsgc("evaluate", here / "run", "--data-root", trained / "data")
+    assert np.array_equal(np.load(here / "run/scores/last.npz")["logits"], weights)
+    stream = load_stream(here / "run/checkpoints/last.safetensors", CPU)
+    card = model_card(stream, here / "run", raw_input=False, differences={}, checked_on="a test")
+    assert "alone, taught by 2 other streams trained on it." in card
 
     shutil.move(here / "joint", here / "moved")
     assert "not a run" in fails(*words, *by, "--resume")

@@ -142,3 +142,13 @@ def test_two_ranks_skip_what_one_rank_skips(shards, tmp_path):
     ]
     assert [text.count("2 of 76 clips skipped, as damaged") for text in said] == [3, 3]  # once an epoch
     np.testing.assert_allclose(losses(tmp_path / "by2"), losses(tmp_path / "by1"), rtol=1e-4)
+
+
+def test_two_ranks_are_taught_as_one_is(runs, shards, tmp_path):
+    """Teachers' answers hang on the clip alone; gradients are exchanged of the student's weights only."""
+    more = ["--modality", "bone", "--teacher", str(runs / "one"), "--set", "epochs=1", "--set", "distil=0.9"]
+    for ranks in ("1", "2"):
+        tsgc(*train_words(shards, tmp_path / ranks, *more, "--gpus", ranks))
+    one, two = ([line["loss"] for line in lines(tmp_path / ranks / "steps.jsonl")] for ranks in "12")
+    np.testing.assert_allclose(two, one, rtol=0, atol=1e-4)
+    assert len(one) == 7 and weights(tmp_path / "2").keys() == weights(runs / "one").keys()

@@ -7,6 +7,7 @@ import orjson
 
 from pipelines.errors import TsgcError
 from pipelines.store import tool_version
+from tsgc.config import TrainConfig
 from tsgc.info import count_parts, totals
 from tsgc.loaded import Stream
 from tsgc.runs import open_run, scores_path
@@ -37,8 +38,8 @@ TSGCNeXt (arXiv 2304.11631) by tsgc {tool_version()}: {counts["parameters"] / 1e
 
 - Trained on {said.benchmark}, {said.preset} preset, {said.epoch} epochs; {weights} weights, {chosen}.
 - Checkpoint: `{stream.path}`; {_commit(run)}.
-- Trained from the data set alone. The published TSGCNeXt code and weights (CC BY-NC 4.0) are not in it; the
-  terms of the data set that it was trained on hold.
+- Trained from the data set alone{_teachers(config)}. The published TSGCNeXt code and weights
+  (CC BY-NC 4.0) are not in it; the terms of the data set that it was trained on hold.
 
 ## Accuracy
 
@@ -70,6 +71,10 @@ def _commit(run: Path) -> str:
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         commit = None
     return f"trained by commit {commit}" if commit else "the commit that trained it is not known"
+
+
+def _teachers(config: TrainConfig) -> str:
+    return f", taught by {len(config.teachers)} other streams trained on it" if config.teachers else ""
 
 
 def _accuracy(run: Path, stream: Stream) -> str:
