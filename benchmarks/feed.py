@@ -1,13 +1,13 @@
 """What making one training step's input costs the host, on a CPU: GPUs whose steps are short wait for it.
 
-    python benchmarks/feed.py data/shards/nw-ucla/xview [--steps 200]
+    python benchmarks/feed.py data/shards/nw-ucla/xview [--steps 200] [--together 1]
 
-For a step of the shards' own recipe, in milliseconds of CPU time: reading; the draws; planning (which frames,
-which rows, what each is given); and launching, which is all that is left of making input when it is made of
-two clips of one frame, so that the operations have next to nothing to do. Those are counted, views apart.
-On a GPU each costs more to launch than here, 5 to 10 microseconds. Last, all of it (and the planning of two
-clips once more) on steps read before, and while the loader's threads read: what is more than the reading is
-lost by threads that take turns.
+For a step of the shards' own recipe, in milliseconds of CPU time: reading; the draws; joining the steps whose
+input is made as one batch (as on a GPU; --together says how many); planning (which frames, which rows, what
+each is given); and launching, which is all that is left when input is made of two clips of one frame, so that
+the operations have next to nothing to do. Those are counted, views apart. On a GPU each costs more to launch
+than here, 5 to 10 microseconds. Last, all of it (and the planning of two clips once more) on steps read
+before, and while the loader's threads read: what is more than the reading is lost by threads that take turns.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,10 @@ from shards.batch import PackedBatch, Step
 from shards.manifest import load_manifest
 from tsgc.bench.data import data_config
 from tsgc.distributed import Process
-from tsgc.feed import SWITCH
+from tsgc.feed import SWITCH, TOGETHER
 from tsgc.rows import row_arrays
 from tsgc.sampling import neighbours
+from tsgc.together import join_draws, join_parts
 from tsgc.training import Training, build
 from tsgc.transforms import Draws, augmentations
 
@@ -79,53 +80,61 @@ def plan(run: Training, part: PackedBatch, draws: Draws) -> None:
     run.feed.arrays(part, draws)
 
 
-def make(run: Training, step: Step) -> None:
-    """A step's input, its operations with next to nothing to do."""
-    draws = run.pipeline.draw(0, step.step, step.size, len(run.model.drop_path_rates))
-    for part in step.parts:
-        plan(run, part, draws)
-        run.feed.micro_batch(small(part), draws)
-
-
-def cost(run: Training, source: Iterable[Step], steps: int) -> tuple[float, float]:
-    """Milliseconds of wall clock and of CPU time, of all threads, to make a step's input."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    for step in islice(source, steps):
-        make(run, step)
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    return 1e3 * wall / steps, 1e3 * cpu / steps
-
-
-def measure(run: Training, steps: int) -> None:
-    step = next(iter(run.loader.epoch(0)))
-    (part,) = step.parts
+def make(run: Training, steps: Sequence[Step]) -> None:
+    """Steps' input, its operations with next to nothing to do."""
     blocks = len(run.model.drop_path_rates)
-    draws = run.pipeline.draw(0, 0, step.size, blocks)
+    draws = join_draws([run.pipeline.draw(0, step.step, step.size, blocks) for step in steps])
+    part = join_parts(steps, run.process.device)
+    plan(run, part, draws)
+    run.feed.micro_batch(small(part), draws)
+
+
+def cost(run: Training, source: Iterable[Step], steps: int, together: int) -> tuple[float, float]:
+    """Milliseconds of wall clock and of CPU time, of all threads, to make a step's input."""
+    few = iter(source)
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(steps // together):
+        make(run, list(islice(few, together)))
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    made = steps // together * together
+    return 1e3 * wall / made, 1e3 * cpu / made
+
+
+def measure(run: Training, steps: int, together: int) -> None:
+    live = chain.from_iterable(run.loader.epoch(epoch) for epoch in range(run.config.epochs))
+    first = list(islice(live, max(20, run.loader.steps_per_epoch)))
+    group = first[:together]
+    blocks = len(run.model.drop_path_rates)
+
+    def drawn() -> list[Draws]:
+        return [run.pipeline.draw(0, step.step, step.size, blocks) for step in group]
+
+    def joined() -> tuple[PackedBatch, Draws]:
+        return join_parts(group, run.process.device), join_draws(each)
+
+    each = drawn()
+    part, draws = joined()
     little = small(part)
     run.feed.micro_batch(part, draws)  # tables are made once
     with Counted() as counted:
         run.feed.micro_batch(part, draws)
     views = sum(count for name, count in counted.counts.items() if name in VIEWS)
     rounds = max(steps // 10, 1)
-    reader = run.loader._reader
+    indices = group[0].parts[0].indices.numpy()
     costs = {
-        "reading": milliseconds(lambda: reader.read(part.indices.numpy()), rounds),
-        "draws": milliseconds(lambda: run.pipeline.draw(0, 0, step.size, blocks), rounds),
+        "reading": milliseconds(lambda: run.loader._reader.read(indices), rounds) * together,
+        "draws": milliseconds(drawn, rounds),
+        "joining": milliseconds(joined, rounds) if together > 1 else 0.0,
         "planning": milliseconds(lambda: plan(run, part, draws), rounds),
         "launching": milliseconds(lambda: run.feed.micro_batch(little, draws), rounds)
         - milliseconds(lambda: plan(run, little, draws), rounds),
     }
-    for name, spent in costs.items():
-        print(f"{name:10} {spent:6.3f} ms")
-    total = sum(counted.counts.values())
-    print(f"operations {total - views:6} and {views} views")
-    first = list(islice(run.loader.epoch(0), 20))
-    live = chain.from_iterable(run.loader.epoch(epoch) for epoch in range(run.config.epochs))
-    made = {
-        "alone": cost(run, cycle(first), steps),
-        "together": cost(run, islice(live, run.loader.steps_per_epoch, None), steps),
-    }
-    for name, (wall, cpu) in made.items():
+    for name, spent in (costs | {"sum": sum(costs.values())}).items():
+        print(f"{name:10} {spent / together:6.3f} ms")
+    work = (sum(counted.counts.values()) - views) / together
+    print(f"operations {work:6.1f} and {views / together:.1f} views")
+    for name, source in (("alone", cycle(first[:20])), ("together", live)):
+        wall, cpu = cost(run, source, steps, together)
         print(f"{name:10} {cpu:6.3f} ms of all threads, {wall:.3f} of wall clock")
 
 
@@ -135,6 +144,7 @@ def main() -> None:
     )
     parser.add_argument("shards", type=Path)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--together", type=int, default=TOGETHER)
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.setswitchinterval(SWITCH)
@@ -143,7 +153,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = build(config, benchmark, options.shards, Path(folder), Process(0, 1, torch.device("cpu")))
         print(f"{benchmark}, T {config.frames}, batch {config.batch}, {run.pipeline.bodies} bodies")
-        measure(run, options.steps)
+        measure(run, options.steps, options.together)
 
 
 if __name__ == "__main__":

@@ -16,15 +16,21 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from pipelines.errors import TsgcError
 from shards.batch import PackedBatch, Step
 from shards.loader import TrainLoader
 from tsgc.mixing import given_parts, own_share
 from tsgc.model import TSGCNeXt
 from tsgc.step import MicroBatch
 from tsgc.to_device import to_device
+from tsgc.together import cut_apart, join_draws, join_parts
 from tsgc.transforms import Draws, InputPipeline
 
-AHEAD = 2  # steps made ready before they are due
+AHEAD = 4  # steps made ready before they are due
+TOGETHER = 4  # steps whose input is made as one batch, where they are small
+NUMBERS = (
+    2**21
+)  # coordinates of such a batch's input at most (8 MB): NTU's step has more, and hides its launches
 IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
 SWITCH = 2e-4  # seconds; Python's own 5 ms, after which a thread gives way, are longer than a small step
 
@@ -82,10 +88,23 @@ class Feed:
             self._steps = None
 
     def _made(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        most = TOGETHER if self.device.type == "cuda" else 1
+        for steps in groups(self.loader.epoch(epoch, start_step), most, self._numbers, NUMBERS):
+            yield from self.made(epoch, steps)
+
+    def _numbers(self, step: Step) -> int:
+        config, pipeline = self.pipeline.config, self.pipeline
+        joints = pipeline.skeleton.num_joints * len(pipeline.channels)
+        return sum(map(len, step.parts)) * config.frames * pipeline.bodies * joints
+
+    def made(self, epoch: int, steps: Sequence[Step]) -> list[ReadyStep]:
+        """The steps' input: of several, made as one batch, it is the same."""
         blocks = len(self.model.drop_path_rates)
-        for step in self.loader.epoch(epoch, start_step):
-            draws = self.pipeline.draw(epoch, step.step, step.size, blocks)
-            yield ReadyStep(step, [self.micro_batch(part, draws) for part in step.parts])
+        draws = [self.pipeline.draw(epoch, step.step, step.size, blocks) for step in steps]
+        if len(steps) == 1:
+            return [ReadyStep(steps[0], [self.micro_batch(part, draws[0]) for part in steps[0].parts])]
+        whole = self.micro_batch(join_parts(steps, self.device), join_draws(draws))
+        return list(map(ReadyStep, steps, cut_apart(whole, steps, self.pipeline.bodies)))
 
     @torch.no_grad()
     def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
@@ -169,6 +188,29 @@ def survival_factors(uniform: np.ndarray, rates: np.ndarray) -> np.ndarray:
     """`TSGCNeXt.survival` on the host: of uniform numbers (N, M, blocks), (blocks, N*M) float32."""
     rows = uniform.reshape(-1, len(rates))
     return ((rows >= rates) / (1 - rates)).T
+
+
+def groups(
+    steps: Iterator[Step], most: int, numbers: Callable[[Step], int], limit: int
+) -> Generator[list[Step]]:
+    """Steps in order, up to `most` at a time and of no more than `limit` numbers, or one.
+
+    A group ends where the steps' own count says so, wherever the first one is: a resumed run's are the same.
+    Where reading fails, the steps before it come first.
+    """
+    group: list[Step] = []
+    try:
+        for step in steps:
+            group.append(step)
+            if (step.step + 1) % max(1, min(most, limit // max(1, numbers(step)))) == 0:
+                yield group
+                group = []
+    except TsgcError:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
 
 
 def read_ahead(items: Generator[Item], most: int) -> Generator[Item]:
