@@ -4,7 +4,8 @@
 
 Both read the training split from the page cache (each runs once before it is timed), on the CPU alone.
 Stock: `WebDataset(...).decode()` in this process, .npy, .cls and .json members decoded. Ours: shuffled
-batches of 128, CRC-32 checked, nothing kept in memory. Per core = per second of CPU time, user and system, of the whole process.
+batches of 128, CRC-32 checked, nothing kept in memory. Per core = per second of CPU time, user and system, of
+the whole process.
 """
 
 import argparse
