@@ -17,6 +17,7 @@ from tsgc.checkpoint import Description, load_model, load_released, load_weights
 from tsgc.config import TrainConfig, resolve
 from tsgc.console import Count, Talker, no_count
 from tsgc.distributed import Process
+from tsgc.relabel import relabelled
 from tsgc.runs import newest_run, open_run, scores_path
 from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, all_and_clean, remarks, write_scores
 from tsgc.transforms import InputPipeline
@@ -172,6 +173,7 @@ def score(
         for name, path in checkpoints.items()
     }
     config = next(iter(opened.values()))[1].config
+    manifest = relabelled(manifest, config.relabel)
     models = {name: model.to(process.device) for name, (model, _) in opened.items()}
     loader = EvalLoader(
         manifest,

@@ -1,7 +1,7 @@
 """What a training run is: one frozen dataclass, checked once."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.errors import TsgcError
@@ -174,6 +174,9 @@ class TrainConfig:
     """Epochs between weights that stay for good (epoch-0040.safetensors and -ema); 0: none."""
     log_every: int = 20
     """Steps between looks at the loss (each waits for the device)."""
+    relabel: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Training clips that are published with a wrong class: the right class -> name: CRC-32 of their numbers
+    (the manifest's), so that no other clip of that name is meant. Tests keep their classes."""
     holdout: bool = False
     """Leave out the manifest's held-out training clips and choose `best` by them."""
 

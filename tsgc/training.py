@@ -25,6 +25,7 @@ from tsgc.feed import Feed
 from tsgc.model import TSGCNeXt
 from tsgc.optim import build_optimizer, load_optimizer_state, optimizer_state
 from tsgc.record import Recorder
+from tsgc.relabel import count_moved, relabelled
 from tsgc.step import TrainStep
 from tsgc.transforms import InputPipeline
 
@@ -51,6 +52,8 @@ class Training:
     train_step: TrainStep
     """What trains the model, step by step."""
     reading: Reading
+    moved: int = 0
+    """Training clips that `config.relabel` gave another class."""
     epoch: int = 0
     """Epochs that are over."""
     step: int = 0
@@ -86,7 +89,8 @@ def build(
     reading: Reading | None = None,
 ) -> Training:
     """Loaders, network, averaged weights and optimiser, all as before the first step."""
-    manifest = load_manifest(shards)
+    published = load_manifest(shards)
+    manifest = relabelled(published, config.relabel)
     reading = reading or Reading()
     config = settle_window(config, remote=bool(manifest.url))
     device = process.device
@@ -132,6 +136,7 @@ def build(
         feed,
         train_step,
         reading,
+        moved=count_moved(published, manifest),
     )
 
 
@@ -286,10 +291,11 @@ def describe(run: Training) -> str:
     parameters = sum(p.numel() for p in run.model.parameters())
     teachers = run.train_step.teachers
     taught = f", taught by {teachers} (share {config.distil:g})" if teachers else ""
+    moved = f" ({run.moved} of corrected class)" if run.moved else ""
     return (
         f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
         f" TSGCNeXt {config.variant} ({parameters / 1e6:.2f} M parameters), "
-        f"{len(run.loader.clips):,} clips x {config.repeats} an epoch,"
+        f"{len(run.loader.clips):,} clips{moved} x {config.repeats} an epoch,"
         f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
         f" {config.precision}{taught} -> {run.folder}"
     )

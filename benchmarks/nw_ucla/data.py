@@ -3,6 +3,7 @@
 `ResidentLoader` gives the batches that `shards.loader.TrainLoader` reads, clip for clip; a test says so.
 """
 
+import copy
 from collections.abc import Iterator
 from functools import partial
 
@@ -15,13 +16,14 @@ from shards.manifest import Clips, Manifest
 from shards.plan import batch_sizes, deal, epoch_batches
 from shards.reader import ShardReader
 from tsgc.config import TrainConfig
+from tsgc.relabel import relabelled
 
 
 class ResidentClips:
     """The clips of one split, joints on the device, all else on the host."""
 
     def __init__(self, manifest: Manifest, split: str, device: torch.device) -> None:
-        self.manifest = manifest
+        self.manifest, self.split = manifest, split
         self.clips: Clips = manifest.clips[split]
         reader = ShardReader(manifest, split, self.clips)
         whole = reader.read(np.arange(len(self.clips)))
@@ -30,6 +32,13 @@ class ResidentClips:
         self.frames, self.bodies = self.clips.frames, self.clips.bodies
         self.offsets = whole.offsets.numpy()
         self.views = np.array([identify(name).fields["views"] for name in self.clips.names])
+
+    def relabelled(self, config: TrainConfig) -> "ResidentClips":
+        """The same clips with the classes that the configuration corrects."""
+        other = copy.copy(self)
+        other.manifest = relabelled(self.manifest, config.relabel)
+        other.clips = other.manifest.clips[self.split]
+        return other
 
     def batch(
         self, indices: np.ndarray, positions: np.ndarray | None = None, partner: np.ndarray | None = None

@@ -56,7 +56,8 @@ class Trial:
 
     def _build(self) -> None:
         config, device = self.spec.config, self.device
-        clips, chosen = self.train
+        clips, chosen = self.train[0].relabelled(config), self.train[1]
+        self.judge = (self.judge[0].relabelled(config), self.judge[1])
         manifest = clips.manifest
         process = Process(0, 1, device)
         pipeline = input_pipeline(config, manifest)

@@ -1,0 +1,72 @@
+"""Training clips of corrected class: by name and content, never in tests."""
+
+import numpy as np
+import pytest
+import torch
+from shards_made import make_shards
+
+from pipelines.errors import TsgcError
+from shards.manifest import load_manifest
+from tsgc.config import CONFIGS, build, read_yaml
+from tsgc.distributed import Process
+from tsgc.relabel import count_moved, relabelled
+from tsgc.training import build as build_training
+from tsgc.training import describe
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return make_shards(tmp_path_factory.mktemp("relabel"), clips=40)
+
+
+def listed(manifest, count: int) -> dict[str, int]:
+    clips = manifest.clips["train"]
+    return {clips.names[i]: int(clips.crc32[i]) for i in range(count)}
+
+
+def test_clips_of_that_name_and_content_move_and_no_others(manifest):
+    where = manifest.class_names.index("clap")
+    moved = relabelled(manifest, {"clap": listed(manifest, 3)})
+    before, after = (m.clips["train"].labels for m in (manifest, moved))
+    assert (after[:3] == where).all()
+    assert np.array_equal(after[3:], before[3:])
+    assert np.array_equal(moved.clips["test"].labels, manifest.clips["test"].labels)
+    assert count_moved(manifest, moved) == (before[:3] != where).sum()
+    assert relabelled(moved, {"clap": listed(manifest, 3)}).clips["train"].labels.tolist() == after.tolist()
+
+
+def test_a_clip_of_that_name_with_other_numbers_stays(manifest):
+    other = {name: crc32 ^ 1 for name, crc32 in listed(manifest, 3).items()}
+    assert count_moved(manifest, relabelled(manifest, {"clap": other, "of no class": {"nobody": 1}})) == 0
+
+
+def test_a_class_that_is_not_there_gets_one_line(manifest):
+    with pytest.raises(TsgcError, match=r"relabel: no class 'clapp' .*did you mean clap\?"):
+        relabelled(manifest, {"clapp": listed(manifest, 1)})
+
+
+def test_training_reads_the_corrected_class(manifest, tmp_path):
+    corrections = {"clap": listed(manifest, 2)}
+    values = {"variant": "tiny", "frames": 16, "batch": 8, "micro_batch": 8, "mix_group": 8, "epochs": 1}
+    config = build({**values, "warmup_epochs": 0, "relabel": corrections}, "made")
+    shards = load_manifest(manifest.folder)
+    run = build_training(config, "ntu60/xsub", shards.folder, tmp_path, Process(0, 1, torch.device("cpu")))
+    where = manifest.class_names.index("clap")
+    read = {
+        run.loader.clips.names[index]: label
+        for step in run.loader.epoch(0)
+        for part in step.parts
+        for index, label in zip(part.indices.tolist(), part.labels.tolist(), strict=True)
+    }
+    assert all(read[name] == where for name in corrections["clap"] if name in read)
+    assert set(corrections["clap"]) & set(read)
+    assert f"({run.moved} of corrected class)" in describe(run) and run.moved
+
+
+def test_the_recipe_of_nw_ucla_corrects_the_24_clips_that_carry_each_others_class(shared):
+    from pipelines.nw_ucla import identify
+
+    corrections = read_yaml(CONFIGS / "nw-ucla.yaml")["relabel"]
+    names = [name for clips in corrections.values() for name in clips]
+    assert len(names) == len(set(names)) == 24
+    assert {identify(name).fields["views"] for name in names} == {2}
