@@ -43,6 +43,9 @@ def main() -> None:
     final.add_argument("--modality", action="append", default=[], help="streams (default: joint)")
     final.add_argument("--seed", type=int, action="append", default=[], help="seeds (default: 0)")
     final.add_argument("--scores", type=Path, default=Path("runs-final"), help="folder for score files")
+    final.add_argument(
+        "--tta", default="none", help="views whose mean is scored as well: tsgc evaluate --help"
+    )
     final.add_argument("--why", default="", help="words for the log of looks at the test split")
     for command in (search, final):
         command.add_argument("--out", type=Path, required=True, help="JSONL that results are added to")
@@ -87,7 +90,7 @@ def run(options: argparse.Namespace) -> None:
             judge = (test, np.arange(len(test.views)))
             return Trial(spec, (train, everything), judge, device, watch=False)
 
-        ending = finish(options.scores, options.why)
+        ending = finish(options.scores, options.why, options.tta)
     specs, waiting = startable(specs)
     for line in waiting:
         print(line)

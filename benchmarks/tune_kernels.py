@@ -109,7 +109,11 @@ class Case:
 
     def work(self, kind: str, u: Tensor | None = None, p: Tensor | None = None) -> Callable[[], object]:
         """What a kernel does in a step, with the tuning as it is now."""
+        before = tunings.TUNINGS[self.width]
+        if kind in ("forward", "expand"):  # tiles are cut for the one or the other
+            tunings.TUNINGS[self.width] = dataclasses.replace(before, fused=kind == "forward")
         way = bottleneck.Kernels(self.width)
+        tunings.TUNINGS[self.width] = before
         x, z, s = self.x, self.z, self.survival
         ready = prepare(self.w1, self.w2, self.graphs, s, torch.bfloat16, *way.tile_rows)
         tuning = way.tuning

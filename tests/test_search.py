@@ -249,7 +249,8 @@ def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
     settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
     out = tmp_path / "final.jsonl"
     words = ["final", "--shards", shards, "--out", out, "--scores", tmp_path / "runs", *settings]
-    search(*words, "--modality", "joint", "--modality", "bone", "--seed", 3, "--why", "a test")
+    search(*words, "--modality", "joint", "--modality", "bone", "--seed", 3, "--why", "a test",
+           "--tta", "spans")  # fmt: skip
     lines = read_results(out)
     assert {line["modality"] for line in lines} == {"joint", "bone"}
     for line in lines:
@@ -257,6 +258,9 @@ def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
         scores = read_scores(file)
         right = 100 * (scores.logits.argmax(1) == scores.labels).mean()
         assert line["test"]["last-ema all"]["top1"] == pytest.approx(right)
+        views = read_scores(file.with_name("last-ema-tta-spans.npz"))
+        assert views.source.tta == "spans" and scores.source.tta == "none"
+        assert not np.array_equal(views.logits, scores.logits)
         assert line["why"] == "a test" and line["date"] and scores.source.selected_on == "none"
         assert "top1" not in json.dumps(line["marks"])  # no look on the way
     files = sorted((tmp_path / "runs").rglob("last.npz"))

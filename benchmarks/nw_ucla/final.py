@@ -14,6 +14,7 @@ from pipelines.errors import TsgcError
 from tsgc.config import parse_settings, resolve
 from tsgc.runs import run_folder, scores_path
 from tsgc.scores import Scores, Source, all_and_clean, write_scores
+from tsgc.views import views
 
 BENCHMARK = "nw-ucla/xview"
 
@@ -43,16 +44,29 @@ def check_places(specs: Sequence[Spec]) -> None:
             raise TsgcError(f"{spec.save}: is there, of another training; give another --save, or remove it")
 
 
-def finish(folder: Path, why: str) -> Callable[[Trial], dict[str, Any]]:
-    """Scores a training that is over: writes its score files, returns what its line says of the test."""
+def answers(trial: Trial, tta: str) -> dict[str, np.ndarray]:
+    """Score file's name -> logits (N, K): of raw and averaged weights, of clips as they are and by views."""
+    found = {"last" + suffix.replace("_", "-"): logits for suffix, logits in trial.logits(trial.x).items()}
+    if tta != "none":
+        seen = [trial.logits(trial.seen(view)) for view in views(tta)]
+        for suffix in seen[0]:
+            name = "last" + suffix.replace("_", "-") + f"-tta-{tta}"
+            found[name] = np.mean([logits[suffix] for logits in seen], axis=0)
+    return found
+
+
+def finish(folder: Path, why: str, tta: str = "none") -> Callable[[Trial], dict[str, Any]]:
+    """Scores a training that is over: writes its score files, returns what its line says of the test.
+
+    `tta`: views whose mean answer is scored too, decided on before any of it is seen.
+    """
 
     def score(trial: Trial) -> dict[str, Any]:
         config = trial.spec.config
         test, which = trial.judge
         manifest = test.manifest
         figures: dict[str, Any] = {}
-        for suffix, logits in trial.logits(trial.x).items():
-            name = "last" + suffix.replace("_", "-")
+        for name, logits in answers(trial, tta).items():
             source = Source(
                 benchmark=BENCHMARK,
                 split="test",
@@ -62,6 +76,7 @@ def finish(folder: Path, why: str) -> Callable[[Trial], dict[str, Any]]:
                 seed=config.seed,
                 checkpoint=name,
                 selected_on="none",
+                tta=tta if "-tta-" in name else "none",
                 class_names=list(manifest.class_names),
             )
             clips = test.clips.select(np.isin(np.arange(len(test.clips)), which))
