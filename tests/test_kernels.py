@@ -108,6 +108,7 @@ def test_every_way_to_cut_a_block_gives_the_same(width, monkeypatch):
     changed = dataclasses.replace(
         tuning,
         fused=not tuning.fused,
+        backward=(*tuning.backward[:-1], 0 if tuning.backward[-1] else 32),
         widen=(64, 64, 32, 4, 2) if tuning.widen is None else None,
         narrow=(64, 128, 32, 4, 2) if tuning.narrow is None else None,
     )

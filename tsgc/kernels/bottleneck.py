@@ -58,31 +58,36 @@ def diagonal_sum(sums: Tensor, V: int) -> Tensor:
 
 
 def mix_backward(
-    p: Tensor, dg: Tensor, g: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size,
-    tuning: tuple[int, int, int, int], programs: int, *, whole: bool,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """u, the gradient of p, over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
+    p: Tensor, dg: Tensor, u: Tensor, g: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size,
+    tuning: tuple[int, int, int, int, int], programs: int, *, whole: bool,
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """u, the gradient of p, which may lie over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
 
-    Returns the gradient of the graphs (3, V, V), and with `whole` u's sums over rows (4C,). Without it rows
-    that are dropped keep what they hold.
+    `dg` is dout W2, or with a piece in `tuning` dout itself (total, C). Returns the gradient of the graphs
+    (3, V, V), and with `whole` u's sums over rows (4C,). Without it dropped rows keep what they hold.
     """
     R, T, V, C = shape
-    rows, hidden, warps, stages = tuning
+    rows, hidden, warps, stages, piece = tuning
     tiles = triton.cdiv(T * V, rows // V * V) * R
     programs = min(programs, tiles)
     chunks = C // hidden
     graph_sums = p.new_empty(3 * chunks, programs, rows, rows, dtype=torch.float32)
     bias_sums = p.new_empty(4 * chunks if whole else 0, programs, hidden, dtype=torch.float32)
-    inputs = [_sequences(x, R, rows, hidden) for x in (p, dg)]
+    inputs = (
+        _sequences(p, R, rows, hidden),
+        _sequences(dg, R, rows, piece or hidden),
+        _rows(ready.w2, hidden, piece or min(C, hidden)),
+    )
     for mixed in (True, False):
         mixer_backward.mix_backward_kernel[(programs * chunks * (3 if mixed else 1),)](
-            *inputs, survival, ready.order, ready.backward, dg, g, graph_sums, bias_sums,
+            *inputs, survival, ready.order, ready.backward, u, g, graph_sums, bias_sums,
             R, T * V, V, 0 if mixed else 3 * chunks, programs,
-            C=C, BH=hidden, STAGES=stages, MIXED=mixed, WHOLE=whole, ROWS=rows, **_options(p),
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece) if piece else 0, BH=hidden, STAGES=stages,
+            MIXED=mixed, WHOLE=whole, ROWS=rows, **_options(p),
             num_warps=warps,
         )  # fmt: skip
     sums = graph_sums.view(3, chunks * programs, rows, rows).sum(1)
-    return diagonal_sum(sums, V), bias_sums.sum(1).flatten()
+    return diagonal_sum(sums, V), bias_sums.sum(1).flatten() if whole else None
 
 
 class Kernels:
@@ -109,12 +114,18 @@ class Kernels:
     ) -> Gradients:
         R = len(z)
         p = self.linear(z, ready.w1, survival, bias=b1, transposed=True)
-        u = self.linear(dout, ready.w2, survival, transposed=True)
+        cut = self.tuning.backward
+        dg = (
+            dout.view(-1, dout.shape[-1])
+            if cut[-1]
+            else self.linear(dout, ready.w2, survival, transposed=True)
+        )
+        u = torch.empty_like(p) if cut[-1] else dg
         graphs, _ = mix_backward(
-            p, u, p, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=False
+            p, dg, u, p, survival, ready, z.shape, cut, self.tuning.programs, whole=False
         )  # a tile is read before its place is written
         w1, b1 = self.outer(u, z, ready.order, R)
-        w2, _ = self.outer(p, dout, ready.order, R, columns=False)
+        w2 = self.outer(p, dout, ready.order, R, columns=False)[0]
         dz = self.linear(u, ready.w1, survival).view_as(z)
         return Gradients(dz, graphs, w1, b1, w2.t())
 
@@ -199,7 +210,7 @@ class Kernels:
             A=A, C=C, BA=BA, PIECE=piece, BR=rows, COLUMNS=columns, STAGES=stages, IP=_precision(),
             num_warps=warps,
         )  # fmt: skip
-        return sums.sum(0), column_sums.sum(0)
+        return sums.sum(0), column_sums.sum(0) if columns else column_sums
 
 
 class Library:
@@ -235,11 +246,12 @@ class Library:
         C = z.shape[-1]
         u = torch.mm(dout.view(-1, C), ready.w2.t())
         g = torch.empty_like(p)
-        graphs, b1 = mix_backward(
-            p, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
+        graphs, sums = mix_backward(
+            p, u, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
         )
+        assert sums is not None
         w1, w2 = outer_product(u, z), outer_product(g, dout)
-        return Gradients(torch.mm(u, ready.w1).view_as(z), graphs, w1, b1, w2.t())
+        return Gradients(torch.mm(u, ready.w1).view_as(z), graphs, w1, sums, w2.t())
 
 
 def outer_product(a: Tensor, b: Tensor) -> Tensor:

@@ -43,17 +43,19 @@ def linear_kernel(
 
 @triton.jit
 def mix_backward_kernel(
-    p_d, dg_d, survival, order, graphs, u_out, g_out, graph_sums, bias_sums,
+    p_d, dg_d, w2_d, survival, order, graphs, u_out, g_out, graph_sums, bias_sums,
     R, frame_rows, V, first_chunk, programs,
-    C: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr, MIXED: tl.constexpr, WHOLE: tl.constexpr,
-    ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
+    MIXED: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
     """One chunk of BH hidden channels over every `programs`-th tile.
 
-    p = z W1' + b1 and dg = dout W2 are (R, frame_rows, 4C) by (1, ROWS, BH). Writes s g (for the gradient of
-    W2) and u, the gradient of p, each (R, frame_rows, 4C); and sums of the gradient of the block-diagonal
-    graph (chunks of k < 3, programs, ROWS, ROWS), kept for the whole tile: its blocks are picked out later.
-    WHOLE: dropped sequences get 0, and the sums of u over rows are written too (chunks, programs, BH).
+    p = z W1' + b1 and dg = dout W2 are (R, frame_rows, 4C) by (1, ROWS, BH); with PIECES > 0 the second
+    product is made here, of dout (R, frame_rows, C) by (1, ROWS, PIECE) and w2 (4C, C) by (BH, PIECE).
+    Writes s g (for the gradient of W2) and u, the gradient of p, each (R, frame_rows, 4C); and sums of the
+    gradient of the block-diagonal graph (chunks of k < 3, programs, ROWS, ROWS), kept for the whole tile: its
+    blocks are picked out later. WHOLE: dropped sequences get 0, and the sums of u over rows are written too
+    (chunks, programs, BH).
     """
     chunks: tl.constexpr = (3 if MIXED else 1) * C // BH
     used = (ROWS // V) * V
@@ -71,13 +73,22 @@ def mix_backward_kernel(
         graph_sum = tl.zeros((ROWS, ROWS), tl.float32)
     if WHOLE:
         bias_sum = tl.zeros((ROWS, BH), tl.float32)
+    weights = ()
+    for i in tl.static_range(PIECES):
+        weights = weights + (w2_d.load([start, i * PIECE]),)
     # A row and its factor are asked for a turn early, so that the tiles themselves can be asked for earlier.
     row = tl.load(order + tl.minimum(program // tiles, R - 1))
     s = tl.load(survival + row)
     for tile in tl.range(program, alive * tiles, programs, num_stages=STAGES):
         first = tile % tiles * used
         p = p_d.load([row, first, start]).reshape(ROWS, BH)
-        dg = dg_d.load([row, first, start]).reshape(ROWS, BH)
+        if PIECES == 0:
+            dg = dg_d.load([row, first, start]).reshape(ROWS, BH).to(tl.float32)
+        else:
+            dg = tl.zeros((ROWS, BH), tl.float32)
+            for i in tl.static_range(PIECES):
+                part = dg_d.load([row, first, i * PIECE]).reshape(ROWS, PIECE)
+                dg = tl.dot(part, tl.trans(weights[i]), dg, input_precision=IP)
         inside = ((r < used) & (first + r < frame_rows))[:, None]
         if MIXED:
             h = tl.dot(graph, p, input_precision=IP)
@@ -86,7 +97,7 @@ def mix_backward_kernel(
         cdf, slope = gelu_parts(h, FAST)
         to = at + (row.to(tl.int64) * frame_rows + first) * (4 * C)
         tl.store(g_out + to, (h * (cdf * s)).to(dtype), mask=inside)
-        u = dg.to(tl.float32) * (s * slope)
+        u = dg * (s * slope)
         if MIXED:
             dh = u.to(dtype)
             graph_sum = tl.dot(dh, tl.trans(p), graph_sum, input_precision=IP)

@@ -15,8 +15,8 @@ class Tuning:
     """ROWS, PIECE, BH, warps, stages of `expand_kernel`."""
     contract: tuple[int, int, int, int, int]
     """BM, BN, BK, warps, stages of `contract_kernel`."""
-    backward: tuple[int, int, int, int]
-    """ROWS, BH, warps, stages of `mix_backward_kernel`."""
+    backward: tuple[int, int, int, int, int]
+    """ROWS, BH, warps, stages, PIECE of `mix_backward_kernel`; PIECE 0: dout W2 is made before."""
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
     widen: tuple[int, int, int, int, int] | None
@@ -37,7 +37,7 @@ TUNINGS = {
         forward=(64, 32, 32, 4, 2, 0),
         expand=(128, 32, 32, 4, 3),
         contract=(128, 32, 64, 4, 4),
-        backward=(64, 32, 4, 3),
+        backward=(64, 32, 4, 3, 0),
         programs=44,
         widen=None,
         narrow=None,
@@ -50,7 +50,7 @@ TUNINGS = {
         forward=(128, 64, 64, 8, 2, 0),
         expand=(128, 64, 64, 4, 3),
         contract=(128, 64, 64, 4, 4),
-        backward=(64, 64, 4, 3),
+        backward=(64, 64, 4, 3, 0),
         programs=88,
         widen=(128, 128, 64, 8, 3),
         narrow=(128, 64, 64, 4, 4),
@@ -63,7 +63,7 @@ TUNINGS = {
         forward=(64, 64, 64, 8, 2, 0),
         expand=(128, 64, 128, 4, 3),
         contract=(128, 128, 64, 4, 3),
-        backward=(64, 64, 4, 3),
+        backward=(64, 64, 4, 3, 0),
         programs=44,
         widen=(128, 128, 64, 8, 3),
         narrow=(128, 128, 64, 8, 3),
@@ -82,8 +82,8 @@ class LibraryTuning:
 
     mix: tuple[int, int, int]
     """ROWS, BH, warps of `mix_kernel`."""
-    backward: tuple[int, int, int, int]
-    """ROWS, BH, warps, stages of `mix_backward_kernel`."""
+    backward: tuple[int, int, int, int, int]
+    """As in `Tuning`; PIECE is 0."""
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
     temporal: tuple[int, int]
@@ -93,8 +93,8 @@ class LibraryTuning:
 
 
 LIBRARY_TUNINGS = {
-    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3), 116, (2, 2), (2, 2)),
-    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3), 58, (1, 2), (1, 2)),
-    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3), 29, (1, 2), (1, 4)),
+    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 2), (2, 2)),
+    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 2), (1, 2)),
+    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 4)),
 }
 LIBRARY_ROWS = 32
