@@ -15,7 +15,7 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -203,6 +203,16 @@ def check(width: int, joints: int, frames: int) -> dict[str, float]:
     return result
 
 
+def checked(widths: Sequence[int], joints: int) -> None:
+    """`check` of each width as it is cut now, at two sizes; what fails is told."""
+    for width in widths:
+        for V, frames in ((joints, 16), (17, 7)):
+            try:
+                check(width, V, frames)
+            except Exception as error:
+                print(f"  check {width}: {' '.join(str(error).split())[:300]}   <-- WRONG")
+
+
 def timed(function, repeats: int = 10) -> float:  # type: ignore[no-untyped-def]
     """Median milliseconds of what the GPU does, replayed from a CUDA graph: the host's share is left out."""
     stream = torch.cuda.Stream()
@@ -251,12 +261,7 @@ def main() -> None:
     print(f"compiled {len(tasks)} candidates in {time.time() - began:.0f} s", flush=True)
     if options.compile_only:
         return
-    for width in options.widths:
-        for joints, frames in ((options.joints, 16), (17, 7)):
-            try:
-                check(width, joints, frames)
-            except Exception as error:
-                print(f"  check {width}: {' '.join(str(error).split())[:300]}")
+    checked(options.widths, options.joints)
     results = []
     for width in options.widths:
         case = Case(width, 2 * options.batch, FRAMES[width], options.joints)
@@ -303,6 +308,7 @@ def main() -> None:
             fused = least["forward"] <= least["expand"] + least["contract"]
             tunings.TUNINGS[width] = dataclasses.replace(tunings.TUNINGS[width], fused=fused)
         print(f"  best: {tunings.TUNINGS[width]}", flush=True)
+    checked(options.widths, options.joints)  # with what was found
     if options.out:
         options.out.write_text(json.dumps(results, indent=1))
 
