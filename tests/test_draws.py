@@ -14,8 +14,8 @@ UCLA = SKELETONS["nw-ucla-20"]
 ALL_ON = {
     "frames": 64, "rotation": "vertical", "rotation_max": 90.0, "rotation_tilt": 15.0, "face_camera": True,
     "mirror": 0.5, "limbs": 0.2, "scale": 0.2, "scale_axes": 0.1, "joint_offset": 0.02, "noise": 0.01,
-    "drop_joints": 0.5, "drop_axis": 0.3, "time_jitter": 1.0, "speed": 0.3, "mixup_prob": 1.0,
-    "cutmix_span": 0.4, "cutmix_part": 0.3, "mix_group": 8,
+    "occlusion": 0.05, "drop_joints": 0.5, "drop_axis": 0.3, "time_jitter": 1.0, "speed": 0.3,
+    "mixup_prob": 1.0, "cutmix_span": 0.4, "cutmix_part": 0.3, "mix_group": 8,
 }  # fmt: skip
 
 

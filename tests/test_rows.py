@@ -28,13 +28,13 @@ def test_rows_are_given_what_their_clips_are():
     batch = pack(made_clips(bodies=(1, 2, 1), joints=20))
     pipe = pipeline(UCLA, 2, **ALL_ON)
     draws = pipe.draw(2, 7, 3, 3)
-    names = ("mirror", "limbs", "scale", "joint_offset", "noise", "angles")
+    names = ("mirror", "limbs", "scale", "joint_offset", "noise", "angles", "occlusion")
     augmentations = {name: getattr(draws, name) for name in names}
     augmentations["mirror"] = np.array([True, False, True])
     clip, given = row_values(batch, augmentations, UCLA, 3, CPU)
     assert clip.tolist() == [0] * 7 + [1] * 200 + [2]
-    assert set(given) == {*names, "signs"}
-    for name in ("mirror", "scale", "joint_offset"):
+    assert set(given) == {*names, "signs", "times", "beside"}
+    for name in ("mirror", "scale", "joint_offset", "occlusion"):
         expected = torch.from_numpy(augmentations[name])[clip]
         assert torch.equal(given[name].view_as(expected), expected)
     assert torch.equal(given["angles"], torch.from_numpy(draws.angles))  # a clip's still
@@ -43,6 +43,11 @@ def test_rows_are_given_what_their_clips_are():
     roots = [joint == parent for joint, parent in enumerate(UCLA.parents)]
     limbs = torch.from_numpy(draws.limbs)[clip].masked_fill(torch.tensor(roots), 1)
     assert torch.equal(given["limbs"][..., 0], limbs)
+    two = torch.arange(100).repeat_interleave(2) + 1000 * torch.arange(2).repeat(100)
+    assert given["times"].flatten().tolist() == [*range(7), *two, 0]
+    rows = given["beside"].T.tolist()  # frames -2 to 2 of the same body, as far as the clip goes
+    assert rows[0] == [0, 0, 0, 1, 2] and rows[5] == [3, 4, 5, 6, 6] and rows[207] == [207] * 5
+    assert rows[7 + 1] == [8, 8, 8, 10, 12] and rows[7 + 100] == [103, 105, 107, 109, 111]
     place = torch.arange(len(clip)) - batch.offsets[clip]
     keys = row_keys(torch.from_numpy(draws.noise)[clip], place)
     assert torch.equal(normal_hashed(given["noise"], 61), normal(keys, 61))

@@ -189,8 +189,9 @@ def test_every_augmentation_trains_through_the_command_line(here, made):
     settings = (
         "rotation=vertical", "rotation_max=90", "rotation_tilt=10", "face_camera=true", "align=facing",
         "normalise=unit", "mirror=0.5", "limbs=0.1", "scale=0.2", "scale_axes=0.1", "joint_offset=0.01",
-        "noise=0.01", "drop_joints=0.5", "drop_axis=0.2", "time_jitter=1", "speed=0.2", "cutmix_span=0.3",
-        "cutmix_part=0.3", "mixup_prob=1", "mix_group=4", "decay_graphs=false", "beta2=0.99", "epochs=2",
+        "noise=0.01", "occlusion=0.05", "drop_joints=0.5", "drop_axis=0.2", "time_jitter=1", "speed=0.2",
+        "cutmix_span=0.3", "cutmix_part=0.3", "mixup_prob=1", "mix_group=4", "decay_graphs=false",
+        "beta2=0.99", "epochs=2",
     )  # fmt: skip
     words = ["train", "ntu60/xsub", "--data-root", made, *quick(*settings)]
     assert "last" in tsgc(*words, "--run-dir", here / "run")

@@ -13,6 +13,7 @@ import numpy as np
 from pipelines.skeleton import Skeleton
 from tsgc.config import TrainConfig
 from tsgc.mixing import cut_parts, cut_spans
+from tsgc.occlusion import draw_drift
 from tsgc.sampling import SPEED_SEGMENTS, ticket_draws
 
 
@@ -48,6 +49,8 @@ class Draws:
     """1, or 0 where a joint is dropped (B, V)."""
     keep_axes: np.ndarray
     """1, or 0 where an axis is dropped (B, 3)."""
+    occlusion: np.ndarray
+    """Rates and phases of the drift of hidden joints (B, 2, COSINES, V, 3): tsgc/occlusion.py."""
     blend: np.ndarray
     """Mixup's lambda (B,): 0 where frames or joints are cut out instead; (0,) without CutMix."""
     cut_frames: np.ndarray
@@ -97,6 +100,7 @@ def draw(
         noise=more.integers(2**32, size=count) if config.noise else np.zeros(0, np.int64),
         keep_joints=_keep_joints(more, count, config, skeleton),
         keep_axes=_keep_axes(more, count, config),
+        occlusion=_occlusion(more, count, config, skeleton),
         blend=blend,
         cut_frames=cut_frames,
         cut_joints=cut_joints,
@@ -188,6 +192,12 @@ def _keep_axes(rng: np.random.Generator, count: int, config: TrainConfig) -> np.
     dropping = rng.random(count) < config.drop_axis
     dropped = rng.integers(3, size=count)
     return 1 - (dropping[:, None] & (np.arange(3) == dropped[:, None])).astype(np.float32)
+
+
+def _occlusion(
+    rng: np.random.Generator, count: int, config: TrainConfig, skeleton: Skeleton | None
+) -> np.ndarray:
+    return draw_drift(rng, count, _named(skeleton).num_joints) if config.occlusion else _nothing(count)
 
 
 def _cuts(

@@ -16,6 +16,7 @@ from torch import Tensor
 from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
 from tsgc.noise import hash32, row_hashes
+from tsgc.occlusion import row_times
 from tsgc.to_device import to_device
 
 
@@ -30,8 +31,9 @@ def row_values(
 
     `axes`: coordinates of a joint, 2 or 3. On the device: `mirror` (rows,) bool; `signs` (rows, 1, axes), -1
     where an axis is mirrored; `limbs` (rows, V, 1), 1 at roots; `scale` (rows, 1, axes); `joint_offset`
-    (rows, V, axes); `noise` (rows,) int64, hashed keys (`noise.normal_hashed`); and `angles` as they are,
-    a clip's. The batch's index columns lie on the host.
+    (rows, V, axes); `noise` (rows,) int64, hashed keys (`noise.normal_hashed`); `occlusion` (rows, 2,
+    COSINES, V, 3), and with it `times` and `beside` (`occlusion.row_times`); and `angles` as they are, a
+    clip's. The batch's index columns lie on the host.
     """
     arrays, shapes = row_arrays(batch, augmentations, skeleton, axes)
     given = dict(zip(arrays, to_device(list(arrays.values()), device)))
@@ -59,6 +61,8 @@ def row_arrays(
     if "noise" in augmentations:
         place = np.arange(len(clip)) - batch.offsets.numpy()[clip]
         arrays["noise"] = hash32(hash32(augmentations["noise"])[clip] ^ row_hashes(place))
+    if "occlusion" in augmentations:
+        arrays["times"], arrays["beside"] = row_times(batch, clip)
     columns = _columns(augmentations, skeleton, axes)
     if columns:
         flat = [column.reshape(len(counts), -1) for column in columns.values()]
@@ -78,6 +82,8 @@ def _columns(augmentations: Mapping[str, np.ndarray], skeleton: Skeleton, axes: 
         columns["scale"] = augmentations["scale"][:, None, :axes]
     if "joint_offset" in augmentations:
         columns["joint_offset"] = augmentations["joint_offset"][..., :axes]
+    if "occlusion" in augmentations:
+        columns["occlusion"] = augmentations["occlusion"]
     return columns
 
 

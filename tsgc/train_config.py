@@ -20,8 +20,8 @@ AT_LEAST_ONE = (
     "log_every",
 )
 AT_LEAST_ZERO = (
-    "seed", "crop_min_frames", "rotation_max", "rotation_tilt", "joint_offset", "noise", "speed", "mixup",
-    "lr", "min_lr", "weight_decay", "eval_every", "keep_every",
+    "seed", "crop_min_frames", "rotation_max", "rotation_tilt", "joint_offset", "noise", "occlusion", "speed",
+    "mixup", "lr", "min_lr", "weight_decay", "eval_every", "keep_every",
 )  # fmt: skip
 PROBABILITIES = (
     "mirror", "drop_joints", "drop_joints_part", "drop_axis", "mixup_prob", "cutmix_span", "cutmix_part",
@@ -102,6 +102,11 @@ class TrainConfig:
     """Deviation of where each joint is taken to be, the same over a training clip, in the input's unit."""
     noise: float = 0.0
     """Deviation of the noise in every coordinate of every frame of a training clip, in the input's unit."""
+    occlusion: float = 0.0
+    """Deviation of the drift, smooth in time, of joints that the rest of the body hides from the camera of a
+    training clip (which looks along z) after its random rotation, in the clips' unit. In space only."""
+    occlusion_radius: float = 0.08
+    """How near across the picture a joint or the middle of a bone must come to hide a joint, in that unit."""
     drop_joints: float = 0.0
     """Part of the training clips in which some joints are 0 to the network throughout."""
     drop_joints_part: float = 0.2
@@ -195,6 +200,7 @@ class TrainConfig:
             "modality": (self.modality in MODALITIES, f"one of {', '.join(MODALITIES)}"),
             "bodies": (self.bodies is None or self.bodies >= 1, "1 or more, or null"),
             "distil_temperature": (self.distil_temperature > 0, "over 0"),
+            "occlusion_radius": (self.occlusion_radius > 0, "over 0"),
             "crop_min": (0 < self.crop_min <= 1, "over 0, at most 1"),
             "cutmix_part": (
                 0 <= self.cutmix_part <= 1 - self.cutmix_span,

@@ -2,9 +2,9 @@
 
 Every random number comes from `draws.draw`, keyed by (seed, epoch, step) and dealt by position in the
 global batch: the same clip gets the same augmentation, partner and drop path on any number of ranks.
-Order, on the packed rows: mirror, align, limbs, rotate, normalise, scale, displace; then sample frames, then
-the modality, then drop joints and axes, then mix (`mixing`). Rotation is linear, so doing it before the
-linear resize instead of after gives the same result on fewer frames.
+Order, on the packed rows: mirror, align, limbs, rotate, occlude, normalise, scale, displace; then sample
+frames, then the modality, then drop joints and axes, then mix (`mixing`). Rotation is linear, so doing it
+before the linear resize instead of after gives the same result on fewer frames.
 
 In the corrected preset a stored row whose joints are all exactly 0 is a body that is absent in that
 frame, and `InputPipeline` also gives its presence (N, T, M): see `sampling.resample_present`.
@@ -27,6 +27,7 @@ from tsgc.geometry import AXIS_ORDER, min_max, rotation_matrices
 from tsgc.mixing import mix
 from tsgc.modalities import stream
 from tsgc.noise import normal_hashed
+from tsgc.occlusion import occlude
 from tsgc.rows import row_values
 from tsgc.sampling import (
     blend,
@@ -71,6 +72,10 @@ class InputPipeline:
                     raise TsgcError(
                         f"{name} turns joints in space; these clips are pictures (xys): leave it out"
                     )
+            if config.occlusion:
+                raise TsgcError(
+                    f"occlusion={config.occlusion} needs depth; these clips are pictures (xys): leave it out"
+                )
         if config.align != "none" or config.face_camera or config.normalise == "spine":
             geometry.trunk_joints(self.skeleton)
 
@@ -189,6 +194,9 @@ class InputPipeline:
         if "limbs" in given:
             joints = geometry.stretch_limbs(joints, given["limbs"], self.skeleton)
         joints = self._rotate(joints, row_clip, given, rotation)
+        if "occlusion" in given:
+            how = (self.skeleton, config.occlusion, config.occlusion_radius)
+            joints = occlude(joints, there, given, *how)
         if config.centre == "middle" and config.normalise in ("none", "spine"):
             joints = geometry.middle_to_zero(joints, row_clip, clips, there)
         if config.normalise == "min-max":
@@ -244,7 +252,7 @@ class InputPipeline:
 
 # Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
 DROPS = ("keep_joints", "keep_axes")
-AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", *DROPS)
+AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "occlusion", *DROPS)
 
 
 def augmentations(draws: Draws, here: np.ndarray) -> dict[str, np.ndarray]:

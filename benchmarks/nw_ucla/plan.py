@@ -36,7 +36,10 @@ KEYS = {"base", "recipe", "clips", "seeds", "folds", "init", "trials"}
 TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed"}
 TEACHING = 1 / 3  # of a step: a teacher's forward pass
 # Settings that came after the first results, as those were made without them.
-LATER = {"layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0, "relabel": {}}
+LATER = {
+    "layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0, "relabel": {},
+    "occlusion": 0.0, "occlusion_radius": 0.08,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
