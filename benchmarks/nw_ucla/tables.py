@@ -67,23 +67,25 @@ def spread(values: Sequence[float]) -> str:
 
 
 def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
-    """A row for each stream: each seed, mean and deviation, all and clean, mean class accuracy."""
-    groups: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    """A row for each stream of runs made for one reason: each seed, mean and deviation, all and clean."""
+    groups: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
     for line in sorted(lines, key=lambda line: line["seed"]):
         if line["status"] == "ok":
-            groups[line["variant"], line["modality"]].append(line)
+            groups[line["why"], line["variant"], line["modality"]].append(line)
     rows = []
-    for (variant, modality), members in groups.items():
+    for (why, variant, modality), members in sorted(groups.items()):
         every, clean = ([m["test"][f"{checkpoint} {part}"] for m in members] for part in ("all", "clean"))
         rows.append([
-            modality, variant, " ".join(f"{figures['top1']:.2f}" for figures in every),
+            cell(why) or "-", modality, variant, " ".join(f"{figures['top1']:.2f}" for figures in every),
             spread([figures["top1"] for figures in every]), spread([figures["top1"] for figures in clean]),
             spread([figures["mean_class"] for figures in clean]),
             f"{mean(m['seconds'] for m in members):.0f}",
             f"{mean(m['clips_per_second'] for m in members):,.0f}",
         ])  # fmt: skip
-    columns = ["stream", "variant", f"{checkpoint}, each seed", "all 464", "clean 369", "clean, mean class",
-               "seconds", "clips/s"]  # fmt: skip
+    columns = [
+        "runs", "stream", "variant", f"{checkpoint}, each seed", "all 464", "clean 369", "clean, mean class",
+        "seconds", "clips/s",
+    ]  # fmt: skip
     return table(columns, rows)
 
 
