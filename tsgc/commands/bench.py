@@ -12,7 +12,7 @@ app = typer.Typer(
     no_args_is_help=True, help="How fast the network and its training are here, beside plain twins."
 )
 
-Variant = Annotated[str, typer.Option(help="252, 432 or tiny.")]
+Variant = Annotated[str, typer.Option(help="252, 432, small or tiny.")]
 Precision = Annotated[str | None, typer.Option(help="bf16, tf32 or float32. (default: bf16)")]
 Batch = Annotated[int | None, typer.Option(min=1, help="Clips a device. (default: 128; 8 on a CPU)")]
 Frames = Annotated[int | None, typer.Option(help="T. (default: 256; of --data: the recipe's)")]

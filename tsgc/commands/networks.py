@@ -116,7 +116,7 @@ def info(
         Path | None, typer.Argument(help="Run folder or .safetensors. (default: the options)")
     ] = None,
     checkpoint: Checkpoint = "last",
-    variant: Annotated[str, typer.Option(help="252, 432 or tiny.")] = "252",
+    variant: Annotated[str, typer.Option(help="252, 432, small or tiny.")] = "252",
     skeleton: Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")] = "ntu-25",
     frames: Annotated[int | None, typer.Option(min=1, help="(default: 256, or the run's)")] = None,
     bodies: Annotated[int, typer.Option(min=1, help="Bodies in a clip.")] = 2,

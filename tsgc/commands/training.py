@@ -36,7 +36,7 @@ def train(
         str | None,
         typer.Option(help="joint, bone, joint_motion, bone_motion, or another of docs/streams.md."),
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="252, 432 or tiny.")] = None,
+    variant: Annotated[str | None, typer.Option(help="252, 432, small or tiny.")] = None,
     gpus: Gpus = None,
     device: Device = None,
     config: Annotated[Path | None, typer.Option(help="YAML of settings, in place of configs/.")] = None,

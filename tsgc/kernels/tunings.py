@@ -73,7 +73,6 @@ TUNINGS = {
     ),
 }
 LEAST_ROWS = 64  # of any tile
-OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
 
 
 @dataclass(frozen=True)
