@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import chain
 
 import pytest
 import torch
@@ -81,6 +82,16 @@ def test_small_steps_are_made_in_groups_and_large_ones_alone():
     assert grouped(numbered(3), most=1, limit=100) == [[0], [1], [2]]
     assert grouped(numbered(0)) == []
     assert grouped(numbered(9, start=2)) == [[2], [3, 4, 5], [6, 7, 8]]  # as in a run that was not resumed
+
+
+def test_no_group_of_steps_of_various_sizes_is_too_large():
+    sizes = [8, 8, 8, 9, 8, 9, 8, 8, 8, 9, 8, 8]
+    found = [
+        [step.step for step in group]
+        for group in groups(numbered(len(sizes)), 4, lambda step: sizes[step.step], 35)
+    ]
+    assert list(chain.from_iterable(found)) == list(range(len(sizes)))
+    assert all(len(group) <= 4 and sum(sizes[step] for step in group) <= 35 for group in found)
 
 
 def test_the_steps_before_an_error_are_made():

@@ -28,9 +28,7 @@ from tsgc.transforms import Draws, InputPipeline
 
 AHEAD = 4  # steps made ready before they are due
 TOGETHER = 4  # steps whose input is made as one batch, where they are small
-NUMBERS = (
-    2**21
-)  # coordinates of such a batch's input at most (8 MB): NTU's step has more, and hides its launches
+NUMBERS = 2**21  # coordinates of such a batch's input at most (8 MB); larger steps hide their launches
 IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
 SWITCH = 2e-4  # seconds; Python's own 5 ms, after which a thread gives way, are longer than a small step
 
@@ -199,12 +197,18 @@ def groups(
     Where reading fails, the steps before it come first.
     """
     group: list[Step] = []
+    total = 0
     try:
         for step in steps:
-            group.append(step)
-            if (step.step + 1) % max(1, min(most, limit // max(1, numbers(step)))) == 0:
+            size = max(1, numbers(step))
+            if group and total + size > limit:  # steps may differ by a clip, and so in how many fit
                 yield group
-                group = []
+                group, total = [], 0
+            group.append(step)
+            total += size
+            if (step.step + 1) % max(1, min(most, limit // size)) == 0 or len(group) == most:
+                yield group
+                group, total = [], 0
     except TsgcError:
         if group:
             yield group
