@@ -105,12 +105,20 @@ def open_teachers(
 def check_teacher(
     description: Description, config: TrainConfig, manifest: Manifest, bodies: int, where: Path
 ) -> None:
-    """Refuse a teacher of other data, or of another input than the student's but for the modality."""
+    """Refuse a teacher of other data, or of another input than the student's but for the modality; and one
+    that passes on what the student's figures are judged by: test clips, or the held-out ones.
+    """
     check_match(description, manifest, where, "a teacher must be of the same data")
     if description.class_names and description.class_names != list(manifest.class_names):
         raise TsgcError(
             f"{where}: its classes have other names or another order than those of {manifest.benchmark};"
             " a teacher must be of the same data"
+        )
+    if description.selected_on == "test":
+        raise TsgcError(f"{where}: its epoch was selected on the test split; take last or last-ema")
+    if config.holdout and not description.config.holdout:
+        raise TsgcError(
+            f"{where}: trained on the clips that --holdout leaves out; train the teacher with --holdout, too"
         )
     pairs = {"bodies": (description.bodies, bodies)}
     pairs |= {name: (getattr(description.config, name), getattr(config, name)) for name in SAME_INPUT}
