@@ -211,6 +211,7 @@ def test_accumulated_teaching_is_the_whole_steps(ucla, tmp_path):
         ({"bodies": 2}, "trained with bodies=2, this run has 1; a teacher must see the same input"),
         ({"config": {"normalise": "unit"}}, "trained with normalise=unit, this run has none"),
         ({"config": {"frames": 24}}, "trained with frames=24, this run has 16"),
+        ({"selected_on": "test"}, "its epoch was selected on the test split; take last"),
     ],
 )
 def test_teachers_of_other_data_or_input_are_refused(ucla, tmp_path, changes, said):
@@ -224,6 +225,19 @@ def test_teachers_of_other_data_or_input_are_refused(ucla, tmp_path, changes, sa
     config = dataclasses.replace(run.config, teachers=(str(path),))
     with pytest.raises(TsgcError, match=said):
         open_teachers(config, run.manifest, run.pipeline.bodies, CPU)
+
+
+def test_a_student_that_holds_clips_out_wants_teachers_that_did(ucla, tmp_path):
+    run = ucla(bodies=1)
+    path = tmp_path / "teacher.safetensors"
+    said = describe(run.config, run.manifest, 1, run.benchmark, epoch=2, ema=True, selected_on="none")
+    config = dataclasses.replace(run.config, teachers=(str(path),), holdout=True)
+    save_weights(path, said.build().state_dict(), said)
+    with pytest.raises(TsgcError, match="trained on the clips that --holdout leaves out"):
+        open_teachers(config, run.manifest, 1, CPU)
+    said = dataclasses.replace(said, config=dataclasses.replace(run.config, holdout=True))
+    save_weights(path, said.build().state_dict(), said)
+    assert open_teachers(config, run.manifest, 1, CPU) is not None
 
 
 @pytest.mark.parametrize(
@@ -262,6 +276,12 @@ def test_a_run_is_taught_by_runs_and_goes_on_with_them_alone(trained, here):
     stream = load_stream(here / "run/checkpoints/last.safetensors", CPU)
     card = model_card(stream, here / "run", raw_input=False, differences={}, checked_on="a test")
     assert "alone, taught by 2 other streams trained on it." in card
+    corrected = dataclasses.replace(stream.description.config, relabel={"clap": {"one": 1, "two": 2}})
+    stream = dataclasses.replace(
+        stream, description=dataclasses.replace(stream.description, config=corrected)
+    )
+    card = model_card(stream, here / "run", raw_input=False, differences={}, checked_on="a test")
+    assert "trained on it, the class of 2 training clips corrected (`relabel`)." in card
 
     shutil.move(here / "joint", here / "moved")
     assert "not a run" in fails(*words, *by, "--resume")

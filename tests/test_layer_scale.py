@@ -149,13 +149,14 @@ def test_a_run_with_factors_resumes_and_is_opened_everywhere(trained, here, monk
     assert "largest difference from PyTorch" in said
 
 
-def test_a_state_of_before_layer_scale_is_one_without(trained, here):
+@pytest.mark.parametrize("name, off", [("layer_scale", "None"), ("occlusion", "0.0")])
+def test_a_state_of_before_a_setting_is_one_without(trained, here, name, off):
     words = ["train", "nw-ucla/xview", "--data-root", trained / "data", *quick("last_batch=spread")]
     tsgc(*words, "--run-dir", here / "run")
     state = here / "run/checkpoints/state.pt"
     content = torch.load(state, weights_only=True)
-    del content["config"]["layer_scale"]
+    del content["config"][name]
     torch.save(content, state)
     resume = [*words, "--run-dir", here / "run", "--resume"]
-    assert "layer_scale=None (now 0.1)" in fails(*resume, "--set", "layer_scale=0.1")
+    assert f"{name}={off} (now 0.1)" in fails(*resume, "--set", f"{name}=0.1")
     tsgc(*resume)

@@ -7,9 +7,11 @@ from shards_made import make_shards
 
 from pipelines.errors import TsgcError
 from shards.manifest import load_manifest
-from tsgc.config import CONFIGS, build, read_yaml
+from tsgc.config import CONFIGS, TrainConfig, build, read_yaml
 from tsgc.distributed import Process
+from tsgc.inspect_checkpoint import changed
 from tsgc.relabel import count_moved, relabelled
+from tsgc.report.page import show
 from tsgc.training import build as build_training
 from tsgc.training import describe
 
@@ -43,6 +45,18 @@ def test_a_clip_of_that_name_with_other_numbers_stays(manifest):
 def test_a_class_that_is_not_there_gets_one_line(manifest):
     with pytest.raises(TsgcError, match=r"relabel: no class 'clapp' .*did you mean clap\?"):
         relabelled(manifest, {"clapp": listed(manifest, 1)})
+
+
+def test_a_clip_of_two_classes_gets_one_line(manifest):
+    first = manifest.clips["train"].names[0]
+    with pytest.raises(TsgcError, match=f"clip {first} is under both 'clap' and 'nod'; keep it under one"):
+        relabelled(manifest, {"clap": listed(manifest, 1), "nod": listed(manifest, 1)})
+
+
+def test_lists_of_clips_are_told_in_short():
+    many = TrainConfig(relabel={"clap": {f"clip{i}": i for i in range(50)}, "nod": {"one": 1}})
+    assert len(changed(many)) < 140 and "relabel={'clap': {'clip0': 0" in changed(many)
+    assert (show(many.relabel), show({})) == ("clap (50), nod (1)", "none")
 
 
 def test_training_reads_the_corrected_class(manifest, tmp_path):

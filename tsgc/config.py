@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ def settle_window(config: TrainConfig, remote: bool) -> TrainConfig:
     if config.shuffle_window is not None:
         return config
     return dataclasses.replace(config, shuffle_window=REMOTE_WINDOW if remote else 0)
+
+
+def brief(value: object) -> str:
+    """A setting in a line of text: of a long one, such as `relabel`, the beginning."""
+    return textwrap.shorten(str(value), 60, placeholder=" ...")
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
@@ -122,7 +128,7 @@ def resolve(
         values |= parse_settings(settings)
         sources.append("--set")
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    sources += [f"--{key}" for key in given]
+    sources += ["--teacher" if key == "teachers" else f"--{key}" for key in given]
     values |= given
     try:
         return build(values, " with ".join(sources))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from pipelines.errors import TsgcError
-from tsgc.config import TrainConfig
+from tsgc.config import TrainConfig, brief
 from tsgc.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def changed(config: TrainConfig) -> str:
     """The settings that are not the published recipe's."""
     recipe = TrainConfig()
     differ = [name for name in vars(recipe) if getattr(config, name) != getattr(recipe, name)]
-    words = ", ".join(f"{name}={getattr(config, name)}" for name in differ)
+    words = ", ".join(f"{name}={brief(getattr(config, name))}" for name in differ)
     return f"settings that differ from the published recipe: {words or 'none'}"
 
 

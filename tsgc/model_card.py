@@ -38,8 +38,8 @@ TSGCNeXt (arXiv 2304.11631) by tsgc {tool_version()}: {counts["parameters"] / 1e
 
 - Trained on {said.benchmark}, {said.preset} preset, {said.epoch} epochs; {weights} weights, {chosen}.
 - Checkpoint: `{stream.path}`; {_commit(run)}.
-- Trained from the data set alone{_teachers(config)}. The published TSGCNeXt code and weights
-  (CC BY-NC 4.0) are not in it; the terms of the data set that it was trained on hold.
+- Trained from the data set alone{_teachers(config)}{_corrected(config)}. The published TSGCNeXt code and
+  weights (CC BY-NC 4.0) are not in it; the terms of the data set that it was trained on hold.
 
 ## Accuracy
 
@@ -75,6 +75,11 @@ def _commit(run: Path) -> str:
 
 def _teachers(config: TrainConfig) -> str:
     return f", taught by {len(config.teachers)} other streams trained on it" if config.teachers else ""
+
+
+def _corrected(config: TrainConfig) -> str:
+    count = sum(map(len, config.relabel.values()))
+    return f", the class of {count} training clips corrected (`relabel`)" if count else ""
 
 
 def _accuracy(run: Path, stream: Stream) -> str:

@@ -13,12 +13,14 @@ def relabelled(manifest: Manifest, corrections: Mapping[str, Mapping[str, int]])
 
     `corrections`: class name -> the clips that belong to it, by name and the CRC-32 of their numbers as the
     manifest has it. A clip of that name with other numbers is another clip (made data, another preset), and
-    keeps its class. Raises TsgcError for a class of such a clip that the manifest does not have.
+    keeps its class. Raises TsgcError for a class of such a clip that the manifest does not have, and for a
+    clip under two classes.
     """
     if not corrections:
         return manifest
     clips = manifest.clips["train"]
     labels = clips.labels.copy()
+    check_once(corrections)
     place = {name: index for index, name in enumerate(clips.names)}
     for class_name, listed in corrections.items():
         found = [place[name] for name in listed if name in place]
@@ -35,3 +37,14 @@ def relabelled(manifest: Manifest, corrections: Mapping[str, Mapping[str, int]])
 def count_moved(before: Manifest, after: Manifest) -> int:
     """Training clips whose class differs."""
     return int((before.clips["train"].labels != after.clips["train"].labels).sum())
+
+
+def check_once(corrections: Mapping[str, Mapping[str, int]]) -> None:
+    """Raises TsgcError for a clip that is listed under two classes."""
+    under: dict[str, str] = {}
+    for class_name, listed in corrections.items():
+        for name in listed:
+            if name in under:
+                both = f"{under[name]!r} and {class_name!r}"
+                raise TsgcError(f"relabel: clip {name} is under both {both}; keep it under one")
+            under[name] = class_name

@@ -17,7 +17,7 @@ from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
 from tsgc import checkpoint, snapshots
-from tsgc.config import TrainConfig, settle_window
+from tsgc.config import TrainConfig, brief, settle_window
 from tsgc.distil import check_same, open_teachers
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
@@ -268,10 +268,12 @@ def restore(run: Training) -> None:
         "graphs",
         "teachers",  # wherever they lie; which they are is compared below
     }  # fmt: skip
-    theirs = {"layer_scale": None, **state["config"]}  # earlier states do not say it
+    # Settings that came after an earlier state were off in it, as they are by default.
+    before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
+    theirs = {**dataclasses.asdict(before), **state["config"]}
     changed = [key for key, value in theirs.items() if key not in free and ours.get(key) != value]
     if changed:
-        was = ", ".join(f"{key}={theirs[key]} (now {ours.get(key)})" for key in changed)
+        was = ", ".join(f"{key}={brief(theirs[key])} (now {brief(ours.get(key))})" for key in changed)
         raise TsgcError(
             f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
         )

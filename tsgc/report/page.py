@@ -148,6 +148,8 @@ def show(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         return " ".join(map(str, value)) or "none"
+    if isinstance(value, Mapping):  # `relabel`: how many clips of each class
+        return ", ".join(f"{key} ({len(part)})" for key, part in value.items()) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
