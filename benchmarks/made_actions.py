@@ -2,7 +2,8 @@
 
     python benchmarks/made_actions.py --out data/made --clips 8000
     tsgc prepare custom --raw data/made && tsgc shard made
-    tsgc train made/people --config configs/nw-ucla.yaml --set mixup_prob=0 --set epochs=50 --set repeats=1
+    tsgc train made/people --config configs/nw-ucla.yaml --variant 252 --set normalise=none \
+        --set mixup_prob=0 --set epochs=50 --set repeats=1
 
 A class is up to three parts of the body that swing, each at its own place in the cycle, and how fast they
 rise and fall; no class is another's mirror image, as training mirrors clips. Every clip has its own camera,
