@@ -281,7 +281,7 @@ def test_a_run_is_taught_by_runs_and_goes_on_with_them_alone(trained, here):
         stream, description=dataclasses.replace(stream.description, config=corrected)
     )
     card = model_card(stream, here / "run", raw_input=False, differences={}, checked_on="a test")
-    assert "trained on it, the class of 2 training clips corrected (`relabel`)." in card
+    assert "trained on it, the class of 2 clips of its training split corrected (`relabel`)." in card
 
     shutil.move(here / "joint", here / "moved")
     assert "not a run" in fails(*words, *by, "--resume")

@@ -37,6 +37,14 @@ def test_clips_of_that_name_and_content_move_and_no_others(manifest):
     assert relabelled(moved, {"clap": listed(manifest, 3)}).clips["train"].labels.tolist() == after.tolist()
 
 
+def test_held_out_clips_that_move_are_not_told_of_training(manifest):
+    moved = relabelled(manifest, {"clap": listed(manifest, 20), "nod": {}})
+    changed_class = manifest.clips["train"].labels != moved.clips["train"].labels
+    held_out = manifest.clips["train"].holdout
+    assert (changed_class & held_out).any() and (changed_class & ~held_out).any()
+    assert count_moved(manifest, moved, holdout=True) == (changed_class & ~held_out).sum()
+
+
 def test_a_clip_of_that_name_with_other_numbers_stays(manifest):
     other = {name: crc32 ^ 1 for name, crc32 in listed(manifest, 3).items()}
     assert count_moved(manifest, relabelled(manifest, {"clap": other, "of no class": {"nobody": 1}})) == 0

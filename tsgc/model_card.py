@@ -79,7 +79,7 @@ def _teachers(config: TrainConfig) -> str:
 
 def _corrected(config: TrainConfig) -> str:
     count = sum(map(len, config.relabel.values()))
-    return f", the class of {count} training clips corrected (`relabel`)" if count else ""
+    return f", the class of {count} clips of its training split corrected (`relabel`)" if count else ""
 
 
 def _accuracy(run: Path, stream: Stream) -> str:

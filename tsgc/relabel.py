@@ -34,9 +34,11 @@ def relabelled(manifest: Manifest, corrections: Mapping[str, Mapping[str, int]])
     return replace(manifest, clips={**manifest.clips, "train": replace(clips, labels=labels)})
 
 
-def count_moved(before: Manifest, after: Manifest) -> int:
-    """Training clips whose class differs."""
-    return int((before.clips["train"].labels != after.clips["train"].labels).sum())
+def count_moved(before: Manifest, after: Manifest, holdout: bool = False) -> int:
+    """Training clips whose class differs; with `holdout` those alone that are not held out."""
+    clips = before.clips["train"]
+    moved = clips.labels != after.clips["train"].labels
+    return int((moved & ~clips.holdout if holdout else moved).sum())
 
 
 def check_once(corrections: Mapping[str, Mapping[str, int]]) -> None:

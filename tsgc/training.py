@@ -136,7 +136,7 @@ def build(
         feed,
         train_step,
         reading,
-        moved=count_moved(published, manifest),
+        moved=count_moved(published, manifest, config.holdout),
     )
 
 
