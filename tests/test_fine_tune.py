@@ -1,5 +1,6 @@
 """Starting from another run's weights: what is carried over by name, and what is said of it."""
 
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,9 @@ from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, SKELETONS, Skeleton
 from tsgc.checkpoint import Description, load_model, save_weights
 from tsgc.config import TrainConfig
 from tsgc.fine_tune import Source, fine_tune, joint_pairs
+from tsgc.loaded import load_stream
 from tsgc.model import TSGCNeXt
+from tsgc.model_card import model_card
 
 CLASSES = ("sit", "walk", "wave")
 
@@ -191,6 +194,13 @@ def test_a_run_is_fine_tuned_on_another_data_set(trained, here):
         line,
     ), line
     assert load_model(here / "run/checkpoints/last.safetensors")[1].skeleton == "nw-ucla-20"
+    assert json.loads((here / "run/environment.json").read_text())["init"] == line
+    stream = load_stream(here / "run/checkpoints/last.safetensors", torch.device("cpu"))
+    asked = {"raw_input": False, "differences": {}, "checked_on": "a test"}
+    card = model_card(stream, here / "run", **asked)
+    assert line in card and "terms of those weights hold" in card and "alone" not in card
+    (here / "run/environment.json").unlink()
+    assert "what it started from is not recorded" in model_card(stream, here / "run", **asked)
 
 
 def test_what_is_no_checkpoint_is_one_line(trained, here):

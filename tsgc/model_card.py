@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -19,6 +20,7 @@ def model_card(
 ) -> str:
     """The card, in Markdown. `run`: the run's folder, or a checkpoint that has none."""
     said, config = stream.description, stream.description.config
+    environment = _environment(run)
     counts = totals(count_parts(stream.model, config.frames))
     macs = (counts["macs"] + counts["graph_macs"]) / 1e9
     weights = "averaged (EMA)" if said.ema else "last step's"
@@ -37,9 +39,8 @@ TSGCNeXt (arXiv 2304.11631) by tsgc {tool_version()}: {counts["parameters"] / 1e
 ## From what
 
 - Trained on {said.benchmark}, {said.preset} preset, {said.epoch} epochs; {weights} weights, {chosen}.
-- Checkpoint: `{stream.path}`; {_commit(run)}.
-- Trained from the data set alone{_teachers(config)}{_corrected(config)}. The published TSGCNeXt code and
-  weights (CC BY-NC 4.0) are not in it; the terms of the data set that it was trained on hold.
+- Checkpoint: `{stream.path}`; {_commit(environment)}.
+- {_origin(environment, _teachers(config) + _corrected(config))}
 
 ## Accuracy
 
@@ -64,13 +65,38 @@ logits. Checked against PyTorch in float32 on {checked_on}; largest difference: 
 """
 
 
-def _commit(run: Path) -> str:
-    """The commit of the training code, where the run says it."""
+def _environment(run: Path) -> dict[str, Any]:
+    """What the run recorded of itself; nothing for a checkpoint that has none."""
     try:
-        commit = orjson.loads((run / "environment.json").read_bytes())["git_commit"]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        commit = None
+        content = orjson.loads((run / "environment.json").read_bytes())
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _commit(environment: Mapping[str, Any]) -> str:
+    """The commit of the training code, where the run says it."""
+    commit = environment.get("git_commit")
     return f"trained by commit {commit}" if commit else "the commit that trained it is not known"
+
+
+def _origin(environment: Mapping[str, Any], more: str) -> str:
+    """What the weights come from, and whose terms hold; `more`: what else training was told."""
+    init = environment.get("init")
+    if init:
+        return (
+            f"Trained on the data set{more}, {init}.\n"
+            "  The terms of those weights hold (the published ones are CC BY-NC 4.0), and of their data."
+        )
+    if init is None:
+        return (
+            f"Trained on the data set{more}; what it started from is not recorded. If from the published\n"
+            "  TSGCNeXt weights (CC BY-NC 4.0), their terms hold; those of the data set do."
+        )
+    return (
+        f"Trained from the data set alone{more}. The published TSGCNeXt code and weights\n"
+        "  (CC BY-NC 4.0) are not in it; the terms of the data set that it was trained on hold."
+    )
 
 
 def _teachers(config: TrainConfig) -> str:

@@ -31,6 +31,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
                 "world": run.process.world,
                 "device": run.process.device.type,
                 "launchers": sorted(set(run.process.launchers)),
+                "init": run.init,
                 "teachers": teachers.files if teachers else {},
             },
         )

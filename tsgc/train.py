@@ -49,7 +49,8 @@ def train(
         talker.note("started again by torchrun, as a rank was lost or a machine came or went")
         resume = True
     if init is not None and not resume:
-        talker.note(fine_tune(run.model, run.manifest, init))
+        run.init = fine_tune(run.model, run.manifest, init)
+        talker.note(run.init)
         run.ema.set(run.model)
     if process.main:
         open_folder(run, resume=resume, overwrite=overwrite)

@@ -52,6 +52,8 @@ class Training:
     train_step: TrainStep
     """What trains the model, step by step."""
     reading: Reading
+    init: str = ""
+    """What was loaded of the weights that it started from (`--init`)."""
     moved: int = 0
     """Training clips that `config.relabel` gave another class."""
     epoch: int = 0
