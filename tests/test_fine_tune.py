@@ -34,18 +34,21 @@ def network(
     return model
 
 
-def data(skeleton: Skeleton, classes=CLASSES, channels: str = "xyz"):
+def data(skeleton: Skeleton, classes=CLASSES, channels: str = "xyz", benchmark: str = "home/official"):
     """What fine_tune asks of a manifest."""
-    return SimpleNamespace(body=skeleton, class_names=classes, channels=channels)
+    return SimpleNamespace(body=skeleton, class_names=classes, channels=channels, benchmark=benchmark)
 
 
 def save(folder: Path, model: TSGCNeXt, skeleton: Skeleton, classes=CLASSES, **more) -> Path:
     channels, _, bodies = model.input_shape
-    variant, layer_scale = more.pop("variant", "tiny"), more.pop("layer_scale", None)
+    settings = {"variant": "tiny"} | {
+        name: more.pop(name) for name in ("variant", "layer_scale", "holdout") if name in more
+    }
     description = Description(
         skeleton=skeleton.name, num_classes=len(classes), bodies=bodies, channels=channels,
-        benchmark="gym/official", preset="reference", epoch=7, ema=True, selected_on="none",
-        config=TrainConfig(variant=variant, layer_scale=layer_scale), class_names=list(classes), **more,
+        benchmark="gym/official", preset="reference", epoch=7, ema=True,
+        selected_on=more.pop("selected_on", "none"), class_names=list(classes),
+        config=TrainConfig(**settings), **more,
     )  # fmt: skip
     save_weights(folder / "there.safetensors", model.state_dict(), description)
     return folder / "there.safetensors"
@@ -179,6 +182,20 @@ def test_another_width_is_refused(tmp_path):
     path = save(tmp_path, network(NTU_25, variant="252"), NTU_25, variant="252")
     with pytest.raises(TsgcError, match="no block of it fits this network"):
         fine_tune(network(NTU_25), data(NTU_25), path)
+
+
+def test_weights_that_know_what_judges_their_own_benchmark_are_refused(tmp_path):
+    same = data(NTU_25, benchmark="gym/official")
+    chosen = save(tmp_path, network(NTU_25), NTU_25, selected_on="test")
+    with pytest.raises(TsgcError, match="its epoch was selected on the test split; take last"):
+        fine_tune(network(NTU_25), same, chosen)
+    assert "loaded" in fine_tune(network(NTU_25), data(NTU_25), chosen)  # another benchmark's test split
+    every = save(tmp_path, network(NTU_25), NTU_25)
+    with pytest.raises(TsgcError, match="trained on the clips that --holdout leaves out"):
+        fine_tune(network(NTU_25), same, every, holdout=True)
+    assert "loaded" in fine_tune(network(NTU_25), same, every)
+    part = save(tmp_path, network(NTU_25), NTU_25, holdout=True)
+    assert "loaded" in fine_tune(network(NTU_25), same, part, holdout=True)
 
 
 def test_a_run_is_fine_tuned_on_another_data_set(trained, here):

@@ -34,6 +34,10 @@ class Source:
     skeleton: Skeleton | None = None
     class_names: Sequence[str] = ()
     axes: str = ""
+    benchmark: str = ""
+    holdout: bool = False
+    """Whether it was trained without the held-out clips of its benchmark."""
+    selected_on: str = "none"
 
     @property
     def num_joints(self) -> int:
@@ -44,13 +48,16 @@ class Source:
         return len(self.weights["head.bias"])
 
 
-def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path) -> str:
+def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = False) -> str:
     """Load what fits of a checkpoint (ours, or a released one) or of a run's folder (its last-ema).
 
     `manifest` is of the data that `model` is for. Returns one line: what was loaded and what was not.
-    Raises TsgcError where no block of the network fits.
+    Raises TsgcError where no block of the network fits, and for weights of the same benchmark that were
+    selected on its test split or, with `holdout`, trained on its held-out clips.
     """
     source = open_source(path)
+    if source.benchmark == manifest.benchmark:
+        check_start(source, holdout)
     own = model.state_dict()
     blocks = [name for name in own if name.startswith("stages.") and name.endswith(".expand.weight")]
     if not any(name in source.weights and source.weights[name].shape == own[name].shape for name in blocks):
@@ -103,7 +110,21 @@ def open_source(path: Path) -> Source:
         description.body,
         description.class_names,
         description.axes,
+        description.benchmark,
+        config.holdout,
+        description.selected_on,
     )
+
+
+def check_start(source: Source, holdout: bool) -> None:
+    """Refuse weights that know what a run of their own benchmark is judged by."""
+    if source.selected_on == "test":
+        raise TsgcError(f"{source.path}: its epoch was selected on the test split; take last or last-ema")
+    if holdout and not source.holdout:
+        raise TsgcError(
+            f"{source.path}: trained on the clips that --holdout leaves out;"
+            " start from weights that were trained with --holdout, too"
+        )
 
 
 def joint_pairs(ours: Skeleton, source: Source) -> Pairs:
