@@ -104,7 +104,7 @@ class TrainConfig:
     """Deviation of the noise in every coordinate of every frame of a training clip, in the input's unit."""
     occlusion: float = 0.0
     """Deviation of the drift, smooth in time, of joints that the rest of the body hides from the camera of a
-    training clip (which looks along z) after its random rotation, in metres, the clips' unit. In space only."""
+    training clip (which looks along z) after its random rotation, in metres. In space only."""
     occlusion_radius: float = 0.08
     """How near across the picture a joint or the middle of a bone must come to hide a joint, in metres."""
     drop_joints: float = 0.0
