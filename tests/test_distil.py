@@ -290,3 +290,6 @@ def test_a_run_is_taught_by_runs_and_goes_on_with_them_alone(trained, here):
     assert "started with teachers of sha256" in fails(*words, *by[2:], "--resume")
     said = fails(*words, "--resume")
     assert "now no teachers" in said
+    own = ["--teacher", here / "run", "--overwrite"]
+    assert "a teacher in the run's own folder" in fails(*words, *own)
+    assert (here / "run/checkpoints/last-ema.safetensors").is_file()

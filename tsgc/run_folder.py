@@ -17,11 +17,12 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
         raise TsgcError(
             f"{run.folder}: holds a run already; give --resume to go on, --overwrite to start again"
         )
+    teachers = run.train_step.teachers
     if not resume:
+        _spare(run.folder, list(teachers.files) if teachers else [])
         remove_run(run.folder)
         (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (run.folder / "scores").mkdir(exist_ok=True)
-        teachers = run.train_step.teachers
         runs.write_environment(
             run.folder,
             run.benchmark,
@@ -36,6 +37,16 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
             },
         )
         write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
+
+
+def _spare(folder: Path, needed: list[str]) -> None:
+    """Refuse to take away files that the run itself needs: a resumed run would look for them."""
+    for name in needed:
+        if Path(name).resolve().is_relative_to(folder.resolve()):
+            raise TsgcError(
+                f"{name}: a teacher in the run's own folder, which starting again would empty;"
+                " move it, or give another --run-dir or --seed"
+            )
 
 
 def remove_run(folder: Path) -> None:
