@@ -8,7 +8,8 @@ those of the same performer in the other view, as the views are cut to different
 weak evidence. With results of the search, what trainings that never saw that view take a clip for is a second
 witness; then the groups (performer, action, view) are printed that most clips and most trainings take for
 another action, without results those that most clips do. `exchanged`: the group of that action is taken for
-this one in turn.
+this one in turn. Also: how much higher the head ends in clips of sitting down and standing up; and how many
+clips are wrong in nearly all trainings.
 """
 
 import argparse
@@ -35,6 +36,7 @@ PAIRS = [
 ]  # fmt: skip
 HEIGHTS = [HEAD, HIPS, *HANDS]
 NEAREST = 3  # clips of the other view that vote
+UP_AND_DOWN = ("sit down", "stand up")
 
 
 def features(joints: np.ndarray) -> np.ndarray:
@@ -71,16 +73,17 @@ def nearest(clips: Mapping[str, np.ndarray], view: int, other: int) -> dict[str,
     return found
 
 
-def taken_for(results: Sequence[Path], train: ResidentClips) -> dict[str, int]:
-    """Clip -> the class that most trainings on the other view took it for, by their last averaged weights."""
+def taken_for(results: Sequence[Path], train: ResidentClips) -> dict[str, Counter[int]]:
+    """Clip -> what joint streams trained on the other view took it for, by their last averaged weights."""
     answers: dict[str, Counter[int]] = defaultdict(Counter)
     for path in results:
         for line in read_results(path):
-            if line["status"] != "ok" or line["fold"] not in FOLDS or "answers" not in line:
+            judged = line["status"] == "ok" and line["fold"] in FOLDS and "answers" in line
+            if not judged or line["modality"] != "joint":
                 continue
             for clip, answer in zip(fold_clips(train.views, line["fold"])[1], line["answers"], strict=True):
                 answers[train.clips.names[clip]][int(answer)] += 1
-    return {name: most(votes) for name, votes in answers.items()}
+    return dict(answers)
 
 
 def most(votes: Counter[int]) -> int:
@@ -88,7 +91,7 @@ def most(votes: Counter[int]) -> int:
 
 
 def suspects(
-    near: Mapping[str, Sequence[str]], answers: Mapping[str, int]
+    near: Mapping[str, Sequence[str]], answers: Mapping[str, Counter[int]]
 ) -> dict[tuple[str, int], tuple[int, str, str]]:
     """(Performer, class) whose clips are taken for another -> that class, by how many clips, by trainings."""
     groups: dict[tuple[str, int], list[str]] = defaultdict(list)
@@ -98,13 +101,49 @@ def suspects(
     found = {}
     for group, names in groups.items():
         votes = [most(Counter(identify(clip).label for clip in near[name][:NEAREST])) for name in names]
-        said = [answers[name] for name in names if name in answers]
+        said = [most(answers[name]) for name in names if name in answers]
         other = most(Counter(votes))
         clips, trainings = votes.count(other), said.count(other)
         if other != group[1] and 2 * clips > len(votes) and (not said or 2 * trainings > len(said)):
             told = f"{trainings} of {len(said)}" if said else "-"
             found[group] = (other, f"{clips} of {len(votes)}", told)
     return found
+
+
+def rise(joints: np.ndarray) -> float:
+    """Metres that the head ends higher than it began: median of the last sixth less that of the first."""
+    height = joints[:, HEAD, 1]
+    part = max(1, len(height) // 6)
+    return float(np.median(height[-part:]) - np.median(height[:part]))
+
+
+def rises(clips: Mapping[str, np.ndarray], classes: Sequence[str]) -> list[tuple[str, ...]]:
+    """A row for each view and action of UP_AND_DOWN: all performers' median, and the range of performer 4."""
+    rows = []
+    for view in (1, 2):
+        for action in UP_AND_DOWN:
+            found = {
+                name: rise(joints)
+                for name, joints in clips.items()
+                if identify(name).fields["views"] == view and classes[identify(name).label] == action
+            }
+            fourth = [value for name, value in found.items() if identify(name).fields["performers"] == 4]
+            spread = f"{min(fourth):.2f} to {max(fourth):.2f}"
+            rows.append((str(view), action, f"{np.median(list(found.values())):.2f}", spread))
+    return rows
+
+
+def stubborn(answers: Mapping[str, Counter[int]], view: int) -> str:
+    """How alike the trainings' errors on a view are, by the published classes."""
+    asked = {name: votes for name, votes in answers.items() if identify(name).fields["views"] == view}
+    trainings = max(votes.total() for votes in asked.values())
+    right = {name: votes[identify(name).label] / votes.total() for name, votes in asked.items()}
+    majority = np.mean([most(votes) == identify(name).label for name, votes in asked.items()])
+    wrong = np.mean([share < 0.1 for share in right.values()])
+    return (
+        f"view {view}, judged by {trainings} trainings: right on {100 * np.mean(list(right.values())):.1f} %,"
+        f" their majority on {100 * majority:.1f} %; {100 * wrong:.1f} % are wrong in over nine of ten"
+    )
 
 
 def main() -> None:
@@ -115,10 +154,11 @@ def main() -> None:
     manifest = load_manifest(options.shards)
     train = ResidentClips(manifest, "train", torch.device("cpu"))
     joints = train.joints.numpy()
-    clips = {
-        name: features(joints[start : start + frames])
+    raw = {
+        name: joints[start : start + frames]
         for name, start, frames in zip(train.clips.names, train.offsets, train.frames, strict=True)
     }
+    clips = {name: features(joints) for name, joints in raw.items()}
     answers = taken_for(options.results, train)
     classes = manifest.class_names
     rows = []
@@ -128,11 +168,20 @@ def main() -> None:
             back = found.get((performer, instead))
             exchanged = "yes" if back is not None and back[0] == label else "no"
             rows.append((str(view), performer, classes[label], classes[instead], near, trainings, exchanged))
-    Talker().table(
+    talker = Talker()
+    talker.table(
         "Groups of clips that are taken for another action",
         ("view", "performer", "published as", "taken for", "nearest", "trainings", "exchanged"),
         rows,
     )
+    talker.table(
+        "Metres that the head ends higher",
+        ("view", "published as", "median", "performer 4"),
+        rises(raw, classes),
+    )
+    if answers:
+        for view in (1, 2):
+            talker.line(stubborn(answers, view))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def rows(streams: Sequence[Stream], fused: Scores, weights: Sequence[float], met
             result.append(Row("without", stream.name, *hits(fuse(others, shares, method).logits, labels)))
     singles = [row for row in result if row.kind == "stream"]
     any1, any5 = (np.any([getattr(row, figure) for row in singles], axis=0) for figure in FIGURES[:2])
-    result.append(Row("fused", f"fused, {len(streams)} streams", *hits(fused.logits, labels)))
+    name = f"fused, {len(streams)} stream{'' if len(streams) == 1 else 's'}"
+    result.append(Row("fused", name, *hits(fused.logits, labels)))
     result.append(Row("oracle", "any stream right", any1, any5))
     return result
 
