@@ -26,3 +26,17 @@ def fails(*words, code=1):
 
 def quick(*more):
     return [word for setting in (*QUICK, *more) for word in ("--set", setting)]
+
+
+def lose_machine(monkeypatch, epoch: int) -> None:
+    """From here on training is cut off by an error as its `epoch` (from 0) begins."""
+    from tsgc import train  # loads torch, which few who drive the command need
+
+    unbroken = train.train_epoch
+
+    def cut(run, at, advance, stop):
+        if at == epoch:
+            raise OSError("the machine was lost")
+        return unbroken(run, at, advance, stop)
+
+    monkeypatch.setattr(train, "train_epoch", cut)

@@ -6,11 +6,11 @@ import re
 
 import pytest
 import torch
-from driving import fails, quick, tsgc
+from driving import fails, lose_machine, quick, tsgc
 from torch import Tensor, nn
 
 from pipelines.skeleton import SKELETONS
-from tsgc import load_run, train
+from tsgc import load_run
 from tsgc.checkpoint import load_model
 from tsgc.config import TrainConfig
 from tsgc.layers import Block
@@ -116,14 +116,7 @@ def test_a_run_with_factors_resumes_and_is_opened_everywhere(trained, here, monk
     settings = quick("layer_scale=0.1", "last_batch=spread", "repeats=4", "save_every=1")
     words = ["train", "nw-ucla/xview", *data, *settings]
     tsgc(*words, "--run-dir", here / "whole")
-    unbroken = train.train_epoch
-
-    def cut(run, epoch, advance, stop):
-        if epoch == 1:
-            raise OSError("the machine was lost")
-        return unbroken(run, epoch, advance, stop)
-
-    monkeypatch.setattr(train, "train_epoch", cut)
+    lose_machine(monkeypatch, 1)
     tsgc(*words, "--run-dir", here / "cut", expect=1)
     monkeypatch.undo()
     resume = [*words, "--run-dir", here / "cut", "--resume"]

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import torch
-from driving import fails, quick, tsgc
+from driving import fails, lose_machine, quick, tsgc
 from test_model import reference_state
 
 from tsgc import train, training
@@ -20,14 +20,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monk
     words = ["train", "ntu60/xsub", "--data-root", made, *quick("epochs=4")]
     tsgc(*words, "--run-dir", here / "whole")
 
-    unbroken = train.train_epoch
-
-    def cut(run, epoch, advance, stop):
-        if epoch == 2:
-            raise OSError("the machine was lost")
-        return unbroken(run, epoch, advance, stop)
-
-    monkeypatch.setattr(train, "train_epoch", cut)
+    lose_machine(monkeypatch, 2)
     tsgc(*words, "--run-dir", here / "cut", expect=1)
     monkeypatch.undo()
     assert "after epoch 2 of 4" in tsgc(*words, "--run-dir", here / "cut", "--resume")

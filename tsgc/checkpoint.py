@@ -114,6 +114,19 @@ def describe(
     )
 
 
+def check_unseen(where: Path, selected_on: str, held_out: bool, holdout: bool) -> None:
+    """Refuse weights that would pass on what a run of their benchmark is judged by: its test clips, or, with
+    `holdout`, the clips that it holds out. `held_out`: whether the weights were trained without these.
+    """
+    if selected_on == "test":
+        raise TsgcError(f"{where}: its epoch was selected on the test split; take last or last-ema")
+    if holdout and not held_out:
+        raise TsgcError(
+            f"{where}: trained on the clips that --holdout leaves out;"
+            " take weights that were trained with --holdout, too"
+        )
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:
     """`path` ends in .safetensors; the description goes inside it, and as JSON beside it."""
     said = orjson.dumps(dataclasses.asdict(description), option=orjson.OPT_INDENT_2)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipelines.errors import TsgcError
 from shards.manifest import Manifest
-from tsgc.checkpoint import Description, load_model
+from tsgc.checkpoint import Description, check_unseen, load_model
 from tsgc.config import TrainConfig
 from tsgc.evaluate import check_match
 from tsgc.model import TSGCNeXt
@@ -114,12 +114,7 @@ def check_teacher(
             f"{where}: its classes have other names or another order than those of {manifest.benchmark};"
             " a teacher must be of the same data"
         )
-    if description.selected_on == "test":
-        raise TsgcError(f"{where}: its epoch was selected on the test split; take last or last-ema")
-    if config.holdout and not description.config.holdout:
-        raise TsgcError(
-            f"{where}: trained on the clips that --holdout leaves out; train the teacher with --holdout, too"
-        )
+    check_unseen(where, description.selected_on, description.config.holdout, config.holdout)
     pairs = {"bodies": (description.bodies, bodies)}
     pairs |= {name: (getattr(description.config, name), getattr(config, name)) for name in SAME_INPUT}
     for what, (found, wanted) in pairs.items():

@@ -13,7 +13,14 @@ from pipelines.errors import TsgcError, UsageError
 from shards.loader import EvalLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
-from tsgc.checkpoint import Description, load_model, load_released, load_weights, read_description
+from tsgc.checkpoint import (
+    Description,
+    describe,
+    load_model,
+    load_released,
+    load_weights,
+    read_description,
+)
 from tsgc.config import TrainConfig, resolve
 from tsgc.console import Count, Talker, no_count
 from tsgc.distributed import Process
@@ -128,20 +135,14 @@ def open_checkpoint(
         config = resolve(
             manifest.benchmark, recipe="reference", options={"variant": variant, "modality": modality}
         )
-        description = Description(
-            skeleton=manifest.skeleton,
-            num_classes=len(manifest.class_names),
-            bodies=config.bodies or manifest.max_bodies,
-            channels=len(manifest.channels),
-            axes=manifest.channels,
-            alignment=manifest.alignment,
-            skeleton_definition=manifest.skeleton_definition,
-            benchmark=manifest.benchmark,
-            preset=manifest.preset,
+        description = describe(
+            config,
+            manifest,
+            config.bodies or manifest.max_bodies,
+            manifest.benchmark,
             epoch=config.epochs,
             ema=ema,
             selected_on="test",  # the published code keeps its best epoch on the test split
-            config=config,
         )
         model = description.build()
         load_weights(model, load_released(path, ema=ema), path)

@@ -57,7 +57,7 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = F
     """
     source = open_source(path)
     if source.benchmark == manifest.benchmark:
-        check_start(source, holdout)
+        checkpoint.check_unseen(source.path, source.selected_on, source.holdout, holdout)
     own = model.state_dict()
     blocks = [name for name in own if name.startswith("stages.") and name.endswith(".expand.weight")]
     if not any(name in source.weights and source.weights[name].shape == own[name].shape for name in blocks):
@@ -114,17 +114,6 @@ def open_source(path: Path) -> Source:
         config.holdout,
         description.selected_on,
     )
-
-
-def check_start(source: Source, holdout: bool) -> None:
-    """Refuse weights that know what a run of their own benchmark is judged by."""
-    if source.selected_on == "test":
-        raise TsgcError(f"{source.path}: its epoch was selected on the test split; take last or last-ema")
-    if holdout and not source.holdout:
-        raise TsgcError(
-            f"{source.path}: trained on the clips that --holdout leaves out;"
-            " start from weights that were trained with --holdout, too"
-        )
 
 
 def joint_pairs(ours: Skeleton, source: Source) -> Pairs:
