@@ -33,14 +33,14 @@ DROPPED = {96: 0.025, 192: 0.2, 384: 0.375}  # mean drop-path rate of the blocks
 CANDIDATES: dict[str, dict[int, list[tuple[int, ...] | None]]] = {
     # As in `kernels.tunings.Tuning`; None: by the library.
     "temporal": {
-        96: [(2, 2), (1, 1)],
-        192: [(1, 2)],
-        384: [(1, 2)],
+        96: [(2, 1), (4, 1), (1, 1), (4, 2)],
+        192: [(1, 1), (2, 1), (2, 2), (4, 2)],
+        384: [(1, 2), (1, 1), (2, 2)],
     },
     "temporal_backward": {
-        96: [(2, 2), (1, 1), (2, 1)],
-        192: [(1, 2), (1, 1)],
-        384: [(1, 4), (1, 2)],
+        96: [(2, 1, 3), (2, 1, 1), (2, 1, 2), (1, 1, 3), (4, 2, 3)],
+        192: [(1, 1, 3), (1, 1, 1), (1, 1, 2), (2, 2, 3), (1, 2, 3)],
+        384: [(1, 2, 3), (1, 2, 1), (1, 2, 2), (2, 4, 3), (1, 4, 3)],
     },
     "forward": {
         96: [(64, 32, 32, 4, 2, 0)],
@@ -118,10 +118,11 @@ class Case:
         ready = prepare(self.w1, self.w2, self.graphs, s, torch.bfloat16, *way.tile_rows)
         tuning = way.tuning
         norm = (self.conv, self.bias, self.gamma)
+        of = temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal)[1]
         works: dict[str, Callable[[], object]] = {
             "temporal": lambda: temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal),
             "temporal_backward": lambda: temporal.temporal_norm_backward(
-                x, z, self.dout, s, *norm, NORM_EPS, tuning.temporal_backward
+                x, z, self.dout, s, *norm, of, tuning.temporal_backward
             ),
             "forward": lambda: way.fused_forward(z, x, s, ready, self.b1, self.b2),
             "expand": lambda: way.expand(z, s, ready, self.b1),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsgc.kernels.bottleneck import Kernels, Library
 from tsgc.kernels.prepare import Prepared, prepare
-from tsgc.kernels.temporal import temporal_norm, temporal_norm_backward
+from tsgc.kernels.temporal import Statistics, temporal_norm, temporal_norm_backward
 from tsgc.kernels.tunings import LEAST_ROWS, LIBRARY_ROWS, LIBRARY_TUNINGS, TUNINGS
 
 Road = type[Kernels] | type[Library]
@@ -34,33 +34,33 @@ class BlockFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road):
         way = road(x.shape[-1])
-        z = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, way.tuning.temporal)
+        z, of = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, way.tuning.temporal)
         ready = prepare(w1, w2, graphs, survival, x.dtype, *way.tile_rows)
         out, p = way.forward(z, x, survival, ready, b1, b2)
-        ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, b1, *ready)
-        ctx.eps, ctx.way = eps, way
+        ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, b1, *of, *ready)
+        ctx.way = way
         return out
 
     @staticmethod
     def backward(ctx, dout):
-        x, z, p, survival, w_t, b_t, gamma, b1, *ready = ctx.saved_tensors
+        x, z, p, survival, w_t, b_t, gamma, b1, means, rstds, *ready = ctx.saved_tensors
         way = ctx.way
         dout = dout.to(x.dtype).contiguous()
-        of = way.backward(z, dout, p, survival, Prepared(*ready), b1)
+        grads = way.backward(z, dout, p, survival, Prepared(*ready), b1)
         dx, sums = temporal_norm_backward(
-            x, of.z, dout, survival, w_t, b_t, gamma, ctx.eps, way.tuning.temporal_backward
+            x, grads.z, dout, survival, w_t, b_t, gamma, Statistics(means, rstds), way.tuning.temporal_backward
         )
         return (
             dx,
             None,
-            of.graphs,
+            grads.graphs,
             sums[:3],
             sums[3],
             sums[4],
             sums[5],
-            of.w1,
-            of.b1,
-            of.w2,
+            grads.w1,
+            grads.b1,
+            grads.w2,
             sums[6],
             None,
             None,

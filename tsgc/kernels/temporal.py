@@ -1,10 +1,12 @@
 """Depthwise convolution over 3 frames and LayerNorm in one pass over memory, forward and backward.
 
 A program takes the whole sequence of a few joints of one row and slides along it, so that every frame is
-read once. Plain twin: `layers.TemporalDepthwise`, then LayerNorm.
+read once. Channels are cut into PIECES of PIECE, a power of two, as tuples of tensors: no lane is idle, and
+few lanes share a joint, whose sums are what a turn waits for. Plain twin: `layers.TemporalDepthwise`, then
+LayerNorm.
 """
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import triton
@@ -17,138 +19,254 @@ PARTIALS = (
 
 
 @triton.jit
-def _normalised(before, now, after, w0, w1, w2, bias, inside, C: tl.constexpr, EPS: tl.constexpr):
-    """The convolution at one frame, normalised over channels; and the reciprocal deviation."""
-    y = before * w0[None, :] + now * w1[None, :] + after * w2[None, :] + bias[None, :]
-    mean = tl.sum(y, 1) / C  # channels beyond C hold 0
-    centred = tl.where(inside[None, :], y - mean[:, None], 0.0)
-    rstd = tl.rsqrt(tl.sum(centred * centred, 1) / C + EPS)
-    return centred * rstd[:, None], rstd
+def _channels(at, PIECE: tl.constexpr, PIECES: tl.constexpr):
+    """(C,) from `at` on, float32, by pieces, each (1, PIECE)."""
+    pieces = ()
+    for i in tl.static_range(PIECES):
+        c = i * PIECE + tl.arange(0, PIECE)
+        pieces = pieces + (tl.load(at + c).to(tl.float32)[None, :],)
+    return pieces
+
+
+@triton.jit
+def _frame(at, mask, PIECE: tl.constexpr, PIECES: tl.constexpr):
+    """A frame's joints by pieces, each (VB, PIECE), as they lie in memory; 0 where masked."""
+    pieces = ()
+    for i in tl.static_range(PIECES):
+        pieces = pieces + (tl.load(at + i * PIECE, mask=mask, other=0.0),)
+    return pieces
+
+
+@triton.jit
+def _wide(pieces, PIECES: tl.constexpr):
+    wide = ()
+    for i in tl.static_range(PIECES):
+        wide = wide + (pieces[i].to(tl.float32),)
+    return wide
+
+
+@triton.jit
+def _zeros(VB: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr):
+    pieces = ()
+    for _i in tl.static_range(PIECES):
+        pieces = pieces + (tl.zeros((VB, PIECE), tl.float32),)
+    return pieces
+
+
+@triton.jit
+def _convolved(before, now, after, w0, w1, w2, bias, PIECES: tl.constexpr):
+    pieces = ()
+    for i in tl.static_range(PIECES):
+        pieces = pieces + (before[i] * w0[i] + now[i] * w1[i] + after[i] * w2[i] + bias[i],)
+    return pieces
+
+
+@triton.jit
+def _add_pairs(a, b, c, d):
+    return a + c, b + d
 
 
 @triton.jit
 def _forward(
-    x, survival, weight, bias, gamma, beta, z,
+    x, survival, weight, bias, gamma, beta, z, means, rstds,
     T, V, groups,
-    C: tl.constexpr, CP: tl.constexpr, VB: tl.constexpr, EPS: tl.constexpr,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, EPS: tl.constexpr,
 ):  # fmt: skip
+    """z, and each frame's and joint's mean and reciprocal deviation (R, T, V), of rows not dropped."""
     row = (tl.program_id(0) // groups).to(tl.int64)
     v = (tl.program_id(0) % groups) * VB + tl.arange(0, VB)
-    c = tl.arange(0, CP)
-    inside = c < C
-    mask = (v < V)[:, None] & inside[None, :]
-    w0 = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32)
-    w1 = tl.load(weight + C + c, mask=inside, other=0.0).to(tl.float32)
-    w2 = tl.load(weight + 2 * C + c, mask=inside, other=0.0).to(tl.float32)
-    b = tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.load(gamma + c, mask=inside, other=0.0).to(tl.float32)
-    shift = tl.load(beta + c, mask=inside, other=0.0).to(tl.float32)
-    at = row * T * V * C + v[:, None] * C + c[None, :]
+    inside = v < V
+    mask = inside[:, None]
+    at = row * T * V * C + v[:, None] * C + tl.arange(0, PIECE)[None, :]
     step = V * C
     if tl.load(survival + row) > 0:
-        before = tl.zeros((VB, CP), tl.float32)
-        now = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
-        after = tl.load(x + at + step, mask=mask & (T > 1), other=0.0).to(tl.float32)
+        w0 = _channels(weight, PIECE, PIECES)
+        w1 = _channels(weight + C, PIECE, PIECES)
+        w2 = _channels(weight + 2 * C, PIECE, PIECES)
+        b = _channels(bias, PIECE, PIECES)
+        scale = _channels(gamma, PIECE, PIECES)
+        shift = _channels(beta, PIECE, PIECES)
+        place = row * T * V + v
+        before = _zeros(VB, PIECE, PIECES)
+        now = _wide(_frame(x + at, mask, PIECE, PIECES), PIECES)
+        after = _wide(_frame(x + at + step, mask & (T > 1), PIECE, PIECES), PIECES)
         for t in range(T):
             # Asked for one turn before it is used: memory answers while this turn computes.
-            later = tl.load(x + at + 2 * step, mask=mask & (t + 2 < T), other=0.0)
-            xhat, _ = _normalised(before, now, after, w0, w1, w2, b, inside, C, EPS)
-            tl.store(z + at, (xhat * scale[None, :] + shift[None, :]).to(z.dtype.element_ty), mask=mask)
+            later = _frame(x + at + 2 * step, mask & (t + 2 < T), PIECE, PIECES)
+            y = _convolved(before, now, after, w0, w1, w2, b, PIECES)
+            total = y[0]
+            for i in tl.static_range(1, PIECES):
+                total += y[i]
+            mean = tl.sum(total, 1) / C
+            square = (y[0] - mean[:, None]) * (y[0] - mean[:, None])
+            for i in tl.static_range(1, PIECES):
+                square += (y[i] - mean[:, None]) * (y[i] - mean[:, None])
+            rstd = tl.rsqrt(tl.sum(square, 1) / C + EPS)
+            tl.store(means + place, mean, mask=inside)
+            tl.store(rstds + place, rstd, mask=inside)
+            for i in tl.static_range(PIECES):
+                value = (y[i] - mean[:, None]) * rstd[:, None] * scale[i] + shift[i]
+                tl.store(z + at + i * PIECE, value.to(z.dtype.element_ty), mask=mask)
             before = now
             now = after
-            after = later.to(tl.float32)
+            after = _wide(later, PIECES)
             at += step
+            place += V
     else:  # a dropped row's numbers are multiplied by 0: they have to be finite
         for _t in range(T):
-            tl.store(z + at, tl.zeros((VB, CP), z.dtype.element_ty), mask=mask)
+            for i in tl.static_range(PIECES):
+                tl.store(z + at + i * PIECE, tl.zeros((VB, PIECE), z.dtype.element_ty), mask=mask)
             at += step
 
 
 @triton.jit
 def _backward(
-    x, dz, dout, survival, weight, bias, gamma, dx, partials,
+    x, dz, dout, survival, weight, bias, gamma, means, rstds, dx, partials,
     T, V, groups,
-    C: tl.constexpr, CP: tl.constexpr, VB: tl.constexpr, EPS: tl.constexpr,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     row = program // groups
     v = (program % groups) * VB + tl.arange(0, VB)
-    c = tl.arange(0, CP)
-    inside = c < C
-    mask = (v < V)[:, None] & inside[None, :]
-    w0 = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32)
-    w1 = tl.load(weight + C + c, mask=inside, other=0.0).to(tl.float32)
-    w2 = tl.load(weight + 2 * C + c, mask=inside, other=0.0).to(tl.float32)
-    b = tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.load(gamma + c, mask=inside, other=0.0).to(tl.float32)
+    inside = v < V
+    mask = inside[:, None]
     alive = tl.load(survival + row).to(tl.float32)
-    at = row * T * V * C + v[:, None] * C + c[None, :]
+    at = row * T * V * C + v[:, None] * C + tl.arange(0, PIECE)[None, :]
     step = V * C
-
-    dy_older = tl.zeros((VB, CP), tl.float32)
-    dy_before = tl.zeros((VB, CP), tl.float32)
-    residual_before = tl.zeros((VB, CP), tl.float32)
-    sum0 = tl.zeros((VB, CP), tl.float32)
-    sum1 = tl.zeros((VB, CP), tl.float32)
-    sum2 = tl.zeros((VB, CP), tl.float32)
-    sum_bias = tl.zeros((VB, CP), tl.float32)
-    sum_gamma = tl.zeros((VB, CP), tl.float32)
-    sum_beta = tl.zeros((VB, CP), tl.float32)
-    sum_out = tl.zeros((VB, CP), tl.float32)
+    sum0 = _zeros(VB, PIECE, PIECES)
+    sum1 = _zeros(VB, PIECE, PIECES)
+    sum2 = _zeros(VB, PIECE, PIECES)
+    sum_bias = _zeros(VB, PIECE, PIECES)
+    sum_gamma = _zeros(VB, PIECE, PIECES)
+    sum_beta = _zeros(VB, PIECE, PIECES)
+    sum_out = _zeros(VB, PIECE, PIECES)
     if alive > 0:
-        x_before = tl.zeros((VB, CP), tl.float32)
-        x_now = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
-        x_after = tl.load(x + at + step, mask=mask & (T > 1), other=0.0).to(tl.float32)
-        g = tl.load(dz + at, mask=mask, other=0.0).to(tl.float32)
-        residual = tl.load(dout + at, mask=mask, other=0.0).to(tl.float32)
-        # One turn more than frames: frame t's input is complete once dy of frame t + 1 is known.
-        for t in range(T + 1):
-            # Asked for one turn before it is used: memory answers while this turn computes.
-            x_later = tl.load(x + at + 2 * step, mask=mask & (t + 2 < T), other=0.0)
-            g_later = tl.load(dz + at + step, mask=mask & (t + 1 < T), other=0.0)
-            residual_later = tl.load(dout + at + step, mask=mask & (t + 1 < T), other=0.0)
-            xhat, rstd = _normalised(x_before, x_now, x_after, w0, w1, w2, b, inside, C, EPS)
-            sum_gamma += g * xhat
-            sum_beta += g
-            sum_out += residual
-            g = g * scale[None, :]
-            along = tl.sum(g * xhat, 1) / C
-            level = tl.sum(g, 1) / C
-            dy = (g - level[:, None] - xhat * along[:, None]) * rstd[:, None]
-            dy = tl.where(mask & (t < T), dy, 0.0)
-            sum0 += x_before * dy
-            sum1 += x_now * dy
-            sum2 += x_after * dy
-            sum_bias += dy
-            total = residual_before + dy_older * w2[None, :] + dy_before * w1[None, :] + dy * w0[None, :]
-            tl.store(dx + at - step, total.to(dx.dtype.element_ty), mask=mask & (t > 0))
-            x_before = x_now
-            x_now = x_after
-            x_after = x_later.to(tl.float32)
-            dy_older = dy_before
-            dy_before = dy
-            residual_before = residual
-            residual = residual_later.to(tl.float32)
-            g = g_later.to(tl.float32)
-            at += step
+        w0 = _channels(weight, PIECE, PIECES)
+        w1 = _channels(weight + C, PIECE, PIECES)
+        w2 = _channels(weight + 2 * C, PIECE, PIECES)
+        b = _channels(bias, PIECE, PIECES)
+        scale = _channels(gamma, PIECE, PIECES)
+        place = row * T * V + v
+        dy_older = _zeros(VB, PIECE, PIECES)
+        dy_before = _zeros(VB, PIECE, PIECES)
+        residual_before = _zeros(VB, PIECE, PIECES)
+        x_before = _zeros(VB, PIECE, PIECES)
+        x_now = _wide(_frame(x + at, mask, PIECE, PIECES), PIECES)
+        x_after = _wide(_frame(x + at + step, mask & (T > 1), PIECE, PIECES), PIECES)
+        # Two turns are under way at any time: memory answers while they compute.
+        x_next = _frame(x + at + 2 * step, mask & (T > 2), PIECE, PIECES)
+        g_now = _frame(dz + at, mask, PIECE, PIECES)
+        g_next = _frame(dz + at + step, mask & (T > 1), PIECE, PIECES)
+        residual_now = _frame(dout + at, mask, PIECE, PIECES)
+        residual_next = _frame(dout + at + step, mask & (T > 1), PIECE, PIECES)
+        mean = tl.load(means + place, mask=inside, other=0.0)
+        rstd = tl.load(rstds + place, mask=inside, other=0.0)
+        # One turn more than frames: frame t's input is complete once dy of frame t + 1 is known. Turns
+        # beyond read 0 for everything, and add 0.
+        for first in range(0, T + 1, UNROLL):
+            for i in tl.static_range(UNROLL):
+                t = first + i
+                x_later = _frame(x + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
+                g_later = _frame(dz + at + 2 * step, mask & (t + 2 < T), PIECE, PIECES)
+                residual_later = _frame(dout + at + 2 * step, mask & (t + 2 < T), PIECE, PIECES)
+                mean_later = tl.load(means + place + V, mask=inside & (t + 1 < T), other=0.0)
+                rstd_later = tl.load(rstds + place + V, mask=inside & (t + 1 < T), other=0.0)
+                y = _convolved(x_before, x_now, x_after, w0, w1, w2, b, PIECES)
+                g = _wide(g_now, PIECES)
+                residual = _wide(residual_now, PIECES)
+                xhat = ()
+                scaled = ()
+                for j in tl.static_range(PIECES):
+                    xhat = xhat + ((y[j] - mean[:, None]) * rstd[:, None],)
+                    scaled = scaled + (g[j] * scale[j],)
+                along = scaled[0] * xhat[0]
+                level = scaled[0]
+                for j in tl.static_range(1, PIECES):
+                    along += scaled[j] * xhat[j]
+                    level += scaled[j]
+                along, level = tl.reduce((along, level), 1, _add_pairs)
+                along = (along * rstd / C)[:, None]
+                level = (level * rstd / C)[:, None]
+                dy = ()
+                added0 = ()
+                added1 = ()
+                added2 = ()
+                added_bias = ()
+                added_gamma = ()
+                added_beta = ()
+                added_out = ()
+                for j in tl.static_range(PIECES):
+                    d = scaled[j] * rstd[:, None] - level - xhat[j] * along
+                    dy = dy + (d,)
+                    added0 = added0 + (sum0[j] + x_before[j] * d,)
+                    added1 = added1 + (sum1[j] + x_now[j] * d,)
+                    added2 = added2 + (sum2[j] + x_after[j] * d,)
+                    added_bias = added_bias + (sum_bias[j] + d,)
+                    added_gamma = added_gamma + (sum_gamma[j] + g[j] * xhat[j],)
+                    added_beta = added_beta + (sum_beta[j] + g[j],)
+                    added_out = added_out + (sum_out[j] + residual[j],)
+                    total = residual_before[j] + dy_older[j] * w2[j] + dy_before[j] * w1[j] + d * w0[j]
+                    tl.store(
+                        dx + at - step + j * PIECE,
+                        total.to(dx.dtype.element_ty),
+                        mask=mask & (t > 0) & (t <= T),
+                    )
+                sum0 = added0
+                sum1 = added1
+                sum2 = added2
+                sum_bias = added_bias
+                sum_gamma = added_gamma
+                sum_beta = added_beta
+                sum_out = added_out
+                x_before = x_now
+                x_now = x_after
+                x_after = _wide(x_next, PIECES)
+                x_next = x_later
+                dy_older = dy_before
+                dy_before = dy
+                residual_before = residual
+                residual_now = residual_next
+                residual_next = residual_later
+                g_now = g_next
+                g_next = g_later
+                mean = mean_later
+                rstd = rstd_later
+                at += step
+                place += V
     else:
         for _t in range(T):
-            tl.store(dx + at, tl.load(dout + at, mask=mask, other=0.0), mask=mask)
+            for i in tl.static_range(PIECES):
+                tl.store(dx + at + i * PIECE, tl.load(dout + at + i * PIECE, mask=mask, other=0.0), mask=mask)
             at += step
-    to = partials + program * 7 * C + c
-    tl.store(to, tl.sum(sum0, 0), mask=inside)
-    tl.store(to + C, tl.sum(sum1, 0), mask=inside)
-    tl.store(to + 2 * C, tl.sum(sum2, 0), mask=inside)
-    tl.store(to + 3 * C, tl.sum(sum_bias, 0), mask=inside)
-    tl.store(to + 4 * C, tl.sum(sum_gamma, 0), mask=inside)
-    tl.store(to + 5 * C, tl.sum(sum_beta, 0), mask=inside)
-    tl.store(to + 6 * C, tl.sum(sum_out, 0) * alive, mask=inside)
+    for i in tl.static_range(PIECES):
+        to = partials + program * 7 * C + i * PIECE + tl.arange(0, PIECE)
+        tl.store(to, tl.sum(sum0[i], 0))
+        tl.store(to + C, tl.sum(sum1[i], 0))
+        tl.store(to + 2 * C, tl.sum(sum2[i], 0))
+        tl.store(to + 3 * C, tl.sum(sum_bias[i], 0))
+        tl.store(to + 4 * C, tl.sum(sum_gamma[i], 0))
+        tl.store(to + 5 * C, tl.sum(sum_beta[i], 0))
+        tl.store(to + 6 * C, tl.sum(sum_out[i], 0) * alive)
+
+
+class Statistics(NamedTuple):
+    """Of LayerNorm, each (R, T, V) float32; rows that were dropped hold anything."""
+
+    means: Tensor
+    rstds: Tensor
+    """Reciprocal deviations."""
+
+
+def pieces(width: int) -> dict[str, int]:
+    """How `width` channels are cut: PIECES of PIECE, the largest power of two that divides it."""
+    piece = width & -width
+    return {"C": width, "PIECE": piece, "PIECES": width // piece}
 
 
 def temporal_norm(
     x: Tensor, survival: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, eps: float,
-    cut: Sequence[int],
-) -> Tensor:  # fmt: skip
+    cut: tuple[int, int],
+) -> tuple[Tensor, Statistics]:  # fmt: skip
     """LayerNorm of the convolution: x (R, T, V, C), contiguous; weight (3, C); the others (C,) -> like x.
 
     Rows whose `survival` (R,) is 0 are dropped, and left 0. `cut`: joints and warps of a program.
@@ -157,29 +275,30 @@ def temporal_norm(
     joints, warps = cut
     groups = triton.cdiv(V, joints)
     z = torch.empty_like(x)
+    of = Statistics(*(torch.empty(R, T, V, device=x.device) for _ in range(2)))
     _forward[(R * groups,)](
-        x, survival, weight, bias, gamma, beta, z, T, V, groups,
-        C=C, CP=triton.next_power_of_2(C), VB=joints, EPS=eps, num_warps=warps,
+        x, survival, weight, bias, gamma, beta, z, *of, T, V, groups,
+        **pieces(C), VB=joints, EPS=eps, num_warps=warps,
     )  # fmt: skip
-    return z
+    return z, of
 
 
 def temporal_norm_backward(
     x: Tensor, dz: Tensor, dout: Tensor, survival: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor,
-    eps: float, cut: Sequence[int],
+    of: Statistics, cut: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
-    gradient of the block's last bias.
+    gradient of the block's last bias. `cut`: joints and warps of a program, and turns that are written out.
     """
     R, T, V, C = x.shape
-    joints, warps = cut
+    joints, warps, turns = cut
     groups = triton.cdiv(V, joints)
     dx = torch.empty_like(x)
     partials = torch.empty(R * groups, PARTIALS, C, device=x.device, dtype=torch.float32)
     _backward[(R * groups,)](
-        x, dz, dout, survival, weight, bias, gamma, dx, partials, T, V, groups,
-        C=C, CP=triton.next_power_of_2(C), VB=joints, EPS=eps, num_warps=warps,
+        x, dz, dout, survival, weight, bias, gamma, *of, dx, partials, T, V, groups,
+        **pieces(C), VB=joints, UNROLL=turns, num_warps=warps,
     )  # fmt: skip
     return dx, partials.sum(0)

@@ -27,8 +27,8 @@ class Tuning:
     """BA, PIECE, BR, warps, stages of `outer_kernel`."""
     temporal: tuple[int, int]
     """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int]
-    """Joints and warps of `temporal_norm_backward`."""
+    temporal_backward: tuple[int, int, int]
+    """Joints, warps and turns written out of `temporal_norm_backward`."""
 
 
 TUNINGS = {
@@ -42,8 +42,8 @@ TUNINGS = {
         widen=(128, 128, 32, 4, 3),
         narrow=(128, 128, 64, 8, 3),
         outer=(128, 32, 64, 4, 4),
-        temporal=(1, 1),
-        temporal_backward=(2, 2),
+        temporal=(2, 1),
+        temporal_backward=(2, 1, 3),
     ),
     192: Tuning(
         fused=True,
@@ -55,8 +55,8 @@ TUNINGS = {
         widen=None,
         narrow=(128, 64, 64, 4, 4),
         outer=(128, 64, 64, 4, 4),
-        temporal=(1, 2),
-        temporal_backward=(1, 2),
+        temporal=(1, 1),
+        temporal_backward=(1, 1, 3),
     ),
     384: Tuning(
         fused=False,
@@ -69,7 +69,7 @@ TUNINGS = {
         narrow=(128, 128, 64, 4, 3),
         outer=(128, 128, 64, 8, 3),
         temporal=(1, 2),
-        temporal_backward=(1, 4),
+        temporal_backward=(1, 2, 3),
     ),
 }
 LEAST_ROWS = 64  # of any tile
@@ -87,13 +87,13 @@ class LibraryTuning:
     """Programs for each chunk of BH hidden channels in the backward pass."""
     temporal: tuple[int, int]
     """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int]
-    """Joints and warps of `temporal_norm_backward`."""
+    temporal_backward: tuple[int, int, int]
+    """Joints, warps and turns written out of `temporal_norm_backward`."""
 
 
 LIBRARY_TUNINGS = {
-    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 2), (2, 2)),
-    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 2), (1, 2)),
-    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 4)),
+    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 1), (2, 1, 1)),
+    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 1), (1, 1, 1)),
+    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 2, 1)),
 }
 LIBRARY_ROWS = 32
