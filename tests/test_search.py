@@ -105,6 +105,16 @@ def test_a_plan_sets_epochs_by_visits_and_keys_by_the_whole_configuration(plan):
     assert [s.key for s in read_plan(path, COUNTS)] == [s.key for s in specs]
 
 
+def test_in_rounds_every_trials_first_seed_comes_before_any_second_one(plan):
+    trials = {"a": {}, "b": {"lr": 0.01}}
+    usual = read_plan(plan(trials, seeds=[3, 1], folds=["1to2", "2to1"]), COUNTS)
+    rounds = read_plan(plan(trials, seeds=[3, 1], folds=["1to2", "2to1"], rounds=True), COUNTS)
+    assert [(s.config.seed, s.name, s.fold) for s in rounds] == [
+        (seed, name, fold) for seed in (3, 1) for name in "ab" for fold in ("1to2", "2to1")
+    ]
+    assert {spec.key for spec in rounds} == {spec.key for spec in usual}
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

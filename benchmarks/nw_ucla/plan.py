@@ -6,6 +6,7 @@ A plan:
     clips: 500000                           # visits to clips that each training has; sets epochs and warm-up
     seeds: [0]
     folds: [1to2, 2to1]                     # train on one training view, validate on the other
+    rounds: true                            # all trials' first seeds, then all second ones (default: false)
     trials:
       - name: rotation 90
         set: {rotation_max: 90}             # on top of base; `clips`, `seeds`, `folds` may stand here too
@@ -22,6 +23,7 @@ A plan:
 import dataclasses
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ from tsgc.config import TrainConfig, build, read_yaml
 
 BEFORE = Path(__file__).parent / "before.yaml"
 WARM_UP = 0.05  # of the epochs
-KEYS = {"base", "recipe", "clips", "seeds", "folds", "init", "trials"}
+KEYS = {"base", "recipe", "clips", "seeds", "folds", "rounds", "init", "trials"}
 TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed"}
 TEACHING = 1 / 3  # of a step: a teacher's forward pass
 # Settings that came after the first results, as those were made without them.
@@ -99,7 +101,7 @@ def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list
     """The trainings of a plan in its order; `counts`: training clips of each fold.
 
     `folder`: where trials keep weights and find their teachers. All of a trial's folds and seeds follow each
-    other. Raises TsgcError for keys and settings that are wrong.
+    other, or with `rounds` all of its folds. Raises TsgcError for keys and settings that are wrong.
     """
     plan = read_yaml(path)
     _known(path, plan, KEYS)
@@ -107,6 +109,7 @@ def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list
     for name in ("epochs", "warmup_epochs"):
         recipe.pop(name, None)
     specs: list[Spec] = []
+    turns: dict[int, list[Spec]] = defaultdict(list)
     saved: dict[tuple[str, str, int], Spec] = {}
     for trial in plan.get("trials", []):
         _known(path, trial, TRIAL_KEYS)
@@ -114,7 +117,7 @@ def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list
         values = {**recipe, **(plan.get("base") or {}), **settings}
         given = {**plan, **trial}
         init = Path(given["init"]) if given.get("init") else None
-        for seed in given.get("seeds", [0]):
+        for turn, seed in enumerate(given.get("seeds", [0])):
             for fold in given.get("folds", list(FOLDS)):
                 if fold not in FOLDS:
                     raise TsgcError(f"{path}: fold {fold!r}, expected one of {', '.join(FOLDS)}")
@@ -132,7 +135,8 @@ def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list
                     file = folder / f"{name}-{fold}-seed{seed}-{spec.key[:8]}.safetensors"
                     spec = saved[name, fold, seed] = dataclasses.replace(spec, save=file)
                 specs.append(spec)
-    return specs
+                turns[turn].append(spec)
+    return [spec for turn in turns.values() for spec in turn] if plan.get("rounds") else specs
 
 
 def _teachers(
