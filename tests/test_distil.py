@@ -36,10 +36,11 @@ def teachers(modalities=MODALITIES, temperature=3.0):
 
 def with_others(given, count=2):
     random = torch.Generator().manual_seed(5)
-    return [
-        dataclasses.replace(batch, others=torch.randn(count, *batch.x.shape, generator=random))
-        for batch in given
-    ]
+    found = []
+    for batch in given:
+        N, C, *rest = batch.x.shape
+        found.append(dataclasses.replace(batch, others=torch.randn(N, count * C, *rest, generator=random)))
+    return found
 
 
 def taught_step(config=TAUGHT, taught_by=None):
@@ -57,7 +58,7 @@ def test_the_loss_is_the_one_written_out(presence):
 
     student = make_model(SHAPE, CPU).train()
     share = batch.weight.view(-1, 1, 1, 1, 1)
-    mixed = [x * share + x[batch.partner] * (1 - share) for x in (batch.x, *batch.others)]
+    mixed = [x * share + x[batch.partner] * (1 - share) for x in (batch.x, *batch.others.chunk(2, 1))]
     there = batch.presence
     if presence:
         share = share[..., 0, 0]
@@ -181,7 +182,7 @@ def test_teachers_see_the_students_clips_in_their_own_modality(ucla, tmp_path):
         (mine,) = taught[index].parts
         joint, bone, motion = (step.parts[0] for step in steps)
         assert torch.equal(mine.x, joint.x)
-        assert torch.equal(mine.others[0], bone.x) and torch.equal(mine.others[1], motion.x)
+        assert torch.equal(mine.others, torch.cat([bone.x, motion.x], 1))
         for name in ("labels", "partner", "weight", "own", "survival"):
             assert torch.equal(getattr(mine, name), getattr(bone, name))
         assert joint.others is None

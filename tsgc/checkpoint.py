@@ -29,6 +29,7 @@ from shards.manifest import Manifest
 from tsgc.config import TrainConfig
 from tsgc.config import build as build_config
 from tsgc.layers import EXPANSION
+from tsgc.modalities import num_channels
 from tsgc.model import TSGCNeXt
 
 
@@ -40,6 +41,7 @@ class Description:
     num_classes: int
     bodies: int
     channels: int
+    """That the network sees: `axes` times the modalities of its stream."""
     benchmark: str
     preset: str
     epoch: int
@@ -97,7 +99,7 @@ def describe(
         skeleton=manifest.skeleton,
         num_classes=len(manifest.class_names),
         bodies=bodies,
-        channels=len(manifest.channels),
+        channels=num_channels(config.modality, manifest.channels),
         benchmark=benchmark,
         preset=manifest.preset,
         epoch=epoch,

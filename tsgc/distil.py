@@ -43,10 +43,11 @@ class Teachers:
     def __init__(self, teachers: Sequence[Teacher], modality: str, temperature: float) -> None:
         self.teachers = list(teachers)
         self.modality, self.temperature = modality, temperature
-        self.others = tuple(
-            dict.fromkeys(teacher.modality for teacher in teachers if teacher.modality != modality)
-        )
+        channels = {teacher.modality: teacher.model.input_shape[0] for teacher in teachers}
+        channels.pop(modality, None)
+        self.others = tuple(channels)
         """The modalities that the teachers see and the student does not, in which they are given."""
+        self._channels = list(channels.values())
 
     @property
     def digests(self) -> list[str]:
@@ -61,12 +62,14 @@ class Teachers:
         return ", ".join(teacher.modality for teacher in self.teachers)
 
     @torch.no_grad()
-    def answer(self, x: Tensor, others: Sequence[Tensor], presence: Tensor | None) -> Tensor:
+    def answer(self, x: Tensor, others: Tensor | None, presence: Tensor | None) -> Tensor:
         """The mean of their softmaxes at the temperature, (N, K) float32.
 
-        x (N, C, T, V, M) and `presence` are the student's input, `others` the same in each of `self.others`.
+        x (N, C, T, V, M) and `presence` are the student's input, `others` the same in `self.others`, their
+        channels side by side.
         """
-        seen: Mapping[str, Tensor] = {self.modality: x, **dict(zip(self.others, others, strict=True))}
+        given = () if others is None else others.split(self._channels, 1)
+        seen: Mapping[str, Tensor] = {self.modality: x, **dict(zip(self.others, given, strict=True))}
         answers = [
             F.softmax(teacher.model(seen[teacher.modality], presence=presence).float() / self.temperature, -1)
             for teacher in self.teachers

@@ -118,7 +118,7 @@ class Feed:
             survival=survival,
             presence=presence,
             own=own_share(*given) if given else None,
-            others=torch.stack(others) if others else None,
+            others=torch.cat(others, 1) if others else None,
         )
 
     def arrays(self, part: PackedBatch, draws: Draws) -> list[np.ndarray]:

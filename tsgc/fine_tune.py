@@ -17,6 +17,7 @@ from shards.manifest import Manifest
 from tsgc import checkpoint, runs
 from tsgc.layers import fold
 from tsgc.model import TSGCNeXt
+from tsgc.variants import STEM_STRIDE
 
 Pairs = list[tuple[int, int]]  # (ours, theirs)
 
@@ -44,6 +45,10 @@ class Source:
         return self.weights["stages.0.0.graphs"].shape[-1]
 
     @property
+    def num_channels(self) -> int:
+        return self.weights["stem.0.weight"].shape[1] // STEM_STRIDE
+
+    @property
     def num_classes(self) -> int:
         return len(self.weights["head.bias"])
 
@@ -66,7 +71,8 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = F
     joints = joint_pairs(manifest.body, source)
     classes = class_pairs(manifest.class_names, source)
     axes = source.axes or "xyz"  # the released ones are NTU's
-    other_input = axes != manifest.channels
+    here, there = model.input_shape[0], source.num_channels
+    other_input = (axes, there) != (manifest.channels, here)
     loaded: dict[str, Tensor] = {}
     for name, tensor in own.items():
         found = weights.get(name)
@@ -84,7 +90,8 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = F
     words = _of_joints(manifest.body, source, joints) + _of_bodies(model, source) + of_factors
     words += _of_classes(len(manifest.class_names), source, classes)
     if other_input:
-        words.append(f"stem and input norm new (channels {axes} there, {manifest.channels} here)")
+        theirs, ours = _channels(axes, there), _channels(manifest.channels, here)
+        words.append(f"stem and input norm new (channels {theirs} there, {ours} here)")
     new = _places(name for name in own if name not in weights)
     words += [f"new: {', '.join(new)}"] if new else []
     left = _places(name for name in weights if name not in own)
@@ -188,6 +195,11 @@ def _input_norm(model: TSGCNeXt, own: Tensor, found: Tensor, joints: Pairs, sour
     return norm.flatten()
 
 
+def _channels(axes: str, count: int) -> str:
+    """`xyz`, or `4 x xyz` of a stream that sees four modalities side by side."""
+    return axes if count == len(axes) else f"{count // len(axes)} x {axes}"
+
+
 def _of_joints(ours: Skeleton, source: Source, joints: Pairs) -> list[str]:
     """What is to say of the joints; nothing where it is the same skeleton."""
     theirs = source.skeleton
@@ -206,8 +218,8 @@ def _of_joints(ours: Skeleton, source: Source, joints: Pairs) -> list[str]:
 
 
 def _of_bodies(model: TSGCNeXt, source: Source) -> list[str]:
-    C, _, M = model.input_shape
-    there = len(source.weights["input_norm.weight"]) // source.num_joints // C
+    M = model.input_shape[2]
+    there = len(source.weights["input_norm.weight"]) // source.num_joints // source.num_channels
     return [f"of the input norm {there} of {M} bodies"] if there < M else []
 
 

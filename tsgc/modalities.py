@@ -3,11 +3,13 @@
 A modality is one function and its line in MODALITIES; docs/streams.md has each one's formula. Each
 takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape. A detector's
 score is no coordinate: `stream` gives the functions x and y alone, and SCORES says what becomes of it.
+Several joined by `+` are one stream too, which sees their channels side by side: early fusion.
 torch waits inside the functions: commands that only need the names answer at once.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -170,8 +172,51 @@ SCORES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
 """A modality's third channel for `xys` data; `angle` has three of its own and leaves the score out."""
 
 
+STACK = "+"  # between the modalities that a stream sees side by side
+
+
+def parts(name: str) -> list[str]:
+    """The modalities that a stream sees, in the order of their channels: one, or those joined by `+`."""
+    return name.split(STACK)
+
+
+def mistake(name: str) -> str:
+    """What is wrong with a stream's name, in a few words; empty where it is right."""
+    known = []
+    for part in parts(name):
+        if part not in MODALITIES:
+            near = difflib.get_close_matches(part, MODALITIES, n=1)
+            return f"{part!r} is none" + (f", did you mean {near[0]}?" if near else "")
+        if part in known:
+            return f"{part} is there twice"
+        known.append(part)
+    return ""
+
+
+def place(name: str) -> tuple[int, list[int]]:
+    """A stream's place in lists: single modalities in the order of MODALITIES, then pairs, and so on."""
+    order = list(MODALITIES)
+    return len(parts(name)), [order.index(part) for part in parts(name)]
+
+
+def num_channels(name: str, channels: str) -> int:
+    """How many channels a network of the stream `name` sees of data whose channels are `xyz` or `xys`."""
+    return len(parts(name)) * len(channels)
+
+
 def stream(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
-    """The modality `name` of x (N, M, T, V, C), whose channels are `xyz` or `xys`: the same shape."""
+    """What the stream `name` sees of x (N, M, T, V, C), whose channels are `xyz` or `xys`.
+
+    The same shape for one modality; (N, M, T, V, k C) for k of them joined by `+`, in that order.
+    """
+    import torch
+
+    seen = [_single(part, x, skeleton, channels) for part in parts(name)]
+    return torch.cat(seen, dim=-1) if len(seen) > 1 else seen[0]
+
+
+def _single(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
+    """One modality of x (N, M, T, V, C): the same shape."""
     import torch
 
     if channels != "xys":

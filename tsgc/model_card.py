@@ -147,7 +147,7 @@ def _network_input(stream: Stream) -> str:
     """How to feed the file that takes the network's input."""
     pipeline = stream.pipeline
     config = pipeline.config
-    V, C, M = pipeline.skeleton.num_joints, len(pipeline.channels), pipeline.bodies
+    C, V, M = stream.model.input_shape
     least = 2 * stream.model.min_frames
     frames = (
         f"frames (trained with {config.frames}; {least} or more)" if config.frames >= least else config.frames

@@ -14,7 +14,7 @@ from pipelines.errors import TsgcError
 from tsgc.console import Count, Talker
 from tsgc.inference import Prediction, Recogniser
 from tsgc.live import recognise_live
-from tsgc.modalities import MODALITIES
+from tsgc.modalities import place
 from tsgc.rawclips import Failure, Recording, find_raw, read_recording, read_recordings
 from tsgc.runs import Run, checkpoint_path, find_runs
 
@@ -29,8 +29,7 @@ def newest_runs(root: Path, name: str) -> list[Run]:
     if not runs:
         raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
     newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    order = list(MODALITIES)
-    return sorted(newest.values(), key=lambda run: (run.config.variant, order.index(run.config.modality)))
+    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
 
 
 def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool) -> list[Path]:

@@ -17,7 +17,7 @@ from pipelines.store import tool_version
 from shards.remote import safe
 from tsgc import config as configs
 from tsgc.config import TrainConfig
-from tsgc.modalities import MODALITIES
+from tsgc.modalities import place
 
 PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")
 
@@ -118,8 +118,7 @@ def newest_streams(root: Path, name: str) -> list[Run]:
     if not runs:
         raise TsgcError(f"{root}: no run with scores/{name}.npz; `tsgc train` ends by writing them")
     newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    order = list(MODALITIES)
-    return sorted(newest.values(), key=lambda run: (run.config.variant, order.index(run.config.modality)))
+    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
 
 
 def write_environment(folder: Path, benchmark: str, facts: dict[str, Any]) -> None:

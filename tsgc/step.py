@@ -43,7 +43,8 @@ class MicroBatch:
     """(N, 1, T, V, 1) float32: the clip's own share of each frame and joint, where some clips are cut
     (`mixing.own_weight`); else it is `weight` everywhere."""
     others: Tensor | None = None
-    """(S, N, C, T, V, M) float32: x in the S further modalities that teachers see (`Teachers.others`)."""
+    """(N, C', T, V, M) float32: x in the further modalities that teachers see (`Teachers.others`), their
+    channels side by side."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -142,9 +143,8 @@ class TrainStep:
         with arithmetic(self.config.precision, self.process.device):
             answer = None
             if self.teachers is not None:  # before the student, whose activations wait for its backward pass
-                others = () if batch.others is None else batch.others
-                mixed = [mix(other, batch.partner, own) for other in others]
-                answer = self.teachers.answer(x, mixed, presence)
+                others = None if batch.others is None else mix(batch.others, batch.partner, own)
+                answer = self.teachers.answer(x, others, presence)
             logits = self.network(x, batch.survival, presence)
         loss = summed_loss(logits, targets)
         if self.teachers is None or answer is None:

@@ -54,7 +54,7 @@ def cut_apart(batch: MicroBatch, steps: Sequence[Step], bodies: int) -> list[lis
     cut = {
         name: tensor.split([bodies * count for count in counts], 1)
         if name == "survival"
-        else tensor.split(counts, 1 if name == "others" else 0)
+        else tensor.split(counts)
         for name, tensor in batch.tensors.items()
     }
     single = iter([MicroBatch(**dict(zip(cut, tensors))) for tensors in zip(*cut.values())])

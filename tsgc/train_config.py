@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pipelines.errors import TsgcError
-from tsgc.modalities import MODALITIES
+from tsgc.modalities import MODALITIES, STACK, mistake
 from tsgc.variants import VARIANTS
 
 AT_LEAST_ONE = (
@@ -37,7 +37,7 @@ class TrainConfig:
     variant: str = "252"
     """Depths of the network: a key of tsgc.model.VARIANTS."""
     modality: str = "joint"
-    """What the stream sees: a key of tsgc.modalities.MODALITIES."""
+    """What the stream sees: a key of tsgc.modalities.MODALITIES, or several joined by `+`, side by side."""
     seed: int = 0
     """Seeds the weights, the order of clips and every augmentation."""
 
@@ -197,7 +197,10 @@ class TrainConfig:
             checks[name] = (0 <= getattr(self, name) < 1, "0 or more, under 1")
         checks |= {
             "variant": (self.variant in VARIANTS, f"one of {', '.join(VARIANTS)}"),
-            "modality": (self.modality in MODALITIES, f"one of {', '.join(MODALITIES)}"),
+            "modality": (
+                not mistake(self.modality),
+                f"one of {', '.join(MODALITIES)}, or several joined by {STACK}: {mistake(self.modality)}",
+            ),
             "bodies": (self.bodies is None or self.bodies >= 1, "1 or more, or null"),
             "distil_temperature": (self.distil_temperature > 0, "over 0"),
             "occlusion_radius": (self.occlusion_radius > 0, "over 0"),

@@ -22,6 +22,7 @@ from tsgc.distil import check_same, open_teachers
 from tsgc.distributed import Process
 from tsgc.evaluate import input_pipeline
 from tsgc.feed import Feed
+from tsgc.modalities import num_channels
 from tsgc.model import TSGCNeXt
 from tsgc.optim import build_optimizer, load_optimizer_state, optimizer_state
 from tsgc.record import Recorder
@@ -153,7 +154,7 @@ def new_step(
         len(manifest.class_names),
         variant=config.variant,
         bodies=bodies,
-        channels=len(manifest.channels),
+        channels=num_channels(config.modality, manifest.channels),
         drop_path=config.drop_path,
         layer_scale=config.layer_scale,
     ).to(process.device)

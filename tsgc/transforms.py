@@ -238,7 +238,10 @@ class InputPipeline:
         return torch.where(there.view(-1, 1, 1), moved, joints)
 
     def _finish(self, x: Tensor, augment: dict[str, Tensor], modality: str) -> Tensor:
-        """The modality, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M)."""
+        """The modality, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M).
+
+        Of several side by side each loses the same: C becomes k C.
+        """
         x = stream(modality, x, self.skeleton, self.channels)
         if "keep_joints" in augment:
             x = x * augment["keep_joints"][:, None, None, :, None]
@@ -246,7 +249,7 @@ class InputPipeline:
             keep = augment["keep_axes"]
             if self.channels == "xys":
                 keep = torch.cat([keep[:, :2], torch.ones_like(keep[:, 2:])], 1)  # the score is no axis
-            x = x * keep[:, None, None, None, :]
+            x = x * keep.repeat(1, x.shape[-1] // keep.shape[1])[:, None, None, None, :]
         return x.permute(0, 4, 2, 3, 1)
 
 

@@ -34,7 +34,9 @@ def train(
     ] = None,
     modality: Annotated[
         str | None,
-        typer.Option(help="joint, bone, joint_motion, bone_motion, or another of docs/streams.md."),
+        typer.Option(
+            help="joint, bone, joint_motion, bone_motion, another of docs/streams.md, or several: joint+bone."
+        ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="252, 432, small or tiny.")] = None,
     gpus: Gpus = None,
