@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
-from tsgc import kernels
+from tsgc import joints_first, kernels
 
 GRAPHS = 3  # graphs a block learns; started from identity, inward, outward
 EXPANSION = 4  # hidden width of a block over its width; one quarter per graph, one passed through
@@ -150,6 +150,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
         if kernels.fused_dtype(x, x.shape[-1]) is not None:
             return kernels.fused_block(x, survival, self)
+        if joints_first.takes(x):
+            return joints_first.run(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
         # Split, not sliced: the gradients of slices are added up in tensors of h's size.
         mixed, passed = h.split([GRAPHS, EXPANSION - GRAPHS], dim=-2)

@@ -26,6 +26,11 @@ def plain() -> Iterator[None]:
         _enabled = before
 
 
+def enabled() -> bool:
+    """Whether anything but plain twins may run: not inside `plain()`."""
+    return _enabled
+
+
 @lru_cache(maxsize=1)
 def _triton() -> bool:
     return find_spec("triton") is not None

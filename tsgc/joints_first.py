@@ -1,0 +1,213 @@
+"""A block of the network on a CPU, with joints outermost in memory: as the plain one, in fewer passes.
+
+The plain block mixes joints after its first linear layer: tensors of 4 C channels are copied to where joints
+come first, multiplied, copied back and put together, and so are their gradients. Mixing commutes with a
+layer's weight: A_k (z W_k + b_k) = (A_k z) W_k + (A_k 1) b_k. It is done here on C channels, and with joints
+outermost, (V, R, T, C), it is one matrix product without any copy. Tensors keep their shape (R, T, V, C)
+for everyone else: as with PyTorch's `channels_last`, only their strides differ (`joints_first`).
+"""
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tsgc import kernels
+
+aten = torch.ops.aten
+
+
+class BlockParts(Protocol):
+    """What is read of a `layers.Block`."""
+
+    graphs: nn.Parameter
+    temporal: Any
+    norm: nn.LayerNorm
+    expand: nn.Linear
+
+    def projection(self) -> tuple[Tensor, Tensor]: ...
+
+
+TYPES: tuple[torch.dtype, ...] = ()
+"""What runs so; everything else runs plain. None does until it has been timed where bfloat16 is fast."""
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """The type of products with x on its CPU: autocast's where it is on."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def takes(x: Tensor) -> bool:
+    """Whether a block of x runs so: on CPUs, in one of `TYPES`; compilers see the plain one."""
+    return (
+        x.device.type == "cpu"
+        and kernels.enabled()
+        and compute_dtype(x) in TYPES
+        and not torch.compiler.is_compiling()
+    )
+
+
+def joints_first(x: Tensor) -> Tensor:
+    """(R, T, V, C) -> (V, R, T, C), contiguous: a view where x came from a block of this kind."""
+    return x.permute(2, 0, 1, 3).contiguous()
+
+
+def joints_third(x: Tensor) -> Tensor:
+    """(V, R, T, C) -> (R, T, V, C), a view."""
+    return x.permute(1, 2, 0, 3)
+
+
+def run(x: Tensor, survival: Tensor | None, block: BlockParts) -> Tensor:
+    """`layers.Block.forward` of x (R, T, V, C), in autocast's type where it is on, else in x's."""
+    dtype = compute_dtype(x)
+    weight, bias = block.projection()
+    with torch.autocast("cpu", enabled=False):
+        result: Tensor = JointsFirst.apply(
+            x.to(dtype),
+            survival,
+            block.temporal.weight,
+            block.temporal.bias,
+            block.norm.weight,
+            block.norm.bias,
+            block.norm.eps,
+            block.graphs,
+            block.expand.weight,
+            block.expand.bias,
+            weight,
+            bias,
+        )
+    return result
+
+
+class JointsFirst(torch.autograd.Function):
+    """The block; parameters may be float32 where x is bfloat16, as autocast has them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        survival: Tensor | None,
+        taps: Tensor,
+        taps_bias: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
+        eps: float,
+        graphs: Tensor,
+        w1: Tensor,
+        b1: Tensor,
+        w2: Tensor,
+        b2: Tensor,
+    ) -> Tensor:
+        K, V, C = len(graphs), graphs.shape[1], x.shape[-1]
+        dtype = x.dtype
+        x = joints_first(x)
+        u = convolve(x, taps.to(dtype), taps_bias.to(dtype))
+        z, mean, rstd = aten.native_layer_norm(u, (C,), norm_weight, norm_bias, eps)
+        m = torch.mm(graphs.to(dtype).view(K * V, V), z.view(V, -1)).view(
+            K, -1, C
+        )  # each graph's joints mixed
+        sources = [*m, z.view(-1, C)]  # what each part of the first layer takes
+        h = z.new_empty(len(m[0]), len(w1))  # (V R T, 4 C)
+        h.view(V, -1, len(w1)).copy_(joint_bias(graphs, b1.view(-1, C)).to(dtype)[:, None])
+        for source, part, weight in zip(sources, h.split(C, 1), w1.to(dtype).split(C)):
+            part.addmm_(source, weight.t())
+        a = F.gelu(h)
+        y = torch.addmm(b2.to(dtype), a, w2.to(dtype).t()).view_as(x)
+        if survival is None:
+            y += x
+        else:
+            survival = survival.to(dtype)[:, None, None]
+            y = torch.addcmul(x, y, survival)
+        ctx.save_for_backward(
+            x, survival, u, mean, rstd, z, m, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2
+        )
+        return joints_third(y)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, survival, u, mean, rstd, z, m, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2 = (
+            ctx.saved_tensors
+        )
+        K, V, C = len(graphs), graphs.shape[1], x.shape[-1]
+        dtype = x.dtype
+        grad = joints_first(grad)
+        gy = (grad if survival is None else grad * survival).view(-1, C)
+        gw2 = gy.t() @ a
+        ga = gy @ w2.to(dtype)
+        gh = aten.gelu_backward(ga, h)
+        ggraphs, gb1 = joint_bias_backward(column_sums(gh.view(V, -1, len(w1))), graphs, b1.view(-1, C))
+        apart = ga.view(
+            -1, len(gh), C
+        )  # products read what is contiguous; what ga held is not needed any more
+        apart.copy_(gh.view(len(gh), -1, C).transpose(0, 1))
+        gm = gh.view_as(apart)
+        gw1 = torch.empty_like(w1, dtype=dtype)
+        sources = [*m, z.view(-1, C)]
+        for part, source, weight, to_source, to_weight in zip(
+            apart, sources, w1.to(dtype).split(C), gm, gw1.split(C)
+        ):
+            torch.mm(part.t(), source, out=to_weight)
+            torch.mm(part, weight, out=to_source)
+        mixed = gm[:K].view(K * V, -1)
+        ggraphs += (mixed @ z.view(V, -1).t()).view_as(ggraphs)
+        gz = gm[K].view(V, -1).addmm_(graphs.to(dtype).view(K * V, V).t(), mixed)
+        gu, gnorm_weight, gnorm_bias = aten.native_layer_norm_backward(
+            gz.view_as(x), u, (C,), mean, rstd, norm_weight, norm_bias, [True, True, True]
+        )
+        gx, gtaps, gtaps_bias = convolve_backward(gu, x, taps.to(dtype))
+        gx += grad
+        return (
+            joints_third(gx),
+            None,
+            gtaps.to(taps.dtype),
+            gtaps_bias.to(taps.dtype),
+            gnorm_weight,
+            gnorm_bias,
+            None,
+            ggraphs,
+            gw1.to(w1.dtype),
+            gb1.view_as(b1),
+            gw2.to(w2.dtype),
+            column_sums(gy[None])[0].to(w2.dtype),
+        )
+
+
+def as_image(x: Tensor) -> Tensor:
+    """(V, R, T, C) -> (V R, C, 1, T): what a convolution takes, channels last in memory."""
+    return x.flatten(0, 1)[:, None].permute(0, 3, 1, 2)
+
+
+def convolve(x: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
+    """`layers.TemporalDepthwise` of x (V, R, T, C): taps (3, C), bias (C,)."""
+    u = F.conv2d(as_image(x), taps.t()[:, None, None], bias, padding=(0, 1), groups=x.shape[-1])
+    return u.permute(0, 2, 3, 1).contiguous().view_as(x)
+
+
+def convolve_backward(gu: Tensor, x: Tensor, taps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, the taps (3, C) and the bias (C,), from u's."""
+    C = x.shape[-1]
+    gx, gtaps, gbias = aten.convolution_backward(
+        as_image(gu), as_image(x), taps.t()[:, None, None], [C],
+        [1, 1], [0, 1], [1, 1], False, [0, 0], C, [True, True, True],
+    )  # fmt: skip
+    return gx.permute(0, 2, 3, 1).contiguous().view_as(x), gtaps.view(C, -1).t(), gbias
+
+
+def column_sums(x: Tensor) -> Tensor:
+    """(V, N, C) -> (V, C): as a product, which takes half the time that a sum in bfloat16 does."""
+    return torch.bmm(x.new_ones(len(x), 1, x.shape[1]), x)[:, 0]
+
+
+def joint_bias(graphs: Tensor, bias: Tensor) -> Tensor:
+    """What the first layer's bias (4, C) is after mixing, by joint: (V, 4 C)."""
+    weight = F.pad(graphs.sum(2), (0, 0, 0, len(bias) - len(graphs)), value=1.0)  # (4, V)
+    return torch.einsum("kv,kc->vkc", weight, bias).flatten(1)
+
+
+def joint_bias_backward(grad: Tensor, graphs: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the graphs (K, V, V) and the bias (4 C,) from that of `joint_bias`, (V, 4 C)."""
+    with torch.enable_grad():
+        leaves = graphs.detach().requires_grad_(), bias.detach().requires_grad_()
+        ggraphs, gbias = torch.autograd.grad(joint_bias(*leaves), leaves, grad.to(bias.dtype))
+    return ggraphs.contiguous(), gbias.flatten()
