@@ -23,11 +23,13 @@ CLASSES = ("sit", "walk", "wave")
 
 def network(
     skeleton: Skeleton, classes: int = 3, bodies: int = 1, variant: str = "tiny", seed: int = 0,
-    layer_scale: float | None = None,
+    layer_scale: float | None = None, channels: int = 3,
 ):  # fmt: skip
     """A network all of whose numbers are its own, the running statistics too."""
     torch.manual_seed(seed)
-    model = TSGCNeXt(skeleton, classes, variant=variant, bodies=bodies, layer_scale=layer_scale)
+    model = TSGCNeXt(
+        skeleton, classes, variant=variant, bodies=bodies, layer_scale=layer_scale, channels=channels
+    )
     for tensor in model.state_dict().values():
         if tensor.is_floating_point():
             tensor += torch.rand_like(tensor)
@@ -42,7 +44,7 @@ def data(skeleton: Skeleton, classes=CLASSES, channels: str = "xyz", benchmark: 
 def save(folder: Path, model: TSGCNeXt, skeleton: Skeleton, classes=CLASSES, **more) -> Path:
     channels, _, bodies = model.input_shape
     settings = {"variant": "tiny"} | {
-        name: more.pop(name) for name in ("variant", "layer_scale", "holdout") if name in more
+        name: more.pop(name) for name in ("variant", "modality", "layer_scale", "holdout") if name in more
     }
     description = Description(
         skeleton=skeleton.name, num_classes=len(classes), bodies=bodies, channels=channels,
@@ -152,6 +154,48 @@ def test_pictures_and_metres_do_not_share_the_input(tmp_path):
     said = fine_tune(here, data(COCO_17, channels="xys"), save(tmp_path, there, NTU_25))
     assert "stem and input norm new (channels xyz there, xys here)" in said
     assert torch.equal(here.stem[0].weight, before)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "said"),
+    [
+        ("joint", "bone", "nothing new"),
+        ("joint+bone", "bone+joint", "nothing new"),
+        ("joint", "bone+joint", "of the stem and the input norm 3 channels (new: bone)"),
+        ("joint+bone+angle", "angle", "nothing new"),
+        ("bone+joint", "angle+joint+bone2", "of the stem and the input norm 3 channels (new: angle, bone2)"),
+        ("joint", "bone+angle", "stem and input norm new (joint there, bone+angle here)"),
+    ],
+)
+def test_streams_of_several_modalities_are_carried_over_one_by_one(tmp_path, theirs, ours, said):
+    parts = {name: name.split("+") for name in (theirs, ours)}
+    there = network(NTU_25, seed=1, channels=3 * len(parts[theirs])).eval()
+    here = network(NTU_25, seed=2, channels=3 * len(parts[ours])).eval()
+    before = here.state_dict()["stem.0.weight"].clone()
+    found = fine_tune(here, data(NTU_25), save(tmp_path, there, NTU_25, modality=theirs), modality=ours)
+    assert said in found
+    single = len(parts[ours]) == len(parts[theirs]) == 1
+    mine, other = (model.stem[0].weight.view(-1, 4, model.input_shape[0]) for model in (here, there))
+    norms = [model.input_norm.running_mean.view(-1, 25, model.input_shape[0]) for model in (here, there)]
+    for place, part in enumerate(parts[ours]):
+        at = slice(3 * place, 3 * place + 3)
+        if single or part in parts[theirs]:
+            source = 0 if single else 3 * parts[theirs].index(part)
+            of = slice(source, source + 3)
+            assert torch.equal(mine[..., at], other[..., of])
+            assert torch.equal(norms[0][..., at], norms[1][..., of])
+        else:
+            assert torch.equal(mine[..., at], before.view(-1, 4, here.input_shape[0])[..., at])
+    new = said.startswith("stem")
+    assert torch.equal(here.stem[0].bias, there.stem[0].bias) != new
+    assert torch.equal(here.stages[0][0].expand.weight, there.stages[0][0].expand.weight)
+
+
+def test_modalities_in_another_order_are_the_same_network(tmp_path):
+    there, here = (network(NTU_25, seed=seed, bodies=2, channels=6).eval() for seed in (1, 2))
+    fine_tune(here, data(NTU_25), save(tmp_path, there, NTU_25, modality="joint+bone"), modality="bone+joint")
+    x = torch.randn(2, 6, 16, 25, 2)
+    torch.testing.assert_close(here(x.roll(3, 1)), there(x), rtol=1e-4, atol=1e-3)
 
 
 def test_blocks_of_another_depth_are_named(tmp_path):

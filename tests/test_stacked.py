@@ -208,6 +208,12 @@ def test_a_stack_is_trained_and_used_as_any_stream(trained, here, benchmark):
             found = run_file(np.stack([joints, joints]).astype(np.float32))
             assert np.abs(found[1] - expected.logits).max() < 1e-4
 
+    words = ("train", benchmark, *places, *settings)
+    said = tsgc(*words, "--modality", "bone+joint_motion", "--init", run, "--run-dir", here / "started")
+    assert "starting from" in said and "stem and input norm new" not in said
+    said = tsgc(*words, "--modality", "bone2", "--teacher", run, "--run-dir", here / "taught")
+    assert f"taught by {modality}" in " ".join(said.split())
+
     said = tsgc("ensemble")
     assert modality in " ".join(said.split())
     if benchmark == "ntu60/xsub":

@@ -1,7 +1,8 @@
 """Starting a run from the weights of another: of other classes, another skeleton, another number of bodies.
 
-What hangs on the skeleton (the graphs, the input's norm) is carried over joint by joint, and the classifier
-class by class, each by name. What has no counterpart stays as it was initialised.
+What hangs on the skeleton (the graphs, the input's norm) is carried over joint by joint, the classifier class
+by class, and the input of streams that see several modalities modality by modality, each by name. What has no
+counterpart stays as it was initialised.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pipelines.skeleton import Skeleton
 from shards.manifest import Manifest
 from tsgc import checkpoint, runs
 from tsgc.layers import fold
+from tsgc.modalities import parts
 from tsgc.model import TSGCNeXt
 from tsgc.variants import STEM_STRIDE
 
@@ -34,7 +36,8 @@ class Source:
     said: str
     skeleton: Skeleton | None = None
     class_names: Sequence[str] = ()
-    axes: str = ""
+    axes: str = "xyz"
+    modality: str = ""
     benchmark: str = ""
     holdout: bool = False
     """Whether it was trained without the held-out clips of its benchmark."""
@@ -53,12 +56,14 @@ class Source:
         return len(self.weights["head.bias"])
 
 
-def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = False) -> str:
+def fine_tune(
+    model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = False, modality: str = "joint"
+) -> str:
     """Load what fits of a checkpoint (ours, or a released one) or of a run's folder (its last-ema).
 
-    `manifest` is of the data that `model` is for. Returns one line: what was loaded and what was not.
-    Raises TsgcError where no block of the network fits, and for weights of the same benchmark that were
-    selected on its test split or, with `holdout`, trained on its held-out clips.
+    `manifest` is of the data that `model` is for, `modality` what it sees of them. Returns one line: what was
+    loaded and what was not. Raises TsgcError where no block of the network fits, and for weights of the same
+    benchmark that were selected on its test split or, with `holdout`, trained on its held-out clips.
     """
     source = open_source(path)
     if source.benchmark == manifest.benchmark:
@@ -70,18 +75,18 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = F
     weights, of_factors = settle_factors(own, source.weights)
     joints = joint_pairs(manifest.body, source)
     classes = class_pairs(manifest.class_names, source)
-    axes = source.axes or "xyz"  # the released ones are NTU's
-    here, there = model.input_shape[0], source.num_channels
-    other_input = (axes, there) != (manifest.channels, here)
+    channels = channel_pairs(modality, manifest.channels, source)
     loaded: dict[str, Tensor] = {}
     for name, tensor in own.items():
         found = weights.get(name)
-        if found is None or (other_input and name.startswith(("stem.", "input_norm."))):
+        if found is None or (not channels and name.startswith(("stem.", "input_norm."))):
             continue
         if name.endswith(".graphs"):
             loaded |= {name: _graphs(tensor, found, joints)} if joints else {}
         elif name.startswith("input_norm.") and tensor.ndim:
-            loaded |= {name: _input_norm(model, tensor, found, joints, source)} if joints else {}
+            loaded |= {name: _input_norm(model, tensor, found, joints, channels, source)} if joints else {}
+        elif name == "stem.0.weight":
+            loaded |= {name: _stem(tensor, found, channels)} if len(found) == len(tensor) else {}
         elif name.startswith("head."):
             loaded |= {name: _rows(tensor, found, classes)} if classes else {}
         elif found.shape == tensor.shape:
@@ -89,9 +94,7 @@ def fine_tune(model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = F
     model.load_state_dict(loaded, strict=False)
     words = _of_joints(manifest.body, source, joints) + _of_bodies(model, source) + of_factors
     words += _of_classes(len(manifest.class_names), source, classes)
-    if other_input:
-        theirs, ours = _channels(axes, there), _channels(manifest.channels, here)
-        words.append(f"stem and input norm new (channels {theirs} there, {ours} here)")
+    words += _of_channels(modality, manifest.channels, source, channels)
     new = _places(name for name in own if name not in weights)
     words += [f"new: {', '.join(new)}"] if new else []
     left = _places(name for name in weights if name not in own)
@@ -117,6 +120,7 @@ def open_source(path: Path) -> Source:
         description.body,
         description.class_names,
         description.axes,
+        config.modality,
         description.benchmark,
         config.holdout,
         description.selected_on,
@@ -138,6 +142,20 @@ def class_pairs(ours: Sequence[str], source: Source) -> Pairs:
         return [(k, k) for k in range(len(ours))] if source.num_classes == len(ours) else []
     places = {name: k for k, name in enumerate(source.class_names)}
     return [(k, places[name]) for k, name in enumerate(ours) if name in places]
+
+
+def channel_pairs(modality: str, axes: str, source: Source) -> Pairs:
+    """Which of our input's channels is which of theirs: none of data of other `axes`.
+
+    One modality's are another's where both streams see one; else each modality's are its own, by name.
+    """
+    count, theirs = len(axes), parts(source.modality)
+    if source.axes != axes:
+        return []
+    if len(theirs) == len(parts(modality)) == 1:
+        return [(c, c) for c in range(count)]
+    both = [(here, theirs.index(part)) for here, part in enumerate(parts(modality)) if part in theirs]
+    return [(here * count + c, there * count + c) for here, there in both for c in range(count)]
 
 
 def settle_factors(
@@ -184,20 +202,36 @@ def _graphs(own: Tensor, found: Tensor, joints: Pairs) -> Tensor:
     return graphs
 
 
-def _input_norm(model: TSGCNeXt, own: Tensor, found: Tensor, joints: Pairs, source: Source) -> Tensor:
-    """One vector of the input's norm, (M*V*C): the joints that both have, of the bodies that both have."""
+def _input_norm(
+    model: TSGCNeXt, own: Tensor, found: Tensor, joints: Pairs, channels: Pairs, source: Source
+) -> Tensor:
+    """One vector of the input's norm, (M*V*C): the joints, bodies and channels that both have."""
     C, V, M = model.input_shape
-    ours, theirs = torch.tensor(joints).T
-    there = found.to(own).view(-1, source.num_joints, C)
+    (ours, theirs), (here, there) = (torch.tensor(pairs).T for pairs in (joints, channels))
+    known = found.to(own).view(-1, source.num_joints, source.num_channels)
     norm = own.clone().view(M, V, C)
-    bodies = min(M, len(there))
-    norm[:bodies, ours] = there[:bodies, theirs]
+    bodies = min(M, len(known))
+    norm[:bodies, ours[:, None], here] = known[:bodies, theirs[:, None], there]
     return norm.flatten()
 
 
-def _channels(axes: str, count: int) -> str:
-    """`xyz`, or `4 x xyz` of a stream that sees four modalities side by side."""
-    return axes if count == len(axes) else f"{count // len(axes)} x {axes}"
+def _stem(own: Tensor, found: Tensor, channels: Pairs) -> Tensor:
+    """The stem's weight (width, stride * C): the channels that both have."""
+    here, there = torch.tensor(channels).T
+    weight = own.clone().view(len(own), STEM_STRIDE, -1)
+    weight[..., here] = found.to(own).view(len(own), STEM_STRIDE, -1)[..., there]
+    return weight.flatten(1)
+
+
+def _of_channels(modality: str, axes: str, source: Source, channels: Pairs) -> list[str]:
+    """What is to say of the input's channels; nothing where all are there."""
+    if source.axes != axes:
+        return [f"stem and input norm new (channels {source.axes} there, {axes} here)"]
+    if not channels:
+        return [f"stem and input norm new ({source.modality or 'one stream'} there, {modality} here)"]
+    ours = parts(modality)
+    new = [part for part in ours if part not in parts(source.modality)] if len(ours) > 1 else []
+    return [f"of the stem and the input norm {len(channels)} channels (new: {', '.join(new)})"] if new else []
 
 
 def _of_joints(ours: Skeleton, source: Source, joints: Pairs) -> list[str]:

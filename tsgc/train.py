@@ -49,7 +49,7 @@ def train(
         talker.note("started again by torchrun, as a rank was lost or a machine came or went")
         resume = True
     if init is not None and not resume:
-        run.init = fine_tune(run.model, run.manifest, init, config.holdout)
+        run.init = fine_tune(run.model, run.manifest, init, config.holdout, config.modality)
         talker.note(run.init)
         run.ema.set(run.model)
     if process.main:

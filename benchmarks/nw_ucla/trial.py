@@ -64,7 +64,7 @@ class Trial:
         self.model, self.step = new_step(config, manifest, pipeline.bodies, process, Reading())
         if self.spec.init is not None:
             check(self.spec.init, self.spec.fold)
-            self.started_from = fine_tune(self.model, manifest, self.spec.init)
+            self.started_from = fine_tune(self.model, manifest, self.spec.init, modality=config.modality)
             self.step.ema.set(self.model)
         for teacher in config.teachers:
             check(Path(teacher), self.spec.fold)
