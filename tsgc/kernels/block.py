@@ -48,7 +48,15 @@ class BlockFunction(torch.autograd.Function):
         dout = dout.to(x.dtype).contiguous()
         grads = way.backward(z, dout, p, survival, Prepared(*ready), b1)
         dx, sums = temporal_norm_backward(
-            x, grads.z, dout, survival, w_t, b_t, gamma, Statistics(means, rstds), way.tuning.temporal_backward
+            x,
+            grads.z,
+            dout,
+            survival,
+            w_t,
+            b_t,
+            gamma,
+            Statistics(means, rstds),
+            way.tuning.temporal_backward,
         )
         return (
             dx,
