@@ -43,9 +43,19 @@ CANDIDATES: dict[str, dict[int, list[tuple[int, ...] | None]]] = {
         384: [(1, 2, 3), (1, 2, 1), (1, 2, 2), (2, 4, 3), (1, 4, 3)],
     },
     "forward": {
-        96: [(64, 32, 32, 4, 2, 0)],
-        192: [(128, 64, 64, 8, 2, 0)],
-        384: [],
+        96: [
+            *[(64, 32, 32, 4, stages, 0, made) for stages in (2, 3) for made in (0, 1)],
+            *[(64, 32, 64, 4, 2, 0, made) for made in (0, 1)],
+            *[(128, 32, 32, 8, 2, 0, made) for made in (0, 1)],
+            (128, 32, 64, 8, 2, 0, 1),
+        ],
+        192: [
+            *[(128, 64, 64, 8, 2, 0, made) for made in (0, 1)],
+            *[(64, 64, 64, 4, stages, 0, made) for stages in (2, 3) for made in (0, 1)],
+            (128, 64, 64, 8, 3, 0, 1),
+            (128, 64, 64, 4, 2, 0, 1),
+        ],
+        384: [(64, 64, 64, 4, 2, 0, 1), (128, 64, 64, 8, 2, 0, 1)],
     },
     "expand": {
         96: [(128, 32, 32, 4, 3)],
@@ -107,8 +117,8 @@ class Case:
     def hidden(self) -> Tensor:
         return torch.randn(self.total, 4 * self.width, device="cuda", dtype=torch.bfloat16)
 
-    def work(self, kind: str, u: Tensor | None = None, p: Tensor | None = None) -> Callable[[], object]:
-        """What a kernel does in a step, with the tuning as it is now."""
+    def work(self, kind: str, u: Tensor, p: Tensor) -> Callable[[], object]:
+        """What a kernel does in a step, with the tuning as it is now; u and p are `hidden`'s."""
         before = tunings.TUNINGS[self.width]
         if kind in ("forward", "expand"):  # tiles are cut for the one or the other
             tunings.TUNINGS[self.width] = dataclasses.replace(before, fused=kind == "forward")
@@ -124,10 +134,10 @@ class Case:
             "temporal_backward": lambda: temporal.temporal_norm_backward(
                 x, z, self.dout, s, *norm, of, tuning.temporal_backward
             ),
-            "forward": lambda: way.fused_forward(z, x, s, ready, self.b1, self.b2),
-            "expand": lambda: way.expand(z, s, ready, self.b1),
+            "forward": lambda: way.forward(z, x, s, ready, self.b1, self.b2, training=True),
+            "expand": lambda: way.expand(z, s, ready, self.b1, p),
             "contract": lambda: way.contract(u, x, s, ready.w2, self.b2),
-            "widen": lambda: way.linear(z, ready.w1, s, bias=self.b1, transposed=True),
+            "widen": lambda: way.linear(self.dout, ready.w2, s, transposed=True),
             "narrow": lambda: way.linear(u, ready.w1, s),
             "backward": lambda: self.backward(way, p, u, ready),
             "outer": lambda: way.outer(u, z, ready.order, len(z)),
@@ -142,9 +152,6 @@ class Case:
         if not cut[-1]:
             dg = way.linear(self.dout, ready.w2, s, transposed=True)
         bottleneck.mix_backward(p, dg, u, p, s, ready, shape, cut, programs, whole=False)
-
-
-NEEDS = {"contract": 1, "narrow": 1, "outer": 1, "backward": 2}  # tensors 4C wide
 
 
 def set_tuning(width: int, kind: str, candidate: tuple[int, ...] | None, programs: int = 22) -> None:
@@ -162,7 +169,7 @@ def compile_one(
     try:
         set_tuning(width, kind, candidate)
         case = Case(width, 16, 16, joints)
-        case.work(kind, *(case.hidden() for _ in range(NEEDS.get(kind, 0))))()
+        case.work(kind, case.hidden(), case.hidden())()
         torch.cuda.synchronize()
     except Exception as error:  # whatever Triton raises: it is told, and the others go on
         return kind, width, candidate, " ".join(str(error).split())[:150]

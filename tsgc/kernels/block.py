@@ -26,27 +26,28 @@ def fits(width: int, joints: int, dtype: torch.dtype) -> bool:
 
 
 class BlockFunction(torch.autograd.Function):
-    """`apply(x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road)` in x's type.
+    """`apply(x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training)` in x's type.
 
-    x (R, T, V, C) contiguous, `survival` (R,) float32, the others as `layers.Block` holds them, float32.
+    x (R, T, V, C) contiguous, `survival` (R,) float32, the others as `layers.Block` holds them, float32. `training`:
+    whether a backward pass may follow.
     """
 
     @staticmethod
-    def forward(ctx, x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road):
+    def forward(ctx, x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training):
         way = road(x.shape[-1])
         z, of = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, way.tuning.temporal)
         ready = prepare(w1, w2, graphs, survival, x.dtype, *way.tile_rows)
-        out, p = way.forward(z, x, survival, ready, b1, b2)
-        ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, b1, *of, *ready)
+        out, p = way.forward(z, x, survival, ready, b1, b2, training)
+        ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, *of, *ready)
         ctx.way = way
         return out
 
     @staticmethod
     def backward(ctx, dout):
-        x, z, p, survival, w_t, b_t, gamma, b1, means, rstds, *ready = ctx.saved_tensors
+        x, z, p, survival, w_t, b_t, gamma, means, rstds, *ready = ctx.saved_tensors
         way = ctx.way
         dout = dout.to(x.dtype).contiguous()
-        grads = way.backward(z, dout, p, survival, Prepared(*ready), b1)
+        grads = way.backward(z, dout, p, survival, Prepared(*ready))
         dx, sums = temporal_norm_backward(
             x,
             grads.z,
@@ -72,6 +73,7 @@ class BlockFunction(torch.autograd.Function):
             sums[6],
             None,
             None,
+            None,
         )
 
 
@@ -84,6 +86,6 @@ def run(x: Tensor, survival: Tensor | None, module: Any, road: Road | None = Non
     result: Tensor = BlockFunction.apply(
         x.contiguous(), survival.float(), module.graphs, module.temporal.weight, module.temporal.bias,
         module.norm.weight, module.norm.bias, module.expand.weight, module.expand.bias,
-        *module.projection(), module.norm.eps, road,
+        *module.projection(), module.norm.eps, road, torch.is_grad_enabled(),
     )  # fmt: skip
     return result

@@ -1,8 +1,8 @@
 """The inverted bottleneck between graphs by two roads: plans for the kernels of `mixer`, and their launches.
 
-`Kernels`, in bfloat16: all in kernels, nothing 4C wide kept for the backward pass, which computes it again.
-`Library`, in float32: products are the library's, which has no equal there, and the kernels do what lies
-between them; z W1' + b1 is kept, as computing it again would cost a seventh of all products.
+`Kernels`, in bfloat16: all in kernels. `Library`, in float32: products are the library's, which has no equal
+there, and the kernels do what lies between them. Both keep p = z W1' + b1 for the backward pass, as computing
+it again would cost a seventh of all products; the rest of what is 4C wide is computed again.
 """
 
 from typing import Any, NamedTuple
@@ -38,6 +38,11 @@ def _rows(x: Tensor, *block: int) -> TensorDescriptor:
 def _sequences(x: Tensor, R: int, *block: int) -> TensorDescriptor:
     """Of R sequences: (R, rows of a sequence, channels), a block of one of them."""
     return TensorDescriptor.from_tensor(x.view(R, -1, x.shape[-1]), [1, *block])
+
+
+def _kept(p: Tensor, z: Tensor, rows: int, hidden: int) -> TensorDescriptor:
+    """Of p, or where it is empty of something to stand in its place: nothing is written there."""
+    return _rows(p if len(p) else z, rows, hidden)
 
 
 def _precision() -> str:
@@ -102,82 +107,80 @@ class Kernels:
         """Of forward and backward tiles."""
 
     def forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        """x + s (GELU(mix(z W1' + b1)) W2' + b2), and what the backward pass wants besides z."""
-        if self.tuning.fused:
-            return self.fused_forward(z, x, survival, ready, b1, b2), None
-        return self.contract(self.expand(z, survival, ready, b1), x, survival, ready.w2, b2), None
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        """x + s (GELU(mix(p)) W2' + b2); and p (total, 4C), which is empty unless `training`.
 
-    def backward(
-        self, z: Tensor, dout: Tensor, p: Tensor | None, survival: Tensor, ready: Prepared, b1: Tensor
-    ) -> Gradients:
+        Dropped rows of p hold anything.
+        """
+        if self.tuning.fused and self.tuning.forward[-1]:
+            p = torch.addmm(b1.to(z.dtype), z.view(-1, z.shape[-1]), ready.w1.t())
+        else:
+            p = z.new_empty(z.numel() // z.shape[-1] if training else 0, 4 * z.shape[-1])
+        if self.tuning.fused:
+            return self.fused_forward(z, x, survival, ready, b1, b2, p), p
+        return self.contract(self.expand(z, survival, ready, b1, p), x, survival, ready.w2, b2), p
+
+    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
         R = len(z)
-        p = self.linear(z, ready.w1, survival, bias=b1, transposed=True)
         cut = self.tuning.backward
-        dg = (
-            dout.view(-1, dout.shape[-1])
-            if cut[-1]
-            else self.linear(dout, ready.w2, survival, transposed=True)
-        )
-        u = torch.empty_like(p) if cut[-1] else dg
+        dg = dout.view(-1, dout.shape[-1])
+        if not cut[-1]:
+            dg = self.linear(dout, ready.w2, survival, transposed=True)
+        u = torch.empty_like(p) if cut[-1] else dg  # a tile is read before its place is written
+        g = torch.empty_like(p)
         graphs, _ = mix_backward(
-            p, dg, u, p, survival, ready, z.shape, cut, self.tuning.programs, whole=False
-        )  # a tile is read before its place is written
+            p, dg, u, g, survival, ready, z.shape, cut, self.tuning.programs, whole=False
+        )
         w1, b1 = self.outer(u, z, ready.order, R)
-        w2 = self.outer(p, dout, ready.order, R, columns=False)[0]
+        w2 = self.outer(g, dout, ready.order, R, columns=False)[0]
         dz = self.linear(u, ready.w1, survival).view_as(z)
         return Gradients(dz, graphs, w1, b1, w2.t())
 
-    def linear(
-        self, a: Tensor, w: Tensor, survival: Tensor, *, bias: Tensor | None = None, transposed: bool = False
-    ) -> Tensor:
-        """a w, or a w' + bias of rows that are not dropped (the others may hold anything): (total, N)."""
+    def linear(self, a: Tensor, w: Tensor, survival: Tensor, *, transposed: bool = False) -> Tensor:
+        """a w, or a w', of rows that are not dropped (the others may hold anything): (total, N)."""
         cut = self.tuning.widen if transposed else self.tuning.narrow
         if cut is None:  # by the library, of all rows
-            a = a.view(-1, a.shape[-1])
-            if bias is not None:
-                return torch.addmm(bias.to(a.dtype), a, w.t() if transposed else w)
-            return torch.mm(a, w.t() if transposed else w)
+            return torch.mm(a.view(-1, a.shape[-1]), w.t() if transposed else w)
         BM, BN, BK, warps, stages = cut
         K = a.shape[-1]
         total, N = a.numel() // K, w.numel() // K
         out = a.new_empty(total, N)
         mixer_backward.linear_kernel[(triton.cdiv(total, BM) * triton.cdiv(N, BN),)](
             _rows(a, BM, BK), _rows(w, *((BN, BK) if transposed else (BK, BN))), _rows(out, BM, BN),
-            survival if bias is None else bias, survival, total, total // len(survival),
-            N=N, K=K, BM=BM, BN=BN, BK=BK, TRANSPOSED=transposed, BIAS=bias is not None, STAGES=stages,
-            IP=_precision(), num_warps=warps,
+            survival, total, total // len(survival),
+            N=N, K=K, BM=BM, BN=BN, BK=BK, TRANSPOSED=transposed, STAGES=stages, IP=_precision(),
+            num_warps=warps,
         )  # fmt: skip
         return out
 
     def fused_forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, p: Tensor
     ) -> Tensor:
-        """`forward` in one kernel."""
+        """`forward` in one kernel, which fills p unless it was made before or is empty."""
         R, T, V, C = x.shape
         total = R * T * V
         out = torch.empty_like(x)
-        rows, piece, hidden, warps, stages, registers = self.tuning.forward
+        rows, piece, hidden, warps, stages, registers, made = self.tuning.forward
         mixer.forward_kernel[(triton.cdiv(total, rows // V * V),)](
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _rows(ready.w2, hidden, piece),
-            x, survival, ready.forward, b1, b2, out, total, T * V, V,
-            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, ROWS=rows,
-            **_options(z), num_warps=warps, maxnreg=registers or None,
+            _kept(p, z, rows, hidden), x, survival, ready.forward, b1, b2, out, total, T * V, V,
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, MADE=made > 0, KEEP=len(p) > 0,
+            ROWS=rows, **_options(z), num_warps=warps, maxnreg=registers or None,
         )  # fmt: skip
         return out
 
-    def expand(self, z: Tensor, survival: Tensor, ready: Prepared, b1: Tensor) -> Tensor:
-        """GELU(mix(z W1' + b1)) of rows that are not dropped: (total, 4C)."""
+    def expand(self, z: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, p: Tensor) -> Tensor:
+        """GELU(mix(p)) of rows that are not dropped, (total, 4C); fills p unless it is empty."""
         R, T, V, C = z.shape
         total = R * T * V
         g = z.new_empty(total, 4 * C)
         rows, piece, hidden, warps, stages = self.tuning.expand
         mixer.expand_kernel[(triton.cdiv(total, rows // V * V) * (4 * C // hidden),)](
-            _rows(z, rows, piece), _rows(ready.w1, hidden, piece), survival, ready.forward, b1, g,
-            total, T * V, V,
-            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, ROWS=rows,
-            **_options(z), num_warps=warps,
+            _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _kept(p, z, rows, hidden),
+            survival, ready.forward, b1, g, total, T * V, V,
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, KEEP=len(p) > 0,
+            ROWS=rows, **_options(z), num_warps=warps,
         )  # fmt: skip
         return g
 
@@ -221,8 +224,8 @@ class Library:
         self.tile_rows = (self.tuning.mix[0], self.tuning.backward[0])
 
     def forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor]:
         C = x.shape[-1]
         p = torch.addmm(b1, z.view(-1, C), ready.w1.t())
         branch = torch.addmm(b2, self.mix(p, survival, ready, x.shape), ready.w2)
@@ -239,10 +242,7 @@ class Library:
         )  # fmt: skip
         return g
 
-    def backward(
-        self, z: Tensor, dout: Tensor, p: Tensor | None, survival: Tensor, ready: Prepared, b1: Tensor
-    ) -> Gradients:
-        assert p is not None
+    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
         C = z.shape[-1]
         u = torch.mm(dout.view(-1, C), ready.w2.t())
         g = torch.empty_like(p)

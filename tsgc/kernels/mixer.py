@@ -1,6 +1,6 @@
 """The inverted bottleneck between graphs, in kernels that keep its 4C-wide middle on the chip.
 
-    out = x + s (GELU(mix(z W1' + b1)) W2' + b2),   mix: out[u] = sum_v A[k, u, v] in[v] for slices k = 0..2
+    out = x + s (GELU(mix(p)) W2' + b2),   p = z W1' + b1,   mix: out[u] = sum over v of A[k, u, v] in[v], k < 3
 
 A tile is as many whole frames as fit into ROWS rows (2 of 25 joints into 64), so that mixing joints is one
 product with a block-diagonal matrix of the graph; the slice that passes through has the unit matrix. The
@@ -40,16 +40,38 @@ def _contract(accumulators, g, w2_d, start, PIECE: tl.constexpr, PIECES: tl.cons
 
 
 @triton.jit
+def _chunk(
+    accumulators, pieces, w1_d, w2_d, p_d, b1, graph, first, j, dtype: tl.constexpr,
+    PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, MADE: tl.constexpr, KEEP: tl.constexpr,
+    MIXED: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+):  # fmt: skip
+    """Adds what BH hidden channels from `j` give."""
+    if MADE:
+        p = p_d.load([first, j])
+    else:
+        p = _expand(pieces, w1_d, b1, j, PIECE, PIECES, BH, ROWS, IP).to(dtype)
+        if KEEP:
+            p_d.store([first, j], p)  # the next tile's rows too: they are the same there
+    if MIXED:
+        h = tl.dot(graph, p, input_precision=IP)
+    else:
+        h = p.to(tl.float32)
+    cdf, _ = gelu_parts(h, FAST)
+    return _contract(accumulators, (h * cdf).to(dtype), w2_d, j, PIECE, PIECES, IP)
+
+
+@triton.jit
 def forward_kernel(
-    z_d, w1_d, w2_d, x, survival, graphs, b1, b2, out,
+    z_d, w1_d, w2_d, p_d, x, survival, graphs, b1, b2, out,
     total, frame_rows, V,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
-    ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+    MADE: tl.constexpr, KEEP: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
     """The whole of it for one tile.
 
     z (total, C) by (ROWS, PIECE); w1, w2 (4C, C) by (BH, PIECE); x, out (total, C). `frame_rows`: T * V, the
-    rows of one body's sequence.
+    rows of one body's sequence. p (total, 4C) by (ROWS, BH): MADE before, or KEEP: written for the backward
+    pass, as a kernel that computes has memory to spare.
     """
     used = (ROWS // V) * V
     first = tl.program_id(0) * used
@@ -57,39 +79,47 @@ def forward_kernel(
     inside = (r < used) & (first + r < total)
     s = tl.load(survival + (first + r) // frame_rows, mask=inside, other=0.0).to(tl.float32)
     # A tile whose rows are all dropped keeps its input: no turn of the loops.
-    hidden = tl.where(tl.max(s, 0) > 0, 4 * C, 0)
-    dtype = x.dtype.element_ty
+    width = tl.where(tl.max(s, 0) > 0, C, 0)
+    dtype: tl.constexpr = x.dtype.element_ty
     pieces = ()
     accumulators = ()
     for i in tl.static_range(PIECES):
-        pieces = pieces + (z_d.load([first, i * PIECE]),)
+        if not MADE:
+            pieces = pieces + (z_d.load([first, i * PIECE]),)
         accumulators = accumulators + (tl.zeros((ROWS, PIECE), tl.float32),)
     square = r[:, None] * ROWS + r[None, :]
-    for j in tl.range(0, hidden, BH, num_stages=STAGES):
-        h = _expand(pieces, w1_d, b1, j, PIECE, PIECES, BH, ROWS, IP)
-        graph = tl.load(graphs + j // C * (ROWS * ROWS) + square)
-        h = tl.dot(graph, h.to(dtype), input_precision=IP)
-        cdf, _ = gelu_parts(h, FAST)
-        accumulators = _contract(accumulators, (h * cdf).to(dtype), w2_d, j, PIECE, PIECES, IP)
+    for k in range(3):
+        graph = tl.load(graphs + k * (ROWS * ROWS) + square)
+        for j in tl.range(k * C, k * C + width, BH, num_stages=STAGES):
+            accumulators = _chunk(
+                accumulators, pieces, w1_d, w2_d, p_d, b1, graph, first, j, dtype,
+                PIECE, PIECES, BH, MADE, KEEP, True, ROWS, FAST, IP,
+            )  # fmt: skip
+    for j in tl.range(3 * C, 3 * C + width, BH, num_stages=STAGES):
+        accumulators = _chunk(
+            accumulators, pieces, w1_d, w2_d, p_d, b1, 0, first, j, dtype,
+            PIECE, PIECES, BH, MADE, KEEP, False, ROWS, FAST, IP,
+        )  # fmt: skip
     base = first.to(tl.int64) * C
     for i in tl.static_range(PIECES):
         c = i * PIECE + tl.arange(0, PIECE)
         mask = inside[:, None] & (c < C)[None, :]
         at = r[:, None] * C + c[None, :]
         bias = tl.load(b2 + c, mask=c < C, other=0.0).to(tl.float32)
-        branch = (accumulators[i] + bias[None, :]) * s[:, None]
+        # Where p was made before, dropped rows of it hold anything.
+        branch = tl.where((s > 0)[:, None], (accumulators[i] + bias[None, :]) * s[:, None], 0.0)
         value = tl.load(x + base + at, mask=mask, other=0.0).to(tl.float32) + branch
         tl.store(out + base + at, value.to(dtype), mask=mask)
 
 
 @triton.jit
 def expand_kernel(
-    z_d, w1_d, survival, graphs, b1, g,
+    z_d, w1_d, p_d, survival, graphs, b1, g,
     total, frame_rows, V,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
-    ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+    KEEP: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
-    """GELU(mix(z W1' + b1)) for one tile and BH hidden channels -> g (total, 4C); z, w1 as before.
+    """GELU(mix(z W1' + b1)) for one tile and BH hidden channels -> g (total, 4C); the others as before.
 
     Tiles whose rows are all dropped are left as they are.
     """
@@ -108,7 +138,10 @@ def expand_kernel(
         hidden = start + tl.arange(0, BH)
         h += tl.load(b1 + hidden).to(tl.float32)[None, :]
         graph = tl.load(graphs + start // C * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])
-        h = tl.dot(graph, h.to(dtype), input_precision=IP)
+        p = h.to(dtype)
+        if KEEP:
+            p_d.store([first, start], p)
+        h = tl.dot(graph, p, input_precision=IP)
         cdf, _ = gelu_parts(h, FAST)
         to = g + first.to(tl.int64) * (4 * C) + r[:, None] * (4 * C) + hidden[None, :]
         tl.store(to, (h * cdf).to(dtype), mask=inside[:, None])

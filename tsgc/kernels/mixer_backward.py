@@ -14,12 +14,12 @@ from tsgc.kernels.gelu import gelu_parts
 
 @triton.jit
 def linear_kernel(
-    a_d, w_d, out_d, bias, survival,
+    a_d, w_d, out_d, survival,
     total, frame_rows,
     N: tl.constexpr, K: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
-    TRANSPOSED: tl.constexpr, BIAS: tl.constexpr, STAGES: tl.constexpr, IP: tl.constexpr,
+    TRANSPOSED: tl.constexpr, STAGES: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
-    """a w (+ bias) -> out (total, N) by (BM, BN), of tiles with a row that is not dropped.
+    """a w -> out (total, N) by (BM, BN), of tiles with a row that is not dropped.
 
     a (total, K) by (BM, BK); w (K, N) by (BK, BN), or TRANSPOSED (N, K) by (BN, BK).
     """
@@ -35,9 +35,6 @@ def linear_kernel(
             else:
                 w = w_d.load([k, n0])
             accumulator = tl.dot(a_d.load([first, k]), w, accumulator, input_precision=IP)
-        if BIAS:
-            n = n0 + tl.arange(0, BN)
-            accumulator += tl.load(bias + n, mask=n < N, other=0.0).to(tl.float32)[None, :]
         out_d.store([first, n0], accumulator.to(out_d.dtype))
 
 

@@ -8,9 +8,9 @@ class Tuning:
     """In bfloat16. ROWS, PIECE, BH and so on are as in the kernels; 0 `registers`: no limit for a thread."""
 
     fused: bool
-    """Forward in one kernel (`forward`); otherwise GELU(mix(...)) is written once and read once."""
-    forward: tuple[int, int, int, int, int, int]
-    """ROWS, PIECE, BH, warps, stages, registers of `forward_kernel`."""
+    """Forward in one kernel (`forward`); otherwise GELU(mix(p)) is written once and read once."""
+    forward: tuple[int, int, int, int, int, int, int]
+    """ROWS, PIECE, BH, warps, stages, registers of `forward_kernel`; last, 1: the library makes p before."""
     expand: tuple[int, int, int, int, int]
     """ROWS, PIECE, BH, warps, stages of `expand_kernel`."""
     contract: tuple[int, int, int, int, int]
@@ -20,7 +20,8 @@ class Tuning:
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
     widen: tuple[int, int, int, int, int] | None
-    """BM, BN, BK, warps, stages of `linear_kernel` for the products to 4C; None: by the library."""
+    """BM, BN, BK, warps, stages of `linear_kernel` for dout W2, where that is made before; None: by the
+    library."""
     narrow: tuple[int, int, int, int, int] | None
     """The same for the product back to C."""
     outer: tuple[int, int, int, int, int]
@@ -34,7 +35,7 @@ class Tuning:
 TUNINGS = {
     96: Tuning(
         fused=True,
-        forward=(64, 32, 32, 4, 2, 0),
+        forward=(64, 32, 32, 4, 2, 0, 0),
         expand=(128, 32, 32, 4, 3),
         contract=(128, 32, 64, 4, 4),
         backward=(64, 32, 4, 3, 32),
@@ -47,7 +48,7 @@ TUNINGS = {
     ),
     192: Tuning(
         fused=True,
-        forward=(128, 64, 64, 8, 2, 0),
+        forward=(64, 64, 64, 4, 2, 0, 1),
         expand=(128, 64, 64, 8, 3),
         contract=(128, 64, 64, 4, 4),
         backward=(64, 64, 4, 3, 64),
@@ -60,7 +61,7 @@ TUNINGS = {
     ),
     384: Tuning(
         fused=False,
-        forward=(64, 64, 64, 8, 2, 0),
+        forward=(64, 64, 64, 8, 2, 0, 1),
         expand=(128, 64, 128, 8, 3),
         contract=(128, 128, 64, 4, 3),
         backward=(64, 64, 4, 3, 0),
