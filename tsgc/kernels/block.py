@@ -28,8 +28,8 @@ def fits(width: int, joints: int, dtype: torch.dtype) -> bool:
 class BlockFunction(torch.autograd.Function):
     """`apply(x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training)` in x's type.
 
-    x (R, T, V, C) contiguous, `survival` (R,) float32, the others as `layers.Block` holds them, float32. `training`:
-    whether a backward pass may follow.
+    x (R, T, V, C) contiguous, `survival` (R,) float32, the others as `layers.Block` holds them, float32.
+    `training`: whether a backward pass may follow.
     """
 
     @staticmethod

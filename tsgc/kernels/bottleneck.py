@@ -165,8 +165,8 @@ class Kernels:
         mixer.forward_kernel[(triton.cdiv(total, rows // V * V),)](
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _rows(ready.w2, hidden, piece),
             _kept(p, z, rows, hidden), x, survival, ready.forward, b1, b2, out, total, T * V, V,
-            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, MADE=made > 0, KEEP=len(p) > 0,
-            ROWS=rows, **_options(z), num_warps=warps, maxnreg=registers or None,
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, MADE=made > 0,
+            KEEP=len(p) > 0, ROWS=rows, **_options(z), num_warps=warps, maxnreg=registers or None,
         )  # fmt: skip
         return out
 

@@ -1,6 +1,6 @@
 """The inverted bottleneck between graphs, in kernels that keep its 4C-wide middle on the chip.
 
-    out = x + s (GELU(mix(p)) W2' + b2),   p = z W1' + b1,   mix: out[u] = sum over v of A[k, u, v] in[v], k < 3
+    out = x + s (GELU(mix(p)) W2' + b2),   p = z W1' + b1,   mix: out[u] = sum_v A[k, u, v] in[v] (k < 3)
 
 A tile is as many whole frames as fit into ROWS rows (2 of 25 joints into 64), so that mixing joints is one
 product with a block-diagonal matrix of the graph; the slice that passes through has the unit matrix. The
