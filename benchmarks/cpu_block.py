@@ -33,6 +33,7 @@ NTU = SKELETONS["ntu-25"]
 FRAMES = {96: 64, 192: 32, 384: 16}  # of 252's three stages at T = 256
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 WAYS: dict[str, tuple[torch.dtype, ...]] = {"plain": (), "joints first": tuple(DTYPES.values())}
+PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm")}
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 aten = torch.ops.aten
 
@@ -215,13 +216,17 @@ def time_steps(batch: int, tries: int) -> None:
             print("memory kept: the C library is not glibc")
             return
         head(f"a step of {batch} clips{kept}, ms")
+        found: dict[str, dict[str, float]] = {}
         for name in WAYS:
             with way(name):
                 works = {precision: step(precision, batch) for precision in DTYPES}
-                cells = {precision: least_ms(work, 0, tries) for precision, work in works.items()}
-            line(name, cells)
-            rates = ", ".join(f"{key} {1e3 * batch / value:.1f}" for key, value in cells.items())
+                found[name] = {precision: least_ms(work, 0, tries) for precision, work in works.items()}
+            line(name, found[name])
+            rates = ", ".join(f"{key} {1e3 * batch / value:.1f}" for key, value in found[name].items())
             print(f"    clips/s: {rates}")
+        line(
+            "plain float32 over joints first bf16", {**found["plain"], "bf16": found["joints first"]["bf16"]}
+        )
 
 
 def print_profiles(batch: int, rows: int) -> None:
@@ -235,6 +240,8 @@ def print_profiles(batch: int, rows: int) -> None:
             print(f"\n{name}, {precision}")
             events = sorted(found.key_averages(), key=lambda e: -e.self_cpu_time_total)
             total = sum(event.self_cpu_time_total for event in events)
+            products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
+            print(f"  products {products / 1e3:.1f} ms, all else {(total - products) / 1e3:.1f} ms")
             for event in events[:rows]:
                 ms = event.self_cpu_time_total / 1e3
                 print(f"  {event.key:52}{ms:9.1f} ms {100e3 * ms / total:5.1f} %{event.count:6}")

@@ -7,6 +7,7 @@ outermost, (V, R, T, C), it is one matrix product without any copy. Tensors keep
 for everyone else: as with PyTorch's `channels_last`, only their strides differ (`joints_first`).
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -56,6 +57,15 @@ def joints_first(x: Tensor) -> Tensor:
 def joints_third(x: Tensor) -> Tensor:
     """(V, R, T, C) -> (R, T, V, C), a view."""
     return x.permute(1, 2, 0, 3)
+
+
+def each_joint(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`layer` of x (R, T, V, C), which treats joints alike: one joint to a row where `takes` says so."""
+    if not takes(x):
+        return layer(x)
+    R, T, V, C = x.shape
+    out = layer(joints_first(x).view(V * R, T, 1, C))  # its patches are views then
+    return joints_third(out.view(V, R, out.shape[1], -1))
 
 
 def run(x: Tensor, survival: Tensor | None, block: BlockParts) -> Tensor:

@@ -85,7 +85,7 @@ class Stem(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         dtype = kernels.fused_dtype(x, self.width)
         if dtype is None:
-            return super().forward(x)
+            return joints_first.each_joint(super().forward, x)
         return kernels.patch_norm(self[0](x).to(dtype), cast(nn.LayerNorm, self[1]), 1)
 
 
@@ -98,7 +98,7 @@ class Down(nn.Sequential):
     def forward(self, x: Tensor) -> Tensor:
         dtype = kernels.fused_dtype(x, x.shape[-1])
         if dtype is None:
-            return super().forward(x)
+            return joints_first.each_joint(super().forward, x)
         norm, patch = cast(nn.LayerNorm, self[0]), cast(TemporalPatch, self[1])
         return patch.project(kernels.patch_norm(x.to(dtype), norm, patch.stride))
 
