@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from tune_kernels import DROPPED, FRAMES, timed
 
-from tsgc.kernels import bottleneck, tunings
+from tsgc.kernels import bottleneck, library, tunings
 from tsgc.kernels.prepare import prepare
 
 MATMUL = {"tf32": "high", "float32": "highest"}  # torch's names
@@ -40,7 +40,7 @@ class Case:
 
     def work(self, tuning: tunings.LibraryTuning, kind: str) -> Callable[[], object]:
         """What a kernel does in a step, cut so."""
-        way = bottleneck.Library(self.width)
+        way = library.Library(self.width)
         way.tuning, way.tile_rows = tuning, (tuning.mix[0], tuning.backward[0])
         ready = prepare(self.w1, self.w2, self.graphs, self.survival, torch.float32, *way.tile_rows)
         if kind == "mix":
@@ -57,16 +57,18 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=list(FRAMES))
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--joints", type=int, default=25)
+    parser.add_argument("--kept", type=float, default=1.0, help="part of the rows that products are of")
     options = parser.parse_args()
     for precision in options.precision:
         torch.set_float32_matmul_precision(MATMUL[precision])
         for width in options.widths:
             case = Case(width, 2 * options.batch, FRAMES[width], options.joints)
-            z = case.z.view(-1, width)
+            kept = round(options.kept * 2 * options.batch) * FRAMES[width] * options.joints
+            z, u = case.z.view(-1, width)[:kept], case.u[:kept]
             for name, product in {
                 "library: z W1'": lambda: torch.mm(z, case.w1.t()),
-                "library: u W1": lambda: torch.mm(case.u, case.w1),
-                "library: u' z, in parts": lambda: bottleneck.outer_product(case.u, case.z),
+                "library: u W1": lambda: torch.mm(u, case.w1),
+                "library: u' z, in parts": lambda: library.outer_product(u, z),
             }.items():
                 print(f"  {precision} {width} {name:40s} {timed(product):7.3f} ms", flush=True)
             base = tunings.LIBRARY_TUNINGS[width]

@@ -15,7 +15,7 @@ from torch.autograd import DeviceType
 
 from tsgc.bench import contenders, graphs, machine
 from tsgc.bench.clock import cost_a_call
-from tsgc.bench.inputs import NTU, Shape
+from tsgc.bench.inputs import NTU, Shape, make_batch, make_model, redrawn
 from tsgc.bench.trace import covered, idle_share, kernel_intervals, profiled
 from tsgc.bench.training import forward_flops
 
@@ -81,9 +81,23 @@ def test_wrong_options_are_told():
         ("train", "--frames", "4"): "the network takes 16 or more",
         ("train", "--trace"): "how long a GPU is idle, and there is none",
         ("train", "--batch", "0"): "see `tsgc bench train --help`",
+        ("train", "--set", "lr=1"): "--set lr: without --data expected one of graphs",
         ("graph", "--skeleton", "octopus"): "expected one of ntu-25",
     }.items():
         assert told in fails("bench", *words, code=2)
+    refused = tsgc("bench", "train", *TINY, "--set", "graphs=true", expect=1)
+    assert "graphs is true, and the device is cpu" in refused
+
+
+def test_made_steps_drop_other_rows_each_time():
+    """As many as in training: the share that drop path's rate says."""
+    shape = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=2, classes=4, batch=64)
+    model = make_model(shape, CPU)
+    batches = redrawn(make_batch(shape, model, CPU, seed=0), model, 16)
+    assert all(batch.kept == tuple((batch.survival > 0).sum(1).tolist()) for batch in batches)
+    assert len({batch.kept for batch in batches}) > 8 and len({batch.x.data_ptr() for batch in batches}) == 1
+    share = torch.tensor([batch.kept for batch in batches]).double().mean(0) / 128
+    torch.testing.assert_close(share, 1 - model.drop_path_rates.double(), rtol=0, atol=0.04)
 
 
 def test_three_products_are_one():

@@ -76,6 +76,8 @@ def test_the_feeds_input_is_that_of_the_draws(run):
         for block, rate in enumerate(run.model.drop_path_rates.tolist()):
             kept = (uniform[..., block] >= rate).flatten() / (1 - rate)
             torch.testing.assert_close(mine.survival[block], kept)
+        assert mine.kept == tuple((mine.survival > 0).sum(1).tolist())
+        assert len(set(mine.kept)) > 1  # the first block keeps all rows, others do not
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nothing is made ahead")

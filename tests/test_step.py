@@ -109,6 +109,7 @@ def test_micro_batches_accumulate_to_the_whole_step():
                     weight=batch.weight[rows],
                     partner=torch.arange(count),
                     survival=batch.survival.unflatten(1, (6, 2))[:, rows].flatten(1),
+                    alive=batch.alive.reshape(-1, 6, 2)[:, rows].reshape(-1, 2 * count),
                 )
             )
         alone = dataclasses.replace(batch, partner=torch.arange(6))
@@ -201,6 +202,38 @@ def test_replayed_steps_see_each_calls_input(presence):
     assert len(replayed._graphs) == 2
     replayed.reset()
     assert len(replayed._graphs) == 0
+
+
+def test_captured_steps_are_not_told_how_many_rows_are_kept(monkeypatch):
+    step = make_step(SHAPE, CONFIG, CPU, graphs=False)
+    told, loss = [], step.loss
+    monkeypatch.setattr(step, "loss", lambda batch: told.append(batch.kept) or loss(batch))
+    given = batches()
+    train(step, given)
+    assert told == [tuple((batch.survival > 0).sum(1).tolist()) for batch in given]
+    told.clear()
+    step._graphs = Recorded(CPU)
+    train(step, given)
+    assert told == [None] * STEPS
+
+
+def test_large_steps_in_float32_are_not_captured():
+    ntu = TrainConfig(batch=128, micro_batch=128)
+    for changes, bodies, joints, world, worth in (
+        ({"precision": "float32"}, 2, 25, 1, False),
+        ({"precision": "tf32"}, 2, 25, 1, False),
+        ({"precision": "bf16"}, 2, 25, 1, True),
+        ({"precision": "tf32", "compile": True}, 2, 25, 1, True),
+        ({"precision": "tf32", "frames": 64}, 1, 20, 1, True),  # NW-UCLA's
+        ({"precision": "tf32", "micro_batch": 32}, 2, 25, 1, True),  # four pieces, each launched by itself
+        ({"precision": "tf32"}, 2, 25, 4, True),  # four ranks of 32 clips each
+        ({"precision": "tf32", "batch": 512}, 2, 25, 4, False),
+    ):
+        config = dataclasses.replace(ntu, **changes)
+        assert capture.worth_capturing(config, joints, bodies, world) == worth, changes
+    gpu, whole = Process(0, 1, torch.device("cuda")), Reading()
+    assert not captures(ntu, gpu, whole, worth=False)
+    assert captures(dataclasses.replace(ntu, graphs=True), gpu, whole, worth=False)
 
 
 def test_no_more_graphs_than_their_share_of_memory():

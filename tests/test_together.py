@@ -4,6 +4,7 @@ import dataclasses
 import math
 from itertools import chain
 
+import numpy as np
 import pytest
 import torch
 from test_draws import ALL_ON
@@ -62,6 +63,7 @@ def test_input_made_together_is_input_made_alone(made, tmp_path, recipe, present
             assert set(one.tensors) == set(other.tensors) >= {"x", "others"}
             for name, tensor in one.tensors.items():
                 assert torch.equal(tensor, other.tensors[name]), name
+            assert np.array_equal(one.alive, other.alive) and np.array_equal(one.alive, one.survival > 0)
 
 
 def numbered(count, fail_at=None, start=0):

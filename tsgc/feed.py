@@ -108,8 +108,8 @@ class Feed:
     def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
         """A packed micro-batch augmented, with its share of the global batch's random numbers."""
         (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
-        sent = to_device(self.arrays(part, draws), self.device)
-        labels, partner, weight, survival, *given = sent
+        arrays = self.arrays(part, draws)
+        labels, partner, weight, survival, *given = to_device(arrays, self.device)
         return MicroBatch(
             x=x,
             labels=labels,
@@ -119,6 +119,7 @@ class Feed:
             presence=presence,
             own=own_share(*given) if given else None,
             others=torch.cat(others, 1) if others else None,
+            alive=arrays[3] > 0,
         )
 
     def arrays(self, part: PackedBatch, draws: Draws) -> list[np.ndarray]:

@@ -132,8 +132,9 @@ class Block(nn.Module):
     """One DS-SMG block: depthwise in time, separable mixing over graphs, inverted bottleneck.
 
     Takes x (R, T, V, C) and `survival` (R,), the drop-path factor of each row (0, or 1 / (1 - rate)),
-    or None for no drop path. `layer_scale`: where the factor of each of the branch's channels starts, as in
-    CaiT (arXiv 2103.17239) and ConvNeXt; None: no factors, as in the released network.
+    or None for no drop path. `kept`: how many of its rows are not 0, where the host knows that; then fused
+    float32 blocks work on these alone. `layer_scale`: where the factor of each of the branch's channels
+    starts, as in CaiT (arXiv 2103.17239) and ConvNeXt; None: no factors, as in the released network.
     """
 
     scale: nn.Parameter | None
@@ -147,9 +148,9 @@ class Block(nn.Module):
         self.expand = nn.Linear(width, EXPANSION * width)
         self.project = nn.Linear(EXPANSION * width, width)
 
-    def forward(self, x: Tensor, survival: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, survival: Tensor | None = None, kept: int | None = None) -> Tensor:
         if kernels.fused_dtype(x, x.shape[-1]) is not None:
-            return kernels.fused_block(x, survival, self)
+            return kernels.fused_block(x, survival, self, kept)
         if joints_first.takes(x):
             return joints_first.run(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)

@@ -1,5 +1,7 @@
 """TSGCNeXt (arXiv 2304.11631): forward pass, drop path."""
 
+from collections.abc import Sequence
+
 import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
@@ -76,9 +78,16 @@ class TSGCNeXt(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.head.weight, std=(2 / self.head.out_features) ** 0.5)
 
-    def forward(self, x: Tensor, survival: Tensor | None = None, presence: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        survival: Tensor | None = None,
+        presence: Tensor | None = None,
+        kept: Sequence[int] | None = None,
+    ) -> Tensor:
         """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given.
 
+        `kept`: how many rows each block does not drop, where the host knows that (`layers.Block`).
         `presence` (N, T, M), 0 to 1: how much of a body is in a frame. Absent ones are 0 after the input's
         norm, and the pooling weighs by presence. Without it every body counts, whether there or not.
         """
@@ -101,7 +110,8 @@ class TSGCNeXt(nn.Module):
         for stage, blocks in enumerate(self.stages):
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
-                x = block(x, None if survival is None else survival[index])
+                factors = None if survival is None else survival[index]
+                x = block(x, factors, None if kept is None else kept[index])
                 index += 1
             if stage < len(self.downs):
                 x = self.downs[stage](x)

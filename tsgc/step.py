@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from tsgc.optim import Average, set_learning_rate, soft_targets, sum_gradients, 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What the network and the loss take of N clips, on the device."""
+    """What the network and the loss take of N clips, on the device but for `alive`."""
 
     x: Tensor
     """(N, C, T, V, M) float32: augmented, not yet mixed."""
@@ -45,11 +46,18 @@ class MicroBatch:
     others: Tensor | None = None
     """(N, C', T, V, M) float32: x in the further modalities that teachers see (`Teachers.others`), their
     channels side by side."""
+    alive: np.ndarray | None = None
+    """(blocks, N*M) bool: where `survival` is not 0, on the host. None: only the device knows."""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are there, by name."""
-        return {name: value for name, value in vars(self).items() if value is not None}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
+    @property
+    def kept(self) -> tuple[int, ...] | None:
+        """How many rows each block keeps; None: only the device knows."""
+        return None if self.alive is None else tuple(self.alive.sum(1).tolist())
 
 
 class TrainStep:
@@ -145,7 +153,9 @@ class TrainStep:
             if self.teachers is not None:  # before the student, whose activations wait for its backward pass
                 others = None if batch.others is None else mix(batch.others, batch.partner, own)
                 answer = self.teachers.answer(x, others, presence)
-            logits = self.network(x, batch.survival, presence)
+            # Compiled code is for stated numbers of rows: it would be compiled anew for each.
+            kept = None if self.config.compile else batch.kept
+            logits = self.network(x, batch.survival, presence, kept)
         loss = summed_loss(logits, targets)
         if self.teachers is None or answer is None:
             return loss

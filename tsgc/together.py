@@ -6,6 +6,7 @@ one. Every clip's input hangs on its own joints and numbers alone, so it is the 
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,11 +52,12 @@ def join_parts(steps: Sequence[Step], device: torch.device) -> PackedBatch:
 def cut_apart(batch: MicroBatch, steps: Sequence[Step], bodies: int) -> list[list[MicroBatch]]:
     """`batch`, made of `join_parts`, as each step's micro-batches: views of its tensors."""
     counts = [len(part) for step in steps for part in step.parts]
-    cut = {
-        name: tensor.split([bodies * count for count in counts], 1)
-        if name == "survival"
-        else tensor.split(counts)
+    rows = [bodies * count for count in counts]
+    cut: dict[str, Sequence[Any]] = {
+        name: tensor.split(rows, 1) if name == "survival" else tensor.split(counts)
         for name, tensor in batch.tensors.items()
     }
+    if batch.alive is not None:
+        cut["alive"] = np.split(batch.alive, np.cumsum(rows)[:-1], axis=1)
     single = iter([MicroBatch(**dict(zip(cut, tensors))) for tensors in zip(*cut.values())])
     return [[next(single) for _ in step.parts] for step in steps]

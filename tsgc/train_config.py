@@ -166,7 +166,8 @@ class TrainConfig:
     compile: bool = False
     """Compile the network with torch.compile."""
     graphs: bool | None = None
-    """Capture the training step in CUDA graphs, one for each size of batch; null: on GPUs."""
+    """Capture the training step in CUDA graphs, one for each size of batch; null: on GPUs, but for large
+    batches in float32 and TF32, whose steps then leave dropped rows out of their products."""
     eval_batch: int = 128
     """Clips of an evaluation batch; part of the plan, not of the number of devices."""
     eval_every: int = 5

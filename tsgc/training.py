@@ -17,6 +17,7 @@ from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
 from tsgc import checkpoint, snapshots
+from tsgc.capture import worth_capturing
 from tsgc.config import TrainConfig, brief, settle_window
 from tsgc.distil import check_same, open_teachers
 from tsgc.distributed import Process
@@ -160,7 +161,8 @@ def new_step(
     ).to(process.device)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)
-    graphs = captures(config, process, reading)
+    worth = worth_capturing(config, manifest.body.num_joints, bodies, process.world)
+    graphs = captures(config, process, reading, worth)
     train_step = TrainStep(
         model,
         optimizer,
@@ -175,8 +177,8 @@ def new_step(
     return model, train_step
 
 
-def captures(config: TrainConfig, process: Process, reading: Reading) -> bool:
-    """Whether steps are captured in CUDA graphs."""
+def captures(config: TrainConfig, process: Process, reading: Reading, worth: bool = True) -> bool:
+    """Whether steps are captured in CUDA graphs; `worth`: whether they gain by it (`worth_capturing`)."""
     on_gpu = process.device.type == "cuda"
     # Where damaged clips are left out, a batch's size does not say each rank's share (tsgc/capture.py).
     obstacles = {
@@ -186,7 +188,7 @@ def captures(config: TrainConfig, process: Process, reading: Reading) -> bool:
     for obstacle, there in obstacles.items():
         if there and config.graphs:
             raise TsgcError(f"graphs is true, and {obstacle}: steps cannot be captured; --set graphs=null")
-    return not any(obstacles.values()) if config.graphs is None else config.graphs
+    return worth and not any(obstacles.values()) if config.graphs is None else config.graphs
 
 
 def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:

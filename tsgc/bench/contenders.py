@@ -1,7 +1,8 @@
 """Who takes part in a comparison: our network and training step, and the plain twin with a plain loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import torch
 import torch.nn.functional as F
@@ -9,14 +10,19 @@ from timm.optim import param_groups_weight_decay
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
+from pipelines.skeleton import SKELETONS
+from shards.reading import Reading
+from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
-from tsgc.config import TrainConfig
+from tsgc.capture import worth_capturing
+from tsgc.config import TrainConfig, resolve
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic
 from tsgc.step import MicroBatch
+from tsgc.training import captures
 
 Work = Callable[[], object]
+DRAWS = 16  # of drop path, which steps go through in turn: how many rows it drops is part of what they cost
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Contender:
     """`ours` or `plain`."""
     precision: str
     compile: bool = False
-    graphs: bool = False
+    settings: tuple[str, ...] = ()
+    """key=value of the recipe."""
 
     @property
     def name(self) -> str:
@@ -35,16 +42,18 @@ class Contender:
         return " ".join(words)
 
 
-def config_of(contender: Contender, shape: Shape) -> TrainConfig:
-    """The published recipe, in the contender's precision."""
-    return TrainConfig(
-        variant=shape.variant,
-        frames=shape.frames,
-        bodies=shape.bodies,
-        batch=shape.batch,
-        precision=contender.precision,  # type: ignore[arg-type]
-        compile=contender.compile,
-    )
+def config_of(contender: Contender, shape: Shape, world: int = 1) -> TrainConfig:
+    """The published recipe, in the contender's precision, with its settings."""
+    options = {
+        "variant": shape.variant,
+        "frames": shape.frames,
+        "bodies": shape.bodies,
+        "batch": shape.batch * world,
+        "micro_batch": shape.batch,
+        "precision": contender.precision,
+        "compile": contender.compile,
+    }
+    return resolve("made clips", recipe="reference", settings=contender.settings, options=options)
 
 
 def training(
@@ -52,32 +61,45 @@ def training(
 ) -> tuple[Work, Callable[[], None]]:
     """A step to call again and again on one made batch, and what frees all that it holds.
 
-    With a process group's `process` (ours alone) every rank has a batch of that shape.
+    Drop path is drawn anew, as in training. With a process group's `process` (ours alone) every rank has
+    a batch of that shape.
     """
-    config = config_of(contender, shape)
-    batch = make_batch(shape, make_model(shape, device), device, seed=0)
+    process = process or Process(0, 1, device)
+    config = config_of(contender, shape, process.world)
+    model = make_model(shape, device)
+    batches = redrawn(make_batch(shape, model, device, seed=0), model, DRAWS)
     if contender.kind == "plain":
-        return plain_step(contender, config, shape, batch, device), lambda: None
-    step = make_step(shape, config, device, graphs=contender.graphs, process=process)
-    size = shape.batch * step.process.world
+        return plain_step(contender, config, shape, batches, device), lambda: None
+    joints = SKELETONS[shape.skeleton].num_joints
+    worth = worth_capturing(config, joints, shape.bodies, process.world)
+    graphs = captures(config, process, Reading(), worth)
+    step = make_step(shape, config, device, graphs=graphs, process=process)
+    size = shape.batch * process.world
+    turns = cycle(batches)
 
     def work() -> None:
-        step([batch], lr=1e-4, size=size, position=1000)
+        step([next(turns)], lr=1e-4, size=size, position=1000)
 
     return work, step.reset
 
 
 def plain_step(
-    contender: Contender, config: TrainConfig, shape: Shape, batch: MicroBatch, device: torch.device
+    contender: Contender,
+    config: TrainConfig,
+    shape: Shape,
+    batches: Sequence[MicroBatch],
+    device: torch.device,
 ) -> Work:
     """What the published training does in a step, on the plain twin."""
     twin = plain_twin(make_model(shape, device)).train()
     network: nn.Module = torch.compile(twin) if contender.compile else twin  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(param_groups_weight_decay(twin, config.weight_decay), lr=1e-4)
     ema = ModelEmaV3(twin, decay=config.ema_decay)
-    share = batch.weight.view(-1, 1, 1, 1, 1)
+    turns = cycle(batches)
 
     def work() -> None:
+        batch = next(turns)
+        share = batch.weight.view(-1, 1, 1, 1, 1)
         x = batch.x * share + batch.x[batch.partner] * (1 - share)
         targets = F.one_hot(batch.labels, shape.classes) * (1 - config.label_smoothing)
         targets = targets + config.label_smoothing / shape.classes
@@ -109,16 +131,18 @@ def inference(contender: Contender, shape: Shape, device: torch.device) -> Work:
     return work
 
 
-def contenders(precision: str, device: torch.device, *, plain: bool, compare: bool) -> list[Contender]:
+def contenders(
+    precision: str, device: torch.device, *, plain: bool, compare: bool, settings: tuple[str, ...] = ()
+) -> list[Contender]:
     """Those of `tsgc bench train`: the plain twin alone, all in turn, or ours.
 
     On a CPU bfloat16 is always shown beside our own float32.
     """
-    twin, ours = Contender("plain", precision), Contender("ours", precision, graphs=device.type == "cuda")
+    twin, ours = (Contender(kind, precision, settings=settings) for kind in ("plain", "ours"))
     if plain:
         return [twin]
     if compare:
-        full = [Contender("plain", "float32")] if precision != "float32" else []
+        full = [replace(twin, precision="float32")] if precision != "float32" else []
         return [*full, twin, replace(twin, compile=True), ours]
     if device.type == "cpu" and precision == "bf16":
         return [replace(ours, precision="float32"), ours]

@@ -1,10 +1,10 @@
 """Made input of stated shape, for timing and comparing: no data set is needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
@@ -12,6 +12,7 @@ from tsgc.distributed import Process
 from tsgc.model import TSGCNeXt
 from tsgc.optim import build_optimizer
 from tsgc.step import MicroBatch, TrainStep
+from tsgc.training import called
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,28 @@ def make_batch(
     uniform = torch.rand(len(model.drop_path_rates), shape.batch * shape.bodies, generator=random)
     here = torch.rand(shape.batch, shape.frames, shape.bodies, generator=random) < 0.8
     groups = torch.arange(shape.batch).split(32)
-    return MicroBatch(
+    batch = MicroBatch(
         x=x.to(device).permute(0, 4, 2, 3, 1),  # (N, M, T, V, C) -> (N, C, T, V, M)
         labels=torch.randint(shape.classes, (shape.batch,), generator=random).to(device),
         partner=torch.cat([group.flip(0) for group in groups]).to(device),
         weight=torch.rand(shape.batch, generator=random).to(device),
-        survival=model.survival(uniform.to(device)),
+        survival=uniform,
         presence=here.float().to(device) if presence else None,
     )
+    return with_drop_path(batch, model, uniform)
+
+
+def with_drop_path(batch: MicroBatch, model: TSGCNeXt, uniform: Tensor) -> MicroBatch:
+    """The same clips, and the rows dropped that numbers in [0, 1) (blocks, rows) say, which the host has."""
+    alive = uniform >= model.drop_path_rates.cpu()[:, None]
+    return replace(batch, survival=model.survival(uniform.to(batch.x.device)), alive=alive.numpy())
+
+
+def redrawn(batch: MicroBatch, model: TSGCNeXt, times: int) -> list[MicroBatch]:
+    """The batch, `times` over: the same clips, other rows dropped in each after the first."""
+    random = torch.Generator().manual_seed(1)
+    others = (torch.rand(batch.survival.shape, generator=random) for _ in range(times - 1))
+    return [batch, *(with_drop_path(batch, model, uniform) for uniform in others)]
 
 
 def make_step(
@@ -71,6 +86,6 @@ def make_step(
     model = make_model(shape, device, seed).train()
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, device)
-    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     process = process or Process(0, 1, device)
+    network = called(model, config, process, graphs)
     return TrainStep(model, optimizer, ema, config, shape.classes, process, network=network, graphs=graphs)

@@ -20,12 +20,14 @@ from tsgc.bench.contenders import Contender, contenders, training
 from tsgc.bench.inputs import Shape
 from tsgc.bench.trace import trace
 from tsgc.bench.training import WARM_UP, clean_up, forward_flops, latency, long_clips, measure, ratios
+from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
 from tsgc.edge import LAUNCHED
 from tsgc.launch import launch
 from tsgc.variants import VARIANTS
 
 PRECISIONS = ("bf16", "tf32", "float32")
+MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
 BATCH = {"cuda": 128, "cpu": 8}
 STEPS = {"cuda": 30, "cpu": 3}
 
@@ -80,6 +82,10 @@ def check_shape(
 
 def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: Sequence[str]) -> None:
     """`tsgc bench train`. `words`: the command line, which the ranks of --gpus repeat."""
+    for key in parse_settings(options.settings):
+        if options.data is None and key not in MADE_SETTINGS:
+            known = ", ".join(MADE_SETTINGS)
+            raise UsageError(f"--set {key}: without --data expected one of {known}")
     if options.trace and options.device.type == "cpu":
         raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
     if distributed.started_by_torchrun():
@@ -135,10 +141,16 @@ def bench_graph(
     _finish({"machine": about, "shape": dataclasses.asdict(shape), "rows": rows}, talker, out)
 
 
+def _contenders(options: TrainOptions, *, compare: bool) -> list[Contender]:
+    return contenders(
+        options.precision, options.device, plain=options.plain, compare=compare, settings=options.settings
+    )
+
+
 def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     """Training, recognition, and the time that one clip takes."""
     shape, device = options.shape, options.device
-    taking_part = contenders(options.precision, device, plain=options.plain, compare=options.compare)
+    taking_part = _contenders(options, compare=options.compare)
     result: dict[str, Any] = {}
     for what in ("training", "inference"):
         rows = ratios(measure(taking_part, shape, device, options.steps, what))
@@ -166,7 +178,7 @@ def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
 
 
 def _long(options: TrainOptions, talker: Talker) -> list[dict[str, Any]]:
-    (contender,) = contenders(options.precision, options.device, plain=options.plain, compare=False)[-1:]
+    (contender,) = _contenders(options, compare=False)[-1:]
     rows = long_clips(contender, options.shape, options.device, options.steps)
     talker.table(
         f"A training clip as T grows, {contender.name}, batch {options.shape.batch}; a frame: over T = 64's",
@@ -213,7 +225,7 @@ def _data(options: TrainOptions, talker: Talker) -> dict[str, Any]:
 
 
 def _trace(options: TrainOptions, talker: Talker) -> dict[str, float]:
-    (contender,) = contenders(options.precision, options.device, plain=options.plain, compare=False)[-1:]
+    (contender,) = _contenders(options, compare=False)[-1:]
     clean_up(options.device)
     work, free = training(contender, options.shape, options.device)
     for _ in range(WARM_UP):
@@ -252,7 +264,7 @@ def _devices(
 def _rank(options: TrainOptions, out: Path) -> None:
     """A rank's part of `_devices`; the first writes the result."""
     with distributed.join(options.device.type) as process:
-        ours = Contender("ours", options.precision, graphs=process.device.type == "cuda")
+        ours = Contender("ours", options.precision, settings=options.settings)
         (row,) = measure([ours], options.shape, process.device, options.steps, "training", process)
         process.barrier()
         if process.main:

@@ -43,7 +43,10 @@ def train(
     gpus: Annotated[int | None, typer.Option(min=2, help="Also on N devices at once, a batch each.")] = None,
     data: Annotated[str | None, typer.Option(help="Shard set: real batches against made ones.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value of the recipe, with --data; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--set", help="key=value of the recipe, with --data (without: graphs alone); repeatable."
+        ),
     ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Profile 50 steps: how long the GPU is idle.")

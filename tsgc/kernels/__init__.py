@@ -57,8 +57,8 @@ def patch_norm(x: Tensor, norm: nn.LayerNorm, stride: int) -> Tensor:
 
 
 @torch.compiler.disable
-def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module) -> Tensor:
+def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module, kept: int | None = None) -> Tensor:
     """`layers.Block.forward` of x (R, T, V, C), fused, in x's type."""
     from tsgc.kernels.block import run
 
-    return run(x, survival, module)
+    return run(x, survival, module, kept=kept)

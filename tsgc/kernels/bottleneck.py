@@ -1,8 +1,8 @@
-"""The inverted bottleneck between graphs by two roads: plans for the kernels of `mixer`, and their launches.
+"""The inverted bottleneck between graphs in bfloat16: a plan for the kernels of `mixer`, and their launches.
 
-`Kernels`, in bfloat16: all in kernels. `Library`, in float32: products are the library's, which has no equal
-there, and the kernels do what lies between them. Both keep p = z W1' + b1 for the backward pass, as computing
-it again would cost a seventh of all products; the rest of what is 4C wide is computed again.
+All in kernels. p = z W1' + b1 is kept for the backward pass, as computing it again would cost a seventh of all
+products; the rest of what is 4C wide is computed again. The road of float32 is in `library`, and shares the
+launch of the backward kernel.
 """
 
 from typing import Any, NamedTuple
@@ -14,10 +14,9 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tsgc.kernels import mixer, mixer_backward
 from tsgc.kernels.prepare import Prepared
-from tsgc.kernels.tunings import LIBRARY_TUNINGS, TUNINGS
+from tsgc.kernels.tunings import TUNINGS
 
 OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
-SPLIT_NUMBERS = 1 << 24  # of the partial sums of a weight's gradient
 
 
 class Gradients(NamedTuple):
@@ -35,7 +34,7 @@ def _rows(x: Tensor, *block: int) -> TensorDescriptor:
     return TensorDescriptor.from_tensor(x.flatten(0, -2), list(block))
 
 
-def _sequences(x: Tensor, R: int, *block: int) -> TensorDescriptor:
+def sequences(x: Tensor, R: int, *block: int) -> TensorDescriptor:
     """Of R sequences: (R, rows of a sequence, channels), a block of one of them."""
     return TensorDescriptor.from_tensor(x.view(R, -1, x.shape[-1]), [1, *block])
 
@@ -50,7 +49,7 @@ def _precision() -> str:
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
-def _options(x: Tensor) -> dict[str, Any]:
+def options(x: Tensor) -> dict[str, Any]:
     return {"FAST": x.dtype == torch.bfloat16 and x.is_cuda, "IP": _precision()}
 
 
@@ -79,8 +78,8 @@ def mix_backward(
     graph_sums = p.new_empty(3 * chunks, programs, rows, rows, dtype=torch.float32)
     bias_sums = p.new_empty(4 * chunks if whole else 0, programs, hidden, dtype=torch.float32)
     inputs = (
-        _sequences(p, R, rows, hidden),
-        _sequences(dg, R, rows, piece or hidden),
+        sequences(p, R, rows, hidden),
+        sequences(dg, R, rows, piece or hidden),
         _rows(ready.w2, hidden, piece or min(C, hidden)),
     )
     for mixed in (True, False):
@@ -88,7 +87,7 @@ def mix_backward(
             *inputs, survival, ready.order, ready.backward, u, g, graph_sums, bias_sums,
             R, T * V, V, 0 if mixed else 3 * chunks, programs,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece) if piece else 0, BH=hidden, STAGES=stages,
-            MIXED=mixed, WHOLE=whole, ROWS=rows, **_options(p),
+            MIXED=mixed, WHOLE=whole, ROWS=rows, **options(p),
             num_warps=warps,
         )  # fmt: skip
     sums = graph_sums.view(3, chunks * programs, rows, rows).sum(1)
@@ -166,7 +165,7 @@ class Kernels:
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _rows(ready.w2, hidden, piece),
             _kept(p, z, rows, hidden), x, survival, ready.forward, b1, b2, out, total, T * V, V,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, MADE=made > 0,
-            KEEP=len(p) > 0, ROWS=rows, **_options(z), num_warps=warps, maxnreg=registers or None,
+            KEEP=len(p) > 0, ROWS=rows, **options(z), num_warps=warps, maxnreg=registers or None,
         )  # fmt: skip
         return out
 
@@ -180,7 +179,7 @@ class Kernels:
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _kept(p, z, rows, hidden),
             survival, ready.forward, b1, g, total, T * V, V,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, KEEP=len(p) > 0,
-            ROWS=rows, **_options(z), num_warps=warps,
+            ROWS=rows, **options(z), num_warps=warps,
         )  # fmt: skip
         return g
 
@@ -208,54 +207,9 @@ class Kernels:
         sums = torch.empty(splits, A, C, device=a.device, dtype=torch.float32)
         column_sums = torch.empty(splits if columns else 0, A, device=a.device, dtype=torch.float32)
         mixer_backward.outer_kernel[(blocks * splits,)](
-            _sequences(a, R, rows, BA), _sequences(b, R, rows, piece), order, sums, column_sums,
+            sequences(a, R, rows, BA), sequences(b, R, rows, piece), order, sums, column_sums,
             R, frame_rows, splits,
             A=A, C=C, BA=BA, PIECE=piece, BR=rows, COLUMNS=columns, STAGES=stages, IP=_precision(),
             num_warps=warps,
         )  # fmt: skip
         return sums.sum(0), column_sums.sum(0) if columns else column_sums
-
-
-class Library:
-    """Products by the library, in float32: strict or TF32, as torch is told to."""
-
-    def __init__(self, width: int) -> None:
-        self.tuning = LIBRARY_TUNINGS[width]
-        self.tile_rows = (self.tuning.mix[0], self.tuning.backward[0])
-
-    def forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool
-    ) -> tuple[Tensor, Tensor]:
-        C = x.shape[-1]
-        p = torch.addmm(b1, z.view(-1, C), ready.w1.t())
-        branch = torch.addmm(b2, self.mix(p, survival, ready, x.shape), ready.w2)
-        return torch.addcmul(x, branch.view_as(x), survival[:, None, None, None]), p
-
-    def mix(self, p: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size) -> Tensor:
-        """GELU(mix(p)), 0 for dropped rows: (total, 4C)."""
-        R, T, V, C = shape
-        rows, hidden, warps = self.tuning.mix
-        g = torch.empty_like(p)
-        mixer.mix_kernel[(triton.cdiv(T * V, rows // V * V) * R * (4 * C // hidden),)](
-            _sequences(p, R, rows, hidden), survival, ready.forward, g, T * V, V,
-            C=C, BH=hidden, ROWS=rows, **_options(p), num_warps=warps,
-        )  # fmt: skip
-        return g
-
-    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
-        C = z.shape[-1]
-        u = torch.mm(dout.view(-1, C), ready.w2.t())
-        g = torch.empty_like(p)
-        graphs, sums = mix_backward(
-            p, u, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
-        )
-        assert sums is not None
-        w1, w2 = outer_product(u, z), outer_product(g, dout)
-        return Gradients(torch.mm(u, ready.w1).view_as(z), graphs, w1, sums, w2.t())
-
-
-def outer_product(a: Tensor, b: Tensor) -> Tensor:
-    """a' b of tall a (total, A) and b (R, ..., C) -> (A, C): in parts over rows, which keep the GPU full."""
-    R, A, C = len(b), a.shape[-1], b.shape[-1]
-    parts = max(n for n in range(1, R + 1) if R % n == 0 and (n == 1 or n * A * C <= SPLIT_NUMBERS))
-    return torch.bmm(a.view(parts, -1, A).transpose(1, 2), b.view(parts, -1, C)).sum(0)

@@ -2,8 +2,9 @@
 
 A program takes the whole sequence of a few joints of one row and slides along it, so that every frame is
 read once. Channels are cut into PIECES of PIECE, a power of two, as tuples of tensors: no lane is idle, and
-few lanes share a joint, whose sums are what a turn waits for. Plain twin: `layers.TemporalDepthwise`, then
-LayerNorm.
+few lanes share a joint, whose sums are what a turn waits for. PACKED: z and its gradient hold the rows alone
+that are not dropped, in the order in which `order` (`prepare`) lists them, and programs go through rows so.
+Plain twin: `layers.TemporalDepthwise`, then LayerNorm.
 """
 
 from typing import NamedTuple
@@ -68,12 +69,17 @@ def _add_pairs(a, b, c, d):
 
 @triton.jit
 def _forward(
-    x, survival, weight, bias, gamma, beta, z, means, rstds,
+    x, survival, order, weight, bias, gamma, beta, z, means, rstds,
     T, V, groups,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, EPS: tl.constexpr,
+    PACKED: tl.constexpr,
 ):  # fmt: skip
     """z, and each frame's and joint's mean and reciprocal deviation (R, T, V), of rows not dropped."""
     row = (tl.program_id(0) // groups).to(tl.int64)
+    if PACKED:
+        turn = row
+        row = tl.load(order + turn).to(tl.int64)
+        z += (turn - row) * T * V * C
     v = (tl.program_id(0) % groups) * VB + tl.arange(0, VB)
     inside = v < V
     mask = inside[:, None]
@@ -121,12 +127,17 @@ def _forward(
 
 @triton.jit
 def _backward(
-    x, dz, dout, survival, weight, bias, gamma, means, rstds, dx, partials,
+    x, dz, dout, survival, order, weight, bias, gamma, means, rstds, dx, partials,
     T, V, groups,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, UNROLL: tl.constexpr,
+    PACKED: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     row = program // groups
+    if PACKED:
+        turn = row
+        row = tl.load(order + turn).to(tl.int64)
+        dz += (turn - row) * T * V * C
     v = (program % groups) * VB + tl.arange(0, VB)
     inside = v < V
     mask = inside[:, None]
@@ -265,30 +276,33 @@ def pieces(width: int) -> dict[str, int]:
 
 def temporal_norm(
     x: Tensor, survival: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, eps: float,
-    cut: tuple[int, int],
+    cut: tuple[int, int], order: Tensor | None = None, kept: int | None = None,
 ) -> tuple[Tensor, Statistics]:  # fmt: skip
     """LayerNorm of the convolution: x (R, T, V, C), contiguous; weight (3, C); the others (C,) -> like x.
 
-    Rows whose `survival` (R,) is 0 are dropped, and left 0. `cut`: joints and warps of a program.
+    Rows whose `survival` (R,) is 0 are dropped, and left 0; where their number is known, the `kept` others
+    come alone, in `order` (R + 1,; `prepare`): (kept, T, V, C). `cut`: joints and warps of a program.
     """
     R, T, V, C = x.shape
     joints, warps = cut
     groups = triton.cdiv(V, joints)
-    z = torch.empty_like(x)
+    rows = R if kept is None else kept
+    z = x.new_empty(rows, T, V, C)
     of = Statistics(*(torch.empty(R, T, V, device=x.device) for _ in range(2)))
-    _forward[(R * groups,)](
-        x, survival, weight, bias, gamma, beta, z, *of, T, V, groups,
-        **pieces(C), VB=joints, EPS=eps, num_warps=warps,
+    _forward[(rows * groups,)](
+        x, survival, survival if order is None else order, weight, bias, gamma, beta, z, *of, T, V, groups,
+        **pieces(C), VB=joints, EPS=eps, PACKED=kept is not None, num_warps=warps,
     )  # fmt: skip
     return z, of
 
 
 def temporal_norm_backward(
     x: Tensor, dz: Tensor, dout: Tensor, survival: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor,
-    of: Statistics, cut: tuple[int, int, int],
+    of: Statistics, cut: tuple[int, int, int], order: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
+    With fewer rows than x, `dz` holds those that are not dropped, in `order`.
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
     gradient of the block's last bias. `cut`: joints and warps of a program, and turns that are written out.
     """
@@ -298,7 +312,8 @@ def temporal_norm_backward(
     dx = torch.empty_like(x)
     partials = torch.empty(R * groups, PARTIALS, C, device=x.device, dtype=torch.float32)
     _backward[(R * groups,)](
-        x, dz, dout, survival, weight, bias, gamma, *of, dx, partials, T, V, groups,
-        **pieces(C), VB=joints, UNROLL=turns, num_warps=warps,
+        x, dz, dout, survival, survival if order is None else order, weight, bias, gamma, *of, dx, partials,
+        T, V, groups,
+        **pieces(C), VB=joints, UNROLL=turns, PACKED=len(dz) < R, num_warps=warps,
     )  # fmt: skip
     return dx, partials.sum(0)

@@ -1,0 +1,81 @@
+"""The inverted bottleneck between graphs in float32: products by the library, kernels for what lies between.
+
+No kernel of ours equals the library's products there. z W1' + b1 is kept for the backward pass, as computing
+it again would cost a seventh of all products.
+
+Where z has fewer rows than x, it is packed: it holds the rows alone that drop path did not drop, in
+`Prepared.order`, and so does all that is made of it. The host has to know their number, as it is in the
+shapes of the products. Otherwise all rows are multiplied, and dropped ones by 0.
+"""
+
+import torch
+import triton
+from torch import Tensor
+
+from tsgc.kernels import mixer
+from tsgc.kernels.bottleneck import Gradients, mix_backward, options, sequences
+from tsgc.kernels.packed import add_packed, pack
+from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.tunings import LIBRARY_TUNINGS
+
+SPLIT_NUMBERS = 1 << 24  # of the partial sums of a weight's gradient
+
+
+class Library:
+    """Strict float32 or TF32, as torch is told to multiply."""
+
+    def __init__(self, width: int) -> None:
+        self.tuning = LIBRARY_TUNINGS[width]
+        self.tile_rows = (self.tuning.mix[0], self.tuning.backward[0])
+
+    def forward(
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool
+    ) -> tuple[Tensor, Tensor]:
+        C = x.shape[-1]
+        packed = len(z) < len(x)
+        factors = survival.index_select(0, ready.order[: len(z)]) if packed else survival
+        p = torch.addmm(b1, z.view(-1, C), ready.w1.t())
+        branch = torch.addmm(b2, self.mix(p, factors, ready, z.shape), ready.w2)
+        if packed:
+            return add_packed(x, branch.view_as(z), survival, ready.order), p
+        return torch.addcmul(x, branch.view_as(x), survival[:, None, None, None]), p
+
+    def mix(self, p: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size) -> Tensor:
+        """GELU(mix(p)), 0 for dropped rows: (total, 4C)."""
+        R, T, V, C = shape
+        rows, hidden, warps = self.tuning.mix
+        g = torch.empty_like(p)
+        mixer.mix_kernel[(triton.cdiv(T * V, rows // V * V) * R * (4 * C // hidden),)](
+            sequences(p, R, rows, hidden), survival, ready.forward, g, T * V, V,
+            C=C, BH=hidden, ROWS=rows, **options(p), num_warps=warps,
+        )  # fmt: skip
+        return g
+
+    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
+        kept, C = len(z), z.shape[-1]
+        if kept < len(dout):
+            dout = pack(dout, ready.order, kept)
+            survival = survival.index_select(0, ready.order[:kept])
+            # From here on no row is dropped: they are in order, and last, they are all of them.
+            in_turn = torch.arange(kept + 1, device=z.device, dtype=torch.int32)
+            ready = ready._replace(order=in_turn)
+        u = torch.mm(dout.view(-1, C), ready.w2.t())
+        g = torch.empty_like(p)
+        graphs, sums = mix_backward(
+            p, u, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
+        )
+        assert sums is not None
+        w1, w2 = outer_product(u, z.view(-1, C)), outer_product(g, dout.view(-1, C))
+        return Gradients(torch.mm(u, ready.w1).view_as(z), graphs, w1, sums, w2.t())
+
+
+def outer_product(a: Tensor, b: Tensor) -> Tensor:
+    """a' b of tall a (total, A) and b (total, C) -> (A, C): in parts over rows, which keep the GPU full.
+
+    Parts are alike, so their number divides that of rows. The number of sequences may be a prime, but
+    a sequence has frames times joints of rows.
+    """
+    total, A, C = len(a), a.shape[-1], b.shape[-1]
+    most = min(total, max(1, SPLIT_NUMBERS // (A * C)))
+    parts = next(n for n in range(most, 0, -1) if total % n == 0)
+    return torch.bmm(a.view(parts, -1, A).transpose(1, 2), b.view(parts, -1, C)).sum(0)

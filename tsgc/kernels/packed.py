@@ -1,0 +1,53 @@
+"""Rows that were not dropped, one after another, and their way back into the whole.
+
+`order` is `Prepared.order`: those rows first, then the others. Plain twins: `x[order[:kept]]`, and
+`x.index_add(0, order[:kept], ...)`.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+BLOCK = 4096  # numbers of a program
+WARPS = 8
+
+
+@triton.jit
+def _pack(x, order, packed, numbers, blocks, BLOCK: tl.constexpr):
+    place = (tl.program_id(0) // blocks).to(tl.int64)
+    i = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    row = tl.load(order + place).to(tl.int64)
+    value = tl.load(x + row * numbers + i, mask=i < numbers)
+    tl.store(packed + place * numbers + i, value, mask=i < numbers)
+
+
+@triton.jit
+def _add_packed(x, branch, survival, order, out, kept, numbers, blocks, BLOCK: tl.constexpr):
+    place = (tl.program_id(0) // blocks).to(tl.int64)
+    i = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
+    row = tl.load(order + place).to(tl.int64)
+    value = tl.load(x + row * numbers + i, mask=i < numbers)
+    if place < kept:
+        value += tl.load(survival + row) * tl.load(branch + place * numbers + i, mask=i < numbers)
+    tl.store(out + row * numbers + i, value, mask=i < numbers)
+
+
+def pack(x: Tensor, order: Tensor, kept: int) -> Tensor:
+    """The first `kept` (not 0) rows of x (R, ...), contiguous, in `order`: (kept, ...)."""
+    packed = x.new_empty(kept, *x.shape[1:])
+    numbers = x[0].numel()
+    blocks = triton.cdiv(numbers, BLOCK)
+    _pack[(kept * blocks,)](x, order, packed, numbers, blocks, BLOCK=BLOCK, num_warps=WARPS)
+    return packed
+
+
+def add_packed(x: Tensor, branch: Tensor, survival: Tensor, order: Tensor) -> Tensor:
+    """x (R, ...) + survival (R,) times `branch` (kept, ...), whose rows are x's first in `order`: like x."""
+    out = torch.empty_like(x)
+    numbers = x[0].numel()
+    blocks = triton.cdiv(numbers, BLOCK)
+    _add_packed[(len(x) * blocks,)](
+        x, branch, survival, order, out, len(branch), numbers, blocks, BLOCK=BLOCK, num_warps=WARPS
+    )
+    return out
