@@ -33,29 +33,19 @@ DROPPED = {96: 0.025, 192: 0.2, 384: 0.375}  # mean drop-path rate of the blocks
 CANDIDATES: dict[str, dict[int, list[tuple[int, ...] | None]]] = {
     # As in `kernels.tunings.Tuning`; None: by the library.
     "temporal": {
-        96: [(2, 1), (4, 1), (1, 1), (4, 2)],
-        192: [(1, 1), (2, 1), (2, 2), (4, 2)],
-        384: [(1, 2), (1, 1), (2, 2)],
+        96: [(2, 1), (4, 2)],
+        192: [(2, 1), (1, 1)],
+        384: [(1, 2), (1, 1)],
     },
     "temporal_backward": {
-        96: [(2, 1, 3), (2, 1, 1), (2, 1, 2), (1, 1, 3), (4, 2, 3)],
-        192: [(1, 1, 3), (1, 1, 1), (1, 1, 2), (2, 2, 3), (1, 2, 3)],
-        384: [(1, 2, 3), (1, 2, 1), (1, 2, 2), (2, 4, 3), (1, 4, 3)],
+        96: [(2, 1, turns, 132 * n) for turns in (1, 2) for n in (7, 8, 9, 10)],
+        192: [(1, 1, turns, 132 * n) for turns in (1, 2) for n in (6, 7, 8, 9)],
+        384: [(1, 2, turns, 132 * n) for turns in (1, 2) for n in (3, 4, 5)],
     },
     "forward": {
-        96: [
-            *[(64, 32, 32, 4, stages, 0, made) for stages in (2, 3) for made in (0, 1)],
-            *[(64, 32, 64, 4, 2, 0, made) for made in (0, 1)],
-            *[(128, 32, 32, 8, 2, 0, made) for made in (0, 1)],
-            (128, 32, 64, 8, 2, 0, 1),
-        ],
-        192: [
-            *[(128, 64, 64, 8, 2, 0, made) for made in (0, 1)],
-            *[(64, 64, 64, 4, stages, 0, made) for stages in (2, 3) for made in (0, 1)],
-            (128, 64, 64, 8, 3, 0, 1),
-            (128, 64, 64, 4, 2, 0, 1),
-        ],
-        384: [(64, 64, 64, 4, 2, 0, 1), (128, 64, 64, 8, 2, 0, 1)],
+        96: [(64, 32, 32, 4, 2, 0), (128, 32, 32, 8, 2, 0), (128, 32, 64, 8, 2, 0)],
+        192: [(128, 64, 64, 8, 2, 0), (128, 64, 64, 8, 1, 0)],
+        384: [],
     },
     "expand": {
         96: [(128, 32, 32, 4, 3)],
@@ -78,9 +68,9 @@ CANDIDATES: dict[str, dict[int, list[tuple[int, ...] | None]]] = {
         384: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
     },
     "backward": {
-        96: [(64, 32, 4, 3, 0), (64, 32, 4, 3, 32), (64, 32, 4, 2, 32)],
-        192: [(64, 64, 4, 3, 0), (64, 64, 4, 2, 64), (64, 64, 4, 3, 64), (64, 64, 8, 2, 64)],
-        384: [(64, 64, 4, 3, 0), (64, 64, 4, 2, 64), (64, 64, 4, 2, 128), (64, 64, 8, 2, 64)],
+        96: [(64, 32, 4, 3, 32), (64, 64, 4, 2, 32), (64, 64, 4, 3, 32)],
+        192: [(64, 64, 4, 3, 64), (64, 32, 4, 2, 64), (64, 32, 4, 3, 64), (128, 32, 8, 2, 64), (128, 64, 8, 2, 64)],
+        384: [(64, 64, 4, 3, 0), (128, 64, 8, 3, 0), (64, 32, 4, 3, 0)],
     },
     "outer": {
         96: [(128, 128, 64, 8, 3), (128, 32, 64, 4, 4)],
@@ -132,7 +122,7 @@ class Case:
         works: dict[str, Callable[[], object]] = {
             "temporal": lambda: temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal),
             "temporal_backward": lambda: temporal.temporal_norm_backward(
-                x, z, self.dout, s, *norm, of, tuning.temporal_backward
+                x, z, self.dout, s, ready.order, *norm, of, tuning.temporal_backward
             ),
             "forward": lambda: way.forward(z, x, s, ready, self.b1, self.b2, training=True),
             "expand": lambda: way.expand(z, s, ready, self.b1, p),

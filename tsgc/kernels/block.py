@@ -54,8 +54,8 @@ class BlockFunction(torch.autograd.Function):
         ready = Prepared(*ready)
         grads = way.backward(z, dout, p, survival, ready)
         dx, sums = temporal_norm_backward(
-            x, grads.z, dout, survival, w_t, b_t, gamma, Statistics(means, rstds),
-            way.tuning.temporal_backward, ready.order,
+            x, grads.z, dout, survival, ready.order, w_t, b_t, gamma, Statistics(means, rstds),
+            way.tuning.temporal_backward,
         )  # fmt: skip
         return (
             dx,

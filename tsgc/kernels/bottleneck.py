@@ -112,10 +112,7 @@ class Kernels:
 
         Dropped rows of p hold anything.
         """
-        if self.tuning.fused and self.tuning.forward[-1]:
-            p = torch.addmm(b1.to(z.dtype), z.view(-1, z.shape[-1]), ready.w1.t())
-        else:
-            p = z.new_empty(z.numel() // z.shape[-1] if training else 0, 4 * z.shape[-1])
+        p = z.new_empty(z.numel() // z.shape[-1] if training else 0, 4 * z.shape[-1])
         if self.tuning.fused:
             return self.fused_forward(z, x, survival, ready, b1, b2, p), p
         return self.contract(self.expand(z, survival, ready, b1, p), x, survival, ready.w2, b2), p
@@ -156,16 +153,16 @@ class Kernels:
     def fused_forward(
         self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, p: Tensor
     ) -> Tensor:
-        """`forward` in one kernel, which fills p unless it was made before or is empty."""
+        """`forward` in one kernel, which fills p unless it is empty."""
         R, T, V, C = x.shape
         total = R * T * V
         out = torch.empty_like(x)
-        rows, piece, hidden, warps, stages, registers, made = self.tuning.forward
+        rows, piece, hidden, warps, stages, registers = self.tuning.forward
         mixer.forward_kernel[(triton.cdiv(total, rows // V * V),)](
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _rows(ready.w2, hidden, piece),
             _kept(p, z, rows, hidden), x, survival, ready.forward, b1, b2, out, total, T * V, V,
-            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, MADE=made > 0,
-            KEEP=len(p) > 0, ROWS=rows, **options(z), num_warps=warps, maxnreg=registers or None,
+            C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, KEEP=len(p) > 0,
+            ROWS=rows, **options(z), num_warps=warps, maxnreg=registers or None,
         )  # fmt: skip
         return out
 

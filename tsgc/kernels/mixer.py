@@ -42,16 +42,13 @@ def _contract(accumulators, g, w2_d, start, PIECE: tl.constexpr, PIECES: tl.cons
 @triton.jit
 def _chunk(
     accumulators, pieces, w1_d, w2_d, p_d, b1, graph, first, j, dtype: tl.constexpr,
-    PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, MADE: tl.constexpr, KEEP: tl.constexpr,
-    MIXED: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+    PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, KEEP: tl.constexpr, MIXED: tl.constexpr,
+    ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
     """Adds what BH hidden channels from `j` give."""
-    if MADE:
-        p = p_d.load([first, j])
-    else:
-        p = _expand(pieces, w1_d, b1, j, PIECE, PIECES, BH, ROWS, IP).to(dtype)
-        if KEEP:
-            p_d.store([first, j], p)  # the next tile's rows too: they are the same there
+    p = _expand(pieces, w1_d, b1, j, PIECE, PIECES, BH, ROWS, IP).to(dtype)
+    if KEEP:
+        p_d.store([first, j], p)  # the next tile's rows too: they are the same there
     if MIXED:
         h = tl.dot(graph, p, input_precision=IP)
     else:
@@ -65,13 +62,13 @@ def forward_kernel(
     z_d, w1_d, w2_d, p_d, x, survival, graphs, b1, b2, out,
     total, frame_rows, V,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
-    MADE: tl.constexpr, KEEP: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+    KEEP: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
     """The whole of it for one tile.
 
     z (total, C) by (ROWS, PIECE); w1, w2 (4C, C) by (BH, PIECE); x, out (total, C). `frame_rows`: T * V, the
-    rows of one body's sequence. p (total, 4C) by (ROWS, BH): MADE before, or KEEP: written for the backward
-    pass, as a kernel that computes has memory to spare.
+    rows of one body's sequence. KEEP: writes p (total, 4C) by (ROWS, BH) too, for the backward pass, as a
+    kernel that computes has memory to spare.
     """
     used = (ROWS // V) * V
     first = tl.program_id(0) * used
@@ -84,8 +81,7 @@ def forward_kernel(
     pieces = ()
     accumulators = ()
     for i in tl.static_range(PIECES):
-        if not MADE:
-            pieces = pieces + (z_d.load([first, i * PIECE]),)
+        pieces = pieces + (z_d.load([first, i * PIECE]),)
         accumulators = accumulators + (tl.zeros((ROWS, PIECE), tl.float32),)
     square = r[:, None] * ROWS + r[None, :]
     for k in range(3):
@@ -93,12 +89,12 @@ def forward_kernel(
         for j in tl.range(k * C, k * C + width, BH, num_stages=STAGES):
             accumulators = _chunk(
                 accumulators, pieces, w1_d, w2_d, p_d, b1, graph, first, j, dtype,
-                PIECE, PIECES, BH, MADE, KEEP, True, ROWS, FAST, IP,
+                PIECE, PIECES, BH, KEEP, True, ROWS, FAST, IP,
             )  # fmt: skip
     for j in tl.range(3 * C, 3 * C + width, BH, num_stages=STAGES):
         accumulators = _chunk(
             accumulators, pieces, w1_d, w2_d, p_d, b1, 0, first, j, dtype,
-            PIECE, PIECES, BH, MADE, KEEP, False, ROWS, FAST, IP,
+            PIECE, PIECES, BH, KEEP, False, ROWS, FAST, IP,
         )  # fmt: skip
     base = first.to(tl.int64) * C
     for i in tl.static_range(PIECES):
@@ -106,8 +102,7 @@ def forward_kernel(
         mask = inside[:, None] & (c < C)[None, :]
         at = r[:, None] * C + c[None, :]
         bias = tl.load(b2 + c, mask=c < C, other=0.0).to(tl.float32)
-        # Where p was made before, dropped rows of it hold anything.
-        branch = tl.where((s > 0)[:, None], (accumulators[i] + bias[None, :]) * s[:, None], 0.0)
+        branch = (accumulators[i] + bias[None, :]) * s[:, None]
         value = tl.load(x + base + at, mask=mask, other=0.0).to(tl.float32) + branch
         tl.store(out + base + at, value.to(dtype), mask=mask)
 

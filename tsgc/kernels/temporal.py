@@ -126,138 +126,151 @@ def _forward(
 
 
 @triton.jit
+def _turn_backward(
+    x_before, x_now, x_after, g, residual, residual_before, dy_older, dy_before, mean, rstd, factor, sums,
+    w0, w1, w2, bias, scale, to, mask,
+    C: tl.constexpr, PIECES: tl.constexpr,
+):  # fmt: skip
+    """The gradient of one frame's convolution and what it adds to the sums; writes dx of the frame before."""
+    y = _convolved(x_before, x_now, x_after, w0, w1, w2, bias, PIECES)
+    xhat = ()
+    scaled = ()
+    for j in tl.static_range(PIECES):
+        xhat = xhat + ((y[j] - mean[:, None]) * rstd[:, None],)
+        scaled = scaled + (g[j] * scale[j],)
+    along = scaled[0] * xhat[0]
+    level = scaled[0]
+    for j in tl.static_range(1, PIECES):
+        along += scaled[j] * xhat[j]
+        level += scaled[j]
+    along, level = tl.reduce((along, level), 1, _add_pairs)
+    along = (along * rstd / C)[:, None]
+    level = (level * rstd / C)[:, None]
+    dy = ()
+    added = ()
+    for j in tl.static_range(PIECES):
+        d = scaled[j] * rstd[:, None] - level - xhat[j] * along
+        dy = dy + (d,)
+        dx = residual_before[j] + dy_older[j] * w2[j] + dy_before[j] * w1[j] + d * w0[j]
+        tl.store(to + j * (C // PIECES), dx.to(to.dtype.element_ty), mask=mask)
+        added = added + (
+            sums[7 * j] + x_before[j] * d,
+            sums[7 * j + 1] + x_now[j] * d,
+            sums[7 * j + 2] + x_after[j] * d,
+            sums[7 * j + 3] + d,
+            sums[7 * j + 4] + g[j] * xhat[j],
+            sums[7 * j + 5] + g[j],
+            sums[7 * j + 6] + residual[j] * factor,
+        )
+    return dy, added
+
+
+@triton.jit
 def _backward(
     x, dz, dout, survival, order, weight, bias, gamma, means, rstds, dx, partials,
-    T, V, groups,
+    R, T, V, groups, programs,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, UNROLL: tl.constexpr,
     PACKED: tl.constexpr,
 ):  # fmt: skip
-    program = tl.program_id(0).to(tl.int64)
-    row = program // groups
-    if PACKED:
-        turn = row
-        row = tl.load(order + turn).to(tl.int64)
-        dz += (turn - row) * T * V * C
-    v = (program % groups) * VB + tl.arange(0, VB)
-    inside = v < V
-    mask = inside[:, None]
-    alive = tl.load(survival + row).to(tl.float32)
-    at = row * T * V * C + v[:, None] * C + tl.arange(0, PIECE)[None, :]
+    """Every `programs`-th group of joints of a row, of rows that were not dropped; then of the others.
+
+    Leaves its own sums, 7 for each channel, in partials (programs, 7, C): each group's would be more than
+    the rest of what is written where C is large.
+    """
+    program = tl.program_id(0)
+    alive = tl.load(order + R)
     step = V * C
-    sum0 = _zeros(VB, PIECE, PIECES)
-    sum1 = _zeros(VB, PIECE, PIECES)
-    sum2 = _zeros(VB, PIECE, PIECES)
-    sum_bias = _zeros(VB, PIECE, PIECES)
-    sum_gamma = _zeros(VB, PIECE, PIECES)
-    sum_beta = _zeros(VB, PIECE, PIECES)
-    sum_out = _zeros(VB, PIECE, PIECES)
-    if alive > 0:
-        w0 = _channels(weight, PIECE, PIECES)
-        w1 = _channels(weight + C, PIECE, PIECES)
-        w2 = _channels(weight + 2 * C, PIECE, PIECES)
-        b = _channels(bias, PIECE, PIECES)
-        scale = _channels(gamma, PIECE, PIECES)
+    w0 = _channels(weight, PIECE, PIECES)
+    w1 = _channels(weight + C, PIECE, PIECES)
+    w2 = _channels(weight + 2 * C, PIECE, PIECES)
+    b = _channels(bias, PIECE, PIECES)
+    scale = _channels(gamma, PIECE, PIECES)
+    sums = ()
+    for _i in tl.static_range(7):
+        sums = sums + _zeros(VB, PIECE, PIECES)
+    for item in range(program, alive * groups, programs):
+        row = tl.load(order + item // groups).to(tl.int64)
+        factor = tl.load(survival + row).to(tl.float32)
+        v = item % groups * VB + tl.arange(0, VB)
+        inside = v < V
+        mask = inside[:, None]
+        at = row * T * V * C + v[:, None] * C + tl.arange(0, PIECE)[None, :]
         place = row * T * V + v
+        gradient = dz
+        if PACKED:
+            gradient += (item // groups - row) * T * V * C
         dy_older = _zeros(VB, PIECE, PIECES)
         dy_before = _zeros(VB, PIECE, PIECES)
         residual_before = _zeros(VB, PIECE, PIECES)
         x_before = _zeros(VB, PIECE, PIECES)
+        # Three turns are under way at any time: memory answers while they compute.
         x_now = _wide(_frame(x + at, mask, PIECE, PIECES), PIECES)
         x_after = _wide(_frame(x + at + step, mask & (T > 1), PIECE, PIECES), PIECES)
-        # Two turns are under way at any time: memory answers while they compute.
-        x_next = _frame(x + at + 2 * step, mask & (T > 2), PIECE, PIECES)
-        g_now = _frame(dz + at, mask, PIECE, PIECES)
-        g_next = _frame(dz + at + step, mask & (T > 1), PIECE, PIECES)
+        x_second = _frame(x + at + 2 * step, mask & (T > 2), PIECE, PIECES)
+        x_third = _frame(x + at + 3 * step, mask & (T > 3), PIECE, PIECES)
+        g_now = _frame(gradient + at, mask, PIECE, PIECES)
+        g_first = _frame(gradient + at + step, mask & (T > 1), PIECE, PIECES)
+        g_second = _frame(gradient + at + 2 * step, mask & (T > 2), PIECE, PIECES)
         residual_now = _frame(dout + at, mask, PIECE, PIECES)
-        residual_next = _frame(dout + at + step, mask & (T > 1), PIECE, PIECES)
+        residual_first = _frame(dout + at + step, mask & (T > 1), PIECE, PIECES)
+        residual_second = _frame(dout + at + 2 * step, mask & (T > 2), PIECE, PIECES)
         mean = tl.load(means + place, mask=inside, other=0.0)
+        mean_first = tl.load(means + place + V, mask=inside & (T > 1), other=0.0)
+        mean_second = tl.load(means + place + 2 * V, mask=inside & (T > 2), other=0.0)
         rstd = tl.load(rstds + place, mask=inside, other=0.0)
+        rstd_first = tl.load(rstds + place + V, mask=inside & (T > 1), other=0.0)
+        rstd_second = tl.load(rstds + place + 2 * V, mask=inside & (T > 2), other=0.0)
         # One turn more than frames: frame t's input is complete once dy of frame t + 1 is known. Turns
         # beyond read 0 for everything, and add 0.
         for first in range(0, T + 1, UNROLL):
             for i in tl.static_range(UNROLL):
                 t = first + i
-                x_later = _frame(x + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
-                g_later = _frame(dz + at + 2 * step, mask & (t + 2 < T), PIECE, PIECES)
-                residual_later = _frame(dout + at + 2 * step, mask & (t + 2 < T), PIECE, PIECES)
-                mean_later = tl.load(means + place + V, mask=inside & (t + 1 < T), other=0.0)
-                rstd_later = tl.load(rstds + place + V, mask=inside & (t + 1 < T), other=0.0)
-                y = _convolved(x_before, x_now, x_after, w0, w1, w2, b, PIECES)
-                g = _wide(g_now, PIECES)
+                x_later = _frame(x + at + 4 * step, mask & (t + 4 < T), PIECE, PIECES)
+                g_later = _frame(gradient + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
+                residual_later = _frame(dout + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
+                mean_later = tl.load(means + place + 3 * V, mask=inside & (t + 3 < T), other=0.0)
+                rstd_later = tl.load(rstds + place + 3 * V, mask=inside & (t + 3 < T), other=0.0)
                 residual = _wide(residual_now, PIECES)
-                xhat = ()
-                scaled = ()
-                for j in tl.static_range(PIECES):
-                    xhat = xhat + ((y[j] - mean[:, None]) * rstd[:, None],)
-                    scaled = scaled + (g[j] * scale[j],)
-                along = scaled[0] * xhat[0]
-                level = scaled[0]
-                for j in tl.static_range(1, PIECES):
-                    along += scaled[j] * xhat[j]
-                    level += scaled[j]
-                along, level = tl.reduce((along, level), 1, _add_pairs)
-                along = (along * rstd / C)[:, None]
-                level = (level * rstd / C)[:, None]
-                dy = ()
-                added0 = ()
-                added1 = ()
-                added2 = ()
-                added_bias = ()
-                added_gamma = ()
-                added_beta = ()
-                added_out = ()
-                for j in tl.static_range(PIECES):
-                    d = scaled[j] * rstd[:, None] - level - xhat[j] * along
-                    dy = dy + (d,)
-                    added0 = added0 + (sum0[j] + x_before[j] * d,)
-                    added1 = added1 + (sum1[j] + x_now[j] * d,)
-                    added2 = added2 + (sum2[j] + x_after[j] * d,)
-                    added_bias = added_bias + (sum_bias[j] + d,)
-                    added_gamma = added_gamma + (sum_gamma[j] + g[j] * xhat[j],)
-                    added_beta = added_beta + (sum_beta[j] + g[j],)
-                    added_out = added_out + (sum_out[j] + residual[j],)
-                    total = residual_before[j] + dy_older[j] * w2[j] + dy_before[j] * w1[j] + d * w0[j]
-                    tl.store(
-                        dx + at - step + j * PIECE,
-                        total.to(dx.dtype.element_ty),
-                        mask=mask & (t > 0) & (t <= T),
-                    )
-                sum0 = added0
-                sum1 = added1
-                sum2 = added2
-                sum_bias = added_bias
-                sum_gamma = added_gamma
-                sum_beta = added_beta
-                sum_out = added_out
+                dy, sums = _turn_backward(
+                    x_before, x_now, x_after, _wide(g_now, PIECES), residual, residual_before,
+                    dy_older, dy_before, mean, rstd, factor, sums, w0, w1, w2, b, scale,
+                    dx + at - step, mask & (t > 0) & (t <= T), C, PIECES,
+                )  # fmt: skip
                 x_before = x_now
                 x_now = x_after
-                x_after = _wide(x_next, PIECES)
-                x_next = x_later
+                x_after = _wide(x_second, PIECES)
+                x_second = x_third
+                x_third = x_later
                 dy_older = dy_before
                 dy_before = dy
                 residual_before = residual
-                residual_now = residual_next
-                residual_next = residual_later
-                g_now = g_next
-                g_next = g_later
-                mean = mean_later
-                rstd = rstd_later
+                residual_now = residual_first
+                residual_first = residual_second
+                residual_second = residual_later
+                g_now = g_first
+                g_first = g_second
+                g_second = g_later
+                mean = mean_first
+                mean_first = mean_second
+                mean_second = mean_later
+                rstd = rstd_first
+                rstd_first = rstd_second
+                rstd_second = rstd_later
                 at += step
                 place += V
-    else:
+    for item in range(alive * groups + program, R * groups, programs):
+        row = tl.load(order + item // groups).to(tl.int64)
+        v = item % groups * VB + tl.arange(0, VB)
+        mask = (v < V)[:, None]
+        at = row * T * V * C + v[:, None] * C + tl.arange(0, PIECE)[None, :]
         for _t in range(T):
             for i in tl.static_range(PIECES):
                 tl.store(dx + at + i * PIECE, tl.load(dout + at + i * PIECE, mask=mask, other=0.0), mask=mask)
             at += step
     for i in tl.static_range(PIECES):
-        to = partials + program * 7 * C + i * PIECE + tl.arange(0, PIECE)
-        tl.store(to, tl.sum(sum0[i], 0))
-        tl.store(to + C, tl.sum(sum1[i], 0))
-        tl.store(to + 2 * C, tl.sum(sum2[i], 0))
-        tl.store(to + 3 * C, tl.sum(sum_bias[i], 0))
-        tl.store(to + 4 * C, tl.sum(sum_gamma[i], 0))
-        tl.store(to + 5 * C, tl.sum(sum_beta[i], 0))
-        tl.store(to + 6 * C, tl.sum(sum_out[i], 0) * alive)
+        to = partials + program.to(tl.int64) * 7 * C + i * PIECE + tl.arange(0, PIECE)
+        for k in tl.static_range(7):
+            tl.store(to + k * C, tl.sum(sums[7 * i + k], 0))
 
 
 class Statistics(NamedTuple):
@@ -297,23 +310,24 @@ def temporal_norm(
 
 
 def temporal_norm_backward(
-    x: Tensor, dz: Tensor, dout: Tensor, survival: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor,
-    of: Statistics, cut: tuple[int, int, int], order: Tensor | None = None,
+    x: Tensor, dz: Tensor, dout: Tensor, survival: Tensor, order: Tensor, weight: Tensor, bias: Tensor,
+    gamma: Tensor, of: Statistics, cut: tuple[int, int, int, int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
-    With fewer rows than x, `dz` holds those that are not dropped, in `order`.
+    With fewer rows than x, `dz` holds those that are not dropped, in `order` (R + 1,; `prepare`).
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
-    gradient of the block's last bias. `cut`: joints and warps of a program, and turns that are written out.
+    gradient of the block's last bias. `cut`: joints and warps of a program, turns that are written out, and
+    programs.
     """
     R, T, V, C = x.shape
-    joints, warps, turns = cut
+    joints, warps, turns, programs = cut
     groups = triton.cdiv(V, joints)
+    programs = min(programs, R * groups)
     dx = torch.empty_like(x)
-    partials = torch.empty(R * groups, PARTIALS, C, device=x.device, dtype=torch.float32)
-    _backward[(R * groups,)](
-        x, dz, dout, survival, survival if order is None else order, weight, bias, gamma, *of, dx, partials,
-        T, V, groups,
+    partials = torch.empty(programs, PARTIALS, C, device=x.device, dtype=torch.float32)
+    _backward[(programs,)](
+        x, dz, dout, survival, order, weight, bias, gamma, *of, dx, partials, R, T, V, groups, programs,
         **pieces(C), VB=joints, UNROLL=turns, PACKED=len(dz) < R, num_warps=warps,
     )  # fmt: skip
     return dx, partials.sum(0)

@@ -9,8 +9,8 @@ class Tuning:
 
     fused: bool
     """Forward in one kernel (`forward`); otherwise GELU(mix(p)) is written once and read once."""
-    forward: tuple[int, int, int, int, int, int, int]
-    """ROWS, PIECE, BH, warps, stages, registers of `forward_kernel`; last, 1: the library makes p before."""
+    forward: tuple[int, int, int, int, int, int]
+    """ROWS, PIECE, BH, warps, stages, registers of `forward_kernel`."""
     expand: tuple[int, int, int, int, int]
     """ROWS, PIECE, BH, warps, stages of `expand_kernel`."""
     contract: tuple[int, int, int, int, int]
@@ -28,14 +28,14 @@ class Tuning:
     """BA, PIECE, BR, warps, stages of `outer_kernel`."""
     temporal: tuple[int, int]
     """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int, int]
-    """Joints, warps and turns written out of `temporal_norm_backward`."""
+    temporal_backward: tuple[int, int, int, int]
+    """Joints, warps, turns written out and programs of `temporal_norm_backward`."""
 
 
 TUNINGS = {
     96: Tuning(
         fused=True,
-        forward=(64, 32, 32, 4, 2, 0, 0),
+        forward=(64, 32, 32, 4, 2, 0),
         expand=(128, 32, 32, 4, 3),
         contract=(128, 32, 64, 4, 4),
         backward=(64, 32, 4, 3, 32),
@@ -44,11 +44,11 @@ TUNINGS = {
         narrow=(128, 128, 64, 8, 3),
         outer=(128, 32, 64, 4, 4),
         temporal=(2, 1),
-        temporal_backward=(2, 1, 3),
+        temporal_backward=(2, 1, 1, 1320),
     ),
     192: Tuning(
         fused=True,
-        forward=(64, 64, 64, 4, 2, 0, 1),
+        forward=(128, 64, 64, 8, 2, 0),
         expand=(128, 64, 64, 8, 3),
         contract=(128, 64, 64, 4, 4),
         backward=(64, 64, 4, 3, 64),
@@ -56,12 +56,12 @@ TUNINGS = {
         widen=None,
         narrow=(128, 64, 64, 4, 4),
         outer=(128, 64, 64, 4, 4),
-        temporal=(1, 1),
-        temporal_backward=(1, 1, 3),
+        temporal=(2, 1),
+        temporal_backward=(1, 1, 2, 1056),
     ),
     384: Tuning(
         fused=False,
-        forward=(64, 64, 64, 8, 2, 0, 1),
+        forward=(64, 64, 64, 8, 2, 0),
         expand=(128, 64, 128, 8, 3),
         contract=(128, 128, 64, 4, 3),
         backward=(64, 64, 4, 3, 0),
@@ -70,7 +70,7 @@ TUNINGS = {
         narrow=(128, 128, 64, 4, 3),
         outer=(128, 128, 64, 8, 3),
         temporal=(1, 2),
-        temporal_backward=(1, 2, 3),
+        temporal_backward=(1, 2, 2, 528),
     ),
 }
 LEAST_ROWS = 64  # of any tile
@@ -88,13 +88,13 @@ class LibraryTuning:
     """Programs for each chunk of BH hidden channels in the backward pass."""
     temporal: tuple[int, int]
     """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int, int]
-    """Joints, warps and turns written out of `temporal_norm_backward`."""
+    temporal_backward: tuple[int, int, int, int]
+    """Joints, warps, turns written out and programs of `temporal_norm_backward`."""
 
 
 LIBRARY_TUNINGS = {
-    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 1), (2, 1, 1)),
-    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 1), (1, 1, 1)),
-    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 2, 1)),
+    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 1), (2, 1, 1, 1056)),
+    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 1), (1, 1, 1, 1056)),
+    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 2, 1, 528)),
 }
 LIBRARY_ROWS = 32
