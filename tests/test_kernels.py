@@ -21,6 +21,7 @@ from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.library import Library
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.prepare import prepare
+from tsgc.kernels.sums import diagonal_sum, plain_sums, sums
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # In float32 the kernels of the bfloat16 road are too large for a GPU, not for the interpreter.
@@ -204,7 +205,17 @@ def test_weights_are_prepared_as_the_kernels_read_them():
             frames = rows // 25
             rest = torch.zeros(rows - 25 * frames, rows - 25 * frames)
             assert torch.equal(blocks[k], torch.block_diag(*[graph] * frames, rest))
-        assert torch.allclose(bottleneck.diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
+        assert torch.allclose(diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
+
+
+@pytest.mark.parametrize("joints, width, count, splits", [(25, 96, 70, 3), (17, 96, 1, 1), (13, 192, 64, 2)])
+def test_parts_are_added_up_in_one_launch(joints, width, count, splits):
+    torch.manual_seed(joints)
+    shapes = (3, count, 64, 64), (splits, 4 * width, width), (splits, 4 * width, width), (splits, 4 * width)
+    parts = [torch.randn(shape, device=DEVICE) for shape in shapes]
+    want = plain_sums(*(part.double() for part in parts), joints)
+    for name, got in sums(*parts, joints)._asdict().items():
+        assert_close({name: got}, {name: getattr(want, name)}, 1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="bfloat16 kernels need a GPU")

@@ -14,6 +14,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tsgc.kernels import mixer, mixer_backward
 from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.sums import sums
 from tsgc.kernels.tunings import TUNINGS
 
 OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
@@ -53,22 +54,15 @@ def options(x: Tensor) -> dict[str, Any]:
     return {"FAST": x.dtype == torch.bfloat16 and x.is_cuda, "IP": _precision()}
 
 
-def diagonal_sum(sums: Tensor, V: int) -> Tensor:
-    """The sum over a tile's frames of their diagonal blocks: (3, rows, rows) -> (3, V, V)."""
-    frames = sums.shape[-1] // V
-    used = frames * V
-    blocks = sums[:, :used, :used].reshape(3, frames, V, frames, V)
-    return blocks.diagonal(dim1=1, dim2=3).sum(-1)
-
-
 def mix_backward(
     p: Tensor, dg: Tensor, u: Tensor, g: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size,
     tuning: tuple[int, int, int, int, int], programs: int, *, whole: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """u, the gradient of p, which may lie over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
 
-    `dg` is dout W2, or with a piece in `tuning` dout itself (total, C). Returns the gradient of the graphs
-    (3, V, V), and with `whole` u's sums over rows (4C,). Without it dropped rows keep what they hold.
+    `dg` is dout W2, or with a piece in `tuning` dout itself (total, C). Returns the gradient of the
+    block-diagonal graphs in parts, (3, n, rows, rows), and with `whole` u's sums over rows (4C,). Without it
+    dropped rows keep what they hold.
     """
     R, T, V, C = shape
     rows, hidden, warps, stages, piece = tuning
@@ -90,8 +84,7 @@ def mix_backward(
             MIXED=mixed, WHOLE=whole, ROWS=rows, **options(p),
             num_warps=warps,
         )  # fmt: skip
-    sums = graph_sums.view(3, chunks * programs, rows, rows).sum(1)
-    return diagonal_sum(sums, V), bias_sums.sum(1).flatten() if whole else None
+    return graph_sums.view(3, -1, rows, rows), bias_sums.sum(1).flatten() if whole else None
 
 
 class Kernels:
@@ -129,9 +122,10 @@ class Kernels:
             p, dg, u, g, survival, ready, z.shape, cut, self.tuning.programs, whole=False
         )
         w1, b1 = self.outer(u, z, ready.order, R)
-        w2 = self.outer(g, dout, ready.order, R, columns=False)[0]
+        w2, _ = self.outer(g, dout, ready.order, R, columns=False)
         dz = self.linear(u, ready.w1, survival).view_as(z)
-        return Gradients(dz, graphs, w1, b1, w2.t())
+        of = sums(graphs, w1, w2, b1, z.shape[2])
+        return Gradients(dz, of.graphs, of.w1, of.b1, of.w2.t())
 
     def linear(self, a: Tensor, w: Tensor, survival: Tensor, *, transposed: bool = False) -> Tensor:
         """a w, or a w', of rows that are not dropped (the others may hold anything): (total, N)."""
@@ -195,18 +189,19 @@ class Kernels:
     def outer(
         self, a: Tensor, b: Tensor, order: Tensor, R: int, columns: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """a' b over the rows of R sequences that are not dropped, (A, C) float32; and a's sums (A,)."""
+        """a' b over the rows of R sequences that are not dropped, in parts (splits, A, C) float32; and a's
+        sums (splits, A)."""
         A, C = a.shape[-1], b.shape[-1]
         BA, piece, rows, warps, stages = self.tuning.outer
         frame_rows = a.numel() // (A * R)
         blocks = (A // BA) * triton.cdiv(C, piece)
         splits = max(1, min(OUTER_PROGRAMS // blocks, R * triton.cdiv(frame_rows, rows)))
-        sums = torch.empty(splits, A, C, device=a.device, dtype=torch.float32)
+        parts = torch.empty(splits, A, C, device=a.device, dtype=torch.float32)
         column_sums = torch.empty(splits if columns else 0, A, device=a.device, dtype=torch.float32)
         mixer_backward.outer_kernel[(blocks * splits,)](
-            sequences(a, R, rows, BA), sequences(b, R, rows, piece), order, sums, column_sums,
+            sequences(a, R, rows, BA), sequences(b, R, rows, piece), order, parts, column_sums,
             R, frame_rows, splits,
             A=A, C=C, BA=BA, PIECE=piece, BR=rows, COLUMNS=columns, STAGES=stages, IP=_precision(),
             num_warps=warps,
         )  # fmt: skip
-        return sums.sum(0), column_sums.sum(0) if columns else column_sums
+        return parts, column_sums

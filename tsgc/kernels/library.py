@@ -16,6 +16,7 @@ from tsgc.kernels import mixer
 from tsgc.kernels.bottleneck import Gradients, mix_backward, options, sequences
 from tsgc.kernels.packed import add_packed, pack
 from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.sums import diagonal_sum
 from tsgc.kernels.tunings import LIBRARY_TUNINGS
 
 SPLIT_NUMBERS = 1 << 24  # of the partial sums of a weight's gradient
@@ -61,12 +62,13 @@ class Library:
             ready = ready._replace(order=in_turn)
         u = torch.mm(dout.view(-1, C), ready.w2.t())
         g = torch.empty_like(p)
-        graphs, sums = mix_backward(
+        graphs, b1 = mix_backward(
             p, u, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
         )
-        assert sums is not None
+        assert b1 is not None
         w1, w2 = outer_product(u, z.view(-1, C)), outer_product(g, dout.view(-1, C))
-        return Gradients(torch.mm(u, ready.w1).view_as(z), graphs, w1, sums, w2.t())
+        dz = torch.mm(u, ready.w1).view_as(z)
+        return Gradients(dz, diagonal_sum(graphs.sum(1), z.shape[2]), w1, b1, w2.t())
 
 
 def outer_product(a: Tensor, b: Tensor) -> Tensor:

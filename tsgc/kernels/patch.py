@@ -10,7 +10,8 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 4096  # numbers of a program's block: so many rows of CP channels
-PROGRAMS = 1024  # at most so many in the backward pass, each with sums of its own
+BLOCK_BACKWARD = 2048  # the same there, where sums are kept too
+PROGRAMS = 660  # at most so many in the backward pass: 5 for each of a Hopper GPU's multiprocessors
 
 
 @triton.jit
@@ -50,8 +51,8 @@ def _backward(
 ):  # fmt: skip
     c = tl.arange(0, CP)
     scale = tl.load(gamma + c, mask=c < C, other=0.0).to(tl.float32)
-    sum_gamma = tl.zeros((CP,), tl.float32)
-    sum_beta = tl.zeros((CP,), tl.float32)
+    sum_gamma = tl.zeros((BR, CP), tl.float32)
+    sum_beta = tl.zeros((BR, CP), tl.float32)
     for block in range(tl.program_id(0), tl.cdiv(total, BR), programs):
         row, to, inside, used = _places(block, total, T, V, C, STRIDE, BR)
         mask = used[:, None] & (c < C)[None, :]
@@ -62,8 +63,8 @@ def _backward(
         centred = tl.where(mask, value - mean[:, None], 0.0)
         rstd = tl.rsqrt(tl.sum(centred * centred, 1) / C + EPS)
         xhat = centred * rstd[:, None]
-        sum_gamma += tl.sum(g * xhat, 0)
-        sum_beta += tl.sum(g, 0)
+        sum_gamma += g * xhat
+        sum_beta += g
         g = g * scale[None, :]
         along = tl.sum(g * xhat, 1) / C
         level = tl.sum(g, 1) / C
@@ -71,8 +72,8 @@ def _backward(
         change = tl.where(mask, change, 0.0)  # frames beyond the last whole patch have no part in the output
         tl.store(dx + at, change.to(dx.dtype.element_ty), mask=inside[:, None] & (c < C)[None, :])
     to_sums = partials + tl.program_id(0) * 2 * C + c
-    tl.store(to_sums, sum_gamma, mask=c < C)
-    tl.store(to_sums + C, sum_beta, mask=c < C)
+    tl.store(to_sums, tl.sum(sum_gamma, 0), mask=c < C)
+    tl.store(to_sums + C, tl.sum(sum_beta, 0), mask=c < C)
 
 
 class PatchNorm(torch.autograd.Function):
@@ -83,10 +84,10 @@ class PatchNorm(torch.autograd.Function):
         R, T, V, C = x.shape
         z = x.new_empty(R, T // stride, V, stride * C)
         total = R * T * V
-        shape = _shape(C, stride, eps)
+        shape = _shape(C, stride, eps, BLOCK)
         _forward[(triton.cdiv(total, shape["BR"]),)](x, gamma, beta, z, total, T, V, **shape, num_warps=4)
         ctx.save_for_backward(x, gamma)
-        ctx.shape = shape
+        ctx.stride, ctx.eps = stride, eps
         return z
 
     @staticmethod
@@ -94,15 +95,16 @@ class PatchNorm(torch.autograd.Function):
         x, gamma = ctx.saved_tensors
         R, T, V, C = x.shape
         total = R * T * V
-        programs = min(PROGRAMS, triton.cdiv(total, ctx.shape["BR"]))
+        shape = _shape(C, ctx.stride, ctx.eps, BLOCK_BACKWARD)
+        programs = min(PROGRAMS, triton.cdiv(total, shape["BR"]))
         dx = torch.empty_like(x)
         partials = torch.empty(programs, 2, C, device=x.device, dtype=torch.float32)
         dz = dz.contiguous()
-        _backward[(programs,)](x, dz, gamma, dx, partials, total, T, V, programs, **ctx.shape, num_warps=4)
+        _backward[(programs,)](x, dz, gamma, dx, partials, total, T, V, programs, **shape, num_warps=4)
         sums = partials.sum(0).to(gamma.dtype)
         return dx, sums[0], sums[1], None, None
 
 
-def _shape(C: int, stride: int, eps: float) -> dict[str, float]:
+def _shape(C: int, stride: int, eps: float, block: int) -> dict[str, float]:
     width = triton.next_power_of_2(C)
-    return {"C": C, "CP": width, "BR": max(1, BLOCK // width), "STRIDE": stride, "EPS": eps}
+    return {"C": C, "CP": width, "BR": max(1, block // width), "STRIDE": stride, "EPS": eps}
