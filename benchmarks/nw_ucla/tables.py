@@ -24,7 +24,11 @@ def cell(text: str) -> str:
 
 
 def trial_table(lines: Sequence[Line]) -> str:
-    """A row for each configuration, best first: mean over folds and seeds of the last mark; failures last."""
+    """A row for each configuration, best first; failures last.
+
+    Figures are of the last mark, the mean of the folds' means: a fold with a seed more weighs no more.
+    Where the folds differ in seeds, both counts are given.
+    """
     groups: dict[tuple[Any, ...], list[Line]] = defaultdict(list)
     for line in lines:
         visits = line.get("clips")
@@ -35,18 +39,19 @@ def trial_table(lines: Sequence[Line]) -> str:
         if status != "ok":
             failed.append([cell(name), changed, "", "", "", "", "", "", f"failed: {members[0]['error']}"])
             continue
-        last = [member["marks"][-1] for member in members]
-        folds = [
-            f"{mean(m['marks'][-1]['top1_ema'] for m in members if m['fold'] == fold):.1f}"
-            for fold in sorted({m["fold"] for m in members})
-        ]
+        folds: dict[str, list[Line]] = defaultdict(list)
+        for member in sorted(members, key=lambda member: member["fold"]):
+            folds[member["fold"]].append(member)
+        counts = [str(len({member["seed"] for member in fold})) for fold in folds.values()]
+        top1 = last_marks(folds.values(), "top1_ema")
         rows.append((
-            mean(mark["top1_ema"] for mark in last),
+            mean(top1),
             [
-                cell(name), changed, f"{visits / 1e6:.2f}", str(len({m["seed"] for m in members})),
-                f"{mean(mark['top1_ema'] for mark in last):.2f}", " / ".join(folds),
-                f"{mean(mark['top1'] for mark in last):.2f}", f"{mean(mark['nll_ema'] for mark in last):.3f}",
-                f"{mean(mark['loss'] for mark in last):.2f}",
+                cell(name), changed, f"{visits / 1e6:.2f}", " / ".join(dict.fromkeys(counts)),
+                f"{mean(top1):.2f}", " / ".join(f"{value:.1f}" for value in top1),
+                f"{mean(last_marks(folds.values(), 'top1')):.2f}",
+                f"{mean(last_marks(folds.values(), 'nll_ema')):.3f}",
+                f"{mean(last_marks(folds.values(), 'loss')):.2f}",
             ],
         ))  # fmt: skip
     rows.sort(key=lambda row: -row[0])
@@ -55,6 +60,11 @@ def trial_table(lines: Sequence[Line]) -> str:
         "loss",
     ]  # fmt: skip
     return table(columns, [row for _, row in rows] + failed)
+
+
+def last_marks(folds: Iterable[Sequence[Line]], name: str) -> list[float]:
+    """The mean of each fold's trainings, after their last epoch."""
+    return [mean(member["marks"][-1][name] for member in fold) for fold in folds]
 
 
 def mean(values: Iterable[float]) -> float:
