@@ -9,7 +9,6 @@ set to zero again and again. Every figure is the least of a few tries, in millis
 """
 
 import argparse
-import ctypes
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tsgc.bench.contenders import Contender, training
 from tsgc.bench.inputs import Shape
 from tsgc.evaluate import arithmetic
 from tsgc.graph import adjacency
+from tsgc.keep_memory import is_kept, keep_memory
 from tsgc.layers import Block
 
 CPU = torch.device("cpu")
@@ -34,7 +34,6 @@ FRAMES = {96: 64, 192: 32, 384: 16}  # of 252's three stages at T = 256
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 WAYS: dict[str, tuple[torch.dtype, ...]] = {"plain": (), "joints first": tuple(DTYPES.values())}
 PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm")}
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 aten = torch.ops.aten
 
 
@@ -46,12 +45,6 @@ def way(name: str) -> Iterator[None]:
         yield
     finally:
         joints_first.TYPES = before
-
-
-def keep_memory() -> bool:
-    """Has the C library keep what is freed; False where it is not glibc."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def least_ms(work: Callable[[], object], seconds: float = 0.2, least: int = 2, most: int = 20) -> float:
@@ -212,9 +205,11 @@ def step(precision: str, batch: int) -> Callable[[], object]:
 def time_steps(batch: int, tries: int) -> None:
     """A whole step of `tsgc bench train`: forward, backward, AdamW, average."""
     for kept in ("", ", memory kept"):
-        if kept and not keep_memory():
-            print("memory kept: the C library is not glibc")
-            return
+        if kept:
+            keep_memory(CPU)
+            if not is_kept():
+                print("memory kept: the C library is not glibc")
+                return
         head(f"a step of {batch} clips{kept}, ms")
         found: dict[str, dict[str, float]] = {}
         for name in WAYS:

@@ -132,6 +132,13 @@ def test_which_blocks_run_so(monkeypatch):
         with kernels.plain():
             assert not joints_first.takes(x)
     assert not joints_first.takes(x.to(BF16).to("meta"))
+    monkeypatch.setattr(joints_first, "convolves", lambda dtype: False)
+    assert not joints_first.takes(x.to(BF16))
+
+
+def test_float32_and_bfloat16_run_so():
+    x = torch.randn(1, 2, 5, 8)
+    assert joints_first.takes(x) and joints_first.takes(x.to(BF16)) and not joints_first.takes(x.double())
 
 
 def test_a_whole_network_is_the_plain_one(monkeypatch):

@@ -24,6 +24,7 @@ from tsgc.checkpoint import (
 from tsgc.config import TrainConfig, resolve
 from tsgc.console import Count, Talker, no_count
 from tsgc.distributed import Process
+from tsgc.keep_memory import keep_memory
 from tsgc.relabel import relabelled
 from tsgc.runs import newest_run, open_run, scores_path
 from tsgc.scores import COLUMNS, Scores, Source, accuracy_rows, all_and_clean, remarks, write_scores
@@ -74,6 +75,7 @@ def predict_split(
 
     A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
     """
+    keep_memory(process.device)
     rows = len(loader.clips)
     logits: dict[str, torch.Tensor] = {}
     read = torch.zeros(rows, device=process.device)

@@ -8,6 +8,7 @@ for everyone else: as with PyTorch's `channels_last`, only their strides differ 
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Protocol
 
 import torch
@@ -30,8 +31,9 @@ class BlockParts(Protocol):
     def projection(self) -> tuple[Tensor, Tensor]: ...
 
 
-TYPES: tuple[torch.dtype, ...] = ()
-"""What runs so; everything else runs plain. None does until it has been timed where bfloat16 is fast."""
+TYPES: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
+"""What runs so; everything else runs plain. Both take less time on a CPU with and without bfloat16's
+instructions (docs/performance.md, "On a CPU")."""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -39,14 +41,20 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
+@lru_cache
+def convolves(dtype: torch.dtype) -> bool:
+    """Whether oneDNN convolves in this type here; torch's own convolution takes one channel at a time."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def takes(x: Tensor) -> bool:
     """Whether a block of x runs so: on CPUs, in one of `TYPES`; compilers see the plain one."""
-    return (
-        x.device.type == "cpu"
-        and kernels.enabled()
-        and compute_dtype(x) in TYPES
-        and not torch.compiler.is_compiling()
-    )
+    if x.device.type != "cpu" or not kernels.enabled() or torch.compiler.is_compiling():
+        return False
+    dtype = compute_dtype(x)
+    return dtype in TYPES and convolves(dtype)
 
 
 def joints_first(x: Tensor) -> Tensor:
@@ -114,11 +122,11 @@ class JointsFirst(torch.autograd.Function):
         x = joints_first(x)
         u = convolve(x, taps.to(dtype), taps_bias.to(dtype))
         z, mean, rstd = aten.native_layer_norm(u, (C,), norm_weight, norm_bias, eps)
-        m = torch.mm(graphs.to(dtype).view(K * V, V), z.view(V, -1)).view(
-            K, -1, C
-        )  # each graph's joints mixed
-        sources = [*m, z.view(-1, C)]  # what each part of the first layer takes
-        h = z.new_empty(len(m[0]), len(w1))  # (V R T, 4 C)
+        # What each part of the first layer takes, (4, V R T, C): each graph's joints mixed, and z itself.
+        sources = z.new_empty(K + 1, z.numel() // C, C)
+        torch.mm(graphs.to(dtype).view(K * V, V), z.view(V, -1), out=sources[:K].view(K * V, -1))
+        sources[K] = z.view(-1, C)
+        h = z.new_empty(sources.shape[1], len(w1))  # (V R T, 4 C)
         h.view(V, -1, len(w1)).copy_(joint_bias(graphs, b1.view(-1, C)).to(dtype)[:, None])
         for source, part, weight in zip(sources, h.split(C, 1), w1.to(dtype).split(C)):
             part.addmm_(source, weight.t())
@@ -130,13 +138,13 @@ class JointsFirst(torch.autograd.Function):
             survival = survival.to(dtype)[:, None, None]
             y = torch.addcmul(x, y, survival)
         ctx.save_for_backward(
-            x, survival, u, mean, rstd, z, m, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2
+            x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2
         )
         return joints_third(y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, survival, u, mean, rstd, z, m, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2 = (
+        x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2 = (
             ctx.saved_tensors
         )
         K, V, C = len(graphs), graphs.shape[1], x.shape[-1]
@@ -152,15 +160,12 @@ class JointsFirst(torch.autograd.Function):
         )  # products read what is contiguous; what ga held is not needed any more
         apart.copy_(gh.view(len(gh), -1, C).transpose(0, 1))
         gm = gh.view_as(apart)
-        gw1 = torch.empty_like(w1, dtype=dtype)
-        sources = [*m, z.view(-1, C)]
-        for part, source, weight, to_source, to_weight in zip(
-            apart, sources, w1.to(dtype).split(C), gm, gw1.split(C)
-        ):
-            torch.mm(part.t(), source, out=to_weight)
+        # At once: one by one, these take two to three times as long in bfloat16 at 384 channels.
+        gw1 = torch.bmm(apart.mT, sources).view_as(w1)
+        for part, weight, to_source in zip(apart, w1.to(dtype).split(C), gm):
             torch.mm(part, weight, out=to_source)
         mixed = gm[:K].view(K * V, -1)
-        ggraphs += (mixed @ z.view(V, -1).t()).view_as(ggraphs)
+        ggraphs += (mixed @ sources[K].view(V, -1).t()).view_as(ggraphs)
         gz = gm[K].view(V, -1).addmm_(graphs.to(dtype).view(K * V, V).t(), mixed)
         gu, gnorm_weight, gnorm_bias = aten.native_layer_norm_backward(
             gz.view_as(x), u, (C,), mean, rstd, norm_weight, norm_bias, [True, True, True]

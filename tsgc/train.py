@@ -16,6 +16,7 @@ from tsgc.config import TrainConfig
 from tsgc.distributed import Process, check_shared
 from tsgc.evaluate import predict_split, score
 from tsgc.fine_tune import fine_tune
+from tsgc.keep_memory import keep_memory
 from tsgc.optim import learning_rate
 from tsgc.preemption import PreemptedError, StopRequest
 from tsgc.record import Recorder
@@ -43,6 +44,7 @@ def train(
     `shards`: their folder or URL; `reading`: how they are read, the same on every rank. Writes the run to
     `folder`. Returns the test scores of each checkpoint, `last` first.
     """
+    keep_memory(process.device)
     run = build(config, benchmark, shards, folder, process, reading)
     check_shared(process, folder)
     if goes_on(process, folder):

@@ -134,9 +134,9 @@ def inference(contender: Contender, shape: Shape, device: torch.device) -> Work:
 def contenders(
     precision: str, device: torch.device, *, plain: bool, compare: bool, settings: tuple[str, ...] = ()
 ) -> list[Contender]:
-    """Those of `tsgc bench train`: the plain twin alone, all in turn, or ours.
+    """Those of `tsgc bench train`: the plain twin alone, all in turn, or ours; plain ones come first.
 
-    On a CPU bfloat16 is always shown beside our own float32.
+    On a CPU bfloat16 is always shown beside the published float32, which is the plain twin's, and our own.
     """
     twin, ours = (Contender(kind, precision, settings=settings) for kind in ("plain", "ours"))
     if plain:
@@ -145,5 +145,5 @@ def contenders(
         full = [replace(twin, precision="float32")] if precision != "float32" else []
         return [*full, twin, replace(twin, compile=True), ours]
     if device.type == "cpu" and precision == "bf16":
-        return [replace(ours, precision="float32"), ours]
+        return [replace(twin, precision="float32"), replace(ours, precision="float32"), ours]
     return [ours]

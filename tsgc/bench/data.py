@@ -14,6 +14,7 @@ from tsgc.bench.training import WARM_UP
 from tsgc.config import TrainConfig, resolve
 from tsgc.distributed import Process
 from tsgc.feed import ReadyStep
+from tsgc.keep_memory import keep_memory
 from tsgc.training import Training, build
 
 
@@ -30,6 +31,7 @@ def data_path(
 
     Both in one process, in turn, twice; the better of each counts. `traced`: the GPU's idle share, too.
     """
+    keep_memory(process.device)  # as training does
     with tempfile.TemporaryDirectory() as folder:
         run = build(config, load_manifest(shards).benchmark, shards, Path(folder), process)
         try:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ def _cpuinfo(path: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
+@lru_cache
 def peak_flops(precision: str, device: torch.device, size: int | None = None) -> float:
     """FLOP/s of a large square matrix product in a precision: what there is to use."""
     size = size or PEAK_SIZE[device.type]

@@ -19,7 +19,7 @@ from tsgc.bench import graphs, machine
 from tsgc.bench.contenders import Contender, contenders, training
 from tsgc.bench.inputs import Shape
 from tsgc.bench.trace import trace
-from tsgc.bench.training import WARM_UP, clean_up, forward_flops, latency, long_clips, measure, ratios
+from tsgc.bench.training import WARM_UP, clean_up, forward_flops, long_clips, measure, speed
 from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
 from tsgc.edge import LAUNCHED
@@ -150,11 +150,8 @@ def _contenders(options: TrainOptions, *, compare: bool) -> list[Contender]:
 def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     """Training, recognition, and the time that one clip takes."""
     shape, device = options.shape, options.device
-    taking_part = _contenders(options, compare=options.compare)
-    result: dict[str, Any] = {}
+    result = speed(_contenders(options, compare=options.compare), shape, device, options.steps)
     for what in ("training", "inference"):
-        rows = ratios(measure(taking_part, shape, device, options.steps, what))
-        result[what] = rows
         talker.table(
             f"{what}: {shape.variant}, T {shape.frames}, {shape.skeleton}, {shape.bodies} bodies,"
             f" batch {shape.batch}",
@@ -168,12 +165,13 @@ def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
                     f"{100 * row['utilisation']:.1f} %",
                     f"{row['times_first']:.2f}",
                 ]
-                for row in rows
+                for row in result[what]
             ],
         )
-    result["latency"] = latency([one for one in taking_part if not one.compile], shape, device)
     for row in result["latency"]:
-        talker.line(f"one clip, {row['name']}: {row['ms']:.2f} ms")
+        talker.line(f"one clip, {row['name']}: {row['ms']:.2f} ms ({row['times_first']:.2f} x first)")
+    if result["training"][-1]["memory_kept"]:
+        talker.line("ours keep freed memory, as training and scoring do; plain ones and one clip do not")
     return result
 
 

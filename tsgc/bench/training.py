@@ -13,6 +13,7 @@ from tsgc.bench.inputs import Shape, make_model
 from tsgc.bench.machine import peak_flops
 from tsgc.distributed import Process
 from tsgc.info import count_parts, totals
+from tsgc.keep_memory import is_kept, keep_memory
 
 WARM_UP = 6  # steps before any is timed: first ones of a shape, then the capture (tsgc.capture.WARM_UP)
 LONG_FRAMES = (64, 128, 256, 512, 1024)
@@ -33,6 +34,8 @@ class Row:
     """Most that tensors took at once, in GB of 1e9 bytes; None on CPUs."""
     utilisation: float
     """Model FLOPs a second over those of a large matrix product in the same precision."""
+    memory_kept: bool = False
+    """Whether the process kept what it freed (`tsgc.keep_memory`)."""
 
 
 def forward_flops(shape: Shape) -> float:
@@ -52,23 +55,26 @@ def measure(
     """A row for each contender; `what`: `training` or `inference`.
 
     With a process group's `process` every rank calls this; the row is of all their clips together.
+    On a CPU ours keep freed memory, as their commands do; plain ones do not, unless any of ours came before.
     """
     flops = forward_flops(shape) * (GRADIENTS if what == "training" else 1)
     peaks = {precision: peak_flops(precision, device) for precision in {c.precision for c in contenders}}
     rows = []
     for contender in contenders:
         clean_up(device)
+        if contender.kind == "ours":
+            keep_memory(device)
         if what == "training":
             work, free = training(contender, shape, device, process)
         else:
             work, free = inference(contender, shape, device), lambda: None
-        seconds = seconds_a_call(work, device, steps, warm_up=1 if device.type == "cpu" else WARM_UP)
+        seconds = seconds_a_call(work, device, steps, warm_up=2 if device.type == "cpu" else WARM_UP)
         memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
         free()
         devices = process.world if process else 1
         rate = shape.batch / seconds  # of one device: ranks wait for each other in every step
         used = rate * flops / peaks[contender.precision]
-        rows.append(Row(contender.name, rate * devices, 1e3 * seconds, memory, used))
+        rows.append(Row(contender.name, rate * devices, 1e3 * seconds, memory, used, is_kept()))
     clean_up(device)
     return rows
 
@@ -83,17 +89,30 @@ def clean_up(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def speed(contenders: Sequence[Contender], shape: Shape, device: torch.device, steps: int) -> dict[str, Any]:
+    """`training`, `inference` (rows with ratios) and `latency` (of one clip) of contenders, plain ones first.
+
+    Memory, once kept, stays so: plain ones are measured before, and so is one clip's latency, for which
+    `tsgc predict` keeps none.
+    """
+    plain, ours = ([one for one in contenders if one.kind == kind] for kind in ("plain", "ours"))
+    rows = {what: measure(plain, shape, device, steps, what) for what in ("training", "inference")}
+    alone = latency([one for one in contenders if not one.compile], shape, device)
+    for what, found in rows.items():
+        found += measure(ours, shape, device, steps, what)
+    return {**{what: ratios(found) for what, found in rows.items()}, "latency": alone}
+
+
 def latency(
     contenders: Sequence[Contender], shape: Shape, device: torch.device, calls: int = 20
-) -> list[dict]:
-    """Median milliseconds from one clip's input to its logits, waited for."""
+) -> list[dict[str, Any]]:
+    """Median milliseconds from one clip's input to its logits, waited for; how many times as fast as the
+    first."""
     alone = replace(shape, batch=1)
+    times = [1e3 * median_seconds(inference(one, alone, device), device, calls, 3) for one in contenders]
     return [
-        {
-            "name": contender.name,
-            "ms": 1e3 * median_seconds(inference(contender, alone, device), device, calls, 3),
-        }
-        for contender in contenders
+        {"name": one.name, "ms": ms, "times_first": times[0] / ms}
+        for one, ms in zip(contenders, times, strict=True)
     ]
 
 
