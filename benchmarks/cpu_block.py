@@ -107,7 +107,7 @@ def parts(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], o
     w1, w2, A = rand(4 * C, C), rand(C, 4 * C), rand(3 * V, V)
     b1, taps, ones = rand(4 * C), rand(3, C), rand(N)[None]
     m, frame = rand(3 * V, rows * T * C), z.view(rows * T, V, C)
-    apart = rand(4, N, C)
+    apart, other = rand(2, 4, N, C)
     mixed = m.view(3, V, -1)
     many = A.expand(rows * T, -1, -1).contiguous()
     gframe = m.view(rows * T, 3 * V, C)
@@ -144,14 +144,21 @@ def parts(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], o
         "expand: 4 of N x C x C, apart": lambda: [
             torch.mm(z2, w.t(), out=p) for p, w in zip(apart, w1.split(C))
         ],
+        "expand: 4 of N x C x C, apart, at once": lambda: torch.bmm(apart, w1.view(4, C, C).mT, out=other),
+        "expand: 4 of N x C x C, apart, at once, added": lambda: other.baddbmm_(apart, w1.view(4, C, C).mT),
         "w1's gradient: 4C x N x C": lambda: h.t() @ z2,
         "w1's gradient: 4 of C x N x C": lambda: [p.t() @ z2 for p in apart],
         "w1's gradient: 4 of C x N x C, at once": lambda: torch.bmm(apart.mT, apart),
         "z's gradient: N x 4C x C": lambda: h @ w1,
         "z's gradient: 4 of N x C x C": lambda: [p @ w for p, w in zip(apart, w1.split(C))],
+        "z's gradient: 4 of N x C x C, at once": lambda: torch.bmm(apart, w1.view(4, C, C), out=other),
         "project: N x 4C x C, bias copied": lambda: torch.addmm(b1[:C], a, w2.t()),
         "project: N x 4C x C, bias fused": lambda: torch.ops.mkldnn._linear_pointwise(
             a, w2, b1[:C], "none", [], ""
+        ),
+        "project: 4 of N x C x C, added": lambda: [z2.addmm_(p, w) for p, w in zip(apart, w1.split(C))],
+        "w2's gradient: C x N x 4C, 4 of C x N x C at once": lambda: torch.bmm(
+            z2.t().expand(4, -1, -1), apart
         ),
         "w2's gradient: C x N x 4C": lambda: z2.t() @ a,
         "h's gradient: N x C x 4C": lambda: z2 @ w2,

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from driving import quick, tsgc
 
 from tsgc import keep_memory as module
 
@@ -59,3 +60,17 @@ def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(module.ctypes, "CDLL", lambda _: object())
     module.keep_memory(torch.device("cpu"))
     assert not module.is_kept()
+
+
+def test_training_and_scoring_keep_memory(here, made, monkeypatch):
+    from tsgc import evaluate, train
+
+    asked = []
+    for name, place in (("train", train), ("score", evaluate)):
+        monkeypatch.setattr(place, "keep_memory", lambda device, name=name: asked.append((name, device.type)))
+    words = ["--data-root", made, "--device", "cpu"]
+    tsgc("train", "ntu60/xsub", *words, *quick(), "--set", "eval_every=0")
+    assert asked == [("train", "cpu"), ("score", "cpu")]
+    asked.clear()
+    tsgc("evaluate", *words)
+    assert asked == [("score", "cpu")]
