@@ -22,6 +22,7 @@ from tsgc.kernels.library import Library
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.prepare import prepare
 from tsgc.kernels.sums import diagonal_sum, plain_sums, sums
+from tsgc.kernels.tall import Pooled, TallLinear
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # In float32 the kernels of the bfloat16 road are too large for a GPU, not for the interpreter.
@@ -187,6 +188,25 @@ def test_the_norm_into_patches_is_norm_then_patches(stride, width):
     want = gradients(lambda x: down[1].patches(twin(x)), x.double(), twin, weights)
     got = gradients(lambda x: PatchNorm.apply(x, norm.weight, norm.bias, stride, norm.eps), x, norm, weights)
     assert_close(got, want, 5e-6)
+
+
+def test_a_tall_linear_layer_is_the_plain_one():
+    torch.manual_seed(0)
+    layer = nn.Linear(24, 40).to(DEVICE)
+    x, weights = torch.randn(3, 7, 24, device=DEVICE), torch.randn(3, 7, 40, device=DEVICE)
+    twin = copy.deepcopy(layer).double()
+    want = gradients(twin, x.double(), twin, weights)
+    got = gradients(lambda x: TallLinear.apply(x, layer.weight, layer.bias), x, layer, weights)
+    assert_close(got, want, 1e-6)
+
+
+def test_pooling_gives_each_frame_and_joint_its_share():
+    x = torch.randn(3, 4, 5, 6, device=DEVICE, requires_grad=True)
+    weights = torch.randn(3, 6, device=DEVICE)
+    out, plain = Pooled.apply(x), x.mean((1, 2))
+    assert torch.equal(out, plain)
+    for got, want in zip(*(torch.autograd.grad((y * weights).sum(), x) for y in (out, plain)), strict=True):
+        assert torch.allclose(got, want, rtol=1e-6)
 
 
 def test_a_block_on_the_cpu_runs_plain():

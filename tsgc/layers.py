@@ -61,7 +61,7 @@ class TemporalPatch(nn.Linear):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.project(self.patches(x))
+        return super().forward(self.patches(x))
 
     def patches(self, x: Tensor) -> Tensor:
         """(R, T, V, C) -> (R, T // stride, V, stride * C)."""
@@ -69,10 +69,6 @@ class TemporalPatch(nn.Linear):
         steps = T // self.stride
         x = x[:, : steps * self.stride].reshape(R, steps, self.stride, V, C)
         return x.transpose(2, 3).reshape(R, steps, V, self.stride * C)
-
-    def project(self, patches: Tensor) -> Tensor:
-        """Patches to features: (..., stride * C) -> (..., width)."""
-        return super().forward(patches)
 
 
 class Stem(nn.Sequential):
@@ -86,7 +82,9 @@ class Stem(nn.Sequential):
         dtype = kernels.fused_dtype(x, self.width)
         if dtype is None:
             return joints_first.each_joint(super().forward, x)
-        return kernels.patch_norm(self[0](x).to(dtype), cast(nn.LayerNorm, self[1]), 1)
+        patch = cast(TemporalPatch, self[0])
+        features = kernels.tall_linear(patch.patches(x).to(dtype), patch)
+        return kernels.patch_norm(features, cast(nn.LayerNorm, self[1]), 1)
 
 
 class Down(nn.Sequential):
@@ -100,7 +98,7 @@ class Down(nn.Sequential):
         if dtype is None:
             return joints_first.each_joint(super().forward, x)
         norm, patch = cast(nn.LayerNorm, self[0]), cast(TemporalPatch, self[1])
-        return patch.project(kernels.patch_norm(x.to(dtype), norm, patch.stride))
+        return kernels.tall_linear(kernels.patch_norm(x.to(dtype), norm, patch.stride), patch)
 
 
 class TemporalDepthwise(nn.Module):

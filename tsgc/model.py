@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from tsgc import kernels
 from tsgc.graph import adjacency
 from tsgc.layers import NORM_EPS, Block, Down, InputNorm, Stem
 from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
@@ -116,7 +117,7 @@ class TSGCNeXt(nn.Module):
             if stage < len(self.downs):
                 x = self.downs[stage](x)
         if presence is None:
-            x = x.mean((1, 2), dtype=torch.float32).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
+            x = kernels.pooled(x).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
         else:
             x = pool_present(x, presence)
         return self.head(self.norm(x))

@@ -57,8 +57,32 @@ def patch_norm(x: Tensor, norm: nn.LayerNorm, stride: int) -> Tensor:
 
 
 @torch.compiler.disable
+def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """`layer` of x (..., K) in x's type: (..., N)."""
+    from tsgc.kernels.tall import TallLinear
+
+    result: Tensor = TallLinear.apply(x, layer.weight, layer.bias)
+    return result
+
+
+@torch.compiler.disable
 def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module, kept: int | None = None) -> Tensor:
     """`layers.Block.forward` of x (R, T, V, C), fused, in x's type."""
     from tsgc.kernels.block import run
 
     return run(x, survival, module, kept=kept)
+
+
+def pooled(x: Tensor) -> Tensor:
+    """The mean of x (R, T, V, C) over frames and joints, in float32: (R, C)."""
+    if fused_dtype(x, x.shape[-1]) is None:
+        return x.mean((1, 2), dtype=torch.float32)
+    return _pooled(x)
+
+
+@torch.compiler.disable
+def _pooled(x: Tensor) -> Tensor:
+    from tsgc.kernels.tall import Pooled
+
+    result: Tensor = Pooled.apply(x)
+    return result

@@ -125,7 +125,7 @@ class Kernels:
         w2, _ = self.outer(g, dout, ready.order, R, columns=False)
         dz = self.linear(u, ready.w1, survival).view_as(z)
         of = sums(graphs, w1, w2, b1, z.shape[2])
-        return Gradients(dz, of.graphs, of.w1, of.b1, of.w2.t())
+        return Gradients(dz, of.graphs, of.w1, of.b1, of.w2)
 
     def linear(self, a: Tensor, w: Tensor, survival: Tensor, *, transposed: bool = False) -> Tensor:
         """a w, or a w', of rows that are not dropped (the others may hold anything): (total, N)."""

@@ -9,6 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 BLOCK = 1024  # numbers of a weight that a program adds up
+SIDE = 32  # of the square of one that is turned
 NARROW = 64  # of a bias
 DEEP = 64  # parts of a graph's row that it takes at once
 
@@ -21,7 +22,7 @@ class Sums(NamedTuple):
     w1: Tensor
     """(4C, C)."""
     w2: Tensor
-    """(4C, C)."""
+    """(C, 4C): as the layer holds it, whose gradient would else be copied."""
     b1: Tensor
     """(4C,)."""
 
@@ -37,6 +38,22 @@ def _add(parts, out, splits, length, block, BLOCK: tl.constexpr):
         total += tl.load(at, mask=inside, other=0.0)
         at += length
     tl.store(out + i, total, mask=inside)
+
+
+@triton.jit
+def _add_turned(parts, out, splits, A, C, block, SIDE: tl.constexpr):
+    """A square of parts (splits, A, C) added up, in order, into its place in (C, A)."""
+    columns = tl.cdiv(C, SIDE)
+    a = block // columns * SIDE + tl.arange(0, SIDE)
+    c = block % columns * SIDE + tl.arange(0, SIDE)
+    total = tl.zeros((SIDE, SIDE), tl.float32)
+    at = parts + a[:, None] * C + c[None, :]
+    mask = (a < A)[:, None] & (c < C)[None, :]
+    for _split in range(splits):
+        total += tl.load(at, mask=mask, other=0.0)
+        at += A * C
+    turned = (c < C)[:, None] & (a < A)[None, :]
+    tl.store(out + c[:, None] * A + a[None, :], tl.trans(total), mask=turned)
 
 
 @triton.jit
@@ -59,7 +76,7 @@ def _sums(
     graph_parts, w1_parts, w2_parts, b1_parts, graphs, w1, w2, b1,
     count, splits, V,
     A: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, VP: tl.constexpr, BLOCK: tl.constexpr,
-    NARROW: tl.constexpr, DEEP: tl.constexpr,
+    NARROW: tl.constexpr, DEEP: tl.constexpr, SIDE: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     weight = tl.cdiv(A * C, BLOCK)
@@ -71,7 +88,7 @@ def _sums(
     elif program < 3 * V + bias + weight:
         _add(w1_parts, w1, splits, A * C, program - 3 * V - bias, BLOCK)
     else:
-        _add(w2_parts, w2, splits, A * C, program - 3 * V - bias - weight, BLOCK)
+        _add_turned(w2_parts, w2, splits, A, C, program - 3 * V - bias - weight, SIDE)
 
 
 def sums(graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int) -> Sums:
@@ -79,11 +96,13 @@ def sums(graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tens
     splits, A, C = w1_parts.shape
     _, count, rows, _ = graph_parts.shape
     new = w1_parts.new_empty
-    out = Sums(new(3, V, V), new(A, C), new(A, C), new(A))
-    programs = 3 * V + triton.cdiv(A, NARROW) + 2 * triton.cdiv(A * C, BLOCK)
+    out = Sums(new(3, V, V), new(A, C), new(C, A), new(A))
+    squares = triton.cdiv(A, SIDE) * triton.cdiv(C, SIDE)
+    programs = 3 * V + triton.cdiv(A, NARROW) + triton.cdiv(A * C, BLOCK) + squares
     _sums[(programs,)](
         graph_parts, w1_parts, w2_parts, b1_parts, *out, count, splits, V,
-        A=A, C=C, ROWS=rows, VP=triton.next_power_of_2(V), BLOCK=BLOCK, NARROW=NARROW, DEEP=DEEP, num_warps=4,
+        A=A, C=C, ROWS=rows, VP=triton.next_power_of_2(V), BLOCK=BLOCK, NARROW=NARROW, DEEP=DEEP, SIDE=SIDE,
+        num_warps=4,
     )  # fmt: skip
     return out
 
@@ -99,4 +118,4 @@ def diagonal_sum(parts: Tensor, V: int) -> Tensor:
 def plain_sums(graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int) -> Sums:
     """The same by torch, a launch or more each."""
     graphs = diagonal_sum(graph_parts.sum(1), V)
-    return Sums(graphs, w1_parts.sum(0), w2_parts.sum(0), b1_parts.sum(0))
+    return Sums(graphs, w1_parts.sum(0), w2_parts.sum(0).t(), b1_parts.sum(0))

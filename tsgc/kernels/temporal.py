@@ -169,8 +169,7 @@ def _turn_backward(
 def _backward(
     x, dz, dout, survival, order, weight, bias, gamma, means, rstds, dx, partials,
     R, T, V, groups, programs,
-    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, UNROLL: tl.constexpr,
-    PACKED: tl.constexpr,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, PACKED: tl.constexpr,
 ):  # fmt: skip
     """Every `programs`-th group of joints of a row, of rows that were not dropped; then of the others.
 
@@ -203,9 +202,10 @@ def _backward(
         dy_before = _zeros(VB, PIECE, PIECES)
         residual_before = _zeros(VB, PIECE, PIECES)
         x_before = _zeros(VB, PIECE, PIECES)
-        # Three turns are under way at any time: memory answers while they compute.
+        # Three turns are under way at any time: memory answers while they compute. As many are written out,
+        # so that what is loaded stays in its registers: moving it on would wait for it.
         x_now = _wide(_frame(x + at, mask, PIECE, PIECES), PIECES)
-        x_after = _wide(_frame(x + at + step, mask & (T > 1), PIECE, PIECES), PIECES)
+        x_first = _frame(x + at + step, mask & (T > 1), PIECE, PIECES)
         x_second = _frame(x + at + 2 * step, mask & (T > 2), PIECE, PIECES)
         x_third = _frame(x + at + 3 * step, mask & (T > 3), PIECE, PIECES)
         g_now = _frame(gradient + at, mask, PIECE, PIECES)
@@ -222,14 +222,15 @@ def _backward(
         rstd_second = tl.load(rstds + place + 2 * V, mask=inside & (T > 2), other=0.0)
         # One turn more than frames: frame t's input is complete once dy of frame t + 1 is known. Turns
         # beyond read 0 for everything, and add 0.
-        for first in range(0, T + 1, UNROLL):
-            for i in tl.static_range(UNROLL):
+        for first in range(0, T + 1, 3):
+            for i in tl.static_range(3):
                 t = first + i
                 x_later = _frame(x + at + 4 * step, mask & (t + 4 < T), PIECE, PIECES)
                 g_later = _frame(gradient + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
                 residual_later = _frame(dout + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
                 mean_later = tl.load(means + place + 3 * V, mask=inside & (t + 3 < T), other=0.0)
                 rstd_later = tl.load(rstds + place + 3 * V, mask=inside & (t + 3 < T), other=0.0)
+                x_after = _wide(x_first, PIECES)
                 residual = _wide(residual_now, PIECES)
                 dy, sums = _turn_backward(
                     x_before, x_now, x_after, _wide(g_now, PIECES), residual, residual_before,
@@ -238,7 +239,7 @@ def _backward(
                 )  # fmt: skip
                 x_before = x_now
                 x_now = x_after
-                x_after = _wide(x_second, PIECES)
+                x_first = x_second
                 x_second = x_third
                 x_third = x_later
                 dy_older = dy_before
@@ -311,23 +312,22 @@ def temporal_norm(
 
 def temporal_norm_backward(
     x: Tensor, dz: Tensor, dout: Tensor, survival: Tensor, order: Tensor, weight: Tensor, bias: Tensor,
-    gamma: Tensor, of: Statistics, cut: tuple[int, int, int, int],
+    gamma: Tensor, of: Statistics, cut: tuple[int, int, int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
     With fewer rows than x, `dz` holds those that are not dropped, in `order` (R + 1,; `prepare`).
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
-    gradient of the block's last bias. `cut`: joints and warps of a program, turns that are written out, and
-    programs.
+    gradient of the block's last bias. `cut`: joints and warps of a program, and programs.
     """
     R, T, V, C = x.shape
-    joints, warps, turns, programs = cut
+    joints, warps, programs = cut
     groups = triton.cdiv(V, joints)
     programs = min(programs, R * groups)
     dx = torch.empty_like(x)
     partials = torch.empty(programs, PARTIALS, C, device=x.device, dtype=torch.float32)
     _backward[(programs,)](
         x, dz, dout, survival, order, weight, bias, gamma, *of, dx, partials, R, T, V, groups, programs,
-        **pieces(C), VB=joints, UNROLL=turns, PACKED=len(dz) < R, num_warps=warps,
+        **pieces(C), VB=joints, PACKED=len(dz) < R, num_warps=warps,
     )  # fmt: skip
     return dx, partials.sum(0)

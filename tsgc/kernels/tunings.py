@@ -16,7 +16,8 @@ class Tuning:
     contract: tuple[int, int, int, int, int]
     """BM, BN, BK, warps, stages of `contract_kernel`."""
     backward: tuple[int, int, int, int, int]
-    """ROWS, BH, warps, stages, PIECE of `mix_backward_kernel`; PIECE 0: dout W2 is made before."""
+    """ROWS, BH (which divides C), warps, stages, PIECE of `mix_backward_kernel`; PIECE 0: dout W2 is made
+    before."""
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
     widen: tuple[int, int, int, int, int] | None
@@ -28,8 +29,8 @@ class Tuning:
     """BA, PIECE, BR, warps, stages of `outer_kernel`."""
     temporal: tuple[int, int]
     """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int, int, int]
-    """Joints, warps, turns written out and programs of `temporal_norm_backward`."""
+    temporal_backward: tuple[int, int, int]
+    """Joints, warps and programs of `temporal_norm_backward`."""
 
 
 TUNINGS = {
@@ -44,20 +45,20 @@ TUNINGS = {
         narrow=(128, 128, 64, 8, 3),
         outer=(128, 32, 64, 4, 4),
         temporal=(2, 1),
-        temporal_backward=(2, 1, 1, 1320),
+        temporal_backward=(2, 1, 1056),
     ),
     192: Tuning(
         fused=True,
         forward=(128, 64, 64, 8, 2, 0),
         expand=(128, 64, 64, 8, 3),
         contract=(128, 64, 64, 4, 4),
-        backward=(64, 64, 4, 3, 64),
+        backward=(64, 32, 4, 3, 64),
         programs=44,
         widen=None,
         narrow=(128, 64, 64, 4, 4),
         outer=(128, 64, 64, 4, 4),
         temporal=(2, 1),
-        temporal_backward=(1, 1, 2, 1056),
+        temporal_backward=(1, 1, 1056),
     ),
     384: Tuning(
         fused=False,
@@ -70,7 +71,7 @@ TUNINGS = {
         narrow=(128, 128, 64, 4, 3),
         outer=(128, 128, 64, 8, 3),
         temporal=(1, 2),
-        temporal_backward=(1, 2, 2, 528),
+        temporal_backward=(1, 2, 528),
     ),
 }
 LEAST_ROWS = 64  # of any tile
@@ -88,13 +89,13 @@ class LibraryTuning:
     """Programs for each chunk of BH hidden channels in the backward pass."""
     temporal: tuple[int, int]
     """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int, int, int]
-    """Joints, warps, turns written out and programs of `temporal_norm_backward`."""
+    temporal_backward: tuple[int, int, int]
+    """Joints, warps and programs of `temporal_norm_backward`."""
 
 
 LIBRARY_TUNINGS = {
-    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 1), (2, 1, 1, 1056)),
-    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 1), (1, 1, 1, 1056)),
-    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 2, 1, 528)),
+    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 1), (2, 1, 1056)),
+    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 1), (1, 1, 1056)),
+    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 29, (1, 2), (1, 2, 528)),
 }
 LIBRARY_ROWS = 32
