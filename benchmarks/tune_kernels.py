@@ -1,6 +1,6 @@
 """Check the fused kernels on this GPU, and time ways of cutting them.
 
-    python benchmarks/tune_kernels.py [--widths 96 192 384] [--batch 128] [--processes 12]
+    python benchmarks/tune_kernels.py [--widths 96 192 384] [--kinds backward] [--batch 128] [--processes 12]
 
 The table in tsgc/kernels/tunings.py comes from here. Checks a block of each width in bfloat16 against
 float64, values and gradients. Then times each kernel at the size that it has in variant 252 at T = 256, 25
@@ -240,13 +240,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--joints", type=int, default=25)
     parser.add_argument("--processes", type=int, default=12)
+    parser.add_argument("--kinds", nargs="+", default=list(CANDIDATES), choices=list(CANDIDATES))
     parser.add_argument("--compile-only", action="store_true", help="leave candidates in Triton's cache")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     began = time.time()
+    candidates = {kind: CANDIDATES[kind] for kind in options.kinds}
     tasks = [
         (kind, width, candidate, options.joints)
-        for kind, widths in CANDIDATES.items()
+        for kind, widths in candidates.items()
         for width in options.widths
         for candidate in widths[width]
     ]
@@ -279,7 +281,7 @@ def main() -> None:
         report("copy of one activation", timed(lambda: dz.copy_(case.z)))
         least: dict[str, float] = {}  # milliseconds of each kernel's best
         multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
-        for kind, widths in CANDIDATES.items():
+        for kind, widths in candidates.items():
             best: tuple[float, tuple[int, ...] | None, int] | None = None
             for candidate in widths[width]:
                 if not good[kind, width, candidate]:
