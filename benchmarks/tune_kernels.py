@@ -4,8 +4,8 @@
 
 The table in tsgc/kernels/tunings.py comes from here. Checks a block of each width in bfloat16 against
 float64, values and gradients. Then times each kernel at the size that it has in variant 252 at T = 256, 25
-joints and 2 bodies, with the rows dropped that drop path drops there, for every candidate below. Candidates
-are compiled by several processes first; one that does not fit the GPU is told.
+joints and 2 bodies, with the rows dropped that drop path drops there, for every candidate of `kernel_cuts.py`.
+Candidates are compiled by several processes first; one that does not fit the GPU is told.
 """
 
 import argparse
@@ -23,6 +23,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from kernel_cuts import CANDIDATES, WAVES
+
 from tsgc import kernels
 from tsgc.kernels import bottleneck, temporal, tunings
 from tsgc.kernels.prepare import Prepared, prepare
@@ -30,55 +32,6 @@ from tsgc.layers import NORM_EPS, Block
 
 FRAMES = {96: 64, 192: 32, 384: 16}
 DROPPED = {96: 0.025, 192: 0.2, 384: 0.375}  # mean drop-path rate of the blocks of a width
-CANDIDATES: dict[str, dict[int, list[tuple[int, ...] | None]]] = {
-    # As in `kernels.tunings.Tuning`; None: by the library.
-    "temporal": {
-        96: [(2, 1), (4, 2)],
-        192: [(2, 1), (1, 1)],
-        384: [(1, 2), (1, 1)],
-    },
-    "temporal_backward": {
-        96: [(2, 1, 1056), (2, 1, 924), (1, 1, 1188), (2, 2, 792), (2, 2, 660)],
-        192: [(1, 1, 1056), (1, 1, 924), (1, 2, 528), (2, 2, 528)],
-        384: [(1, 2, 528), (1, 2, 396), (1, 4, 264)],
-    },
-    "forward": {
-        96: [(64, 32, 32, 4, 2, 0), (128, 32, 32, 8, 2, 0)],
-        192: [(128, 64, 64, 8, 2, 0)],
-        384: [],
-    },
-    "expand": {
-        96: [(128, 32, 32, 4, 3)],
-        192: [(128, 64, 64, 4, 3), (128, 64, 64, 8, 3)],
-        384: [(128, 64, 128, 4, 3), (128, 64, 128, 8, 3)],
-    },
-    "contract": {
-        96: [(128, 32, 64, 4, 4)],
-        192: [(128, 64, 64, 4, 4), (128, 128, 64, 8, 3)],
-        384: [(128, 128, 64, 4, 3), (128, 128, 64, 8, 4)],
-    },
-    "widen": {
-        96: [None, (128, 128, 32, 8, 3), (128, 128, 32, 4, 3), (128, 64, 32, 4, 3)],
-        192: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
-        384: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
-    },
-    "narrow": {
-        96: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 4), (128, 32, 64, 4, 4)],
-        192: [None, (128, 64, 64, 4, 4), (128, 256, 64, 8, 3), (128, 128, 64, 8, 3)],
-        384: [None, (128, 128, 64, 8, 3), (128, 128, 64, 4, 3), (128, 256, 64, 8, 3)],
-    },
-    "backward": {
-        96: [(64, 32, 4, 3, 32)],  # BH divides C: a chunk has one graph
-        192: [(64, 64, 4, 3, 64), (64, 32, 4, 3, 64)],
-        384: [(64, 64, 4, 3, 0), (64, 32, 4, 3, 0)],
-    },
-    "outer": {
-        96: [(128, 128, 64, 8, 3), (128, 32, 64, 4, 4)],
-        192: [(128, 64, 64, 4, 4), (128, 128, 64, 8, 3)],
-        384: [(128, 128, 64, 8, 3), (128, 128, 64, 4, 4)],
-    },
-}  # fmt: skip
-WAVES = (2, 3, 4, 6)  # programs of the backward pass for each multiprocessor
 
 
 class Case:

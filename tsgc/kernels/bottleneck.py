@@ -66,6 +66,7 @@ def mix_backward(
     """
     R, T, V, C = shape
     rows, hidden, warps, stages, piece = tuning
+    assert C % hidden == 0  # a chunk of hidden channels has one graph
     tiles = triton.cdiv(T * V, rows // V * V) * R
     programs = min(programs, tiles)
     chunks = C // hidden
