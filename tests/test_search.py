@@ -142,7 +142,10 @@ def test_the_plans_that_are_shipped_are_right(tmp_path, monkeypatch):
         assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
 
 
-@pytest.mark.parametrize("stage", ["stage1", "stage2", "stage3", "stage3c", "stage4", "stage5", "stage6"])
+STAGES = ("stage1", "stage2", "stage3", "stage3c", "stage4", "stage5", "stage6", "stage7", "stage8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_what_was_recorded_is_not_done_again(stage):
     """Whatever settings training has learned since, they are off in the trials that were done before."""
     folder = ROOT / "benchmarks/nw_ucla"
