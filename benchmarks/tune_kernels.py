@@ -4,8 +4,8 @@
 
 The table in tsgc/kernels/tunings.py comes from here. Checks a block of each width in bfloat16 against
 float64, values and gradients. Then times each kernel at the size that it has in variant 252 at T = 256, 25
-joints and 2 bodies, with the rows dropped that drop path drops there, for every candidate of `kernel_cuts.py`.
-Candidates are compiled by several processes first; one that does not fit the GPU is told.
+joints and 2 bodies, with the rows dropped that drop path drops there, for every candidate of
+`kernel_cuts.py`. Candidates are compiled by several processes first; one that does not fit the GPU is told.
 """
 
 import argparse
