@@ -16,13 +16,12 @@ from tsgc.layers import NORM_EPS, Block, Down, Stem
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
 from tsgc.kernels import block as fused
-from tsgc.kernels import bottleneck, library, tunings
+from tsgc.kernels import bottleneck, library, patch, tunings
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.library import Library
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.prepare import prepare
 from tsgc.kernels.sums import diagonal_sum, plain_sums, sums
-from tsgc.kernels.tall import Pooled, TallLinear
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # In float32 the kernels of the bfloat16 road are too large for a GPU, not for the interpreter.
@@ -97,9 +96,10 @@ def test_a_fused_block_has_its_layer_scale(road):
 
 
 @each_road
-def test_a_fused_block_takes_more_tiles_than_programs(road, monkeypatch):
+def test_a_fused_block_takes_more_than_its_programs(road, monkeypatch):
     for table in (tunings.TUNINGS, tunings.LIBRARY_TUNINGS):
-        monkeypatch.setitem(table, 96, dataclasses.replace(table[96], programs=2))
+        few = dataclasses.replace(table[96], programs=2, temporal_backward=(2, 1, 3))
+        monkeypatch.setitem(table, 96, few)
     monkeypatch.setattr(bottleneck, "OUTER_PROGRAMS", 4)
     compare_block(road, 96, 25, rows=5, frames=9)
 
@@ -175,9 +175,53 @@ def test_a_dropped_row_keeps_its_input_and_gives_no_gradient(road):
     assert all(not gradient.any() for gradient in found[1:])
 
 
+def small_pass() -> tuple[Block, Tensor, Tensor]:
+    """A block, x and drop path's factors for it."""
+    torch.manual_seed(0)
+    block, x = made_block(96, 13), torch.randn(2, 1, 13, 96, device=DEVICE, requires_grad=True)
+    return block, x, torch.tensor([0.0, 1.25], device=DEVICE)
+
+
+@pytest.mark.parametrize("road, kept", [*((road, None) for road in ROADS), (Library, 1)])
+def test_a_second_backward_pass_gives_the_same_and_adds_up(road, kept):
+    """Nothing saved is written over; and of gradients that are views of one tensor none adds to another's."""
+    block, x, survival = small_pass()
+    loss = fused.run(x, survival, block, road, kept).square().sum()
+    once = torch.autograd.grad(loss, [x, *block.parameters()], retain_graph=True)
+    for _ in range(2):
+        loss.backward(retain_graph=True)
+    for parameter, grad in zip([x, *block.parameters()], once, strict=True):
+        assert torch.equal(parameter.grad, 2 * grad)
+
+
+@each_road
+def test_without_gradients_a_fused_block_gives_the_same(road):
+    block, x, survival = small_pass()
+    kept = fused.run(x, survival, block, road)
+    with torch.inference_mode():
+        assert torch.equal(fused.run(x, survival, block, road), kept)
+
+
+def test_a_fused_block_gets_autocasts_type(monkeypatch):
+    taken = []
+    monkeypatch.setattr(kernels, "fused_dtype", lambda x, width: torch.bfloat16)
+    monkeypatch.setattr(kernels, "fused_block", lambda x, *_: taken.append(x.dtype) or x)
+    Block(96, torch.eye(5).repeat(3, 1, 1))(torch.zeros(1, 2, 5, 96))
+    assert taken == [torch.bfloat16]
+
+
+def test_drop_path_factors_may_lie_anywhere():
+    block, x, survival = small_pass()
+    apart = torch.stack([survival, survival + 7], 1)[:, 0]
+    with torch.no_grad():
+        assert torch.equal(fused.run(x, apart, block), fused.run(x, survival, block))
+
+
+@pytest.mark.parametrize("programs", [660, 2])
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("width", [96, 192])
-def test_the_norm_into_patches_is_norm_then_patches(stride, width):
+def test_the_norm_into_patches_is_norm_then_patches(stride, width, programs, monkeypatch):
+    monkeypatch.setattr(patch, "PROGRAMS", programs)
     torch.manual_seed(stride)
     norm = nn.LayerNorm(width, eps=NORM_EPS).to(DEVICE)
     norm.weight.data, norm.bias.data = torch.randn_like(norm.weight), torch.randn_like(norm.bias)
@@ -188,25 +232,6 @@ def test_the_norm_into_patches_is_norm_then_patches(stride, width):
     want = gradients(lambda x: down[1].patches(twin(x)), x.double(), twin, weights)
     got = gradients(lambda x: PatchNorm.apply(x, norm.weight, norm.bias, stride, norm.eps), x, norm, weights)
     assert_close(got, want, 5e-6)
-
-
-def test_a_tall_linear_layer_is_the_plain_one():
-    torch.manual_seed(0)
-    layer = nn.Linear(24, 40).to(DEVICE)
-    x, weights = torch.randn(3, 7, 24, device=DEVICE), torch.randn(3, 7, 40, device=DEVICE)
-    twin = copy.deepcopy(layer).double()
-    want = gradients(twin, x.double(), twin, weights)
-    got = gradients(lambda x: TallLinear.apply(x, layer.weight, layer.bias), x, layer, weights)
-    assert_close(got, want, 1e-6)
-
-
-def test_pooling_gives_each_frame_and_joint_its_share():
-    x = torch.randn(3, 4, 5, 6, device=DEVICE, requires_grad=True)
-    weights = torch.randn(3, 6, device=DEVICE)
-    out, plain = Pooled.apply(x), x.mean((1, 2))
-    assert torch.equal(out, plain)
-    for got, want in zip(*(torch.autograd.grad((y * weights).sum(), x) for y in (out, plain)), strict=True):
-        assert torch.allclose(got, want, rtol=1e-6)
 
 
 def test_a_block_on_the_cpu_runs_plain():

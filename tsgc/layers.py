@@ -147,8 +147,9 @@ class Block(nn.Module):
         self.project = nn.Linear(EXPANSION * width, width)
 
     def forward(self, x: Tensor, survival: Tensor | None = None, kept: int | None = None) -> Tensor:
-        if kernels.fused_dtype(x, x.shape[-1]) is not None:
-            return kernels.fused_block(x, survival, self, kept)
+        dtype = kernels.fused_dtype(x, x.shape[-1])
+        if dtype is not None:
+            return kernels.fused_block(x.to(dtype), survival, self, kept)
         if joints_first.takes(x):
             return joints_first.run(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)

@@ -112,7 +112,8 @@ def run(
         return dropped
     # Kernels leave dropped rows out by themselves, and where none is dropped there is nothing to pack.
     packed = kept if road is Library and kept != len(x) else None
+    factors = survival.float().contiguous()
     result: Tensor = BlockFunction.apply(
-        x.contiguous(), survival.float(), *parameters, module.norm.eps, road, torch.is_grad_enabled(), packed
+        x.contiguous(), factors, *parameters, module.norm.eps, road, torch.is_grad_enabled(), packed
     )
     return result

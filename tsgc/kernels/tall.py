@@ -47,7 +47,8 @@ class TallLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g: Tensor):
         x, weight = ctx.saved_tensors
-        rows = g.to(x.dtype).reshape(-1, len(weight))
+        # Gradients may be views of what is wider, or spread: sums read memory as it lies.
+        rows = g.to(x.dtype).reshape(-1, len(weight)).contiguous()
         dx = torch.mm(rows, weight).view_as(x) if ctx.needs_input_grad[0] else None
         dw = torch.mm(rows.t(), x.reshape(-1, x.shape[-1])).float()
         return dx, dw, column_sums(rows)
