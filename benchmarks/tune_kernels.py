@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kernel_cuts import CANDIDATES, WAVES
 
 from tsgc import kernels
-from tsgc.kernels import bottleneck, temporal, tunings
+from tsgc.kernels import bottleneck, temporal, temporal_backward, tunings
 from tsgc.kernels.prepare import Prepared, prepare
 from tsgc.layers import NORM_EPS, Block
 
@@ -74,7 +74,7 @@ class Case:
         of = temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal)[1]
         works: dict[str, Callable[[], object]] = {
             "temporal": lambda: temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal),
-            "temporal_backward": lambda: temporal.temporal_norm_backward(
+            "temporal_backward": lambda: temporal_backward.temporal_norm_backward(
                 x, z, self.dout, s, ready.order, *norm, of, tuning.temporal_backward
             ),
             "forward": lambda: way.forward(z, x, s, ready, self.b1, self.b2, training=True),

@@ -15,6 +15,7 @@ from pipelines.errors import TsgcError
 from shards.reading import Reading
 from tsgc import capture
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
+from tsgc.capture import captures
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
 from tsgc.optim import (
@@ -25,7 +26,6 @@ from tsgc.optim import (
     optimizer_state,
     soft_targets,
 )
-from tsgc.training import captures
 
 SHAPE = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=2, classes=5, batch=6)
 CONFIG = TrainConfig(
@@ -224,6 +224,8 @@ def test_large_steps_in_float32_are_not_captured():
         ({"precision": "tf32"}, 2, 25, 1, False),
         ({"precision": "bf16"}, 2, 25, 1, True),
         ({"precision": "tf32", "compile": True}, 2, 25, 1, True),
+        ({"precision": "tf32", "drop_path": 0.0}, 2, 25, 1, True),  # nothing to leave out
+        ({"precision": "tf32"}, 2, 33, 1, True),  # no kernels for so many joints
         ({"precision": "tf32", "frames": 64}, 1, 20, 1, True),  # NW-UCLA's
         ({"precision": "tf32", "micro_batch": 32}, 2, 25, 1, True),  # four pieces, each launched by itself
         ({"precision": "tf32"}, 2, 25, 4, True),  # four ranks of 32 clips each

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pipelines.errors import TsgcError
+from shards.reading import Reading
 from tsgc.config import TrainConfig
+from tsgc.distributed import Process
+from tsgc.kernels.tunings import LIBRARY_ROWS
 from tsgc.variants import STEM_STRIDE, VARIANTS
 
 if TYPE_CHECKING:
@@ -24,7 +27,6 @@ WARM_UP = 3  # steps of a shape before it is captured
 MOST_GRAPHS = (
     4  # shapes; where damaged clips are skipped there may be any number, and the rest run as they are
 )
-
 PACKED_FROM = 1 << 24  # numbers; see `worth_capturing`
 
 Run = Callable[[Sequence["MicroBatch"]], None]
@@ -47,13 +49,29 @@ def worth_capturing(config: TrainConfig, joints: int, bodies: int, world: int) -
     the others are: a graph's shapes are fixed. Without a graph the host launches every kernel, some 10 ms a
     micro-batch. From PACKED_FROM numbers on in an activation of the first stage a micro-batch takes an H100
     17 ms in TF32, 52 in strict float32, and hides that: NTU's 128 clips have 39 M, NW-UCLA's 4 M. In bfloat16
-    the kernels read from the device which rows to leave out.
+    the kernels read from the device which rows to leave out; skeletons that the kernels are not cut for run
+    plain, which leaves none out.
     """
-    if config.precision == "bf16" or config.compile:
+    leaves_out = config.drop_path > 0 and joints <= LIBRARY_ROWS and not config.compile
+    if config.precision == "bf16" or not leaves_out:
         return True
     clips = math.ceil(config.batch / (math.ceil(config.batch / (config.micro_batch * world)) * world))
     numbers = clips * bodies * (config.frames // STEM_STRIDE) * joints * VARIANTS[config.variant].widths[0]
     return numbers < PACKED_FROM
+
+
+def captures(config: TrainConfig, process: Process, reading: Reading, worth: bool = True) -> bool:
+    """Whether steps are captured in CUDA graphs; `worth`: whether they gain by it (`worth_capturing`)."""
+    on_gpu = process.device.type == "cuda"
+    # Where damaged clips are left out, a batch's size does not say each rank's share (`StepGraphs`).
+    obstacles = {
+        f"the device is {process.device.type}": not on_gpu,
+        "several ranks skip damaged clips": process.world > 1 and reading.on_error == "skip",
+    }
+    for obstacle, there in obstacles.items():
+        if there and config.graphs:
+            raise TsgcError(f"graphs is true, and {obstacle}: steps cannot be captured; --set graphs=null")
+    return worth and not any(obstacles.values()) if config.graphs is None else config.graphs
 
 
 class StepGraphs:

@@ -17,7 +17,7 @@ from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from shards.reading import Reading
 from tsgc import checkpoint, snapshots
-from tsgc.capture import worth_capturing
+from tsgc.capture import captures, worth_capturing
 from tsgc.config import TrainConfig, brief, settle_window
 from tsgc.distil import check_same, open_teachers
 from tsgc.distributed import Process
@@ -175,20 +175,6 @@ def new_step(
         teachers=teachers,
     )
     return model, train_step
-
-
-def captures(config: TrainConfig, process: Process, reading: Reading, worth: bool = True) -> bool:
-    """Whether steps are captured in CUDA graphs; `worth`: whether they gain by it (`worth_capturing`)."""
-    on_gpu = process.device.type == "cuda"
-    # Where damaged clips are left out, a batch's size does not say each rank's share (tsgc/capture.py).
-    obstacles = {
-        f"the device is {process.device.type}": not on_gpu,
-        "several ranks skip damaged clips": process.world > 1 and reading.on_error == "skip",
-    }
-    for obstacle, there in obstacles.items():
-        if there and config.graphs:
-            raise TsgcError(f"graphs is true, and {obstacle}: steps cannot be captured; --set graphs=null")
-    return worth and not any(obstacles.values()) if config.graphs is None else config.graphs
 
 
 def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:

@@ -14,12 +14,11 @@ from pipelines.skeleton import SKELETONS
 from shards.reading import Reading
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
-from tsgc.capture import worth_capturing
+from tsgc.capture import captures, worth_capturing
 from tsgc.config import TrainConfig, resolve
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic
 from tsgc.step import MicroBatch
-from tsgc.training import captures
 
 Work = Callable[[], object]
 DRAWS = 16  # of drop path, which steps go through in turn: how many rows it drops is part of what they cost

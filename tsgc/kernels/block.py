@@ -14,7 +14,8 @@ from torch import Tensor
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.library import Library
 from tsgc.kernels.prepare import Prepared, prepare
-from tsgc.kernels.temporal import Statistics, temporal_norm, temporal_norm_backward
+from tsgc.kernels.temporal import Statistics, temporal_norm
+from tsgc.kernels.temporal_backward import temporal_norm_backward
 from tsgc.kernels.tunings import LEAST_ROWS, LIBRARY_ROWS, LIBRARY_TUNINGS, TUNINGS
 
 Road = type[Kernels] | type[Library]

@@ -1,12 +1,13 @@
-"""The inverted bottleneck between graphs, in kernels that keep its 4C-wide middle on the chip.
+"""The inverted bottleneck between graphs, in kernels that keep its middle on the chip where it fits.
 
     out = x + s (GELU(mix(p)) W2' + b2),   p = z W1' + b1,   mix: out[u] = sum_v A[k, u, v] in[v] (k < 3)
 
 A tile is as many whole frames as fit into ROWS rows (2 of 25 joints into 64), so that mixing joints is one
-product with a block-diagonal matrix of the graph; the slice that passes through has the unit matrix. The
-last rows of a tile are the next tile's: nothing mixes them in, and nothing is stored from them. Widths are
-cut into pieces that are powers of two. Tiles whose rows are all dropped (s = 0) cost less. Names that end in
-`_d` are tensor descriptors. The backward pass is in `mixer_backward`.
+product with a block-diagonal matrix of the graph; the slice that passes through has the unit matrix, or no
+product at all. The last rows of a tile are the next tile's: nothing mixes them in, and nothing is stored from
+them but p, which is the same there. p is written where a backward pass may follow (KEEP). Widths are cut into
+pieces that are powers of two. Tiles whose rows are all dropped (s = 0) cost less. Names that end in `_d` are
+tensor descriptors. The backward pass is in `mixer_backward`.
 Plain twin: the second half of `layers.Block.forward`.
 """
 
