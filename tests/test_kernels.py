@@ -8,6 +8,7 @@ import dataclasses
 
 import pytest
 import torch
+from blocks_made import gradients, made_block
 from torch import Tensor, nn
 
 from tsgc import kernels
@@ -29,28 +30,6 @@ ROADS = [Library] if DEVICE == "cuda" else [Library, Kernels]
 each_road = pytest.mark.parametrize("road", ROADS, ids=[road.__name__ for road in ROADS])
 
 
-def made_block(width: int, joints: int, layer_scale: float | None = None) -> Block:
-    """A block whose every parameter matters: nothing 0, nothing 1."""
-    block = Block(width, torch.randn(3, joints, joints) * 0.3, layer_scale)
-    for parameter in block.parameters():
-        if parameter.dim() == 2:
-            parameter.data = torch.randn_like(parameter) * parameter.shape[-1] ** -0.5
-        elif parameter.dim() == 1:
-            parameter.data = torch.randn_like(parameter) * 0.2
-    block.temporal.weight.data = torch.randn_like(block.temporal.weight)
-    block.norm.weight.data += 1
-    return block.to(DEVICE)
-
-
-def gradients(run, x: Tensor, module: nn.Module, weights: Tensor) -> dict[str, Tensor]:
-    """The output and the gradients of its weighted sum, by name."""
-    x = x.detach().requires_grad_()
-    out = run(x)
-    names, parameters = zip(*module.named_parameters(), strict=True)
-    found = torch.autograd.grad((out * weights).sum(), [x, *parameters])
-    return dict(zip(("out", "x", *names), (out, *found), strict=True))
-
-
 def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: float) -> None:
     for name, exact in want.items():
         error = ((got[name] - exact).norm() / exact.norm().clamp_min(1e-30)).item()  # exactly 0 where it is 0
@@ -63,7 +42,7 @@ def compare_block(
 ) -> None:  # fmt: skip
     """`dropped`: D for each row that is, in a block that is told how many the others are."""
     torch.manual_seed(width + joints + frames)
-    block = made_block(width, joints, layer_scale)
+    block = made_block(width, joints, layer_scale, device=DEVICE)
     x = torch.randn(rows, frames, joints, width, device=DEVICE)
     survival = torch.tensor([1.25, 0.0, 1.25], device=DEVICE).repeat(rows)[:rows]
     kept = None
@@ -163,7 +142,7 @@ def test_what_is_left_unwritten_for_dropped_rows_reaches_nothing(width, road):
 
 @each_road
 def test_a_dropped_row_keeps_its_input_and_gives_no_gradient(road):
-    block = made_block(96, 25)
+    block = made_block(96, 25, device=DEVICE)
     x = torch.randn(2, 4, 25, 96, device=DEVICE)
     survival = torch.tensor([0.0, 1.0], device=DEVICE)
     x.requires_grad_()
@@ -178,7 +157,7 @@ def test_a_dropped_row_keeps_its_input_and_gives_no_gradient(road):
 def small_pass() -> tuple[Block, Tensor, Tensor]:
     """A block, x and drop path's factors for it."""
     torch.manual_seed(0)
-    block, x = made_block(96, 13), torch.randn(2, 1, 13, 96, device=DEVICE, requires_grad=True)
+    block, x = made_block(96, 13, device=DEVICE), torch.randn(2, 1, 13, 96, device=DEVICE, requires_grad=True)
     return block, x, torch.tensor([0.0, 1.25], device=DEVICE)
 
 
@@ -268,7 +247,7 @@ def test_parts_are_added_up_in_one_launch(joints, width, count, splits):
 @pytest.mark.parametrize("joints, frames", [(25, 16), (20, 7), (17, 5)])
 def test_in_bfloat16_a_fused_block_errs_no_more_than_twice_the_plain_one(width, joints, frames):
     torch.manual_seed(width)
-    block = made_block(width, joints)
+    block = made_block(width, joints, device=DEVICE)
     x = torch.randn(6, frames, joints, width, device="cuda").bfloat16()
     survival = torch.tensor([1.25, 0.0, 1.25], device="cuda").repeat(2)
     weights = torch.randn_like(x, dtype=torch.float32)

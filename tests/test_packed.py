@@ -10,7 +10,8 @@ import torch
 
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
-from test_kernels import DEVICE, compare_block, each_road, made_block
+from blocks_made import made_block
+from test_kernels import DEVICE, compare_block, each_road
 
 from tsgc import kernels
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
@@ -42,7 +43,7 @@ def test_a_block_of_kept_rows_has_its_layer_scale():
 def test_products_are_of_the_kept_rows_alone(monkeypatch):
     rows, product = [], torch.addmm
     monkeypatch.setattr(torch, "addmm", lambda b, a, w: rows.append(len(a)) or product(b, a, w))
-    block, x = made_block(96, 17), torch.randn(4, 2, 17, 96, device=DEVICE)
+    block, x = made_block(96, 17, device=DEVICE), torch.randn(4, 2, 17, 96, device=DEVICE)
     survival = torch.tensor([0.0, 1.0, 0.0, 0.0], device=DEVICE)
     for kept in (1, None):
         fused.run(x, survival, block, Library, kept)

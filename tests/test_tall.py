@@ -12,7 +12,8 @@ from torch import nn
 
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
-from test_kernels import DEVICE, assert_close, gradients
+from blocks_made import gradients
+from test_kernels import DEVICE, assert_close
 
 from tsgc.kernels import tall
 from tsgc.kernels.tall import Pooled, TallLinear
