@@ -145,3 +145,12 @@ def test_a_second_backward_pass_gives_the_same():
     out = joints_first.run(x, None, block).square().sum()
     first, second = (torch.autograd.grad(out, [x, *block.parameters()], retain_graph=True) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_gradients_of_gradients_are_refused():
+    block = made_block(8, 5)
+    x = torch.randn(2, 3, 5, 8, requires_grad=True)
+    loss = joints_first.run(x, None, block).square().sum()
+    (grad,) = torch.autograd.grad(loss, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()

@@ -174,6 +174,16 @@ def test_a_second_backward_pass_gives_the_same_and_adds_up(road, kept):
 
 
 @each_road
+def test_gradients_of_gradients_are_refused(road):
+    """Kernels leave no graph behind: they would be wrong in silence."""
+    block, x, survival = small_pass()
+    loss = fused.run(x, survival, block, road).square().sum()
+    (grad,) = torch.autograd.grad(loss, x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+@each_road
 def test_without_gradients_a_fused_block_gives_the_same(road):
     block, x, survival = small_pass()
     kept = fused.run(x, survival, block, road)

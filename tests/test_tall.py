@@ -16,6 +16,7 @@ from blocks_made import gradients
 from test_kernels import DEVICE, assert_close
 
 from tsgc.kernels import tall
+from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.tall import Pooled, TallLinear
 
 
@@ -67,3 +68,16 @@ def test_column_sums_take_more_blocks_than_programs(total, monkeypatch):
     torch.manual_seed(total)
     x = torch.randn(total, 40, device=DEVICE)
     torch.testing.assert_close(tall.column_sums(x).double(), x.double().sum(0), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_gradients_are_refused():
+    layer, norm = nn.Linear(24, 40).to(DEVICE), nn.LayerNorm(24).to(DEVICE)
+    for run in (
+        Pooled.apply,
+        lambda x: TallLinear.apply(x, layer.weight, layer.bias),
+        lambda x: PatchNorm.apply(x, norm.weight, norm.bias, 1, norm.eps),
+    ):
+        x = torch.randn(2, 2, 5, 24, device=DEVICE, requires_grad=True)
+        (grad,) = torch.autograd.grad(run(x).square().sum(), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            grad.sum().backward()

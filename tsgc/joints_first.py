@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from tsgc import kernels
 
@@ -143,6 +144,7 @@ class JointsFirst(torch.autograd.Function):
         return joints_third(y)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2 = (
             ctx.saved_tensors

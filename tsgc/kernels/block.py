@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.library import Library
@@ -48,6 +49,7 @@ class BlockFunction(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dout):
         x, z, p, survival, w_t, b_t, gamma, means, rstds, *ready = ctx.saved_tensors
         way = ctx.way
@@ -89,6 +91,7 @@ class DroppedFunction(torch.autograd.Function):
         return x.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dout):
         return dout, *map(torch.zeros_like, ctx.saved_tensors)
 

@@ -8,6 +8,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 BLOCK = 4096  # numbers of a program's block: so many rows of CP channels
 BLOCK_BACKWARD = 2048  # the same there, where sums are kept too
@@ -91,6 +92,7 @@ class PatchNorm(torch.autograd.Function):
         return z
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, dz: Tensor):
         x, gamma = ctx.saved_tensors
         R, T, V, C = x.shape

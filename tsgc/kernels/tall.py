@@ -8,6 +8,7 @@ import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 BLOCK = 4096  # numbers of a program's block: so many rows of CP channels
 PROGRAMS = 660  # at most: 5 for each of a Hopper GPU's multiprocessors
@@ -45,6 +46,7 @@ class TallLinear(torch.autograd.Function):
         return F.linear(x, narrow, bias.to(x.dtype))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, g: Tensor):
         x, weight = ctx.saved_tensors
         # Gradients may be views of what is wider, or spread: sums read memory as it lies.
@@ -63,6 +65,7 @@ class Pooled(torch.autograd.Function):
         return x.mean((1, 2), dtype=torch.float32)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, g: Tensor):
         R, T, V, C = ctx.shape
         # Divided and rounded before it is spread: one number a row and channel, not one a joint and frame.
