@@ -121,6 +121,13 @@ def test_drop_path_drops_whole_rows_and_scales_the_rest():
     torch.testing.assert_close(model.survival(uniform), torch.tensor([[1, 1], [0, 4 / 3], [0, 2.0]]))
 
 
+def test_numbers_of_kept_rows_come_with_the_rows_factors():
+    """Without them drop path would be drawn anew, and kernels would count on other rows."""
+    model = TSGCNeXt(SKELETONS["ntu-25"], 5, variant="tiny")
+    with pytest.raises(AssertionError, match="`kept` counts rows of a `survival`"):
+        model(torch.randn(1, 3, 16, 25, 2), kept=(2, 1, 1))
+
+
 def test_dropped_rows_pass_through_every_block_unchanged():
     model = TSGCNeXt(SKELETONS["ntu-25"], 5, variant="tiny").eval()
     block = model.stages[0][0]

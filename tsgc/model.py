@@ -98,6 +98,7 @@ class TSGCNeXt(nn.Module):
                 self.input_shape[0], self.min_frames, *self.input_shape[1:]
             )
             raise TsgcError(f"input of (C, T, V, M) = {(C, T, V, M)}, the network expects {expected}")
+        assert kept is None or survival is not None, "`kept` counts rows of a `survival` that is given"
         if survival is None and self.training:
             uniform = torch.rand(len(self.drop_path_rates), N * M, device=x.device)
             survival = self.survival(uniform)
