@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,17 +126,31 @@ def test_a_failed_rank_is_reported_in_one_line(shards, tmp_path):
     assert "cannot feed 2 micro-batches" in said
 
 
-def test_two_ranks_skip_what_one_rank_skips(shards, tmp_path):
-    """A damaged clip is on one rank alone; both go on in step, and lose what one process loses."""
-    own = tmp_path / "set"
-    shutil.copytree(shards, own)
-    manifest = load_manifest(own)
+def damaged_copy(shards, folder, *damaged):
+    """The shard set with a wrong byte in each of these training clips."""
+    shutil.copytree(shards, folder)
+    manifest = load_manifest(folder)
     clips = manifest.clips["train"]
-    for clip in (5, 33):
-        path = own / manifest.shards["train"][clips.shards[clip]].file
+    for clip in damaged:
+        path = folder / manifest.shards["train"][clips.shards[clip]].file
         data = bytearray(path.read_bytes())
         data[clips.offsets[clip]] ^= 1
         path.write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("clip", [5, 33])
+def test_what_one_rank_finds_is_all_that_is_said(shards, tmp_path, clip):
+    """The other rank, whichever it is, loses it within an exchange; its own words would tell nothing."""
+    own = damaged_copy(shards, tmp_path / "set", clip)
+    said = tsgc(*train_words(own, tmp_path / "run", "--gpus", "2"), expect=1)
+    assert re.search(r"\nerror: process [01] of 2: .*: damaged: clip .* --on-error skip\n$", said)
+    assert said.count("\n") == 2  # the run's own line, and this one
+
+
+def test_two_ranks_skip_what_one_rank_skips(shards, tmp_path):
+    """A damaged clip is on one rank alone; both go on in step, and lose what one process loses."""
+    own = damaged_copy(shards, tmp_path / "set", 5, 33)
     said = [
         tsgc(*train_words(own, tmp_path / f"by{n}", "--on-error", "skip", *more))
         for n, more in ((1, ()), (2, ("--gpus", "2")))

@@ -1,5 +1,6 @@
 """Several nodes, and ranks that are lost: torchrun starts the group again, and the run goes on by itself."""
 
+import itertools
 import json
 import os
 import shutil
@@ -16,9 +17,11 @@ import pytest
 import torch
 from shards_made import make_shards
 from test_distributed import lines, train_words, tsgc, weights
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from pipelines.errors import TsgcError
 from tsgc import distributed
+from tsgc.launch import launch
 
 MISHAPS = Path(__file__).with_name("mishaps.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -110,6 +113,40 @@ def test_a_rank_lost_before_the_first_checkpoint_begins_anew(shards, unbroken, t
     (said,) = ends(start(*torchrun, MISHAPS, *words, MISHAPS=json.dumps([{"step": 3, "rank": 1}])))
     assert "resuming" not in said
     assert_same(tmp_path / "run", unbroken)
+
+
+def test_the_launcher_names_the_rank_that_failed_not_those_that_lost_it(tmp_path, monkeypatch):
+    """Failures of one second, in each order; torchrun knows them by whole seconds."""
+    now = int(time.time())
+    for name in ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # what the launcher sets is for its ranks, not for other tests
+
+    def failure(rank: int, code: int, said: str | None) -> ProcessFailure:
+        file = tmp_path / f"{rank}.json"
+        file.unlink(missing_ok=True)
+        if said:
+            extra = {"timestamp": str(now), "py_callstack": ""}
+            file.write_text(json.dumps({"message": {"message": said, "extraInfo": extra}}))
+        found = ProcessFailure(rank, rank, code, str(file))
+        found.timestamp = now
+        return found
+
+    lost = (1, "LostRankError: process 9 of 9: lost another one")
+    cut = (-signal.SIGTERM, None)
+    for cause, words in (
+        ((1, "TsgcError: clip a: damaged"), "clip a: damaged"),
+        ((-signal.SIGKILL, None), "killed by SIGKILL"),
+        ((3, None), "stopped with exit code 3"),
+    ):
+        for ends_as in itertools.permutations([cause, lost, cut]):
+            failures = {rank: failure(rank, *end) for rank, end in enumerate(ends_as)}
+
+            def fail(options: object, failures: dict[int, ProcessFailure] = failures) -> None:
+                raise ChildFailedError("tsgc", failures)
+
+            monkeypatch.setattr("torch.distributed.run.run", fail)
+            with pytest.raises(TsgcError, match=f"^process {ends_as.index(cause)} of 3: {words}"):
+                launch(3, [], "cpu")
 
 
 def test_gpus_restarts_lost_ranks_where_torchruns_variable_says_so(shards, unbroken, tmp_path):

@@ -21,6 +21,15 @@ MEETING = timedelta(minutes=10)  # torchrun has started all ranks when it starts
 PATIENCE = 30  # seconds until a network file system shows what another machine wrote
 
 
+class LostRankError(TsgcError):
+    """Another rank is gone, which has said why, or was killed."""
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether an exchange between ranks failed, and not this rank's own work."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no class of its own
+
+
 @dataclass(frozen=True)
 class Process:
     """This process among the `world` that train together; rank 0 is the one that writes and talks."""
@@ -113,7 +122,10 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 @contextmanager
 def join(device: str | None) -> Iterator[Process]:
-    """This process's place, from torchrun's environment; alone without it."""
+    """This process's place, from torchrun's environment; alone without it.
+
+    Raises LostRankError where an exchange fails, as it does when another rank has stopped.
+    """
     if not started_by_torchrun():
         yield Process(0, 1, pick_device(device))
         return
@@ -135,5 +147,14 @@ def join(device: str | None) -> Iterator[Process]:
     try:
         process = Process(dist.get_rank(), dist.get_world_size(), place)
         yield replace(process, launchers=tuple(process.gather(launcher_name())))
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        said = str(error).splitlines()[0]
+        said = (said.partition("] ")[2] or said).partition(". ")[0]  # gloo's own file and line, and advice
+        raise LostRankError(
+            f"process {rank} of {world}: lost another one ({said}), which says"
+            " why unless it was killed; training goes on from the last checkpoint with --resume"
+        ) from error
     finally:
         dist.destroy_process_group()

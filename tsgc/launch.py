@@ -6,12 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pipelines.errors import TsgcError
-from tsgc.distributed import pick_device
+from tsgc.distributed import LostRankError, pick_device
 from tsgc.preemption import PreemptedError
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 RENDEZVOUS = ("PET_NNODES", "PET_RDZV_ENDPOINT")
 """torchrun's own variables; where they are set, these ranks are some of several machines'."""
@@ -51,15 +55,35 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     except SignalException as stopped:
         raise _stopped(stopped.sigval) from None
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        recorded = failure.error_file_data.get("message") if failure.error_file_data else None
-        if isinstance(recorded, dict):
+        rank, failure = min(error.failures.items(), key=lambda item: (_follows(item[1]), item[1].timestamp))
+        recorded = _recorded(failure)
+        if recorded is not None:
             said = recorded["message"].partition(": ")[2]  # after the name of the exception's class
+        elif failure.exitcode < 0:
+            said = f"killed by {signal.Signals(-failure.exitcode).name}; was memory short?"
+            said += " Training goes on from the last checkpoint with --resume"
         else:
             said = f"stopped with exit code {failure.exitcode}; what it printed is above"
         if failure.exitcode == PreemptedError.exit_code:
             raise PreemptedError(said) from None
         raise TsgcError(f"process {rank} of {processes}: {said}") from None
+
+
+def _recorded(failure: "ProcessFailure") -> dict[str, Any] | None:
+    """What `record_failure` left of a rank's error."""
+    said = failure.error_file_data.get("message") if failure.error_file_data else None
+    return said if isinstance(said, dict) else None
+
+
+def _follows(failure: "ProcessFailure") -> bool:
+    """Whether a rank ended because another one had: it lost that one, or the launcher ended it.
+
+    Times alone do not tell which was first: they are whole seconds.
+    """
+    said = _recorded(failure)
+    if said is None:
+        return failure.exitcode == -signal.SIGTERM
+    return str(said["message"]).startswith(LostRankError.__name__)
 
 
 def _stopped(number: signal.Signals) -> TsgcError:
