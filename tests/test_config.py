@@ -94,11 +94,22 @@ def test_a_wrong_option_is_named_beside_the_files():
         resolve("ntu60/xsub", options={"modality": "joints", "seed": None})
 
 
+def test_only_what_an_error_is_about_is_named():
+    """Of the words of a command line, those that gave the settings in question; a bench gives many more."""
+    options = {"variant": "tiny", "micro_batch": 8, "teachers": None}
+    with pytest.raises(TsgcError, match=r"recipe with --set: graphs is 'maybe', expected a valid boolean"):
+        resolve("made", recipe="reference", settings=["graphs=maybe"], options=options)
+    with pytest.raises(TsgcError, match=r"ntu60\.yaml with --set: unknown key 'nonsense'"):
+        resolve("ntu60/xsub", settings=["nonsense=1", "seed=2"], options=options)
+    with pytest.raises(TsgcError, match=r"ntu60\.yaml with --set: warmup_epochs is 20, .* epochs \(2\)"):
+        resolve("ntu60/xsub", settings=["epochs=2"], options=options)
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("epoch=3", "did you mean epochs"),
-        ("epochs=many", "epochs is 'many'"),
+        ("epochs=many", "epochs is 'many', expected a valid integer"),
         ("epochs=1.5", "epochs"),
         ("epochs=0", "epochs is 0, expected 1 or more"),
         ("drop_path=1", "drop_path is 1.0, expected 0 or more, under 1"),
@@ -122,3 +133,5 @@ def test_a_file_that_is_not_settings_is_refused(tmp_path):
         resolve("a/b", config=tmp_path / "list.yaml")
     with pytest.raises(TsgcError, match="no such file"):
         resolve("a/b", config=tmp_path / "none.yaml")
+    with pytest.raises(TsgcError, match="a folder; --config takes a YAML file"):
+        resolve("a/b", config=tmp_path)

@@ -35,20 +35,26 @@ FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 def build(values: Mapping[str, Any], source: str) -> TrainConfig:
     """A config from plain values; wrong keys and types raise TsgcError naming `source`."""
+    try:
+        return _checked(values)
+    except TsgcError as error:
+        raise TsgcError(f"{source}: {error}") from None
+
+
+def _checked(values: Mapping[str, Any]) -> TrainConfig:
     for key in values:
         if key not in FIELDS:
             near = difflib.get_close_matches(str(key), FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(FIELDS)}"
-            raise TsgcError(f"{source}: unknown key {key!r}; {hint}")
+            raise TsgcError(f"unknown key {key!r}; {hint}")
     if isinstance(values.get("variant"), int):
         values = {**values, "variant": str(values["variant"])}  # YAML reads 252 as a number
     try:
         return _ADAPTER.validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        raise TsgcError(f"{source}: {first['loc'][0]} is {first['input']!r}: {first['msg']}") from None
-    except TsgcError as error:
-        raise TsgcError(f"{source}: {error}") from None
+        expected = first["msg"].replace("Input should be", "expected")
+        raise TsgcError(f"{first['loc'][0]} is {first['input']!r}, {expected}") from None
 
 
 _ADAPTER = TypeAdapter(TrainConfig)
@@ -70,8 +76,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; anything else raises TsgcError."""
     try:
         values = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise TsgcError(f"{path}: no such file; --config takes a YAML file of training settings") from None
+    except (FileNotFoundError, IsADirectoryError) as error:
+        found = "a folder" if isinstance(error, IsADirectoryError) else "no such file"
+        raise TsgcError(f"{path}: {found}; --config takes a YAML file of training settings") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise TsgcError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(values or {}, dict):
@@ -116,24 +123,27 @@ def resolve(
     `recipe` "reference" keeps the published defaults; `config` replaces the benchmark's own file.
     """
     values: dict[str, Any] = {}
-    sources = ["the published recipe"]
+    base = "the published recipe"
+    words: dict[str, str] = {}  # key -> the word of the command line that gave it
     path = config or (None if recipe == "reference" else recipe_file(benchmark))
     if path is not None:
         values |= {key: _number(value) for key, value in read_yaml(path).items()}
         build(values, str(path))
-        sources = [str(path)]
+        base = str(path)
     elif recipe == "reference" and benchmark.startswith("nw-ucla"):
         values["bodies"] = 1  # the data set has one body; the published recipe names no number
     if settings:
-        values |= parse_settings(settings)
-        sources.append("--set")
+        said = parse_settings(settings)
+        values |= said
+        words |= dict.fromkeys(said, "--set")
     given = {key: value for key, value in (options or {}).items() if value is not None}
-    sources += ["--teacher" if key == "teachers" else f"--{key}" for key in given]
     values |= given
+    words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in given}
     try:
-        return build(values, " with ".join(sources))
+        return _checked(values)
     except TsgcError as error:  # of --set or an option: the file alone has been found right
-        raise UsageError(str(error)) from None
+        meant = [word for key, word in words.items() if re.search(rf"\b{re.escape(key)}\b", str(error))]
+        raise UsageError(f"{' with '.join(dict.fromkeys([base, *meant]))}: {error}") from None
 
 
 def to_yaml(config: TrainConfig) -> str:
