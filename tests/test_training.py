@@ -106,6 +106,15 @@ def test_a_checkpoint_of_another_skeleton_is_refused(here, made):
     assert "not a whole safetensors file" in fails("evaluate", here / "run", "--data-root", made)
 
 
+def test_a_description_of_another_stream_than_the_weights_is_refused(made, here):
+    run = here / "run"
+    tsgc("train", "ntu60/xsub", "--data-root", made, *quick(), "--modality", "joint+bone", "--run-dir", run)
+    for file in (run / "config.yaml", run / "checkpoints/last.json"):
+        file.write_text(file.read_text().replace("joint+bone", "joint"))
+    said = fails("evaluate", run, "--data-root", made)
+    assert "last.json: 6 channels, joint of xyz has 3; was it edited?" in said
+
+
 @pytest.fixture
 def released(shared, tmp_path):
     """A checkpoint as the published code saves it, of known weights."""

@@ -143,7 +143,9 @@ def load_model(path: Path) -> tuple[TSGCNeXt, Description]:
     try:
         weights = parse_safetensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
-        raise TsgcError(f"{path}: not a whole safetensors file ({error})") from None
+        raise TsgcError(
+            f"{path}: not a whole safetensors file ({error}); copy it again, or take another checkpoint"
+        ) from None
     model = description.build()
     load_weights(model, weights, path)
     return model, description
@@ -179,6 +181,11 @@ def read_description(path: Path) -> Description:
         raise TsgcError(f"{beside}: does not describe a checkpoint of this version; was it edited?") from None
     try:
         find_skeleton(description.skeleton, description.skeleton_definition)
+        modality = description.config.modality
+        if description.channels != (expected := num_channels(modality, description.axes)):
+            raise TsgcError(
+                f"{description.channels} channels, {modality} of {description.axes} has {expected}"
+            )
     except TsgcError as error:
         raise TsgcError(f"{beside}: {error}; was it edited?") from None
     return description

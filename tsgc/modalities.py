@@ -184,6 +184,8 @@ def mistake(name: str) -> str:
     """What is wrong with a stream's name, in a few words; empty where it is right."""
     known = []
     for part in parts(name):
+        if not part:
+            return "a name is missing"
         if part not in MODALITIES:
             near = difflib.get_close_matches(part, MODALITIES, n=1)
             return f"{part!r} is none" + (f", did you mean {near[0]}?" if near else "")

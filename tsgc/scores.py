@@ -78,7 +78,9 @@ def read_scores(path: Path) -> Scores:
                 Source(**orjson.loads(str(content["source"]))),
             )
     except (OSError, BadZipFile, KeyError, *BAD_NPY) as error:
-        raise TsgcError(f"{path}: not a score file of tsgc ({error})") from None
+        raise TsgcError(
+            f"{path}: not a score file of tsgc ({error}); `tsgc evaluate` writes a run's"
+        ) from None
     count = len(scores.names)
     if scores.logits.ndim != 2 or not (
         len(scores.labels) == len(scores.logits) == len(scores.repeats) == count
