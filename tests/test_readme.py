@@ -15,11 +15,13 @@ COMMANDS = typer.main.get_command(cli.app).commands
 
 
 def console_lines(text):
-    """The `tsgc ...` command lines in a page's code blocks and between backticks."""
+    """The `tsgc ...` command lines in a page's code blocks, fenced or indented, and between backticks."""
     blocks = re.findall(r"```(?:console|sh|bash)\n(.*?)```", text, re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ tsgc ")]
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    indented = re.findall(r"^ {4}(tsgc .*)", prose.replace("\\\n", " "), re.MULTILINE)
+    lines += [command.strip() for line in indented for command in line.split("&&")]
     return lines + [found for found in re.findall(r"`([^`]+)`", prose) if found.startswith("tsgc ")]
 
 
@@ -39,8 +41,29 @@ def test_commands_and_options_exist(page):
             command = inner[words[1]]
         known = {name for parameter in command.params for name in parameter.opts}
         for word in words[1:]:
+            word = word.strip("[]")  # [--gpus 2]: with it or without
             if word.startswith("--") and word not in ("--help", "--debug", "--quiet", "--json"):
                 assert word.split("=")[0] in known, line
+
+
+def test_benchmarks_and_their_options_exist():
+    """Options by their names in the script, or in the package beside it that it imports: a look, no run."""
+    found = []
+    for page in PAGES:
+        text = page.read_text().replace("\\\n", " ")
+        found += re.findall(
+            r"(?:^ {4}|`)python (?:\.\./\.\./|benchmarks/)(\S+\.py)([^`\n#]*)", text, re.MULTILINE
+        )
+    assert len(found) > 20
+    for name, words in found:
+        script = ROOT / "benchmarks" / name
+        source = script.read_text()
+        for package in re.findall(r"^from (nw_ucla)\b", source, re.MULTILINE):
+            source += "".join(path.read_text() for path in (script.parent / package).glob("*.py"))
+        for option in re.findall(r"--[a-z][a-z-]*", words):
+            assert f'"{option}"' in source, f"{name} {words}"
+        for file in re.findall(r"benchmarks/\S+\.yaml", words):
+            assert (ROOT / file).is_file(), f"{name} {words}"
 
 
 def test_the_readme_opens_with_the_two_commands():
