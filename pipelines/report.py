@@ -131,7 +131,8 @@ class Report:
         if self.kept == usable:
             return f"{self.kept:,} clips kept, the official number"
         if self.total < raw:
-            return f"{self.kept:,} clips kept of the official {usable:,}: {raw - self.total:,} are not here"
+            missing = f"{raw - self.total:,} of its {raw:,} raw files are not here"
+            return f"{self.kept:,} clips kept of the official {usable:,}: {missing}"
         difference = self.kept - usable
         more = f"{abs(difference):,} {'more' if difference > 0 else 'fewer'} than the official {usable:,}"
         line = f"{self.kept:,} clips kept, {more}; --exclude takes the official list of unusable clips"

@@ -199,7 +199,8 @@ def test_the_report_lies_beside_the_output(tmp_path):
     content = json.loads((tmp_path / "out/made.report.json").read_text())
     assert content["kept"] == 2
     assert content["source_digest"] == report.source_digest
-    assert content["against_official"] == "2 clips kept of the official 56,578: 56,878 are not here"
+    missing = "56,878 of its 56,880 raw files are not here"
+    assert content["against_official"] == f"2 clips kept of the official 56,578: {missing}"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["made.h5", "made.report.json"]
 
 
@@ -213,7 +214,7 @@ def test_the_report_lies_beside_the_output(tmp_path):
             "56,600 clips kept, 22 more than the official 56,578; --exclude takes the official list",
         ),
         (56_880, 56_570, "56,570 clips kept, 8 fewer than the official 56,578"),
-        (100, 90, "90 clips kept of the official 56,578: 56,780 are not here"),
+        (100, 90, "90 clips kept of the official 56,578: 56,780 of its 56,880 raw files are not here"),
     ],
 )
 def test_the_count_is_compared_honestly_with_the_official_one(found, kept, line):
