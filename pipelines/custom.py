@@ -18,6 +18,7 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from pipelines.sources import RawFile
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, assigned
+from pipelines.yaml_text import load_yaml
 
 DESCRIPTION = "dataset.yaml"
 CLIPS = "clips"
@@ -42,7 +43,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """The mapping in `dataset.yaml`. Raises TsgcError: none, not YAML, unknown keys."""
     path = folder / DESCRIPTION
     try:
-        content = yaml.safe_load(path.read_text("utf-8"))
+        content = load_yaml(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise TsgcError(f"{path}: no such file; docs/your-own-data.md says what it holds") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

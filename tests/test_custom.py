@@ -367,7 +367,11 @@ def test_a_wrong_description_is_one_line(here: Path, change: dict, said: str) ->
 def test_missing_and_broken_descriptions_are_one_line(here: Path) -> None:
     assert "expected data/custom" in fails("prepare", "custom")
     folder = write_arms(here / "arms")
-    for text, said in (("a: [", "not YAML"), ("- 3", "expected key: value lines, found list")):
+    for text, said in (
+        ("a: [", "not YAML"),
+        ("- 3", "expected key: value lines, found list"),
+        ("joints: 3\nname: arms\njoints: 4", "joints is there twice; keep one of them"),
+    ):
         (folder / "dataset.yaml").write_text(text)
         assert said in fails("prepare", "custom", "--raw", "arms")
     (folder / "dataset.yaml").unlink()

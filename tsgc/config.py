@@ -12,6 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.errors import TsgcError, UsageError
+from pipelines.yaml_text import load_yaml
 from shards.reading import REMOTE_WINDOW
 from tsgc.train_config import TrainConfig
 
@@ -75,7 +76,7 @@ def recipe_file(benchmark: str) -> Path:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; anything else raises TsgcError."""
     try:
-        values = yaml.safe_load(path.read_text())
+        values = load_yaml(path.read_text())
     except (FileNotFoundError, IsADirectoryError) as error:
         found = "a folder" if isinstance(error, IsADirectoryError) else "no such file"
         raise TsgcError(f"{path}: {found}; --config takes a YAML file of training settings") from None

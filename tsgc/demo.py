@@ -10,6 +10,7 @@ from tsgc.config import TrainConfig, build
 from tsgc.console import Talker
 from tsgc.distributed import join
 from tsgc.ensemble import fuse
+from tsgc.preemption import PreemptedError
 from tsgc.runs import run_folder
 from tsgc.scores import Scores, all_and_clean
 from tsgc.train import train
@@ -76,7 +77,12 @@ def demo(
                 config = settings(modality, seed)
                 folder = run_folder(out / "runs", benchmark, config)
                 shards = data / "shards" / benchmark
-                scores = train(config, benchmark, shards, folder, process, talker, overwrite=overwrite)
+                try:
+                    scores = train(config, benchmark, shards, folder, process, talker, overwrite=overwrite)
+                except PreemptedError:
+                    raise PreemptedError(
+                        f"asked to stop while training {modality}; tsgc demo --overwrite starts again"
+                    ) from None
                 streams.append(scores["last"])
                 rows.append([f"{benchmark} {modality}", *figures(scores["last"])])
             fused[benchmark] = fuse(streams)
