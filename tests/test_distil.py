@@ -246,7 +246,7 @@ def test_a_student_that_holds_clips_out_wants_teachers_that_did(ucla, tmp_path):
     [
         ("distil=1.5", "distil is 1.5, expected between 0 and 1"),
         ("distil_temperature=0", "distil_temperature is 0.0, expected over 0"),
-        ("teachers=run", "teachers is 'run': Input should be a valid tuple"),
+        ("teachers=run", "teachers is 'run', expected a valid tuple"),
     ],
 )
 def test_wrong_settings_are_told(setting, said):
