@@ -102,13 +102,16 @@ def test_bench_graph_tells_each_product_of_each_stage():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_idle_time_is_of_a_gpu():
+    assert "how long a GPU is idle, and there is none" in fails("bench", "train", "--trace", code=2)
+
+
 def test_wrong_options_are_told():
     for words, told in {
         ("train", "--variant", "253"): "expected one of 252, 432, tiny",
         ("train", "--precision", "fp8"): "expected one of bf16, tf32, float32",
         ("train", "--precision", "tf32", "--device", "cpu"): "an arithmetic of GPUs",
         ("train", "--frames", "4"): "the network takes 16 or more",
-        ("train", "--trace"): "how long a GPU is idle, and there is none",
         ("train", "--batch", "0"): "see `tsgc bench train --help`",
         ("train", "--set", "lr=1"): "--set lr: without --data expected one of graphs",
         ("graph", "--skeleton", "octopus"): "expected one of ntu-25",

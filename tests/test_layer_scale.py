@@ -6,14 +6,14 @@ import re
 
 import pytest
 import torch
+from blocks_made import gradients, made_block
 from driving import fails, lose_machine, quick, tsgc
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipelines.skeleton import SKELETONS
 from tsgc import load_run
 from tsgc.checkpoint import load_model
 from tsgc.config import TrainConfig
-from tsgc.layers import Block
 from tsgc.model import TSGCNeXt
 from tsgc.optim import build_optimizer
 from tsgc.scores import read_scores
@@ -21,27 +21,10 @@ from tsgc.scores import read_scores
 NTU = SKELETONS["ntu-25"]
 
 
-def made_block(width: int, joints: int) -> Block:
-    """A block with factors, every parameter of which matters."""
-    block = Block(width, torch.randn(3, joints, joints) * 0.3, layer_scale=0.5)
-    for parameter in block.parameters():
-        parameter.data += torch.randn_like(parameter) * (0.1 if parameter.dim() == 2 else 0.3)
-    return block
-
-
-def values(run, x: Tensor, module: nn.Module, weights: Tensor) -> dict[str, Tensor]:
-    """The output and the gradients of its weighted sum, by name."""
-    x = x.detach().requires_grad_()
-    out = run(x)
-    names, parameters = zip(*module.named_parameters(), strict=True)
-    found = torch.autograd.grad((out * weights).sum(), [x, *parameters])
-    return dict(zip(("out", "x", *names), (out, *found), strict=True))
-
-
 def test_folded_factors_are_those_of_the_plain_block():
     """In float64, values and gradients, dropped rows too: what the kernels are given gives the same."""
     torch.manual_seed(0)
-    block = made_block(8, 5).double()
+    block = made_block(8, 5, layer_scale=0.5).double()
     x, weights = torch.randn(2, 3, 4, 5, 8, dtype=torch.float64)
     survival = torch.tensor([1.25, 0.0, 1.25], dtype=torch.float64)
 
@@ -54,8 +37,8 @@ def test_folded_factors_are_those_of_the_plain_block():
         del given["scale"]
         return torch.func.functional_call(plain, given, (x, survival))
 
-    want = values(lambda x: block(x, survival), x, block, weights)
-    got = values(folded, x, block, weights)
+    want = gradients(lambda x: block(x, survival), x, block, weights)
+    got = gradients(folded, x, block, weights)
     assert want["scale"].abs().min() > 0
     for name, exact in want.items():
         torch.testing.assert_close(got[name], exact, rtol=1e-12, atol=1e-12, msg=name)
@@ -67,12 +50,12 @@ def test_the_kernels_give_a_block_with_factors():
 
     torch.manual_seed(0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    block = made_block(96, 13).to(device)
+    block = made_block(96, 13, layer_scale=0.5).to(device)
     x, weights = torch.randn(2, 3, 2, 13, 96, device=device)
     survival = torch.tensor([1.25, 0.0, 1.25], device=device)
     twin = copy.deepcopy(block).double()
-    want = values(lambda x: twin(x, survival.double()), x.double(), twin, weights)
-    got = values(lambda x: fused.run(x, survival, block), x, block, weights)
+    want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
+    got = gradients(lambda x: fused.run(x, survival, block), x, block, weights)
     for name, exact in want.items():
         assert ((got[name] - exact).norm() / exact.norm()).item() < 5e-6, name
 
