@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from kernel_cuts import CANDIDATES, WAVES
 
 from tsgc import kernels
-from tsgc.kernels import bottleneck, temporal, temporal_backward, tunings
+from tsgc.kernels import bottleneck, mixer_hopper, temporal, temporal_backward, tunings
 from tsgc.kernels.prepare import Prepared, prepare
 from tsgc.layers import NORM_EPS, Block
 
@@ -83,18 +83,25 @@ class Case:
             "widen": lambda: way.linear(self.dout, ready.w2, s, transposed=True),
             "narrow": lambda: way.linear(u, ready.w1, s),
             "backward": lambda: self.backward(way, p, u, ready),
+            "gather": lambda: self.gather(way, p, u, ready),
             "outer": lambda: way.outer(u, z, ready.order, len(z)),
         }
         return works[kind]
 
     def backward(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Prepared) -> None:
-        """Mixing backwards; the product that it takes in counts where it does not."""
+        """Mixing backwards; the two products that it takes in count where it does not."""
         cut, programs = way.tuning.backward, way.tuning.programs
         s, shape = self.survival, self.x.shape
         dg = self.dout.view(-1, self.width)
-        if not cut[-1]:
+        if not cut.piece:
             dg = way.linear(self.dout, ready.w2, s, transposed=True)
         bottleneck.mix_backward(p, dg, u, p, s, ready, shape, cut, programs, whole=False)
+        way.outer(p, self.dout, ready.order, len(s), columns=False)
+
+    def gather(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Prepared) -> None:
+        """The same in one kernel."""
+        assert way.tuning.gather
+        mixer_hopper.mix_gather(p, self.dout, u, self.survival, ready, way.tuning.gather)
 
 
 def set_tuning(width: int, kind: str, candidate: tuple[int, ...] | None, programs: int = 22) -> None:

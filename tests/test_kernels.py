@@ -77,7 +77,7 @@ def test_a_fused_block_has_its_layer_scale(road):
 @each_road
 def test_a_fused_block_takes_more_than_its_programs(road, monkeypatch):
     for table in (tunings.TUNINGS, tunings.LIBRARY_TUNINGS):
-        few = dataclasses.replace(table[96], programs=2, temporal_backward=(2, 1, 3))
+        few = dataclasses.replace(table[96], programs=2, temporal_backward=(2, 1, 3, 4))
         monkeypatch.setitem(table, 96, few)
     monkeypatch.setattr(bottleneck, "OUTER_PROGRAMS", 4)
     compare_block(road, 96, 25, rows=5, frames=9)
@@ -96,7 +96,7 @@ def test_every_way_to_cut_a_block_gives_the_same(width, monkeypatch):
     changed = dataclasses.replace(
         tuning,
         fused=not tuning.fused,
-        backward=(*tuning.backward[:-1], 0 if tuning.backward[-1] else 32),
+        backward=tuning.backward._replace(piece=0 if tuning.backward.piece else 32),
         widen=(64, 64, 32, 4, 2) if tuning.widen is None else None,
         narrow=(64, 128, 32, 4, 2) if tuning.narrow is None else None,
     )
@@ -242,13 +242,19 @@ def test_weights_are_prepared_as_the_kernels_read_them():
         assert torch.allclose(diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
 
 
-@pytest.mark.parametrize("joints, width, count, splits", [(25, 96, 70, 3), (17, 96, 1, 1), (13, 192, 64, 2)])
-def test_parts_are_added_up_in_one_launch(joints, width, count, splits):
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("joints, width, count, splits", [(25, 96, 70, 5), (17, 96, 1, 1), (13, 192, 64, 2)])
+def test_parts_are_added_up_in_one_launch(joints, width, count, splits, turned):
     torch.manual_seed(joints)
-    shapes = (3, count, 64, 64), (splits, 4 * width, width), (splits, 4 * width, width), (splits, 4 * width)
+    wide, more = 4 * width, splits + 1
+    shapes = (3, count, 64, 64), (splits, wide, width), (more, width, wide), (splits, wide)
     parts = [torch.randn(shape, device=DEVICE) for shape in shapes]
-    want = plain_sums(*(part.double() for part in parts), joints)
-    for name, got in sums(*parts, joints)._asdict().items():
+    if turned:
+        parts[2] = parts[2].view(more, wide, width).transpose(1, 2)
+    fewer = more if turned else splits
+    parts[2][fewer:, :, 3 * width :] = torch.nan  # nobody has written there
+    want = plain_sums(*(part.double() for part in parts), joints, fewer)
+    for name, got in sums(*parts, joints, fewer)._asdict().items():
         assert_close({name: got}, {name: getattr(want, name)}, 1e-6)
 
 

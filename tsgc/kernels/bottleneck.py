@@ -12,10 +12,10 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from tsgc.kernels import mixer, mixer_backward
+from tsgc.kernels import hopper, mixer, mixer_backward
 from tsgc.kernels.prepare import Prepared
 from tsgc.kernels.sums import sums
-from tsgc.kernels.tunings import TUNINGS
+from tsgc.kernels.tunings import TUNINGS, MixTuning
 
 OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
 
@@ -56,7 +56,7 @@ def options(x: Tensor) -> dict[str, Any]:
 
 def mix_backward(
     p: Tensor, dg: Tensor, u: Tensor, g: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size,
-    tuning: tuple[int, int, int, int, int], programs: int, *, whole: bool,
+    tuning: MixTuning, programs: int, *, whole: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """u, the gradient of p, which may lie over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
 
@@ -88,6 +88,19 @@ def mix_backward(
     return graph_sums.view(3, -1, rows, rows), bias_sums.sum(1).flatten() if whole else None
 
 
+class Mixed(NamedTuple):
+    """What mixing backwards gives."""
+
+    u: Tensor
+    """The gradient of p, (total, 4C); dropped rows hold anything."""
+    graphs: Tensor
+    """That of the block-diagonal graphs, in parts: (3, n, rows, rows)."""
+    w2: Tensor
+    """That of W2, in parts: (m, C, 4C), which may lie as (m, 4C, C)."""
+    fewer: int
+    """Parts of its last quarter of columns, of the slice that no graph mixes."""
+
+
 class Kernels:
     """In kernels, whatever the type; cut for bfloat16."""
 
@@ -95,7 +108,7 @@ class Kernels:
         self.tuning = TUNINGS[width]
         self.tile_rows = (
             self.tuning.forward[0] if self.tuning.fused else self.tuning.expand[0],
-            self.tuning.backward[0],
+            self.tuning.backward.rows,
         )
         """Of forward and backward tiles."""
 
@@ -112,21 +125,30 @@ class Kernels:
         return self.contract(self.expand(z, survival, ready, b1, p), x, survival, ready.w2, b2), p
 
     def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
-        R = len(z)
+        of = self.mix(z, dout, p, survival, ready)
+        w1, b1 = self.outer(of.u, z, ready.order, len(z))
+        dz = self.linear(of.u, ready.w1, survival).view_as(z)
+        added = sums(of.graphs, w1, of.w2, b1, z.shape[2], of.fewer)
+        return Gradients(dz, added.graphs, added.w1, added.b1, added.w2)
+
+    def mix(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Mixed:
+        """What mixing backwards gives, in one kernel where there is one for this GPU and width."""
+        if self.tuning.gather and hopper.usable(p):
+            u = torch.empty_like(p)
+            gathered = hopper.gathered(p, dout, u, survival, ready, self.tuning.gather)
+            if gathered:
+                return Mixed(u, *gathered)
         cut = self.tuning.backward
         dg = dout.view(-1, dout.shape[-1])
-        if not cut[-1]:
+        if not cut.piece:
             dg = self.linear(dout, ready.w2, survival, transposed=True)
-        u = torch.empty_like(p) if cut[-1] else dg  # a tile is read before its place is written
+        u = torch.empty_like(p) if cut.piece else dg  # a tile is read before its place is written
         g = torch.empty_like(p)
         graphs, _ = mix_backward(
             p, dg, u, g, survival, ready, z.shape, cut, self.tuning.programs, whole=False
         )
-        w1, b1 = self.outer(u, z, ready.order, R)
-        w2, _ = self.outer(g, dout, ready.order, R, columns=False)
-        dz = self.linear(u, ready.w1, survival).view_as(z)
-        of = sums(graphs, w1, w2, b1, z.shape[2])
-        return Gradients(dz, of.graphs, of.w1, of.b1, of.w2)
+        w2, _ = self.outer(g, dout, ready.order, len(z), columns=False)
+        return Mixed(u, graphs, w2.transpose(1, 2), len(w2))
 
     def linear(self, a: Tensor, w: Tensor, survival: Tensor, *, transposed: bool = False) -> Tensor:
         """a w, or a w', of rows that are not dropped (the others may hold anything): (total, N)."""

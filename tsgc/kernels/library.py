@@ -27,7 +27,7 @@ class Library:
 
     def __init__(self, width: int) -> None:
         self.tuning = LIBRARY_TUNINGS[width]
-        self.tile_rows = (self.tuning.mix[0], self.tuning.backward[0])
+        self.tile_rows = (self.tuning.mix[0], self.tuning.backward.rows)
 
     def forward(
         self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool

@@ -4,6 +4,7 @@ launches of a few microseconds each would be a fiftieth of it. Plain twin: `plai
 
 from typing import NamedTuple
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -12,6 +13,7 @@ BLOCK = 1024  # numbers of a weight that a program adds up
 SIDE = 32  # of the square of one that is turned
 NARROW = 64  # of a bias
 DEEP = 64  # parts of a graph's row that it takes at once
+AHEAD = tl.constexpr(4)  # parts of a weight that it asks for at once
 
 
 class Sums(NamedTuple):
@@ -28,15 +30,20 @@ class Sums(NamedTuple):
 
 
 @triton.jit
-def _add(parts, out, splits, length, block, BLOCK: tl.constexpr):
-    """`BLOCK` columns of parts (splits, length) added up, in order."""
+def _add(parts, out, splits, fewer, length, block, BLOCK: tl.constexpr, ROW: tl.constexpr):
+    """`BLOCK` columns of parts (splits, length) added up, in order; each ROW's last quarter has `fewer`."""
     i = block * BLOCK + tl.arange(0, BLOCK)
     inside = i < length
+    limit = tl.where(i % ROW < ROW // 4 * 3, splits, fewer)
     total = tl.zeros((BLOCK,), tl.float32)
     at = parts + i
-    for _split in range(splits):
-        total += tl.load(at, mask=inside, other=0.0)
-        at += length
+    for split in range(0, splits, AHEAD):
+        these = ()
+        for k in tl.static_range(AHEAD):
+            these = these + (tl.load(at, mask=inside & (split + k < limit), other=0.0),)
+            at += length
+        for k in tl.static_range(AHEAD):
+            total += these[k]
     tl.store(out + i, total, mask=inside)
 
 
@@ -49,9 +56,13 @@ def _add_turned(parts, out, splits, A, C, block, SIDE: tl.constexpr):
     total = tl.zeros((SIDE, SIDE), tl.float32)
     at = parts + a[:, None] * C + c[None, :]
     mask = (a < A)[:, None] & (c < C)[None, :]
-    for _split in range(splits):
-        total += tl.load(at, mask=mask, other=0.0)
-        at += A * C
+    for split in range(0, splits, AHEAD):
+        these = ()
+        for k in tl.static_range(AHEAD):
+            these = these + (tl.load(at, mask=mask & (split + k < splits), other=0.0),)
+            at += A * C
+        for k in tl.static_range(AHEAD):
+            total += these[k]
     turned = (c < C)[:, None] & (a < A)[None, :]
     tl.store(out + c[:, None] * A + a[None, :], tl.trans(total), mask=turned)
 
@@ -74,9 +85,9 @@ def _add_graph(parts, out, count, V, k, u, ROWS: tl.constexpr, VP: tl.constexpr,
 @triton.jit
 def _sums(
     graph_parts, w1_parts, w2_parts, b1_parts, graphs, w1, w2, b1,
-    count, splits, V,
-    A: tl.constexpr, C: tl.constexpr, ROWS: tl.constexpr, VP: tl.constexpr, BLOCK: tl.constexpr,
-    NARROW: tl.constexpr, DEEP: tl.constexpr, SIDE: tl.constexpr,
+    count, splits, w2_splits, w2_fewer, V,
+    A: tl.constexpr, C: tl.constexpr, TURNED: tl.constexpr, ROWS: tl.constexpr, VP: tl.constexpr,
+    BLOCK: tl.constexpr, NARROW: tl.constexpr, DEEP: tl.constexpr, SIDE: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
     weight = tl.cdiv(A * C, BLOCK)
@@ -84,25 +95,33 @@ def _sums(
     if program < 3 * V:  # the longest first
         _add_graph(graph_parts, graphs, count, V, program // V, program % V, ROWS, VP, DEEP)
     elif program < 3 * V + bias:
-        _add(b1_parts, b1, splits, A, program - 3 * V, NARROW)
+        _add(b1_parts, b1, splits, splits, A, program - 3 * V, NARROW, A)
     elif program < 3 * V + bias + weight:
-        _add(w1_parts, w1, splits, A * C, program - 3 * V - bias, BLOCK)
+        _add(w1_parts, w1, splits, splits, A * C, program - 3 * V - bias, BLOCK, A)
+    elif TURNED:
+        _add_turned(w2_parts, w2, w2_splits, A, C, program - 3 * V - bias - weight, SIDE)
     else:
-        _add_turned(w2_parts, w2, splits, A, C, program - 3 * V - bias - weight, SIDE)
+        _add(w2_parts, w2, w2_splits, w2_fewer, A * C, program - 3 * V - bias - weight, BLOCK, A)
 
 
-def sums(graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int) -> Sums:
-    """Of parts (3, n, rows, rows) of block-diagonal graphs, of (splits, 4C, C) twice and of (splits, 4C)."""
+def sums(
+    graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int, fewer: int
+) -> Sums:
+    """Of parts of block-diagonal graphs (3, n, rows, rows), of w1 (splits, 4C, C), w2 (n, C, 4C) and
+    b1 (splits, 4C); w2's may lie in memory as (n, 4C, C), and otherwise the slice that no graph mixes, its
+    last quarter of columns, has `fewer` parts."""
     splits, A, C = w1_parts.shape
+    turned = not w2_parts.is_contiguous()
     _, count, rows, _ = graph_parts.shape
     new = w1_parts.new_empty
     out = Sums(new(3, V, V), new(A, C), new(C, A), new(A))
+    blocks = triton.cdiv(A * C, BLOCK)
     squares = triton.cdiv(A, SIDE) * triton.cdiv(C, SIDE)
-    programs = 3 * V + triton.cdiv(A, NARROW) + triton.cdiv(A * C, BLOCK) + squares
+    programs = 3 * V + triton.cdiv(A, NARROW) + blocks + (squares if turned else blocks)
     _sums[(programs,)](
-        graph_parts, w1_parts, w2_parts, b1_parts, *out, count, splits, V,
-        A=A, C=C, ROWS=rows, VP=triton.next_power_of_2(V), BLOCK=BLOCK, NARROW=NARROW, DEEP=DEEP, SIDE=SIDE,
-        num_warps=4,
+        graph_parts, w1_parts, w2_parts, b1_parts, *out, count, splits, len(w2_parts), fewer, V,
+        A=A, C=C, TURNED=turned, ROWS=rows, VP=triton.next_power_of_2(V), BLOCK=BLOCK,
+        NARROW=NARROW, DEEP=DEEP, SIDE=SIDE, num_warps=4,
     )  # fmt: skip
     return out
 
@@ -115,7 +134,10 @@ def diagonal_sum(parts: Tensor, V: int) -> Tensor:
     return blocks.diagonal(dim1=1, dim2=3).sum(-1)
 
 
-def plain_sums(graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int) -> Sums:
+def plain_sums(
+    graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int, fewer: int
+) -> Sums:
     """The same by torch, a launch or more each."""
-    graphs = diagonal_sum(graph_parts.sum(1), V)
-    return Sums(graphs, w1_parts.sum(0), w2_parts.sum(0).t(), b1_parts.sum(0))
+    mixed = 3 * w1_parts.shape[-1]  # hidden channels that a graph mixes
+    w2 = torch.cat([w2_parts[..., :mixed].sum(0), w2_parts[:fewer, :, mixed:].sum(0)], -1)
+    return Sums(diagonal_sum(graph_parts.sum(1), V), w1_parts.sum(0), w2, b1_parts.sum(0))

@@ -51,6 +51,19 @@ def zeros(VB: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr):
 
 
 @triton.jit
+def again(pieces, PIECES: tl.constexpr):
+    """The same values by an operation that the compiler keeps.
+
+    It asks for a loop's loads several turns early only where what a turn hands on was made in it, not where
+    it hands on what the turn before handed to it.
+    """
+    copies = ()
+    for i in tl.static_range(PIECES):
+        copies = copies + (pieces[i] + 0.0,)
+    return copies
+
+
+@triton.jit
 def convolved(before, now, after, w0, w1, w2, bias, PIECES: tl.constexpr):
     pieces = ()
     for i in tl.static_range(PIECES):
@@ -63,7 +76,7 @@ def _forward(
     x, survival, order, weight, bias, gamma, beta, z, means, rstds,
     T, V, groups,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, EPS: tl.constexpr,
-    PACKED: tl.constexpr,
+    PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """z, and each frame's and joint's mean and reciprocal deviation (R, T, V), of rows not dropped."""
     row = (tl.program_id(0) // groups).to(tl.int64)
@@ -86,10 +99,8 @@ def _forward(
         place = row * T * V + v
         before = zeros(VB, PIECE, PIECES)
         now = wide(frame_at(x + at, mask, PIECE, PIECES), PIECES)
-        after = wide(frame_at(x + at + step, mask & (T > 1), PIECE, PIECES), PIECES)
-        for t in range(T):
-            # Asked for one turn before it is used: memory answers while this turn computes.
-            later = frame_at(x + at + 2 * step, mask & (t + 2 < T), PIECE, PIECES)
+        for t in tl.range(0, T, num_stages=STAGES):
+            after = wide(frame_at(x + at + (t + 1) * step, mask & (t + 1 < T), PIECE, PIECES), PIECES)
             y = convolved(before, now, after, w0, w1, w2, b, PIECES)
             total = y[0]
             for i in tl.static_range(1, PIECES):
@@ -99,16 +110,13 @@ def _forward(
             for i in tl.static_range(1, PIECES):
                 square += (y[i] - mean[:, None]) * (y[i] - mean[:, None])
             rstd = tl.rsqrt(tl.sum(square, 1) / C + EPS)
-            tl.store(means + place, mean, mask=inside)
-            tl.store(rstds + place, rstd, mask=inside)
+            tl.store(means + place + t * V, mean, mask=inside)
+            tl.store(rstds + place + t * V, rstd, mask=inside)
             for i in tl.static_range(PIECES):
                 value = (y[i] - mean[:, None]) * rstd[:, None] * scale[i] + shift[i]
-                tl.store(z + at + i * PIECE, value.to(z.dtype.element_ty), mask=mask)
-            before = now
+                tl.store(z + at + t * step + i * PIECE, value.to(z.dtype.element_ty), mask=mask)
+            before = again(now, PIECES)
             now = after
-            after = wide(later, PIECES)
-            at += step
-            place += V
     else:  # a dropped row's numbers are multiplied by 0: they have to be finite
         for _t in range(T):
             for i in tl.static_range(PIECES):
@@ -132,21 +140,23 @@ def pieces(width: int) -> dict[str, int]:
 
 def temporal_norm(
     x: Tensor, survival: Tensor, weight: Tensor, bias: Tensor, gamma: Tensor, beta: Tensor, eps: float,
-    cut: tuple[int, int], order: Tensor | None = None, kept: int | None = None,
+    cut: tuple[int, int, int], order: Tensor | None = None, kept: int | None = None,
 ) -> tuple[Tensor, Statistics]:  # fmt: skip
     """LayerNorm of the convolution: x (R, T, V, C), contiguous; weight (3, C); the others (C,) -> like x.
 
     Rows whose `survival` (R,) is 0 are dropped, and left 0; where their number is known, the `kept` others
-    come alone, in `order` (R + 1,; `prepare`): (kept, T, V, C). `cut`: joints and warps of a program.
+    come alone, in `order` (R + 1,; `prepare`): (kept, T, V, C). `cut`: joints and warps of a
+    program, and stages.
     """
     R, T, V, C = x.shape
-    joints, warps = cut
+    joints, warps, stages = cut
     groups = triton.cdiv(V, joints)
     rows = R if kept is None else kept
     z = x.new_empty(rows, T, V, C)
     of = Statistics(*(torch.empty(R, T, V, device=x.device) for _ in range(2)))
     _forward[(rows * groups,)](
         x, survival, survival if order is None else order, weight, bias, gamma, beta, z, *of, T, V, groups,
-        **pieces(C), VB=joints, EPS=eps, PACKED=kept is not None, num_warps=warps,
+        **pieces(C), VB=joints, EPS=eps, PACKED=kept is not None, STAGES=stages,
+        num_warps=warps,
     )  # fmt: skip
     return z, of

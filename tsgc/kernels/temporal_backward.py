@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsgc.kernels.temporal import Statistics, channels_at, convolved, frame_at, pieces, wide, zeros
+from tsgc.kernels.temporal import Statistics, again, channels_at, convolved, frame_at, pieces, wide, zeros
 
 # Sums over rows that a program leaves: the kernel's 3, its bias's, norm's weight's and bias's, and dout's.
 PARTIALS = 7
@@ -66,6 +66,7 @@ def _backward(
     x, dz, dout, survival, order, weight, bias, gamma, means, rstds, dx, partials,
     R, T, V, groups, programs,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, PACKED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):  # fmt: skip
     """Every `programs`-th group of joints of a row, of rows that were not dropped; then of the others.
 
@@ -98,63 +99,25 @@ def _backward(
         dy_before = zeros(VB, PIECE, PIECES)
         residual_before = zeros(VB, PIECE, PIECES)
         x_before = zeros(VB, PIECE, PIECES)
-        # Three turns are under way at any time: memory answers while they compute. As many are written out,
-        # so that what is loaded stays in its registers: moving it on would wait for it.
         x_now = wide(frame_at(x + at, mask, PIECE, PIECES), PIECES)
-        x_first = frame_at(x + at + step, mask & (T > 1), PIECE, PIECES)
-        x_second = frame_at(x + at + 2 * step, mask & (T > 2), PIECE, PIECES)
-        x_third = frame_at(x + at + 3 * step, mask & (T > 3), PIECE, PIECES)
-        g_now = frame_at(gradient + at, mask, PIECE, PIECES)
-        g_first = frame_at(gradient + at + step, mask & (T > 1), PIECE, PIECES)
-        g_second = frame_at(gradient + at + 2 * step, mask & (T > 2), PIECE, PIECES)
-        residual_now = frame_at(dout + at, mask, PIECE, PIECES)
-        residual_first = frame_at(dout + at + step, mask & (T > 1), PIECE, PIECES)
-        residual_second = frame_at(dout + at + 2 * step, mask & (T > 2), PIECE, PIECES)
-        mean = tl.load(means + place, mask=inside, other=0.0)
-        mean_first = tl.load(means + place + V, mask=inside & (T > 1), other=0.0)
-        mean_second = tl.load(means + place + 2 * V, mask=inside & (T > 2), other=0.0)
-        rstd = tl.load(rstds + place, mask=inside, other=0.0)
-        rstd_first = tl.load(rstds + place + V, mask=inside & (T > 1), other=0.0)
-        rstd_second = tl.load(rstds + place + 2 * V, mask=inside & (T > 2), other=0.0)
-        # One turn more than frames: frame t's input is complete once dy of frame t + 1 is known. Turns
-        # beyond read 0 for everything, and add 0.
-        for first in range(0, T + 1, 3):
-            for i in tl.static_range(3):
-                t = first + i
-                x_later = frame_at(x + at + 4 * step, mask & (t + 4 < T), PIECE, PIECES)
-                g_later = frame_at(gradient + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
-                residual_later = frame_at(dout + at + 3 * step, mask & (t + 3 < T), PIECE, PIECES)
-                mean_later = tl.load(means + place + 3 * V, mask=inside & (t + 3 < T), other=0.0)
-                rstd_later = tl.load(rstds + place + 3 * V, mask=inside & (t + 3 < T), other=0.0)
-                x_after = wide(x_first, PIECES)
-                residual = wide(residual_now, PIECES)
-                dy, sums = _turn_backward(
-                    x_before, x_now, x_after, wide(g_now, PIECES), residual, residual_before,
-                    dy_older, dy_before, mean, rstd, factor, sums, w0, w1, w2, b, scale,
-                    dx + at - step, mask & (t > 0) & (t <= T), C, PIECES,
-                )  # fmt: skip
-                x_before = x_now
-                x_now = x_after
-                x_first = x_second
-                x_second = x_third
-                x_third = x_later
-                dy_older = dy_before
-                dy_before = dy
-                residual_before = residual
-                residual_now = residual_first
-                residual_first = residual_second
-                residual_second = residual_later
-                g_now = g_first
-                g_first = g_second
-                g_second = g_later
-                mean = mean_first
-                mean_first = mean_second
-                mean_second = mean_later
-                rstd = rstd_first
-                rstd_first = rstd_second
-                rstd_second = rstd_later
-                at += step
-                place += V
+        # One turn more than frames: frame t's input is complete once dy of frame t + 1 is known. What is
+        # read beyond the last is 0, and adds 0.
+        for t in tl.range(0, T + 1, num_stages=STAGES):
+            x_after = wide(frame_at(x + at + (t + 1) * step, mask & (t + 1 < T), PIECE, PIECES), PIECES)
+            g = wide(frame_at(gradient + at + t * step, mask & (t < T), PIECE, PIECES), PIECES)
+            residual = wide(frame_at(dout + at + t * step, mask & (t < T), PIECE, PIECES), PIECES)
+            mean = tl.load(means + place + t * V, mask=inside & (t < T), other=0.0)
+            rstd = tl.load(rstds + place + t * V, mask=inside & (t < T), other=0.0)
+            dy, sums = _turn_backward(
+                x_before, x_now, x_after, g, residual, residual_before,
+                dy_older, dy_before, mean, rstd, factor, sums, w0, w1, w2, b, scale,
+                dx + at + (t - 1) * step, mask & (t > 0), C, PIECES,
+            )  # fmt: skip
+            x_before = again(x_now, PIECES)
+            x_now = x_after
+            dy_older = again(dy_before, PIECES)
+            dy_before = dy
+            residual_before = residual
     for item in range(alive * groups + program, R * groups, programs):
         row = tl.load(order + item // groups).to(tl.int64)
         v = item % groups * VB + tl.arange(0, VB)
@@ -172,22 +135,22 @@ def _backward(
 
 def temporal_norm_backward(
     x: Tensor, dz: Tensor, dout: Tensor, survival: Tensor, order: Tensor, weight: Tensor, bias: Tensor,
-    gamma: Tensor, of: Statistics, cut: tuple[int, int, int],
+    gamma: Tensor, of: Statistics, cut: tuple[int, int, int, int],
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
     With fewer rows than x, `dz` holds those that are not dropped, in `order` (R + 1,; `prepare`).
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
-    gradient of the block's last bias. `cut`: joints and warps of a program, and programs.
+    gradient of the block's last bias. `cut`: joints and warps of a program, programs, and stages.
     """
     R, T, V, C = x.shape
-    joints, warps, programs = cut
+    joints, warps, programs, stages = cut
     groups = triton.cdiv(V, joints)
     programs = min(programs, R * groups)
     dx = torch.empty_like(x)
     partials = torch.empty(programs, PARTIALS, C, device=x.device, dtype=torch.float32)
     _backward[(programs,)](
         x, dz, dout, survival, order, weight, bias, gamma, *of, dx, partials, R, T, V, groups, programs,
-        **pieces(C), VB=joints, PACKED=len(dz) < R, num_warps=warps,
+        **pieces(C), VB=joints, PACKED=len(dz) < R, STAGES=stages, num_warps=warps,
     )  # fmt: skip
     return dx, partials.sum(0)

@@ -1,6 +1,30 @@
 """How the kernels are cut, for each width: found by `benchmarks/tune_kernels.py` on a Hopper GPU."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class MixTuning(NamedTuple):
+    """Of `mix_backward_kernel`."""
+
+    rows: int
+    hidden: int
+    """BH, which divides C: a chunk has one graph."""
+    warps: int
+    stages: int
+    piece: int
+    """0: dout W2 is made before."""
+
+
+class GatherTuning(NamedTuple):
+    """Of `mixer_hopper.mix_gather_kernel`."""
+
+    hidden: int
+    """BH, which divides C."""
+    slots: int
+    """Programs in all: as many as a GPU holds."""
+    registers: int = 0
+    """Of a thread, at most; 0: no limit."""
 
 
 @dataclass(frozen=True)
@@ -15,11 +39,11 @@ class Tuning:
     """ROWS, PIECE, BH, warps, stages of `expand_kernel`."""
     contract: tuple[int, int, int, int, int]
     """BM, BN, BK, warps, stages of `contract_kernel`."""
-    backward: tuple[int, int, int, int, int]
-    """ROWS, BH (which divides C), warps, stages, PIECE of `mix_backward_kernel`; PIECE 0: dout W2 is made
-    before."""
+    backward: MixTuning
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
+    gather: GatherTuning | None
+    """Where given, that kernel takes the last one's place on a GPU that has what it asks for."""
     widen: tuple[int, int, int, int, int] | None
     """BM, BN, BK, warps, stages of `linear_kernel` for dout W2, where that is made before; None: by the
     library."""
@@ -27,10 +51,10 @@ class Tuning:
     """The same for the product back to C."""
     outer: tuple[int, int, int, int, int]
     """BA, PIECE, BR, warps, stages of `outer_kernel`."""
-    temporal: tuple[int, int]
-    """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int, int]
-    """Joints, warps and programs of `temporal_norm_backward`."""
+    temporal: tuple[int, int, int]
+    """Joints, warps and stages of `temporal_norm`."""
+    temporal_backward: tuple[int, int, int, int]
+    """Joints, warps, programs and stages of `temporal_norm_backward`."""
 
 
 TUNINGS = {
@@ -39,39 +63,42 @@ TUNINGS = {
         forward=(64, 32, 32, 4, 2, 0),
         expand=(128, 32, 32, 4, 3),
         contract=(128, 32, 64, 4, 4),
-        backward=(64, 32, 4, 3, 32),
+        backward=MixTuning(64, 32, 4, 3, 32),
         programs=88,
+        gather=GatherTuning(32, 396, 168),
         widen=(128, 128, 32, 4, 3),
         narrow=(128, 128, 64, 8, 3),
         outer=(128, 32, 64, 4, 4),
-        temporal=(2, 1),
-        temporal_backward=(2, 1, 1056),
+        temporal=(4, 2, 4),
+        temporal_backward=(2, 1, 1188, 4),
     ),
     192: Tuning(
         fused=True,
         forward=(128, 64, 64, 8, 2, 0),
         expand=(128, 64, 64, 8, 3),
         contract=(128, 64, 64, 4, 4),
-        backward=(64, 32, 4, 3, 64),
+        backward=MixTuning(64, 32, 4, 3, 64),
         programs=44,
+        gather=GatherTuning(64, 264),
         widen=None,
         narrow=(128, 64, 64, 4, 4),
         outer=(128, 64, 64, 4, 4),
-        temporal=(2, 1),
-        temporal_backward=(1, 1, 1056),
+        temporal=(2, 1, 4),
+        temporal_backward=(1, 1, 1584, 4),
     ),
     384: Tuning(
         fused=False,
         forward=(64, 64, 64, 8, 2, 0),
         expand=(128, 64, 128, 8, 3),
         contract=(128, 128, 64, 4, 3),
-        backward=(64, 64, 4, 3, 0),
+        backward=MixTuning(64, 64, 4, 3, 0),
         programs=44,
+        gather=None,
         widen=(128, 128, 64, 4, 3),
         narrow=(128, 128, 64, 4, 3),
         outer=(128, 128, 64, 8, 3),
-        temporal=(1, 2),
-        temporal_backward=(1, 2, 528),
+        temporal=(1, 1, 4),
+        temporal_backward=(1, 2, 792, 4),
     ),
 }
 LEAST_ROWS = 64  # of any tile
@@ -83,19 +110,19 @@ class LibraryTuning:
 
     mix: tuple[int, int, int]
     """ROWS, BH, warps of `mix_kernel`."""
-    backward: tuple[int, int, int, int, int]
-    """As in `Tuning`; PIECE is 0."""
+    backward: MixTuning
+    """Its piece is 0."""
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
-    temporal: tuple[int, int]
-    """Joints and warps of `temporal_norm`."""
-    temporal_backward: tuple[int, int, int]
-    """Joints, warps and programs of `temporal_norm_backward`."""
+    temporal: tuple[int, int, int]
+    """Joints, warps and stages of `temporal_norm`."""
+    temporal_backward: tuple[int, int, int, int]
+    """Joints, warps, programs and stages of `temporal_norm_backward`."""
 
 
 LIBRARY_TUNINGS = {
-    96: LibraryTuning((32, 32, 2), (32, 32, 2, 3, 0), 116, (2, 1), (2, 1, 1056)),
-    192: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 116, (1, 1), (1, 1, 1056)),
-    384: LibraryTuning((32, 64, 2), (32, 64, 4, 3, 0), 58, (1, 2), (1, 2, 528)),
+    96: LibraryTuning((32, 32, 2), MixTuning(32, 32, 2, 3, 0), 116, (2, 1, 4), (2, 1, 1056, 4)),
+    192: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 116, (1, 1, 4), (1, 1, 1056, 4)),
+    384: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 58, (1, 2, 4), (1, 2, 528, 4)),
 }
 LIBRARY_ROWS = 32
