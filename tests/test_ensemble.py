@@ -6,6 +6,7 @@ import pickle
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,9 +144,45 @@ def test_fused_scores_are_written_once_and_fuse_again(here, method):
 def test_streams_of_one_name_are_told_apart(here):
     for seed in (0, 1):
         make_run(here / "runs", seed=seed)
-    runs = [f"runs/ntu60/xsub/252/joint/seed{seed}" for seed in (0, 1, 1)]
+    make_run(here / "elsewhere", seed=1)
+    runs = [f"{root}/ntu60/xsub/252/joint/seed{seed}" for root, seed in (
+        ("runs", 0), ("runs", 1), ("elsewhere", 1),
+    )]  # fmt: skip
     names = [stream["name"] for stream in told(*runs)["streams"]]
     assert names == ["joint 252 seed 0", "joint 252 seed 1 #1", "joint 252 seed 1 #2"]
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        "runs/ntu60/xsub/252/joint/seed0",
+        "./runs/../runs/ntu60/xsub/252/joint/seed0/",
+        "runs/ntu60/xsub/252/joint/seed0/scores/last.npz",
+        "a link",
+        "linked.npz",
+        "hard.npz",
+    ],
+)
+def test_one_stream_given_twice_is_refused_however_it_is_spelled(here, again):
+    run, other = (make_run(here / "runs", seed=seed).relative_to(here) for seed in (0, 1))
+    (here / "a link").symlink_to(run)
+    (here / "linked.npz").symlink_to(run / "scores/last.npz")
+    os.link(run / "scores/last.npz", here / "hard.npz")
+    said = fails("ensemble", run, other, again, code=2)
+    assert f"{Path(again)}: the same scores as {run}, expected each stream once; leave one out" in said
+    assert len(told(run, other)["streams"]) == 2
+
+
+def test_a_pickle_given_twice_is_refused(here):
+    write_scores(here / "ours.npz", make_scores(0))
+    write_pickle(here / "a/scores.pkl", make_scores(1))
+    said = fails("ensemble", "ours.npz", "a/scores.pkl", here / "a/scores.pkl", code=2)
+    assert "the same scores as a/scores.pkl" in said
+
+
+def test_the_averaged_and_the_last_weights_of_one_run_are_two_streams(here):
+    run = make_run(here / "runs")
+    assert "fused, 2 streams" in tsgc("ensemble", run, run / "scores/last-ema.npz")
 
 
 # --- weights learned -----------------------------------------------------------------------------

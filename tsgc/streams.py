@@ -41,11 +41,13 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
 
     A path is a run's folder (its scores of `checkpoint`), a score file (.npz), or a pickle of
     {name: logits} (.pkl). Pickles have no labels: those are the test split's of the shard set
-    `shards`, or the first other stream's. Raises TsgcError where names, labels or classes differ.
+    `shards`, or the first other stream's. Raises TsgcError where names, labels or classes differ, and
+    UsageError where two paths lead to one file.
     """
     files = [
         path if path.suffix in (".npz", *PICKLES) else open_run(path).scores(checkpoint) for path in paths
     ]
+    _refuse_twice(paths, files)
     ours = {file: read_scores(file) for file in files if file.suffix == ".npz"}
     if shards is not None:
         labelled = labelled_clips(shards)
@@ -61,6 +63,22 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
         scores = [_with_labels(labelled, part) for part in scores]
     scores = [align(scores[0], part) for part in scores]
     return [Stream(name, file, part) for name, file, part in zip(unlike(scores), files, scores)]
+
+
+def _refuse_twice(paths: Sequence[Path], files: Sequence[Path]) -> None:
+    """UsageError where one file is given twice, however it is spelled: in silence it would weigh double."""
+    seen: dict[tuple[int, int], Path] = {}
+    for path, file in zip(paths, files):
+        if not file.exists():
+            continue  # told where it is read
+        found = file.stat()  # the file itself, so that links and spellings are seen through
+        place = found.st_dev, found.st_ino
+        if place in seen:
+            raise UsageError(
+                f"{path}: the same scores as {seen[place]}, expected each stream once; leave one out"
+                " (--weights gives a stream more)"
+            )
+        seen[place] = path
 
 
 def unlike(scores: Sequence[Scores]) -> list[str]:
