@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     shared = of > 1 and not getattr(options, "only", None)  # others may be training what is waited for
     searching = Search(make, device, options.concurrent, lambda line: print(line, flush=True), shared)
-    undone = searching.run(left, options.out, options.seconds, ending)
+    undone = searching.run(left, options.out, options.seconds, ending, specs)
     print(f"{len(left) - undone} done, {undone} left, {time.perf_counter() - start:.0f} s -> {options.out}")
 
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from test_search import COUNTS, ROOT, SMALL, search
 
@@ -14,8 +15,9 @@ from tsgc.scores import read_scores
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from nw_ucla import search as searching
 from nw_ucla.plan import read_plan
-from nw_ucla.search import read_results
+from nw_ucla.search import Search, append, read_results
 from nw_ucla.start import check
 
 TEACHING = {
@@ -79,6 +81,64 @@ def test_students_wait_for_teachers_that_another_process_trains(shards, tmp_path
         check(kept, "2to1")
     kept.unlink()  # then it is trained again
     assert "1 of them for this process" in search(*words)
+
+
+CHAIN = [
+    {"name": "first", "set": {"modality": "bone"}, "save": "first"},
+    {"name": "second", "teachers": ["first"], "save": "second"},
+    {"name": "third", "teachers": ["second"], "save": "third"},
+    {"name": "fourth", "teachers": ["second", "third"]},
+]
+
+
+class WaitsError(Exception):
+    """The search sleeps, as another process may yet train a teacher."""
+
+
+def waits(specs, own, out, monkeypatch):
+    """Whether a process that does the trainings named `own` waits for others of the plan."""
+
+    def sleep(seconds):
+        raise WaitsError
+
+    monkeypatch.setattr(searching.time, "sleep", sleep)
+    search = Search(pytest.fail, torch.device("cpu"), 2, lambda line: None, shared=True)
+    mine = [spec for spec in specs if spec.name in own]
+    try:
+        assert search.run(mine, out, 60, plan=specs) == len(mine)
+    except WaitsError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("own", [{"second"}, {"third"}, {"fourth"}, {"second", "third", "fourth"}])
+def test_nobody_waits_for_a_teacher_whose_own_teachers_failed(tmp_path, monkeypatch, own):
+    specs = read_plan(write_plan(tmp_path / "plan.yaml", trials=CHAIN), COUNTS, tmp_path / "kept")
+    out = tmp_path / "found.jsonl"
+    assert waits(specs, own, out, monkeypatch)  # nothing failed yet
+    append(out, {"key": specs[0].key, "status": "failed"})
+    assert not waits(specs, own, out, monkeypatch)
+    assert not waits(specs[::-1], own, out, monkeypatch)  # rounds may have students first
+    append(out, {"key": specs[0].key, "status": "ok"})  # done again
+    assert waits(specs, own, out, monkeypatch)
+
+
+def test_a_teacher_that_is_there_teaches_though_its_own_failed_since(tmp_path, monkeypatch):
+    specs = read_plan(write_plan(tmp_path / "plan.yaml", trials=CHAIN), COUNTS, tmp_path / "kept")
+    out = tmp_path / "found.jsonl"
+    append(out, {"key": specs[0].key, "status": "failed"})
+    (tmp_path / "kept").mkdir()
+    specs[1].save.with_suffix(".json").touch()
+    assert waits(specs, {"fourth"}, out, monkeypatch)  # for the third, which the second can teach
+    assert not waits(specs, {"second"}, out, monkeypatch)
+
+
+def test_teachers_in_a_circle_cannot_be_planned(tmp_path):
+    circle = [{"name": "a", "teachers": ["b"], "save": "a"}, {"name": "b", "teachers": ["a"], "save": "b"}]
+    itself = [{"name": "a", "teachers": ["a"], "save": "a"}]
+    for trials, said in ((circle, "a: no earlier trial saves b"), (itself, "a: no earlier trial saves a")):
+        with pytest.raises(TsgcError, match=said):
+            read_plan(write_plan(tmp_path / "plan.yaml", trials=trials), COUNTS)
 
 
 def test_a_final_student_is_the_one_of_tsgc_train(trained, shards, tmp_path):

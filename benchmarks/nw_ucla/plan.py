@@ -81,9 +81,14 @@ class Spec:
 
     @property
     def ready(self) -> bool:
-        """Whether its teachers are trained; each one's description is written last."""
-        files = [Path(name).with_suffix(".json") for name in self.config.teachers if self.taught_by]
-        return all(file.is_file() for file in files)
+        """Whether its teachers are trained."""
+        return not self.missing_teachers
+
+    @property
+    def missing_teachers(self) -> list[str]:
+        """Keys of the plan's trainings that it waits for; each one's description is written last."""
+        files = zip(self.taught_by, self.config.teachers)
+        return [key for key, name in files if not Path(name).with_suffix(".json").is_file()]
 
     @property
     def cost(self) -> float:

@@ -58,6 +58,24 @@ def to_do(
     return [spec for spec in own if spec.key not in keys - gone]
 
 
+def without_teachers(planned: dict[str, Spec], failed: set[str]) -> set[str]:
+    """Keys of the `planned` trainings, by key, that cannot start, as a teacher, or a teacher's, has failed.
+
+    A teacher whose weights are there teaches, whatever became of it or of its own teachers since.
+    """
+    lost: set[str] = set()
+    more = True
+    while more:  # students may stand before their teachers (`rounds`); this ends, as `lost` only grows
+        found = {
+            key
+            for key, spec in planned.items()
+            if any(teacher in failed or teacher in lost for teacher in spec.missing_teachers)
+        }
+        more = found != lost
+        lost = found
+    return lost
+
+
 class Search:
     """Trainings side by side on one device, taking turns step by step, each on a stream of its own.
 
@@ -78,14 +96,23 @@ class Search:
         self.speed = 0.0
         """Clips a second of all trainings together, lately; a visit counts as what it costs (`Spec.cost`)."""
 
-    def run(self, specs: Sequence[Spec], out: Path, seconds: float, finish: Finish | None = None) -> int:
+    def run(
+        self,
+        specs: Sequence[Spec],
+        out: Path,
+        seconds: float,
+        finish: Finish | None = None,
+        plan: Sequence[Spec] = (),
+    ) -> int:
         """Works through `specs` for at most `seconds`; returns how many were left undone.
 
+        `plan`: what all processes that share the search do, `specs` included; their teachers are among these.
         A training is not started where it could not end in time at the speed seen; those that run when
         time is up are given up, and done again by another call.
         """
         start = time.perf_counter()
         queue = deque(specs)
+        planned = {spec.key: spec for spec in (*plan, *specs)}
         clips, since = 0.0, start
         while queue or self.running:
             now = time.perf_counter()
@@ -109,7 +136,7 @@ class Search:
                 if trial is not None:
                     self.running[trial] = trial.steps()
             if not self.running:
-                if ready or not self.shared or self._teachers_failed(queue, out):
+                if ready or not self.shared or self._teachers_failed(queue, planned, out):
                     break
                 time.sleep(1)
             for trial in list(self.running):
@@ -125,10 +152,11 @@ class Search:
         return left
 
     @staticmethod
-    def _teachers_failed(queue: Sequence[Spec], out: Path) -> bool:
+    def _teachers_failed(queue: Sequence[Spec], planned: dict[str, Spec], out: Path) -> bool:
         """Whether nothing that waits can start any more."""
-        failed = {line["key"] for line in read_results(out) if line["status"] != "ok"}
-        return all(failed.intersection(spec.taught_by) for spec in queue)
+        last = {line["key"]: line["status"] for line in read_results(out)}  # done again, it may be ok
+        lost = without_teachers(planned, {key for key, status in last.items() if status != "ok"})
+        return all(spec.key in lost for spec in queue)
 
     def _start(self, spec: Spec, out: Path) -> Trial | None:
         try:
