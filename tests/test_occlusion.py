@@ -11,7 +11,7 @@ from test_transforms import CPU, NTU, UCLA, made_clips, pack, pipeline
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.occlusion import COSINES, hidden
+from tsgc.occlusion import COSINES, NEARER, hidden
 from tsgc.transforms import InputPipeline
 
 LEFT_ARM, RIGHT_ARM = [4, 5, 6, 7], [8, 9, 10, 11]
@@ -87,6 +87,33 @@ def test_what_hides_a_joint_is_nearer_and_close_across_the_picture():
     assert hidden(torch.from_numpy(body), UCLA, 0.12)[0, 1]
 
 
+@pytest.mark.parametrize("unit", [0.25, 1024.0])
+def test_what_is_hidden_hangs_on_no_unit(unit):
+    """By powers of 2, which change no digit."""
+    noise = np.random.default_rng(0).normal(0, 0.05, (60, 20, 3))
+    body = torch.from_numpy((from_the_side(60)[:, 0] + noise).astype(np.float32))
+    found = hidden(body, UCLA, 0.08)
+    assert 0.3 < found.float().mean() < 0.7
+    assert torch.equal(hidden(body * unit, UCLA, 0.08 * unit), found)
+
+
+@pytest.mark.parametrize("unit", [0.25, 1024.0])
+@pytest.mark.parametrize("normalise", ["min-max", "unit", "spine"])
+def test_scaling_afterwards_does_not_change_what_is_hidden(unit, normalise):
+    """Clips in another unit, with both settings in it, are the same to the network."""
+    clips = [clip.astype(np.float32) for clip in made_clips(bodies=(1, 1), frames=(7, 20), joints=20)]
+    one, draws = placed(clips, normalise=normalise, occlusion_radius=0.5)
+    changes = {"occlusion": 0.05 * unit, "occlusion_radius": 0.5 * unit}
+    other, _ = placed([clip * unit for clip in clips], draws=draws, normalise=normalise, **changes)
+    nothing_hidden, _ = placed(clips, draws=draws, normalise=normalise, occlusion_radius=1e-6)
+    assert not torch.equal(one, nothing_hidden)
+    torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
+
+
+def test_the_default_radius_takes_5_cm_to_the_bit():
+    assert NEARER * TrainConfig().occlusion_radius == 0.05
+
+
 def plain_occlusion(clip, numbers, parents, deviation, radius):
     """One clip (T, M, V, 3), one body and frame and joint after another."""
     frames, bodies, joints, _ = clip.shape
@@ -96,7 +123,7 @@ def plain_occlusion(clip, numbers, parents, deviation, radius):
         body = clip[t, m].astype(np.float64)
         points = [*body, *((body[child] + body[parent]) / 2 for child, parent in enumerate(parents))]
         gaps = [(np.hypot(*(point - body[v])[:2]), body[v][2] - point[2]) for point in points]
-        unseen[t, m, v] = any(across < radius and nearer > 0.05 for across, nearer in gaps)
+        unseen[t, m, v] = any(across < radius and nearer > 0.625 * radius for across, nearer in gaps)
     rate, phase = numbers.astype(np.float64)
     for t, m, v in np.ndindex(frames, bodies, joints):
         if not clip[t, m].any():

@@ -18,7 +18,9 @@ from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
 from tsgc.geometry import constant
 
-DEPTH = 0.05  # metres that what hides a joint is nearer to the camera, at least
+# Of the radius, how much nearer to the camera what hides a joint is, at least: 5 cm of the default 8 cm.
+# Clips come here before `normalise`, in their own unit, and the radius is in the same: so this holds in any.
+NEARER = 0.625
 COSINES = 3  # of which each joint's drift along each axis is the sum
 PERIODS = (8, 40)  # frames, shortest and longest of a cosine
 FADE = 2  # frames to either side whose mean a joint's share of its drift is
@@ -49,15 +51,15 @@ def row_times(batch: PackedBatch, clip: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def hidden(joints: Tensor, skeleton: Skeleton, radius: float) -> Tensor:
-    """Joints that a camera along z does not see: (rows, V, 3), in metres -> (rows, V) bool.
+    """Joints that a camera along z does not see: (rows, V, 3) -> (rows, V) bool.
 
-    A joint or the middle of a bone of the same body is DEPTH nearer to it, and less than `radius` away across
-    the picture.
+    A joint or the middle of a bone of the same body is NEARER times the `radius` nearer to it, and less than
+    `radius` away across the picture. The radius is in the joints' unit, whatever that is.
     """
     one, other = (constant(ends, torch.int64, joints.device) for ends in _points(skeleton))
     points = torch.lerp(joints.index_select(1, one), joints.index_select(1, other), 0.5)
     x, y, z = (points.select(2, axis).unsqueeze(1) - joints.select(2, axis).unsqueeze(2) for axis in range(3))
-    return ((torch.hypot(x, y) < radius) & (z < -DEPTH)).any(2)  # (rows, V, points) -> (rows, V)
+    return ((torch.hypot(x, y) < radius) & (z < -NEARER * radius)).any(2)  # (rows, V, points) -> (rows, V)
 
 
 @cache

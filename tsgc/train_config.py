@@ -104,9 +104,11 @@ class TrainConfig:
     """Deviation of the noise in every coordinate of every frame of a training clip, in the input's unit."""
     occlusion: float = 0.0
     """Deviation of the drift, smooth in time, of joints that the rest of the body hides from the camera of a
-    training clip (which looks along z) after its random rotation, in metres. In space only."""
+    training clip (which looks along z) after its random rotation, in the clips' own unit: metres for NTU and
+    NW-UCLA, whatever `normalise` does afterwards. In space only."""
     occlusion_radius: float = 0.08
-    """How near across the picture a joint or the middle of a bone must come to hide a joint, in metres."""
+    """How near across the picture a joint or the middle of a bone must come to hide a joint, in the clips'
+    own unit; 0.625 of it is how much nearer to the camera it must be."""
     drop_joints: float = 0.0
     """Part of the training clips in which some joints are 0 to the network throughout."""
     drop_joints_part: float = 0.2
