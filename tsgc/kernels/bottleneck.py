@@ -1,8 +1,9 @@
 """The inverted bottleneck between graphs in bfloat16: a plan for the kernels of `mixer`, and their launches.
 
 All in kernels. p = z W1' + b1 is kept for the backward pass, as computing it again would cost a seventh of
-all products; the rest of what is 4C wide is computed again. The road of float32 is in `library`, and shares
-the launch of the backward kernel.
+all products; the rest of what is 4C wide is computed again. On Hopper GPUs mixing backwards and the gradient
+of W2 are one kernel (`hopper`). The road of float32 is in `library`, and shares the launch of the backward
+kernel.
 """
 
 from typing import Any, NamedTuple
