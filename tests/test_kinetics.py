@@ -128,6 +128,10 @@ def test_the_download_becomes_shards_and_a_trained_network(here: Path) -> None:
         "kinetics/official" in said
         and (here / "runs/kinetics/official/tiny/bone/seed0/scores/last.npz").exists()
     )
+    trained = json.loads(tsgc("info", here / "runs/kinetics/official/tiny/bone/seed0", "--json"))
+    shape = ("--variant", "tiny", "--frames", trained["frames"], "--classes", len(KINETICS_CLASSES))
+    made = json.loads(tsgc("info", "--skeleton", "openpose-18", *shape, "--json"))
+    assert made["parts"] == trained["parts"]  # two coordinates and a score: three channels as in space
 
 
 def test_a_zip_gives_the_same_as_the_folder(tmp_path: Path) -> None:

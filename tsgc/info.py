@@ -132,6 +132,7 @@ def open_network(
     for name, value, known in (("variant", variant, VARIANTS), ("skeleton", skeleton, SKELETONS)):
         if value not in known:
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
+    # Three channels for every skeleton: data are x, y, z, or in pictures x, y and a score.
     model = TSGCNeXt(SKELETONS[skeleton], classes, variant=variant, bodies=bodies)
     facts = {"variant": variant, "skeleton": skeleton, "bodies": bodies, "classes": classes}
     return model, facts, _checked(frames or 256, model)
