@@ -1,15 +1,17 @@
 """The search on NW-UCLA: the batches of `tsgc train`, folds, resuming, time limits, failures, final runs."""
 
 import dataclasses
+import io
 import json
-import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from driving import tsgc
 
 import cli
 from pipelines.errors import TsgcError
@@ -22,6 +24,7 @@ from tsgc.scores import read_scores
 ROOT = Path(cli.__file__).parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import search_nw_ucla  # noqa: E402
 from nw_ucla.data import ResidentClips, ResidentLoader  # noqa: E402
 from nw_ucla.plan import read_plan  # noqa: E402
 from nw_ucla.search import fold_clips, read_results, to_do  # noqa: E402
@@ -33,6 +36,15 @@ COUNTS = {"1to2": 516, "2to1": 504}
 SMALL = {
     "variant": "tiny", "frames": 16, "precision": "float32", "batch": 16, "mix_group": 16, "repeats": 1,
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As many small trainings are quickest, and other tests run beside these."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -55,12 +67,21 @@ def plan(tmp_path):
 
 
 def search(*words, expect=0):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks/search_nw_ucla.py"), *map(str, words)],
-        capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == expect, done.stderr
-    return done.stdout + done.stderr
+    return script(search_nw_ucla, *words, expect=expect)
+
+
+def script(module, *words, expect=0):
+    """A script's `main`, in this process, which has torch loaded; returns what it printed, errors too."""
+    said, code = io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        patch.setattr(sys, "argv", [module.__file__, *map(str, words)])
+        try:
+            module.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1  # a message: as the interpreter ends with it
+            print(end.code)
+    assert code == expect, said.getvalue()
+    return said.getvalue()
 
 
 @pytest.mark.parametrize("holdout", [False, True])
@@ -277,11 +298,7 @@ def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
         assert line["why"] == "a test" and line["date"] and scores.source.selected_on == "none"
         assert "top1" not in json.dumps(line["marks"])  # no look on the way
     files = sorted((tmp_path / "runs").rglob("last.npz"))
-    done = subprocess.run(
-        [sys.executable, "-m", "tsgc", "ensemble", *map(str, files)], capture_output=True, text=True,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""}, cwd=tmp_path,
-    )  # fmt: skip
-    assert done.returncode == 0 and "bone" in done.stdout, done.stderr
+    assert "bone" in tsgc("ensemble", *files)
 
 
 @pytest.mark.parametrize("pretrained", [False, True])
@@ -294,11 +311,7 @@ def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path, pretrai
         "final", "--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs", *settings
     )
     words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tsgc", *map(str, words), "--device", "cpu", *map(str, settings)],
-        capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    tsgc(*words, "--device", "cpu", *settings)
     for name in ("last", "last-ema"):
         ours = read_scores(tmp_path / f"runs/nw-ucla/xview/tiny/joint/seed0/scores/{name}.npz")
         theirs = read_scores(tmp_path / f"run/scores/{name}.npz")

@@ -1,12 +1,12 @@
 """The tables of docs/search.md, from results of the search."""
 
-import subprocess
 import sys
 
-from test_search import ROOT
+from test_search import ROOT, script
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+import search_tables
 from nw_ucla.search import append
 from nw_ucla.tables import trial_table
 
@@ -41,12 +41,7 @@ def test_the_page_gets_the_tables_of_the_results(tmp_path):
         test = {f"{name} {part}": figures for name in ("last", "last-ema") for part in ("all", "clean")}
         append(final, made_line("f", "all", seed, 0, test=test, date="2026-11-25", why="final"))
     page.write_text("# Page\n<!-- stage1 -->\nstale\n<!-- end -->\ntext\n<!-- final -->\n<!-- end -->\n")
-    words = [sys.executable, str(ROOT / "benchmarks/search_tables.py"), "--write", str(page)]
-    done = subprocess.run(
-        [*words, str(trials), str(final)], capture_output=True, text=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    script(search_tables, "--write", page, trials, final)
     text = page.read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[1].startswith("| better | lr=0.1 | 0.25 | 1 | 91.00 | 90.0 / 92.0 | 90.00 | 0.200 | 0.50 |")
@@ -54,8 +49,5 @@ def test_the_page_gets_the_tables_of_the_results(tmp_path):
     assert "| joint | 252 | 96.00 97.00 | 96.50 ± 0.71 | 96.50 ± 0.71 | 95.50 ± 0.71 |" in text
     assert "| 2026-11-25 | final | joint | 1 | lr=0.1 | 97.00 | 97.00 | 97.00 |" in text
     assert "stale" not in text and "text" in text
-    done = subprocess.run(
-        [*words, str(tmp_path / "stage1.jsonl"), str(tmp_path / "nowhere.jsonl")], capture_output=True,
-        text=True, env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 1 and "no place for nowhere" in done.stderr
+    said = script(search_tables, "--write", page, trials, tmp_path / "nowhere.jsonl", expect=1)
+    assert "no place for nowhere" in said

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_search import COUNTS, ROOT, SMALL, search
+from driving import tsgc
+from test_search import COUNTS, ROOT, SMALL, one_thread, search  # noqa: F401
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_description
@@ -152,10 +153,6 @@ def test_a_final_student_is_the_one_of_tsgc_train(trained, shards, tmp_path):
     teacher = tmp_path / "kept/bone-all-seed0.safetensors"
     search("final", *places, *settings, f"--set=teachers=[{teacher}]")
     words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tsgc", *map(str, words), "--device", "cpu", "--teacher", teacher, *settings],
-        capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
-    )  # fmt: skip
-    assert done.returncode == 0 and "taught by bone" in done.stdout, done.stderr
+    assert "taught by bone" in tsgc(*words, "--device", "cpu", "--teacher", teacher, *settings)
     ours = read_scores(tmp_path / "runs/nw-ucla/xview/tiny/joint/seed0/scores/last-ema.npz")
     assert np.array_equal(ours.logits, read_scores(tmp_path / "run/scores/last-ema.npz").logits)
