@@ -10,7 +10,7 @@ import orjson
 import pytest
 from browser import visit
 from driving import fails, quick, tsgc
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipelines.dataset import DATASETS
@@ -147,6 +147,7 @@ def test_the_worst_clips_are_wrong_and_surest():
     assert analysis.worst_clips(logits, np.array([0, 0, 0, 0]), 1).tolist() == [2]
 
 
+@example(0.0, 5e-324, 3, False)
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6), st.integers(3, 8), st.booleans())
 def test_ticks_are_even_and_cover_what_they_are_for(a, b, most, whole):
     low, high = min(a, b), max(a, b)

@@ -71,8 +71,9 @@ def chart_data(chart: Chart) -> dict[str, object]:
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
     """Round numbers that cover low..high, evenly apart, about `most` of them; `whole`: integers."""
     size = max(abs(low), abs(high))
-    if high - low <= 1e-9 * size or not size:  # one value; no figure is known more exactly
-        room = 1.0 if whole or not size else size / 10
+    nothing = size < 1e-300  # 0, or so little that its parts have no logarithm
+    if high - low <= 1e-9 * size or nothing:  # one value; no figure is known more exactly
+        room = 1.0 if whole or nothing else size / 10
         low, high = low - room, high + room
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
