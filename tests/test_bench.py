@@ -73,7 +73,10 @@ def test_bench_train_as_json_and_nothing_else():
 def test_bench_train_on_real_batches(here, made):
     words = ["--data", made / "shards/ntu60/xsub", "--precision", "float32", *TINY]
     said = tsgc("bench", "train", *words, "--set", "crop_min_frames=2", "--out", here / "bench.json")
-    data = json.loads((here / "bench.json").read_text())["data"]
+    result = json.loads((here / "bench.json").read_text())
+    data = result["data"]
+    assert (data["shape"]["skeleton"], data["shape"]["frames"], data["shape"]["batch"]) == ("ntu-25", 16, 2)
+    assert data["shape"]["classes"] == 60 and "shape" not in result
     assert data["slower"] == pytest.approx(1 - data["real"] / data["made"])
     assert 0 < data["cores_real"] <= (os.cpu_count() or 1) + 0.5
     assert f"; {data['cores_real']:.1f} CPU cores used ({data['cores_made']:.1f} on one batch)" in said

@@ -41,6 +41,19 @@ def data_path(
             run.train_step.reset()
 
 
+def shape_of(run: Training) -> dict[str, Any]:
+    """Of the run's network and batches, as `inputs.Shape` has it for made ones."""
+    config, manifest = run.config, run.manifest
+    return {
+        "variant": config.variant,
+        "skeleton": manifest.skeleton,
+        "frames": config.frames,
+        "bodies": config.bodies,
+        "classes": len(manifest.class_names),
+        "batch": config.batch,
+    }
+
+
 def _compare(run: Training, steps: int, traced: bool) -> dict[str, Any]:
     device, size = run.process.device, run.config.batch
     run.model.train()
@@ -65,6 +78,7 @@ def _compare(run: Training, steps: int, traced: bool) -> dict[str, Any]:
     result = {
         "benchmark": run.benchmark,
         "clips": len(run.loader.clips),
+        "shape": shape_of(run),
         "made": size / made_seconds,
         "real": size / real_seconds,
         "slower": 1 - made_seconds / real_seconds,

@@ -92,15 +92,15 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         assert out is not None
         _rank(options, out)
         return
-    result: dict[str, Any] = {
-        "machine": machine.describe(options.device),
-        "shape": dataclasses.asdict(options.shape),
-        "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
-    }
+    result: dict[str, Any] = {"machine": machine.describe(options.device)}
     talker.line(_about(result["machine"]))
     if options.data is not None:
         result["data"] = _data(options, talker)
-    elif options.long:
+        _finish(result, talker, out)
+        return
+    result["shape"] = dataclasses.asdict(options.shape)
+    result["forward_gflop_a_clip"] = forward_flops(options.shape) / 1e9
+    if options.long:
         result["long"] = _long(options, talker)
     else:
         result |= _speed(options, talker)
