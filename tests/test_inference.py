@@ -104,6 +104,15 @@ def test_a_bare_predict_fuses_the_newest_streams_and_says_so(trained, here):
     assert answer["top"][0]["name"] == load_run(run_folder(trained)).classes[answer["top"][0]["label"]]
 
 
+def test_one_run_given_twice_is_refused_however_it_is_spelled(trained, here):
+    clip = write_folder(here, {"mine.skeleton": ntu_clip(3)}) / "mine.skeleton"
+    run = run_folder(trained)
+    (here / "again").symlink_to(run)
+    code, _, said = predict_streams(clip, "--run", run, "--run", "again")
+    assert code == 2 and "the same checkpoint as" in said and "leave one out" in said
+    assert len(said.strip().splitlines()) == 1
+
+
 def predict_streams(*words, stdin=b""):
     """Exit code, standard output and standard error of `tsgc predict`."""
     result = CliRunner().invoke(cli.app, ["predict", *map(str, words)], input=stdin)

@@ -21,7 +21,7 @@ from tsgc.distributed import pick_device
 from tsgc.loaded import Stream, load_stream, pack
 from tsgc.rawclips import Failure, Recording, find_raw, read_recordings
 from tsgc.rawformat import ImageSize, dataset_name, raw_format
-from tsgc.runs import checkpoint_path
+from tsgc.runs import checkpoint_path, refuse_twice
 from tsgc.windows import is_centred, plan_windows, recentre
 
 BATCH = 32  # clips at once
@@ -229,7 +229,7 @@ def load_run(
     `checkpoint`: `last` or `best`; with `ema` its averaged weights. `device`: `cpu` or `cuda` (default: a
     GPU where there is one). `weights`: of the streams, equal by default. `image_size`: width and
     height of the picture that your own clips' x and y are in; not for data in space. Raises TsgcError: no
-    such run or checkpoint, or runs of different data.
+    such run or checkpoint, or runs of different data; UsageError: one run given twice.
     """
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     if not runs:
@@ -238,7 +238,9 @@ def load_run(
     if len(shares) != len(runs) or not np.isfinite(shares).all() or min(shares) < 0 or not any(shares):
         raise UsageError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
     place = pick_device(device)
-    streams = [load_stream(checkpoint_path(Path(one), checkpoint, ema), place) for one in runs]
+    files = [checkpoint_path(Path(one), checkpoint, ema) for one in runs]
+    refuse_twice([Path(one) for one in runs], files, "checkpoint", "`weights` give a stream more")
+    streams = [load_stream(file, place) for file in files]
     for other in streams[1:]:
         check_fusible(streams[0], other)
     return Recogniser(streams, shares, place, image_size)

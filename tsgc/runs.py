@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.files import write_atomic
 from pipelines.store import tool_version
 from shards.remote import safe
@@ -153,3 +154,19 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()
+
+
+def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:
+    """UsageError where two of `given` lead to one of `files`, however spelled: one would weigh double."""
+    seen: dict[tuple[int, int], Path] = {}
+    for path, file in zip(given, files):
+        if not file.exists():
+            continue  # told where it is read
+        found = file.stat()  # the file itself, so that links and spellings are seen through
+        place = found.st_dev, found.st_ino
+        if place in seen:
+            raise UsageError(
+                f"{path}: the same {what} as {seen[place]}, expected each stream once;"
+                f" leave one out ({instead})"
+            )
+        seen[place] = path

@@ -12,7 +12,7 @@ from pipelines.errors import TsgcError, UsageError
 from pipelines.unpickle import load_pickle
 from shards.manifest import load_manifest
 from tsgc.fusion import align, match_names, stream_name
-from tsgc.runs import open_run
+from tsgc.runs import open_run, refuse_twice
 from tsgc.scores import Scores, Source, read_scores
 
 PICKLES = (".pkl", ".pickle")
@@ -47,7 +47,7 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
     files = [
         path if path.suffix in (".npz", *PICKLES) else open_run(path).scores(checkpoint) for path in paths
     ]
-    _refuse_twice(paths, files)
+    refuse_twice(paths, files, "scores", "--weights gives a stream more")
     ours = {file: read_scores(file) for file in files if file.suffix == ".npz"}
     if shards is not None:
         labelled = labelled_clips(shards)
@@ -63,22 +63,6 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
         scores = [_with_labels(labelled, part) for part in scores]
     scores = [align(scores[0], part) for part in scores]
     return [Stream(name, file, part) for name, file, part in zip(unlike(scores), files, scores)]
-
-
-def _refuse_twice(paths: Sequence[Path], files: Sequence[Path]) -> None:
-    """UsageError where one file is given twice, however it is spelled: in silence it would weigh double."""
-    seen: dict[tuple[int, int], Path] = {}
-    for path, file in zip(paths, files):
-        if not file.exists():
-            continue  # told where it is read
-        found = file.stat()  # the file itself, so that links and spellings are seen through
-        place = found.st_dev, found.st_ino
-        if place in seen:
-            raise UsageError(
-                f"{path}: the same scores as {seen[place]}, expected each stream once; leave one out"
-                " (--weights gives a stream more)"
-            )
-        seen[place] = path
 
 
 def unlike(scores: Sequence[Scores]) -> list[str]:
