@@ -154,6 +154,8 @@ def open_store(path: Path, dataset: str | None = None) -> Store:
     Raises TsgcError: no such file, not a whole HDF5, another schema, a data set other than `dataset`,
     or arrays that do not fit together.
     """
+    if path.is_dir():
+        raise TsgcError(f"{path}: a folder; expected a file that `tsgc prepare` made")
     if not path.is_file():
         raise TsgcError(f"{path}: no such file; make it with `tsgc prepare`")
     try:

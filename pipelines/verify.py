@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.dataset import DATASETS
-from pipelines.digest import ArrayDigest, content_digest
+from pipelines.digest import ArrayDigest, content_digest, digest_array
 from pipelines.errors import TsgcError
 from pipelines.report import examples
 from pipelines.spec import TEST, TRAIN, UNUSED
 from pipelines.store import Store, open_store
+
+CHANGED = "the content is not what was written (its digest differs); run `tsgc prepare` again"
 
 
 def verify_store(path: Path) -> list[str]:
@@ -29,6 +31,21 @@ def verify_store(path: Path) -> list[str]:
         return [str(error)]
     except Exception as error:  # in a damaged file, anything in HDF5 may fail
         return [f"{path}: damaged ({error}); run `tsgc prepare` again"]
+
+
+def check_content(path: Path) -> None:
+    """TsgcError where a prepared file no longer says what was written; older versions' claim nothing."""
+    try:
+        with open_store(path) as store:
+            claimed = store.digest()
+            digests = {name: digest_array(pieces) for name, pieces in store.arrays()} if claimed else {}
+            changed = claimed and claimed != content_digest(store.info.attributes(), digests)
+    except TsgcError:
+        raise
+    except Exception as error:  # in a damaged file, anything in HDF5 may fail
+        raise TsgcError(f"{path}: damaged ({error}); run `tsgc prepare` again") from None
+    if changed:
+        raise TsgcError(f"{path}: {CHANGED}")
 
 
 def _names(store: Store) -> Iterator[str]:
@@ -72,7 +89,7 @@ def _values(store: Store) -> Iterator[str]:
     if claimed is None:
         yield "no content digest; it was written by an older version: run `tsgc prepare` again to have one"
     elif claimed != content_digest(store.info.attributes(), digests):
-        yield "the content is not what was written (its digest differs); run `tsgc prepare` again"
+        yield CHANGED
 
 
 def _clips_of(store: Store, row: int, mask: np.ndarray) -> np.ndarray:

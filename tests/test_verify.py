@@ -94,6 +94,24 @@ def test_whatever_changed_is_told(own, edit, problems):
     assert verify_store(own) == [f"{own}: {problem}" for problem in problems]
 
 
+def test_a_file_whose_content_has_changed_is_not_sharded(own):
+    with h5py.File(own, "r+") as file:
+        file["joints"][3, 0, 0] += 1
+    assert DIGEST in fails("shard", "--prepared", own, "--out", own.parent / "out")
+    assert not (own.parent / "out").exists()
+
+
+def test_a_folder_is_no_prepared_file(tmp_path):
+    assert "a folder; expected a file that `tsgc prepare` made" in fails("shard", "--prepared", tmp_path)
+
+
+def test_a_file_without_a_digest_is_sharded(own):
+    with h5py.File(own, "r+") as file:
+        del file.attrs["content_digest"]
+    tsgc("shard", "--prepared", own, "--out", own.parent / "out", "--jobs", 1)
+    assert (own.parent / "out/own/xsub/manifest.json").exists()
+
+
 def test_a_file_without_a_digest_says_so(own):
     with h5py.File(own, "r+") as file:
         del file.attrs["content_digest"]

@@ -75,6 +75,7 @@ def shard_all(
     progress: Count = no_count,
 ) -> list[Manifest]:
     """Shard every benchmark, or `benchmarks`, of the files named, of `prepared`, or of all prepared."""
+    from pipelines.verify import check_content
     from shards.writer import write_shards  # webdataset, and with it torch
 
     files = _prepared_files(names, data_root, prepared)
@@ -90,6 +91,8 @@ def shard_all(
     taken = [str(folder) for *_, folder in todo if folder.exists()]
     if taken and not overwrite:
         raise TsgcError(f"{', '.join(taken)}: there already; give --overwrite to write again")
+    for file in dict.fromkeys(file for file, *_ in todo):
+        check_content(file)  # shards have checksums of their own, under which damage would be whole
     return [
         write_shards(file, benchmark, folder, seed=seed, jobs=jobs, overwrite=overwrite, progress=progress)
         for file, benchmark, folder in todo
