@@ -117,6 +117,8 @@ def test_wrong_options_are_told():
         ("train", "--frames", "4"): "the network takes 16 or more",
         ("train", "--batch", "0"): "see `tsgc bench train --help`",
         ("train", "--set", "lr=1"): "--set lr: without --data expected one of graphs",
+        ("train", "--data", "nowhere", "--plain"): "--plain: with --data our own training alone is timed",
+        ("train", "--data", "nowhere", "--long"): "--long: with --data our own training alone is timed",
         ("graph", "--skeleton", "octopus"): "expected one of ntu-25",
     }.items():
         assert told in fails("bench", *words, code=2)

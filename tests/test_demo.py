@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipelines.errors import UsageError
 from tsgc import demo as module
 from tsgc.console import Talker
 from tsgc.preemption import PreemptedError
@@ -21,3 +22,9 @@ def test_a_demo_that_is_asked_to_stop_says_how_it_starts_again(tmp_path, monkeyp
     with pytest.raises(PreemptedError, match="tsgc demo --overwrite starts again") as caught:
         module.demo(tmp_path / "demo", Talker(), seed=0, jobs=1, device="cpu", overwrite=False)
     assert caught.value.exit_code == 75
+
+
+def test_a_wrong_device_is_told_before_anything_is_made(tmp_path):
+    with pytest.raises(UsageError, match="--device tpu: expected cpu or cuda"):
+        module.demo(tmp_path / "demo", Talker(), seed=0, jobs=1, device="tpu", overwrite=False)
+    assert not (tmp_path / "demo").exists()

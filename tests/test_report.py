@@ -243,7 +243,7 @@ def test_what_a_run_lacks_is_said(here, copy):
 
 def test_wrong_runs_get_one_line(here, copy):
     assert "not a run" in fails("report", here)
-    assert "given twice" in fails("report", copy, here / "runs/../runs/joint")
+    assert "given twice" in fails("report", copy, here / "runs/../runs/joint", code=2)
     shutil.rmtree(here / "runs")
     assert "no runs" in fails("report")
     assert not (here / "report.html").exists()

@@ -60,7 +60,7 @@ def test_evaluation_averages_the_logits_of_the_views_and_says_so(here, made):
     fused = tsgc("ensemble", here / "run/scores/last-tta-mirror.npz")
     assert "averaged over views: mirror" in fused
     assert "--tta tilted: expected one of none, mirror" in fails(
-        "evaluate", here / "run", "--data-root", made, "--tta", "tilted"
+        "evaluate", here / "run", "--data-root", made, "--tta", "tilted", code=2
     )
 
 

@@ -214,7 +214,7 @@ def load_released(path: Path, *, ema: bool) -> dict[str, Tensor]:
     Only tensors, plain containers and argparse.Namespace are unpickled; anything else is refused.
     """
     if not path.is_file():
-        raise TsgcError(f"{path}: no such file")
+        raise TsgcError(f"{path}: no such file; expected a checkpoint, ours (.safetensors) or a released one")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below

@@ -8,7 +8,7 @@ from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from tsgc.config import TrainConfig, build
 from tsgc.console import Talker
-from tsgc.distributed import join
+from tsgc.distributed import join, pick_device
 from tsgc.ensemble import fuse
 from tsgc.preemption import PreemptedError
 from tsgc.runs import run_folder
@@ -50,6 +50,8 @@ def demo(
     data = out / "data"
     if data.exists() and not overwrite:
         raise TsgcError(f"{out}: holds a demo already; give --overwrite to run it again, or another --out")
+
+    pick_device(device)  # a wrong one is told before anything is made
 
     talker.line("making raw clips: NTU text, NW-UCLA JSON")
     ntu = synthetic_files.write_ntu(data / "nturgbd_raw", seed=seed)

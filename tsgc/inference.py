@@ -239,7 +239,7 @@ def load_run(
         raise UsageError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
     place = pick_device(device)
     files = [checkpoint_path(Path(one), checkpoint, ema) for one in runs]
-    refuse_twice([Path(one) for one in runs], files, "checkpoint", "`weights` give a stream more")
+    refuse_twice([Path(one) for one in runs], files, "checkpoint", "weights give a stream more")
     streams = [load_stream(file, place) for file in files]
     for other in streams[1:]:
         check_fusible(streams[0], other)

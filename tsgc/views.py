@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.errors import TsgcError
+from pipelines.errors import UsageError
 from tsgc.sampling import test_crop
 
 
@@ -37,9 +37,9 @@ VIEWS: dict[str, tuple[View, ...]] = {
 
 
 def views(name: str) -> tuple[View, ...]:
-    """The views of that name; TsgcError for any other."""
+    """The views of that name; UsageError for any other."""
     if name not in VIEWS:
-        raise TsgcError(f"--tta {name}: expected one of {', '.join(VIEWS)}")
+        raise UsageError(f"--tta {name}: expected one of {', '.join(VIEWS)}")
     return VIEWS[name]
 
 

@@ -86,6 +86,10 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         if options.data is None and key not in MADE_SETTINGS:
             known = ", ".join(MADE_SETTINGS)
             raise UsageError(f"--set {key}: without --data expected one of {known}")
+    if options.data is not None:
+        for name, given in (("plain", options.plain), ("compare", options.compare), ("long", options.long)):
+            if given:
+                raise UsageError(f"--{name}: with --data our own training alone is timed; give one of them")
     if options.trace and options.device.type == "cpu":
         raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
     if distributed.started_by_torchrun():

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.files import refuse_existing, write_atomic
 from shards.manifest import load_manifest
 from tsgc.console import Talker
@@ -32,13 +32,14 @@ def write_report(
 
     `ema`: look closely at the averaged weights; `clips`: animations of each run's worst clips, from the
     shards under `data_root`. What a run lacks is said in the page. Raises TsgcError for a folder that is
-    not a run, the same run twice, or an `out` that exists.
+    not a run or an `out` that exists, UsageError
+    for the same run twice.
     """
     refuse_existing(out, overwrite)
     places = [folder.resolve() for folder in folders]
     for folder, place in zip(folders, places):
         if places.count(place) > 1:
-            raise TsgcError(f"{folder}: given twice; name each run once")
+            raise UsageError(f"{folder}: given twice; name each run once")
     runs = [open_run(folder) for folder in folders] or [newest_run(runs_root)]
     gathered = gather(runs, ema=ema)
     animations = {}
