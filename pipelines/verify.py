@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,28 +25,33 @@ def verify_store(path: Path) -> list[str]:
     benchmark gives, and the content has the digest that it had when it was written.
     """
     try:
-        with open_store(path) as store:
-            problems = [*_names(store), *_splits(store), *_values(store)]
-            return [f"{path}: {problem}" for problem in problems]
+        with _opened(path) as store:
+            return [f"{path}: {problem}" for problem in [*_names(store), *_splits(store), *_values(store)]]
     except TsgcError as error:
         return [str(error)]
-    except Exception as error:  # in a damaged file, anything in HDF5 may fail
-        return [f"{path}: damaged ({error}); run `tsgc prepare` again"]
 
 
 def check_content(path: Path) -> None:
-    """TsgcError where a prepared file no longer says what was written; older versions' claim nothing."""
+    """TsgcError where a prepared file no longer says what was written; without a digest it claims nothing."""
+    with _opened(path) as store:
+        claimed = store.digest()
+        if claimed is None:
+            return
+        digests = {name: digest_array(pieces) for name, pieces in store.arrays()}
+        if claimed != content_digest(store.info.attributes(), digests):
+            raise TsgcError(f"{path}: {CHANGED}")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Store]:
+    """The file; whatever HDF5 finds in a damaged one is a TsgcError."""
     try:
         with open_store(path) as store:
-            claimed = store.digest()
-            digests = {name: digest_array(pieces) for name, pieces in store.arrays()} if claimed else {}
-            changed = claimed and claimed != content_digest(store.info.attributes(), digests)
+            yield store
     except TsgcError:
         raise
-    except Exception as error:  # in a damaged file, anything in HDF5 may fail
+    except Exception as error:
         raise TsgcError(f"{path}: damaged ({error}); run `tsgc prepare` again") from None
-    if changed:
-        raise TsgcError(f"{path}: {CHANGED}")
 
 
 def _names(store: Store) -> Iterator[str]:

@@ -100,19 +100,25 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
     talker.line(_about(result["machine"]))
     if options.data is not None:
         result["data"] = _data(options, talker)
-        _finish(result, talker, out)
-        return
-    result["shape"] = dataclasses.asdict(options.shape)
-    result["forward_gflop_a_clip"] = forward_flops(options.shape) / 1e9
-    if options.long:
-        result["long"] = _long(options, talker)
     else:
-        result |= _speed(options, talker)
-        if options.gpus > 1:
-            result["devices"] = _devices(options, words, result["training"][-1], talker)
-        if options.trace:
-            result["trace"] = _trace(options, talker)
+        result |= _made(options, talker, words)
     _finish(result, talker, out)
+
+
+def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[str, Any]:
+    """All that is timed on made clips."""
+    result: dict[str, Any] = {
+        "shape": dataclasses.asdict(options.shape),
+        "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
+    }
+    if options.long:
+        return {**result, "long": _long(options, talker)}
+    result |= _speed(options, talker)
+    if options.gpus > 1:
+        result["devices"] = _devices(options, words, result["training"][-1], talker)
+    if options.trace:
+        result["trace"] = _trace(options, talker)
+    return result
 
 
 def bench_graph(

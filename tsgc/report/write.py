@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.errors import TsgcError, UsageError
+from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing, write_atomic
 from shards.manifest import load_manifest
 from tsgc.console import Talker
@@ -12,7 +12,7 @@ from tsgc.report.analysis import softmax, worst_clips
 from tsgc.report.gather import Gathered, class_names, gather
 from tsgc.report.page import report_page
 from tsgc.report.player import Player, player
-from tsgc.runs import newest_run, open_run
+from tsgc.runs import newest_run, open_run, refuse_twice
 from tsgc.shard_clips import clips_by_name
 from tsgc.workspace import pick_shards
 
@@ -32,14 +32,10 @@ def write_report(
 
     `ema`: look closely at the averaged weights; `clips`: animations of each run's worst clips, from the
     shards under `data_root`. What a run lacks is said in the page. Raises TsgcError for a folder that is
-    not a run or an `out` that exists, UsageError
-    for the same run twice.
+    not a run or an `out` that exists, UsageError for the same run twice.
     """
     refuse_existing(out, overwrite)
-    places = [folder.resolve() for folder in folders]
-    for folder, place in zip(folders, places):
-        if places.count(place) > 1:
-            raise UsageError(f"{folder}: given twice; name each run once")
+    refuse_twice(folders, folders, "run", "given twice, it would be drawn twice")
     runs = [open_run(folder) for folder in folders] or [newest_run(runs_root)]
     gathered = gather(runs, ema=ema)
     animations = {}
