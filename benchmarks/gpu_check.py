@@ -23,8 +23,9 @@ from tsgc.bench.inputs import NTU, NW_UCLA, Shape, make_batch, make_model, make_
 from tsgc.config import TrainConfig
 from tsgc.console import Talker
 from tsgc.feed import Feed
+from tsgc.micro_batch import MicroBatch
 from tsgc.optim import learning_rate
-from tsgc.step import MicroBatch, TrainStep
+from tsgc.step import TrainStep
 from tsgc.transforms import InputPipeline
 
 STEPS = 8

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
 from nw_ucla.final import check_places, finish, make_specs
-from nw_ucla.plan import FOLDS, Spec, read_plan
+from nw_ucla.plan import FOLDS, Spec, read_plan, startable
 from nw_ucla.search import Search, fold_clips, read_results, to_do
-from nw_ucla.start import startable
 from nw_ucla.trial import Trial
 
 from pipelines.errors import TsgcError

@@ -26,9 +26,9 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import search_nw_ucla  # noqa: E402
 from nw_ucla.data import ResidentClips, ResidentLoader  # noqa: E402
-from nw_ucla.plan import read_plan  # noqa: E402
+from nw_ucla.plan import read_plan, startable  # noqa: E402
 from nw_ucla.search import fold_clips, read_results, to_do  # noqa: E402
-from nw_ucla.start import check, startable  # noqa: E402
+from nw_ucla.start import check  # noqa: E402
 from nw_ucla.tables import trial_table  # noqa: E402
 
 CPU = torch.device("cpu")

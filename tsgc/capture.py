@@ -9,7 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,10 +18,8 @@ from shards.reading import Reading
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
 from tsgc.kernels.tunings import LIBRARY_ROWS
+from tsgc.micro_batch import MicroBatch
 from tsgc.variants import STEM_STRIDE, VARIANTS
-
-if TYPE_CHECKING:
-    from tsgc.step import MicroBatch
 
 WARM_UP = 3  # steps of a shape before it is captured
 MOST_GRAPHS = (
@@ -29,7 +27,7 @@ MOST_GRAPHS = (
 )
 PACKED_FROM = 1 << 24  # numbers; see `worth_capturing`
 
-Run = Callable[[Sequence["MicroBatch"]], None]
+Run = Callable[[Sequence[MicroBatch]], None]
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 Key = tuple[int, Signature]
 
@@ -38,7 +36,7 @@ Key = tuple[int, Signature]
 class Captured:
     """A graph, and where it reads its input."""
 
-    inputs: Sequence["MicroBatch"]
+    inputs: Sequence[MicroBatch]
     replay: Callable[[], None]
 
 
@@ -92,7 +90,7 @@ class StepGraphs:
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None  # a handle, of a type that torch keeps to itself
 
-    def __call__(self, parts: Sequence["MicroBatch"], size: int, run: Run) -> None:
+    def __call__(self, parts: Sequence[MicroBatch], size: int, run: Run) -> None:
         # Numbers of rows that the host knows would be shapes, and a graph has those of its capture.
         parts = [replace(part, alive=None) for part in parts]
         key = (size, signature(parts))
@@ -118,7 +116,7 @@ class StepGraphs:
         self._seen.clear()
         self._pool = None
 
-    def _warm_up(self, parts: Sequence["MicroBatch"], run: Run) -> None:
+    def _warm_up(self, parts: Sequence[MicroBatch], run: Run) -> None:
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
         current = torch.cuda.current_stream(self._device)
@@ -130,7 +128,7 @@ class StepGraphs:
                 tensor.record_stream(self._stream)
         current.wait_stream(self._stream)
 
-    def _capture(self, parts: Sequence["MicroBatch"], run: Run) -> Captured:
+    def _capture(self, parts: Sequence[MicroBatch], run: Run) -> Captured:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         inputs = [clone(part) for part in parts]
@@ -150,7 +148,7 @@ class StepGraphs:
         return Captured(inputs, graph.replay)
 
 
-def clone(batch: "MicroBatch") -> "MicroBatch":
+def clone(batch: MicroBatch) -> MicroBatch:
     """The same in tensors of its own, of the same layout."""
     copies: dict[str, Any] = {name: tensor.clone() for name, tensor in batch.tensors.items()}
     return replace(batch, **copies)
@@ -163,7 +161,7 @@ def origin(error: BaseException) -> BaseException:
     return error
 
 
-def signature(parts: Sequence["MicroBatch"]) -> Signature:
+def signature(parts: Sequence[MicroBatch]) -> Signature:
     """Which tensors a step is given, of which shapes and types."""
     return tuple(
         (name, tuple(tensor.shape), tensor.dtype) for part in parts for name, tensor in part.tensors.items()

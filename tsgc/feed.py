@@ -19,9 +19,9 @@ import torch
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch, Step
 from shards.loader import TrainLoader
+from tsgc.micro_batch import MicroBatch
 from tsgc.mixing import given_parts, own_share
 from tsgc.model import TSGCNeXt
-from tsgc.step import MicroBatch
 from tsgc.to_device import to_device
 from tsgc.together import cut_apart, join_draws, join_parts
 from tsgc.transforms import Draws, InputPipeline

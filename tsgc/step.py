@@ -7,9 +7,7 @@ a few copies and one launch. On CPUs they are numbers, and the step is a plain l
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
@@ -20,44 +18,9 @@ from tsgc.config import TrainConfig
 from tsgc.distil import Teachers
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic
+from tsgc.micro_batch import MicroBatch
 from tsgc.mixing import mix, mix_presence
 from tsgc.optim import Average, set_learning_rate, soft_targets, sum_gradients, summed_loss
-
-
-@dataclass(frozen=True)
-class MicroBatch:
-    """What the network and the loss take of N clips, on the device but for `alive`."""
-
-    x: Tensor
-    """(N, C, T, V, M) float32: augmented, not yet mixed."""
-    labels: Tensor
-    """Classes (N,) int64, or soft targets (N, K) float32, which are not smoothed; neither is mixed yet."""
-    partner: Tensor
-    """(N,) int64: index in this batch of each clip's mixing partner."""
-    weight: Tensor
-    """Lambda (N,) float32: a clip's own share of its target; the rest is its partner's."""
-    survival: Tensor
-    """(blocks, N*M) float32: drop path's factors (`TSGCNeXt.survival`)."""
-    presence: Tensor | None = None
-    """(N, T, M) float32, 0 to 1, where the network is told which bodies are there."""
-    own: Tensor | None = None
-    """(N, 1, T, V, 1) float32: the clip's own share of each frame and joint, where some clips are cut
-    (`mixing.own_weight`); else it is `weight` everywhere."""
-    others: Tensor | None = None
-    """(N, C', T, V, M) float32: x in the further modalities that teachers see (`Teachers.others`), their
-    channels side by side."""
-    alive: np.ndarray | None = None
-    """(blocks, N*M) bool: where `survival` is not 0, on the host. None: only the device knows."""
-
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors that are there, by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-
-    @property
-    def kept(self) -> tuple[int, ...] | None:
-        """How many rows each block keeps; None: only the device knows."""
-        return None if self.alive is None else tuple(self.alive.sum(1).tolist())
 
 
 class TrainStep:

@@ -13,7 +13,7 @@ import torch
 
 from shards.batch import PackedBatch, Step
 from tsgc.draws import Draws
-from tsgc.step import MicroBatch
+from tsgc.micro_batch import MicroBatch
 
 
 def join_draws(draws: Sequence[Draws]) -> Draws:

@@ -24,11 +24,12 @@ import dataclasses
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nw_ucla.start import FOLDS, digest
+from nw_ucla.start import FOLDS, digest, weights_file
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, build, read_yaml
 
@@ -160,3 +161,17 @@ def _known(path: Path, values: dict[str, Any], keys: set[str]) -> None:
     for key in values:
         if key not in keys:
             raise TsgcError(f"{path}: unknown key {key!r}; known: {', '.join(sorted(keys))}")
+
+
+def startable(specs: Sequence[Spec]) -> tuple[list[Spec], list[str]]:
+    """Those whose weights are there; and a line for each of the others, which have to wait for them."""
+    ready, waiting = [], []
+    for spec in specs:
+        try:
+            given = [] if spec.taught_by else [Path(name) for name in spec.config.teachers]
+            for file in given if spec.init is None else [spec.init, *given]:
+                weights_file(file)
+            ready.append(spec)
+        except TsgcError as error:
+            waiting.append(f"{spec.name} {spec.fold} seed {spec.config.seed} is left out: {error}")
+    return ready, waiting

@@ -1,16 +1,11 @@
 """What a training starts from, or learns from: weights of others, as `tsgc train` takes them."""
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_description
 from tsgc.runs import checkpoint_path
-
-if TYPE_CHECKING:
-    from nw_ucla.plan import Spec
 
 FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 HOLDOUT_FOLD = "1to2"  # whose training view is all that a run of `tsgc train nw-ucla --holdout` has seen
@@ -48,17 +43,3 @@ def check(init: Path, fold: str) -> None:
             f"{path}: trained on {views} of {said.benchmark}, expected none of the clips that judge {fold};"
             f" made data need a name of their own, and --holdout serves fold {HOLDOUT_FOLD} alone"
         )
-
-
-def startable(specs: Sequence["Spec"]) -> tuple[list["Spec"], list[str]]:
-    """Those whose weights are there; and a line for each of the others, which have to wait for them."""
-    ready, waiting = [], []
-    for spec in specs:
-        try:
-            given = [] if spec.taught_by else [Path(name) for name in spec.config.teachers]
-            for file in given if spec.init is None else [spec.init, *given]:
-                weights_file(file)
-            ready.append(spec)
-        except TsgcError as error:
-            waiting.append(f"{spec.name} {spec.fold} seed {spec.config.seed} is left out: {error}")
-    return ready, waiting

@@ -18,7 +18,7 @@ from tsgc.capture import captures, worth_capturing
 from tsgc.config import TrainConfig, resolve
 from tsgc.distributed import Process
 from tsgc.evaluate import arithmetic
-from tsgc.step import MicroBatch
+from tsgc.micro_batch import MicroBatch
 
 Work = Callable[[], object]
 DRAWS = 16  # of drop path, which steps go through in turn: how many rows it drops is part of what they cost

@@ -9,9 +9,10 @@ from torch import Tensor
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.distributed import Process
+from tsgc.micro_batch import MicroBatch
 from tsgc.model import TSGCNeXt
 from tsgc.optim import build_optimizer
-from tsgc.step import MicroBatch, TrainStep
+from tsgc.step import TrainStep
 from tsgc.training import called
 
 
