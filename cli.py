@@ -9,7 +9,7 @@ from collections.abc import Callable
 import typer
 
 from tsgc.commands import bench, data, networks, results, start, training
-from tsgc.edge import Edge
+from tsgc.commands.error_line import Edge
 
 app = typer.Typer(
     cls=Edge,

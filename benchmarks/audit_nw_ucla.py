@@ -24,7 +24,7 @@ from nw_ucla.data import ResidentClips
 from nw_ucla.plan import FOLDS
 from nw_ucla.search import fold_clips, read_results
 
-from pipelines.nw_ucla import identify
+from pipelines.datasets.nw_ucla import identify
 from shards.manifest import load_manifest
 from tsgc.console import Talker
 

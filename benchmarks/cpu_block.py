@@ -3,9 +3,9 @@
     python benchmarks/cpu_block.py --threads 8                  # a minute or two
     python benchmarks/cpu_block.py --threads 8 --profile        # a step's operators by their own time
 
-Blocks and steps run plain, and with joints outermost (`tsgc/joints_first.py`). Steps run once more with the C
-library told to keep memory that is freed (`kept`): else each large tensor's pages are asked of the kernel and
-set to zero again and again. Every figure is the least of a few tries, in milliseconds.
+Blocks and steps run plain, and with joints outermost (`tsgc/network/cpu_block.py`). Steps run once more with
+the C library told to keep memory that is freed (`kept`): else each large tensor's pages are asked of the
+kernel and set to zero again and again. Every figure is the least of a few tries, in milliseconds.
 """
 
 import argparse
@@ -19,14 +19,14 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from pipelines.skeleton import SKELETONS
-from tsgc import joints_first
 from tsgc.bench import machine
 from tsgc.bench.contenders import Contender, training
 from tsgc.bench.inputs import Shape
-from tsgc.evaluate import arithmetic
-from tsgc.graph import adjacency
-from tsgc.keep_memory import is_kept, keep_memory
-from tsgc.layers import Block
+from tsgc.evaluation.evaluate import arithmetic
+from tsgc.network import cpu_block
+from tsgc.network.adjacency import adjacency
+from tsgc.network.cpu_memory import is_kept, keep_memory
+from tsgc.network.layers import Block
 
 CPU = torch.device("cpu")
 NTU = SKELETONS["ntu-25"]
@@ -40,11 +40,11 @@ aten = torch.ops.aten
 @contextmanager
 def way(name: str) -> Iterator[None]:
     """Inside, blocks run so, whatever the type."""
-    before, joints_first.TYPES = joints_first.TYPES, WAYS[name]
+    before, cpu_block.TYPES = cpu_block.TYPES, WAYS[name]
     try:
         yield
     finally:
-        joints_first.TYPES = before
+        cpu_block.TYPES = before
 
 
 def least_ms(work: Callable[[], object], seconds: float = 0.2, least: int = 2, most: int = 20) -> float:
@@ -83,7 +83,7 @@ def block_work(width: int, rows: int, precision: str, name: str) -> Callable[[],
     survival = (torch.rand(rows) > 0.2) / 0.8
     x, grad = torch.randn(2, rows, FRAMES[width], NTU.num_joints, width, dtype=DTYPES[precision])
     if name == "joints first":  # as they are between two blocks of that kind
-        x, grad = (joints_first.joints_third(joints_first.joints_first(one)) for one in (x, grad))
+        x, grad = (cpu_block.joints_third(cpu_block.joints_first(one)) for one in (x, grad))
 
     def work() -> None:
         leaf = x.detach().requires_grad_()
@@ -175,16 +175,16 @@ def parts(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], o
         "parts side by side (cat)": lambda: torch.cat([h5, h5[..., :1, :]], dim=-2),
         "sums of columns, 4C": lambda: h.sum(0),
         "sums of columns, 4C, as a product": lambda: ones @ h,
-        "sums of columns, 4C, by joints, as products": lambda: joints_first.column_sums(h.view(V, -1, 4 * C)),
+        "sums of columns, 4C, by joints, as products": lambda: cpu_block.column_sums(h.view(V, -1, 4 * C)),
         "in time: 3 times multiply and add": lambda: [torch.addcmul(g, x, taps[0]) for _ in range(3)],
-        "in time: convolution": lambda: joints_first.convolve(x, taps, b1[:C]),
-        "in time, back: convolution": lambda: joints_first.convolve_backward(g, x, taps),
+        "in time: convolution": lambda: cpu_block.convolve(x, taps, b1[:C]),
+        "in time, back: convolution": lambda: cpu_block.convolve_backward(g, x, taps),
         "in time, back: weights by multiply and sum": lambda: [(g * x).sum((0, 1, 2)) for _ in range(3)],
         "LayerNorm": lambda: aten.native_layer_norm(x, (C,), *norm, 1e-6),
         "LayerNorm back": lambda: aten.native_layer_norm_backward(
             g, x, (C,), mean, rstd, *norm, [True, True, True]
         ),
-        "joints first: a copy of x": lambda: joints_first.joints_first(x),
+        "joints first: a copy of x": lambda: cpu_block.joints_first(x),
         "x + y s": lambda: torch.addcmul(x, g, z),
     }
 

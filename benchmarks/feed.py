@@ -26,13 +26,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from shards.batch import PackedBatch, Step
 from shards.manifest import load_manifest
 from tsgc.bench.data import data_config
-from tsgc.distributed import Process
-from tsgc.feed import SWITCH, TOGETHER
-from tsgc.rows import row_arrays
-from tsgc.sampling import neighbours
-from tsgc.together import join_draws, join_parts
-from tsgc.training import Training, build
-from tsgc.transforms import Draws, augmentations
+from tsgc.distributed.process import Process
+from tsgc.input.crop import neighbours
+from tsgc.input.pipeline import Draws, augmentations
+from tsgc.input.row_values import row_arrays
+from tsgc.training.feed import SWITCH, TOGETHER
+from tsgc.training.join_steps import join_draws, join_parts
+from tsgc.training.run import Training, build
 
 VIEWS = {
     "alias", "as_strided", "detach", "expand", "permute", "select", "slice", "split", "split_with_sizes", "t",

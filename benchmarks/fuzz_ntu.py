@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.errors import TsgcError
-from pipelines.ntu_text import Parsed, parse_compiled, parse_plain
-from pipelines.synthetic_files import ntu_clip, ntu_text
+from pipelines.reading.ntu_text import Parsed, parse_compiled, parse_plain
+from pipelines.synthetic.raw_files import ntu_clip, ntu_text
 
 HANG = 10  # seconds
 ERROR = re.compile(r"clip: line \d+: [^\n]{1,200}; get the file again")

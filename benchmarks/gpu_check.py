@@ -22,11 +22,11 @@ from tsgc.bench.clock import finish, seconds_a_call
 from tsgc.bench.inputs import NTU, NW_UCLA, Shape, make_batch, make_model, make_step
 from tsgc.config import TrainConfig
 from tsgc.console import Talker
-from tsgc.feed import Feed
+from tsgc.input.pipeline import InputPipeline
 from tsgc.micro_batch import MicroBatch
-from tsgc.optim import learning_rate
-from tsgc.step import TrainStep
-from tsgc.transforms import InputPipeline
+from tsgc.step.optimizer import learning_rate
+from tsgc.step.train_step import TrainStep
+from tsgc.training.feed import Feed
 
 STEPS = 8
 TOLERANCE = (

@@ -14,8 +14,8 @@ from nw_ucla.data import ResidentClips
 
 from shards.manifest import load_manifest
 from tsgc.config import TrainConfig
-from tsgc.geometry import AXIS_ORDER, rotation_matrices, turn
-from tsgc.occlusion import hidden
+from tsgc.input.geometry import AXIS_ORDER, rotation_matrices, turn
+from tsgc.input.occlusion import hidden
 
 DEGREES = (0, 45, -45, 90, -90)
 

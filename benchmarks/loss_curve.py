@@ -24,9 +24,9 @@ from shards.manifest import load_manifest
 from tsgc import kernels
 from tsgc.config import TrainConfig, resolve
 from tsgc.console import Talker
-from tsgc.distributed import Process, pick_device
-from tsgc.optim import learning_rate
-from tsgc.training import build
+from tsgc.distributed.process import Process, pick_device
+from tsgc.step.optimizer import learning_rate
+from tsgc.training.run import build
 
 WINDOW = 20  # steps that a figure is the mean of: single batches of mixed clips are noisy
 

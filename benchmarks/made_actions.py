@@ -21,7 +21,7 @@ import yaml
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20
-from pipelines.synthetic import (
+from pipelines.synthetic.bodies import (
     BOW,
     L_ELBOW,
     L_HIP,

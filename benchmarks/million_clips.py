@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.dataset import DATASETS
+from pipelines.datasets.table import DATASETS
 from shards.manifest import FILE_NAME, Clips, Manifest, Shard, load_manifest
 from shards.plan import deal, epoch_batches
 

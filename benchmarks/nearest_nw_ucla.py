@@ -19,8 +19,8 @@ from nw_ucla.search import fold_clips
 
 from shards.manifest import load_manifest
 from tsgc.config import TrainConfig
-from tsgc.transforms import InputPipeline
-from tsgc.views import PLAIN, View
+from tsgc.input.pipeline import InputPipeline
+from tsgc.input.tta import PLAIN, View
 
 FRAMES = 16
 TURNS = tuple(View(degrees=float(degrees)) for degrees in range(-90, 91, 15))

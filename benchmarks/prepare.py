@@ -30,11 +30,11 @@ import h5py
 import numpy as np
 import prepare_plain
 
-from pipelines import ntu_text
-from pipelines.store import open_store
-from pipelines.store_writer import CHUNK_ROWS, COMPRESSION
-from pipelines.synthetic_files import ntu_clip
-from pipelines.synthetic_files import ntu_text as write_text
+from pipelines.prepared.store import open_store
+from pipelines.prepared.writer import CHUNK_ROWS, COMPRESSION
+from pipelines.reading import ntu_text
+from pipelines.synthetic.raw_files import ntu_clip
+from pipelines.synthetic.raw_files import ntu_text as write_text
 
 ROOT = Path(__file__).parents[1]
 GROWTH = (500, 1000, 2000, 5000, 10_000, 20_000)
@@ -308,7 +308,7 @@ def start(bench: Bench) -> None:
         for n in (5, 50, 200)
     }
     load = "from pipelines import ntu_text as n; n.parse_compiled('', b'0')"
-    actions |= {"import of the readers": [sys.executable, "-c", "import pipelines.ntu_text"]}
+    actions |= {"import of the readers": [sys.executable, "-c", "import pipelines.reading.ntu_text"]}
     actions |= {"the same, compiled one loaded": [sys.executable, "-c", load]}
     seconds = fastest(
         {name: partial(run, command) for name, command in actions.items()},

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.denoise import Track, denoise
-from pipelines.ntu import XSUB120
+from pipelines.cleaning.denoise import Track, denoise
+from pipelines.datasets.ntu import XSUB120
 
 V = 25
 LONGEST = 300  # frames

@@ -28,7 +28,7 @@ from kernel_cuts import CANDIDATES, WAVES
 from tsgc import kernels
 from tsgc.kernels import bottleneck, mixer_hopper, temporal, temporal_backward, tunings
 from tsgc.kernels.prepare import Prepared, prepare
-from tsgc.layers import NORM_EPS, Block
+from tsgc.network.layers import NORM_EPS, Block
 
 FRAMES = {96: 64, 192: 32, 384: 16}
 DROPPED = {96: 0.025, 192: 0.2, 384: 0.375}  # mean drop-path rate of the blocks of a width

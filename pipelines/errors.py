@@ -9,7 +9,7 @@ BAD_NPY = (ValueError, SyntaxError, TypeError, EOFError, MemoryError, RecursionE
 class TsgcError(Exception):
     """Bad input or state: what was found, what was expected, what to do, in one line.
 
-    Library code raises it; only `tsgc.edge` turns it into a message and an exit code.
+    Library code raises it; only `tsgc.commands.error_line` turns it into a message and an exit code.
     """
 
     exit_code = 1

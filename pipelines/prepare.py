@@ -7,18 +7,18 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from pipelines.align import reader
-from pipelines.dataset import open_dataset
-from pipelines.definition import definition_of
+from pipelines.cleaning.align import reader
+from pipelines.datasets.table import open_dataset
 from pipelines.errors import TsgcError, UsageError
 from pipelines.files import refuse_existing
-from pipelines.reading import Outcome, RawClip, read_task
-from pipelines.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
-from pipelines.sources import find_clips
+from pipelines.prepared.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
+from pipelines.prepared.store import Clip, Info, tool_version
+from pipelines.prepared.writer import COMPRESSION, StoreWriter
+from pipelines.reading.sources import find_clips
+from pipelines.skeleton_definition import definition_of
 from pipelines.spec import PRESETS, Dataset, Raw
-from pipelines.store import Clip, Info, tool_version
-from pipelines.store_writer import COMPRESSION, StoreWriter
-from pipelines.workers import workers
+from pipelines.workers.read_task import Outcome, RawClip, read_task
+from pipelines.workers.workers import workers
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
 TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text

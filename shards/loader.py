@@ -12,12 +12,12 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError, UsageError
 from shards.batch import PackedBatch, Step
-from shards.cached import check_room, expecting
-from shards.kept import KEPT_BYTES
+from shards.in_memory import KEPT_BYTES
 from shards.manifest import Clips, Manifest, load_manifest
+from shards.options import Reading
 from shards.plan import batch_sizes, deal, epoch_batches, eval_batches, parts_of_rank
 from shards.reader import ShardReader
-from shards.reading import Reading
+from shards.remote_files import check_room, expecting
 
 Task = Callable[[], PackedBatch]
 

@@ -17,9 +17,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from pipelines.skeleton_definition import find_skeleton
 from shards.remote import check_url, is_url, join_url, read_remote, safe
 
 SCHEMA_VERSION = 1

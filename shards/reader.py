@@ -13,12 +13,12 @@ import torch
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch
 from shards.buffers import BufferPool
-from shards.cached import CachedFiles
-from shards.files import AGAIN, DamagedError, LocalFiles, ShardFiles, check_shard
-from shards.kept import KeptClips
+from shards.in_memory import KeptClips
+from shards.local_files import AGAIN, DamagedError, LocalFiles, ShardFiles, check_shard
 from shards.manifest import Clips, Manifest
+from shards.options import ON_ERROR, Reading
 from shards.plan import IntArray, partners_left
-from shards.reading import ON_ERROR, Reading
+from shards.remote_files import CachedFiles
 
 try:
     from isal.isal_zlib import crc32  # nine times as fast, where it has wheels

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from webdataset.writer import TarWriter
 
-from pipelines.store import Clip, Info
+from pipelines.prepared.store import Clip, Info
 from shards.manifest import PAYLOAD, Shard, clip_digest
 
 TAR_BLOCK = 512  # bytes; a member's header, and what its data is padded to

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from pipelines.errors import BAD_NPY, TsgcError
-from shards.files import check_shard
+from shards.local_files import check_shard
 from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, Shard, clip_digest, load_manifest
 
 MEMBERS = ("cls", "json", "npy")  # of every clip, in this order

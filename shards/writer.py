@@ -11,10 +11,9 @@ from pathlib import Path
 import joblib
 import numpy as np
 
-from pipelines.dataset import hold_out
+from pipelines.datasets.table import hold_out
 from pipelines.errors import TsgcError
-from pipelines.store import Store, open_store, tool_version
-from shards.folder import check_space, new_folder
+from pipelines.prepared.store import Store, open_store, tool_version
 from shards.manifest import (
     FILE_NAME,
     PAYLOAD,
@@ -26,6 +25,7 @@ from shards.manifest import (
 )
 from shards.plan import IntArray, clip_order
 from shards.tar import TAR_BLOCK, Written, write_tar
+from shards.whole_folder import check_space, new_folder
 
 SHARD_BYTES = 32 << 20  # about 1,000 NTU clips: enough shards for every reader, few enough files
 SHARDS_PER_JOB = 16  # starting a process takes as long as writing about that many

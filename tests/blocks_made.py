@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tsgc.layers import Block
+from tsgc.network.layers import Block
 
 
 def made_block(width: int, joints: int, layer_scale: float | None = None, device: str = "cpu") -> Block:

@@ -30,13 +30,13 @@ def quick(*more):
 
 def lose_machine(monkeypatch, epoch: int) -> None:
     """From here on training is cut off by an error as its `epoch` (from 0) begins."""
-    from tsgc import train  # loads torch, which few who drive the command need
+    from tsgc.training import loop  # loads torch, which few who drive the command need
 
-    unbroken = train.train_epoch
+    unbroken = loop.train_epoch
 
     def cut(run, at, advance, stop):
         if at == epoch:
             raise OSError("the machine was lost")
         return unbroken(run, at, advance, stop)
 
-    monkeypatch.setattr(train, "train_epoch", cut)
+    monkeypatch.setattr(loop, "train_epoch", cut)

@@ -11,9 +11,9 @@ from itertools import count
 
 import cli
 from pipelines import files
-from tsgc import train
+from tsgc.training import loop
 
-RATE, SYNC = train.learning_rate, os.fsync
+RATE, SYNC = loop.learning_rate, os.fsync
 WRITES = count(1)
 
 
@@ -49,6 +49,6 @@ class _Os:
 
 
 if __name__ == "__main__":
-    train.learning_rate = _rate
+    loop.learning_rate = _rate
     files.os = _Os()
     cli.app()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.dataset import DATASETS
-from pipelines.store import Clip, Info
-from pipelines.store_writer import StoreWriter
+from pipelines.datasets.table import DATASETS
+from pipelines.prepared.store import Clip, Info
+from pipelines.prepared.writer import StoreWriter
 from shards.manifest import Manifest
 from shards.writer import write_shards
 

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_clips import ntu_text, nw_ucla_clip
 
-from pipelines import actors, linking, ntu, nw_ucla
-from pipelines.denoise import Track
+from pipelines.cleaning import actors, linking
+from pipelines.cleaning.denoise import Track
+from pipelines.datasets import ntu, nw_ucla
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NTU_25
-from pipelines.synthetic_files import ntu_clip as made_clip
-from pipelines.synthetic_files import ntu_text as made_text
+from pipelines.synthetic.raw_files import ntu_clip as made_clip
+from pipelines.synthetic.raw_files import ntu_text as made_text
 
 V = 25
 # A person with bones of plausible length: joint -> place in metres, y up.

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from made_clips import ntu_clip as ntu_text
 from made_clips import nw_ucla_clip, write_folder
 
-from pipelines.align import JOINTS, SPINE_AND_SHOULDERS, align, reader, upright
-from pipelines.dataset import DATASETS
+from pipelines.cleaning.align import JOINTS, SPINE_AND_SHOULDERS, align, reader, upright
+from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
+from pipelines.prepared.store import open_store
 from pipelines.skeleton import COCO_17
-from pipelines.store import open_store
 
 MARKS = JOINTS["ntu-25"]
 

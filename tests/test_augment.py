@@ -11,11 +11,11 @@ from test_transforms import CPU, NTU, UCLA, made_clips, pack, pipeline
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS, Skeleton
-from tsgc import geometry
 from tsgc.config import TrainConfig
+from tsgc.input import geometry
+from tsgc.input.noise import hash32, normal, row_keys, uniform
+from tsgc.input.pipeline import InputPipeline
 from tsgc.modalities import stream
-from tsgc.noise import hash32, normal, row_keys, uniform
-from tsgc.transforms import InputPipeline
 
 PLAIN = {"frames": 32, "crop_min": 1.0, "rotation": "none"}  # the whole clip, resized
 

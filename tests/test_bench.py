@@ -45,7 +45,7 @@ def test_the_twin_is_timed_before_memory_is_kept():
     code = """if True:
         import sys
         from tsgc.bench import training
-        from tsgc.keep_memory import is_kept
+        from tsgc.network.cpu_memory import is_kept
         from cli import app
         latency = training.latency
         def asked(*words):

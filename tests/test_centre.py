@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pipelines.centre import centre_on_first_actor, present_bodies
+from pipelines.cleaning.centre import centre_on_first_actor, present_bodies
 
 
 def bodies(T: int = 4, M: int = 2) -> np.ndarray:

@@ -9,8 +9,8 @@ import torch
 from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
+from tsgc.input.pipeline import InputPipeline, draw
 from tsgc.modalities import MODALITIES, stream
-from tsgc.transforms import InputPipeline, draw
 
 COCO = SKELETONS["coco-17"]
 PARENTS = list(COCO.parents)

@@ -16,8 +16,8 @@ from shards_made import make_store
 from typer.testing import CliRunner
 
 import cli
-from pipelines import synthetic_files
-from tsgc.scores import read_scores
+from pipelines.synthetic import raw_files
+from tsgc.evaluation.scores import read_scores
 
 ROOT = Path(cli.__file__).parent
 
@@ -25,7 +25,7 @@ ROOT = Path(cli.__file__).parent
 def test_the_four_bare_commands_on_real_and_made_clips(here, shared):
     raw = here / "data/nturgbd_raw"
     shutil.copytree(shared / "data/nturgbd_raw", raw)
-    synthetic_files.write_ntu(
+    raw_files.write_ntu(
         raw, actions=(8, 50), performers=(1, 3), cameras=(1, 2, 3), replications=(1,), setups=(20,)
     )
 

@@ -68,7 +68,7 @@ BY_METHOD = {"save_every": "saves_after"}
 def test_every_field_is_read_somewhere():
     unread = set(FIELDS) - fields_read() - set(BY_METHOD)
     assert not unread, f"nothing reads {', '.join(sorted(unread))}"
-    source = "".join(path.read_text() for path in Path(tsgc.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text() for path in Path(tsgc.__file__).parent.rglob("*.py"))
     assert all(f"config.{method}(" in source for method in BY_METHOD.values())
 
 

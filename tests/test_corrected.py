@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from driving import fails, quick, tsgc
 
-from pipelines.store import open_store
-from pipelines.synthetic_files import write_ntu
+from pipelines.prepared.store import open_store
+from pipelines.synthetic.raw_files import write_ntu
 from shards.manifest import load_manifest
 from tsgc.checkpoint import read_description
-from tsgc.inference import load_run
+from tsgc.inference.recogniser import load_run
 
 
 @pytest.fixture(scope="module")

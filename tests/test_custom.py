@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipelines.custom_clips import Layout, read
+from pipelines.datasets.custom_clips import Layout, read
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
+from pipelines.prepared.store import open_store
 from pipelines.skeleton import Skeleton
-from pipelines.store import open_store
 from shards.manifest import load_manifest
 from tsgc.checkpoint import load_model
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.definition import definition_of, find_skeleton, parse_definition
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS, Skeleton
+from pipelines.skeleton_definition import definition_of, find_skeleton, parse_definition
 
 HAND = {
     "joints": ["wrist", "thumb", "index", "little"],

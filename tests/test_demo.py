@@ -5,7 +5,7 @@ import pytest
 from pipelines.errors import UsageError
 from tsgc import demo as module
 from tsgc.console import Talker
-from tsgc.preemption import PreemptedError
+from tsgc.distributed.preemption import PreemptedError
 
 
 def test_a_demo_that_is_asked_to_stop_says_how_it_starts_again(tmp_path, monkeypatch):

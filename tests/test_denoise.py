@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from made_clips import UPRIGHT, V, standing
 
-from pipelines import denoise as d
+from pipelines.cleaning import denoise as d
 
 WIDE = UPRIGHT[:, [1, 0, 2]]  # lying: wider than tall
 

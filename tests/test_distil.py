@@ -13,14 +13,14 @@ from test_step import CONFIG, CPU, SHAPE, Recorded, batches, same, tensors, trai
 
 from pipelines.errors import TsgcError
 from tsgc.bench.inputs import make_model, make_step
-from tsgc.capture import clone
 from tsgc.checkpoint import describe, load_state, save_weights
 from tsgc.config import TrainConfig, resolve
-from tsgc.distil import Teacher, Teachers, open_teachers
-from tsgc.distributed import Process
-from tsgc.loaded import load_stream
-from tsgc.model_card import model_card
-from tsgc.training import build
+from tsgc.distributed.process import Process
+from tsgc.export.model_card import model_card
+from tsgc.inference.trained_stream import load_stream
+from tsgc.step.cuda_graphs import clone
+from tsgc.step.distil import Teacher, Teachers, open_teachers
+from tsgc.training.run import build
 
 MODALITIES = ("joint", "bone", "joint_motion", "bone")
 TAUGHT = dataclasses.replace(CONFIG, distil=0.3, distil_temperature=3.0)

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from shards_made import make_shards
 
 from shards.manifest import load_manifest
-from tsgc.scores import read_scores
+from tsgc.evaluation.scores import read_scores
 
 SETTINGS = [
     "variant=tiny", "frames=16", "crop_min_frames=4", "batch=12", "mix_group=12", "last_batch=spread",

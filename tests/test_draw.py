@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.skeleton import COCO_17, NTU_25, SKELETONS
-from tsgc.draw import (
+from tsgc.drawing.skeleton import (
     COLOURS,
     LEFT,
     PANEL,
@@ -19,7 +19,7 @@ from tsgc.draw import (
     joint_sides,
     spread,
 )
-from tsgc.report.bodies import rest_pose
+from tsgc.report.learned_graphs import rest_pose
 
 SIZE = (200.0, 100.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.draws import Draws, draw
+from tsgc.input.augmentations import Draws, draw
 
 UCLA = SKELETONS["nw-ucla-20"]
 ALL_ON = {

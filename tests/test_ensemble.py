@@ -13,11 +13,11 @@ import pytest
 from driving import fails, quick, tsgc
 from scores_made import clip_names, make_run, make_scores, shuffled, write_pickle
 
-from tsgc.fusion import FUSIONS
+from tsgc.evaluation.scores import accuracy, read_scores, write_scores
+from tsgc.evaluation.statistics import RESAMPLES
+from tsgc.fusion.fuse import FUSIONS
+from tsgc.fusion.recipes import RECIPES
 from tsgc.modalities import MODALITIES
-from tsgc.recipes import RECIPES
-from tsgc.scores import accuracy, read_scores, write_scores
-from tsgc.statistics import RESAMPLES
 
 FOUR = ("joint", "bone", "joint_motion", "bone_motion")
 

@@ -13,18 +13,19 @@ from runs_made import BENCHMARK
 from torch.utils.flop_counter import FlopCounterMode
 
 from pipelines.skeleton import SKELETONS
-from tsgc import export, kernels, load_run
-from tsgc.export_graph import crop_positions, even_positions
-from tsgc.export_input import centre, min_max
-from tsgc.info import count_parts, totals
-from tsgc.layers import TemporalDepthwise
-from tsgc.model import TSGCNeXt
-from tsgc.sampling import crop_positions as packed_crop_positions
-from tsgc.sampling import even_frames
-from tsgc.sampling import test_crop as centre_crop
-from tsgc.scores import read_scores
-from tsgc.transforms import min_max as packed_min_max
-from tsgc.windows import recentre
+from tsgc import kernels, load_run
+from tsgc.evaluation.scores import read_scores
+from tsgc.export import export
+from tsgc.export.joints_input import centre, min_max
+from tsgc.export.modules import crop_positions, even_positions
+from tsgc.inference.windows import recentre
+from tsgc.input.crop import crop_positions as packed_crop_positions
+from tsgc.input.crop import even_frames
+from tsgc.input.crop import test_crop as centre_crop
+from tsgc.input.pipeline import min_max as packed_min_max
+from tsgc.inspect.network import count_parts, totals
+from tsgc.network.layers import TemporalDepthwise
+from tsgc.network.model import TSGCNeXt
 
 STREAMS = {
     "ntu60": (BENCHMARK, "joint"),

@@ -11,9 +11,9 @@ from test_transforms import NTU, UCLA, made_clips, pack
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.export_input import centre, place
-from tsgc.transforms import InputPipeline
-from tsgc.windows import recentre
+from tsgc.export.joints_input import centre, place
+from tsgc.inference.windows import recentre
+from tsgc.input.pipeline import InputPipeline
 
 WAYS = [
     {"normalise": normalise, "centre": middle, "align": align}

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tsgc.config import TrainConfig
-from tsgc.distributed import Process
-from tsgc.feed import Feed, read_ahead
-from tsgc.training import build
-from tsgc.transforms import draw
+from tsgc.distributed.process import Process
+from tsgc.input.pipeline import draw
+from tsgc.training.feed import Feed, read_ahead
+from tsgc.training.run import build
 
 
 def numbers(count, log=None, fail_at=None):

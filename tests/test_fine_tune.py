@@ -13,10 +13,10 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, SKELETONS, Skeleton
 from tsgc.checkpoint import Description, load_model, save_weights
 from tsgc.config import TrainConfig
-from tsgc.fine_tune import Source, fine_tune, joint_pairs
-from tsgc.loaded import load_stream
-from tsgc.model import TSGCNeXt
-from tsgc.model_card import model_card
+from tsgc.export.model_card import model_card
+from tsgc.inference.trained_stream import load_stream
+from tsgc.network.model import TSGCNeXt
+from tsgc.training.fine_tune import Source, fine_tune, joint_pairs
 
 CLASSES = ("sit", "walk", "wave")
 

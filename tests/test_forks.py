@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import forks, workers
 from pipelines.errors import TsgcError
-from pipelines.fork_worker import SLOT_BYTES, pack, unpack
+from pipelines.workers import forks, workers
+from pipelines.workers.fork_worker import SLOT_BYTES, pack, unpack
 
 pytestmark = pytest.mark.skipif(not forks.AVAILABLE, reason="this system cannot fork or share memory so")
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scores_made import make_scores, shuffled
 
 from pipelines.errors import TsgcError
-from tsgc.calibrate import cross_entropy, fit_mixture, fit_scales, temperature
-from tsgc.fusion import FUSIONS, fuse, learn_weights
-from tsgc.scores import hits
+from tsgc.evaluation.scores import hits
+from tsgc.fusion.calibrate import cross_entropy, fit_mixture, fit_scales, temperature
+from tsgc.fusion.fuse import FUSIONS, fuse, learn_weights
 
 STREAMS = [
     make_scores(seed, clips=40, classes=6, skill=0.7 + 0.3 * seed, modality=f"m{seed}") for seed in range(3)

@@ -20,14 +20,14 @@ from typer.testing import CliRunner
 
 import cli
 from pipelines.errors import TsgcError
+from pipelines.reading.sources import find_clips
 from pipelines.skeleton import NTU_25
-from pipelines.sources import find_clips
 from tsgc import load_run, predict
-from tsgc.fusion import fuse
-from tsgc.inference import probabilities
-from tsgc.rawclips import read_recordings
-from tsgc.scores import read_scores
-from tsgc.windows import is_centred, plan_windows, recentre
+from tsgc.evaluation.scores import read_scores
+from tsgc.fusion.fuse import fuse
+from tsgc.inference.raw_clips import read_recordings
+from tsgc.inference.recogniser import probabilities
+from tsgc.inference.windows import is_centred, plan_windows, recentre
 
 ROOT = Path(cli.__file__).parent
 RAW = {"ntu60": "nturgbd_raw", "ntu60-corrected": "nturgbd_raw", "nw-ucla": "NW-UCLA"}

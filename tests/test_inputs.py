@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.dataset import DATASETS, OPENERS, find_dataset, hold_out
+from pipelines.datasets.table import DATASETS, OPENERS, find_dataset, hold_out
 from pipelines.errors import TsgcError
 from pipelines.prepare import read_names
-from pipelines.report import Report
+from pipelines.prepared.report import Report
 from tsgc.config import recipe_file
 
 GUIDE = (Path(__file__).parents[1] / "docs/datasets.md").read_text()

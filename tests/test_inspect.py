@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from made_clips import ntu_text, nw_ucla_clip, write_folder
 from test_actors import any_clip, person
 
-from pipelines.compare import READERS, Stretch, differences, trace
-from pipelines.dataset import DATASETS
-from pipelines.denoise import Track
-from pipelines.histogram import bars, named_bars, spread
-from pipelines.report import WORST, Report, read_report
+from pipelines.cleaning.denoise import Track
+from pipelines.datasets.table import DATASETS
+from pipelines.prepared.histogram import bars, named_bars, spread
+from pipelines.prepared.report import WORST, Report, read_report
 from pipelines.spec import Prepared
+from tsgc.inspect.preset_differences import READERS, Stretch, differences, trace
 
 NAME = "S001C002P003R001A005"
 

@@ -15,10 +15,10 @@ from made_clips import nw_ucla_clip, write_zip
 from made_inputs import kinetics_clip, kinetics_frame, write_kinetics
 from PIL import Image
 
-from pipelines import kinetics
-from pipelines.store import open_store
-from tsgc.inspect_picture import padded, raw_clip
-from tsgc.inspect_raw import FORMATS, open_raw, own_folder, ranges
+from pipelines.datasets import kinetics
+from pipelines.prepared.store import open_store
+from tsgc.inspect.clip_picture import padded, raw_clip
+from tsgc.inspect.raw_formats import FORMATS, open_raw, own_folder, ranges
 
 ARM = ["shoulder", "elbow", "hand"]
 DESCRIPTION = {

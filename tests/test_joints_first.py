@@ -8,9 +8,10 @@ from blocks_made import gradients, made_block
 from torch import Tensor
 
 from pipelines.skeleton import SKELETONS
-from tsgc import joints_first, kernels
-from tsgc.layers import Block
-from tsgc.model import TSGCNeXt
+from tsgc import kernels
+from tsgc.network import cpu_block
+from tsgc.network.layers import Block
+from tsgc.network.model import TSGCNeXt
 
 BF16 = torch.bfloat16
 
@@ -37,7 +38,7 @@ def test_it_is_the_plain_block_in_float64(joints, frames, survival, layer_scale)
     x, weights = torch.randn(2, 3, frames, joints, 12, dtype=torch.float64)
     factors = None if survival is None else torch.tensor(survival, dtype=torch.float64)
     want = plain_gradients(block, x, factors, weights)
-    got = gradients(lambda x: joints_first.run(x, factors, block), x, block, weights)
+    got = gradients(lambda x: cpu_block.run(x, factors, block), x, block, weights)
     for name, exact in want.items():
         torch.testing.assert_close(got[name], exact, rtol=1e-11, atol=1e-11, msg=name)
 
@@ -54,7 +55,7 @@ def test_random_shapes_in_float32(seed):
     x, weights = torch.randn(2, rows, frames, joints, width)
     survival = (torch.rand(rows) > 0.3) / 0.7
     want = plain_gradients(block, x, survival, weights)
-    got = gradients(lambda x: joints_first.run(x, survival, block), x, block, weights)
+    got = gradients(lambda x: cpu_block.run(x, survival, block), x, block, weights)
     assert all((got[name] - exact).norm() <= 5e-6 * (exact.norm() + 1) for name, exact in want.items())
 
 
@@ -78,7 +79,7 @@ def test_in_bfloat16_it_errs_no_more_than_the_plain_block():
         want = plain_gradients(block, x, survival, weights)
 
         def first(x: Tensor, block: Block = block, survival: Tensor = survival) -> Tensor:
-            return joints_first.run(x, survival, block)
+            return cpu_block.run(x, survival, block)
 
         def as_before(x: Tensor, block: Block = block, survival: Tensor = survival) -> Tensor:
             with kernels.plain():
@@ -96,33 +97,33 @@ def test_in_bfloat16_it_errs_no_more_than_the_plain_block():
 def test_blocks_hand_each_other_what_they_need_without_a_copy():
     block = made_block(8, 5)
     x = torch.randn(2, 3, 5, 8)
-    out = joints_first.run(x, None, block)
+    out = cpu_block.run(x, None, block)
     assert out.shape == x.shape
-    assert joints_first.joints_first(out).data_ptr() == out.data_ptr()
+    assert cpu_block.joints_first(out).data_ptr() == out.data_ptr()
 
 
 def test_which_blocks_run_so(monkeypatch):
     """Those of the types in the table, on CPUs, outside `kernels.plain()`."""
-    monkeypatch.setattr(joints_first, "TYPES", (BF16,))
+    monkeypatch.setattr(cpu_block, "TYPES", (BF16,))
     x = torch.randn(1, 2, 5, 8)
-    assert joints_first.takes(x.to(BF16)) and not joints_first.takes(x)
+    assert cpu_block.takes(x.to(BF16)) and not cpu_block.takes(x)
     with torch.autocast("cpu", BF16):
-        assert joints_first.takes(x)
+        assert cpu_block.takes(x)
         with kernels.plain():
-            assert not joints_first.takes(x)
-    assert not joints_first.takes(x.to(BF16).to("meta"))
-    monkeypatch.setattr(joints_first, "convolves", lambda dtype: False)
-    assert not joints_first.takes(x.to(BF16))
+            assert not cpu_block.takes(x)
+    assert not cpu_block.takes(x.to(BF16).to("meta"))
+    monkeypatch.setattr(cpu_block, "convolves", lambda dtype: False)
+    assert not cpu_block.takes(x.to(BF16))
 
 
 def test_float32_and_bfloat16_run_so():
     x = torch.randn(1, 2, 5, 8)
-    assert joints_first.takes(x) and joints_first.takes(x.to(BF16)) and not joints_first.takes(x.double())
+    assert cpu_block.takes(x) and cpu_block.takes(x.to(BF16)) and not cpu_block.takes(x.double())
 
 
 def test_a_whole_network_is_the_plain_one(monkeypatch):
     """Stem, downs and pooling take what blocks give; an odd T leaves frames over."""
-    monkeypatch.setattr(joints_first, "TYPES", (torch.float32,))
+    monkeypatch.setattr(cpu_block, "TYPES", (torch.float32,))
     torch.manual_seed(0)
     network = TSGCNeXt(SKELETONS["nw-ucla-20"], 5, variant="tiny", bodies=2).eval()
     for parameter in network.parameters():
@@ -142,7 +143,7 @@ def test_a_second_backward_pass_gives_the_same():
     """Nothing that is saved is written over."""
     block = made_block(8, 5)
     x = torch.randn(2, 3, 5, 8, requires_grad=True)
-    out = joints_first.run(x, None, block).square().sum()
+    out = cpu_block.run(x, None, block).square().sum()
     first, second = (torch.autograd.grad(out, [x, *block.parameters()], retain_graph=True) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
@@ -150,7 +151,7 @@ def test_a_second_backward_pass_gives_the_same():
 def test_gradients_of_gradients_are_refused():
     block = made_block(8, 5)
     x = torch.randn(2, 3, 5, 8, requires_grad=True)
-    loss = joints_first.run(x, None, block).square().sum()
+    loss = cpu_block.run(x, None, block).square().sum()
     (grad,) = torch.autograd.grad(loss, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()

@@ -8,13 +8,13 @@ import pytest
 import torch
 from driving import quick, tsgc
 
-from tsgc import keep_memory as module
+from tsgc.network import cpu_memory
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 # Pages that 20 tensors of 48 MB ask of the kernel, each freed before the next, and where told to keep them.
 FAULTS = """
 import resource, sys, torch
-from tsgc.keep_memory import is_kept, keep_memory
+from tsgc.network.cpu_memory import is_kept, keep_memory
 if sys.argv[1] == "keep":
     keep_memory(torch.device("cpu"))
 for _ in range(20):  # before glibc 2.38 an aligned block fits into a freed one of its size only with luck
@@ -46,27 +46,28 @@ def test_nothing_is_told_where_it_does_not_matter(monkeypatch):
     def told(*_):
         raise AssertionError("the C library was asked for")
 
-    monkeypatch.setattr(module, "_kept", False)
-    monkeypatch.setattr(module.ctypes, "CDLL", told)
-    module.keep_memory(torch.device("cuda", 0))
-    monkeypatch.setattr(module.sys, "platform", "darwin")
-    module.keep_memory(torch.device("cpu"))
-    assert not module.is_kept()
+    monkeypatch.setattr(cpu_memory, "_kept", False)
+    monkeypatch.setattr(cpu_memory.ctypes, "CDLL", told)
+    cpu_memory.keep_memory(torch.device("cuda", 0))
+    monkeypatch.setattr(cpu_memory.sys, "platform", "darwin")
+    cpu_memory.keep_memory(torch.device("cpu"))
+    assert not cpu_memory.is_kept()
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    monkeypatch.setattr(module, "_kept", False)
-    monkeypatch.setattr(module.sys, "platform", "linux")
-    monkeypatch.setattr(module.ctypes, "CDLL", lambda _: object())
-    module.keep_memory(torch.device("cpu"))
-    assert not module.is_kept()
+    monkeypatch.setattr(cpu_memory, "_kept", False)
+    monkeypatch.setattr(cpu_memory.sys, "platform", "linux")
+    monkeypatch.setattr(cpu_memory.ctypes, "CDLL", lambda _: object())
+    cpu_memory.keep_memory(torch.device("cpu"))
+    assert not cpu_memory.is_kept()
 
 
 def test_training_and_scoring_keep_memory(here, made, monkeypatch):
-    from tsgc import evaluate, train
+    from tsgc.evaluation import evaluate
+    from tsgc.training import loop
 
     asked = []
-    for name, place in (("train", train), ("score", evaluate)):
+    for name, place in (("train", loop), ("score", evaluate)):
         monkeypatch.setattr(place, "keep_memory", lambda device, name=name: asked.append((name, device.type)))
     words = ["--data-root", made, "--device", "cpu"]
     tsgc("train", "ntu60/xsub", *words, *quick(), "--set", "eval_every=0")

@@ -9,9 +9,9 @@ import torch
 from shards_made import make_shards
 
 from pipelines.errors import TsgcError
-from shards.kept import KEPT_BYTES
+from shards.in_memory import KEPT_BYTES
 from shards.loader import TrainLoader
-from shards.reading import Reading
+from shards.options import Reading
 
 OPTIONS = {"batch": 20, "seed": 5, "mix_group": 4, "last_batch": "spread", "repeats": 2}
 

@@ -12,7 +12,7 @@ from blocks_made import gradients, made_block
 from torch import Tensor, nn
 
 from tsgc import kernels
-from tsgc.layers import NORM_EPS, Block, Down, Stem
+from tsgc.network.layers import NORM_EPS, Block, Down, Stem
 
 pytest.importorskip("triton", reason="torch comes without Triton here")
 

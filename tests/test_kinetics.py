@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_inputs import KINETICS_CLASSES, kinetics_clip, write_kinetics
 
+from pipelines.datasets.kinetics import EXTRA, parse, read
 from pipelines.errors import TsgcError
-from pipelines.kinetics import EXTRA, parse, read
 from pipelines.prepare import prepare
-from pipelines.store import open_store
+from pipelines.prepared.store import open_store
 from shards.manifest import load_manifest
 
 

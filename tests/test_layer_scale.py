@@ -14,9 +14,9 @@ from pipelines.skeleton import SKELETONS
 from tsgc import load_run
 from tsgc.checkpoint import load_model
 from tsgc.config import TrainConfig
-from tsgc.model import TSGCNeXt
-from tsgc.optim import build_optimizer
-from tsgc.scores import read_scores
+from tsgc.evaluation.scores import read_scores
+from tsgc.network.model import TSGCNeXt
+from tsgc.step.optimizer import build_optimizer
 
 NTU = SKELETONS["ntu-25"]
 

@@ -9,7 +9,7 @@ import torch
 from shards_made import make_shards
 
 from pipelines.errors import TsgcError
-from pipelines.store import open_store
+from pipelines.prepared.store import open_store
 from shards.batch import PackedBatch, Step
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest

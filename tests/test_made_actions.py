@@ -10,7 +10,7 @@ from driving import tsgc
 import cli
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20
-from pipelines.synthetic import wave
+from pipelines.synthetic.bodies import wave
 from shards.manifest import load_manifest
 
 sys.path.insert(0, str(Path(cli.__file__).parent / "benchmarks"))

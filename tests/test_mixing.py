@@ -5,8 +5,8 @@ import torch
 from test_draws import UCLA, drawn
 
 from pipelines.skeleton import SKELETONS
-from tsgc.mixing import body_parts, cut_spans, mix, mix_presence, own_weight
-from tsgc.optim import soft_targets
+from tsgc.input.mixing import body_parts, cut_spans, mix, mix_presence, own_weight
+from tsgc.step.optimizer import soft_targets
 
 
 def weights(draws):

@@ -11,9 +11,9 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc.checkpoint import from_reference
 from tsgc.config import TrainConfig
-from tsgc.graph import adjacency
-from tsgc.model import VARIANTS, TSGCNeXt
-from tsgc.optim import build_optimizer, learning_rate, soft_targets, summed_loss
+from tsgc.network.adjacency import adjacency
+from tsgc.network.model import VARIANTS, TSGCNeXt
+from tsgc.step.optimizer import build_optimizer, learning_rate, soft_targets, summed_loss
 
 ONES = ("norm.weight", "1.weight", "0.weight", "data_bn.weight")
 

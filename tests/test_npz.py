@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_inputs import npz_arrays, write_npz
 
-from pipelines.npz import depad
+from pipelines.datasets.npz import depad
 from pipelines.prepare import prepare
-from pipelines.store import open_store
+from pipelines.prepared.store import open_store
 
 
 def run(tmp_path: Path, arrays: dict, *, name: str = "NTU60_CS.npz", jobs: int = 1, **options):

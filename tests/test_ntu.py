@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from made_clips import V, ntu_text, standing
 
-from pipelines import ntu
-from pipelines.dataset import DATASETS
+from pipelines.datasets import ntu
+from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
 
 

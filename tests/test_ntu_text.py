@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from made_clips import V, ntu_clip, standing
 from made_clips import ntu_text as write
 
-from pipelines import ntu_scan, ntu_text
 from pipelines.errors import TsgcError
-from pipelines.ntu_text import Parsed, parse, parse_compiled, parse_plain
+from pipelines.reading import ntu_scan, ntu_text
+from pipelines.reading.ntu_text import Parsed, parse, parse_compiled, parse_plain
 
 ROOT = Path(__file__).parents[1]
 NUMBERS = st.floats(-100, 100, width=32)

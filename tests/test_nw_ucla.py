@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from made_clips import nw_ucla_clip
 
-from pipelines import nw_ucla
-from pipelines.dataset import DATASETS
+from pipelines.datasets import nw_ucla
+from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
 
 DATASET = DATASETS["nw-ucla"]

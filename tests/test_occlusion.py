@@ -11,8 +11,8 @@ from test_transforms import CPU, NTU, UCLA, made_clips, pack, pipeline
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.occlusion import COSINES, NEARER, hidden
-from tsgc.transforms import InputPipeline
+from tsgc.input.occlusion import COSINES, NEARER, hidden
+from tsgc.input.pipeline import InputPipeline
 
 LEFT_ARM, RIGHT_ARM = [4, 5, 6, 7], [8, 9, 10, 11]
 TURNS = {"rotation": "vertical", "rotation_max": 180.0}

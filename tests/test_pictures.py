@@ -14,13 +14,13 @@ from PIL import Image
 from shards_made import make_store
 from test_model import reference_state
 
-from pipelines.compare import RawClip
-from pipelines.denoise import Track
-from pipelines.store import open_store
+from pipelines.cleaning.denoise import Track
+from pipelines.prepared.store import open_store
 from shards.manifest import load_manifest
-from tsgc.inspect_picture import padded
-from tsgc.inspect_shards import balance
-from tsgc.shard_clips import clips_by_name
+from tsgc.inspect.clip_picture import padded
+from tsgc.inspect.preset_differences import RawClip
+from tsgc.inspect.shard_set import balance
+from tsgc.workspace.clips_by_name import clips_by_name
 
 NAME = "S001C002P003R001A005"
 PICTURES = (("png", "PNG"), ("gif", "GIF"))

@@ -11,12 +11,12 @@ import pytest
 from made_clips import ntu_clip, ntu_text, nw_ucla_clip, standing, write_folder, write_zip
 
 from pipelines import prepare as prepare_module
-from pipelines import workers
-from pipelines.dataset import find_dataset
+from pipelines.datasets.table import find_dataset
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
-from pipelines.report import Report
-from pipelines.store import open_store
+from pipelines.prepared.report import Report
+from pipelines.prepared.store import open_store
+from pipelines.workers import workers
 
 ROOT = Path(__file__).parents[1]
 
@@ -395,7 +395,7 @@ def test_an_unknown_data_set_or_preset_says_which_exist(tmp_path):
 
 def test_the_package_never_imports_torch_nor_what_comes_after_it():
     check = (
-        "import sys, pipelines.prepare, pipelines.store\n"
+        "import sys, pipelines.prepare, pipelines.prepared.store\n"
         "assert not {'torch', 'shards', 'tsgc', 'cli'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)

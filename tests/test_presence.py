@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from test_transforms import CPU, NTU, made_clips, pack, pipeline
 
 from tsgc.config import TrainConfig
+from tsgc.input.crop import BRIDGE, crop_positions, present_rows, resample_present
+from tsgc.input.crop import test_crop as centre_crop
+from tsgc.input.pipeline import InputPipeline, draw, min_max, mix
 from tsgc.modalities import MODALITIES
-from tsgc.model import TSGCNeXt, pool_present
-from tsgc.sampling import BRIDGE, crop_positions, present_rows, resample_present
-from tsgc.sampling import test_crop as centre_crop
-from tsgc.transforms import InputPipeline, draw, min_max, mix
+from tsgc.network.model import TSGCNeXt, pool_present
 
 
 def corrected(bodies=2, skeleton=NTU, **changes):

@@ -8,11 +8,11 @@ import pytest
 from driving import fails, quick, tsgc
 from made_inputs import ntu_names, pyskl_2d, pyskl_3d, write_pickle
 
-from pipelines.arrays import ArrayClip, read_arrays
+from pipelines.datasets.arrays import ArrayClip, read_arrays
+from pipelines.datasets.pyskl import read_2d, read_3d, read_splits
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
-from pipelines.pyskl import read_2d, read_3d, read_splits
-from pipelines.store import open_store
+from pipelines.prepared.store import open_store
 
 
 def run(tmp_path: Path, content: object, preset: str = "reference", name: str | None = None):

@@ -8,12 +8,12 @@ from shards_made import make_shards
 from pipelines.errors import TsgcError
 from shards.manifest import load_manifest
 from tsgc.config import CONFIGS, TrainConfig, build, read_yaml
-from tsgc.distributed import Process
-from tsgc.inspect_checkpoint import changed
-from tsgc.relabel import count_moved, relabelled
+from tsgc.distributed.process import Process
+from tsgc.inspect.checkpoint import changed
 from tsgc.report.page import show
-from tsgc.training import build as build_training
-from tsgc.training import describe
+from tsgc.training.run import build as build_training
+from tsgc.training.run import describe
+from tsgc.workspace.relabel import count_moved, relabelled
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_training_reads_the_corrected_class(manifest, tmp_path):
 
 
 def test_the_recipe_of_nw_ucla_corrects_the_24_clips_that_carry_each_others_class(shared):
-    from pipelines.nw_ucla import identify
+    from pipelines.datasets.nw_ucla import identify
 
     corrections = read_yaml(CONFIGS / "nw-ucla.yaml")["relabel"]
     names = [name for clips in corrections.values() for name in clips]

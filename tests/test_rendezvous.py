@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 
 from pipelines.errors import TsgcError
-from tsgc.rendezvous import fresh
+from tsgc.distributed.rendezvous import fresh
 
 SOON = timedelta(seconds=20)
 

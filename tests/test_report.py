@@ -13,14 +13,14 @@ from driving import fails, quick, tsgc
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipelines.dataset import DATASETS
+from pipelines.datasets.table import DATASETS
 from pipelines.skeleton import NTU_25
 from tsgc.config import TrainConfig, to_yaml
-from tsgc.graph import adjacency
+from tsgc.drawing.html import ASSETS
+from tsgc.evaluation.scores import Scores, Source, write_scores
+from tsgc.network.adjacency import adjacency
 from tsgc.report import analysis, bodies, charts, gather
-from tsgc.report.page import ASSETS
-from tsgc.runs import open_run, write_environment
-from tsgc.scores import Scores, Source, write_scores
+from tsgc.workspace.runs import open_run, write_environment
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 

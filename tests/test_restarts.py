@@ -20,8 +20,8 @@ from test_distributed import lines, train_words, tsgc, weights
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from pipelines.errors import TsgcError
-from tsgc import distributed
-from tsgc.launch import launch
+from tsgc.distributed import process
+from tsgc.distributed.launch import launch
 
 MISHAPS = Path(__file__).with_name("mishaps.py")
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
@@ -225,10 +225,10 @@ def test_another_machine_takes_a_lost_ones_place(shards, unbroken_long, tmp_path
 
 def test_a_run_folder_that_a_rank_cannot_see_is_named(tmp_path, monkeypatch):
     """Two threads as two ranks, the second of which looks into another file system."""
-    monkeypatch.setattr(distributed, "PATIENCE", 0.6)
+    monkeypatch.setattr(process, "PATIENCE", 0.6)
     meeting, words = Barrier(2), {}
 
-    class Rank(distributed.Process):
+    class Rank(process.Process):
         def barrier(self) -> None:
             meeting.wait()
 
@@ -241,7 +241,7 @@ def test_a_run_folder_that_a_rank_cannot_see_is_named(tmp_path, monkeypatch):
 
     def check(rank: int, folder: Path) -> str:
         try:
-            distributed.check_shared(Rank(rank, 2, torch.device("cpu")), folder)
+            process.check_shared(Rank(rank, 2, torch.device("cpu")), folder)
         except TsgcError as error:
             return str(error)
         return "shared"

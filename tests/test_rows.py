@@ -6,12 +6,12 @@ import torch
 from test_draws import ALL_ON
 from test_transforms import CPU, NTU, UCLA, made_clips, pack, pipeline
 
-from tsgc.feed import survival_factors
-from tsgc.mixing import given_parts, own_share, own_weight
-from tsgc.model import TSGCNeXt
-from tsgc.noise import normal, normal_hashed, row_keys
-from tsgc.rows import row_values
-from tsgc.sampling import blend, crop_positions, neighbours, resample
+from tsgc.input.crop import blend, crop_positions, neighbours, resample
+from tsgc.input.mixing import given_parts, own_share, own_weight
+from tsgc.input.noise import normal, normal_hashed, row_keys
+from tsgc.input.row_values import row_values
+from tsgc.network.model import TSGCNeXt
+from tsgc.training.feed import survival_factors
 
 
 @pytest.mark.parametrize("absent", ["zeros", "copy"])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsgc import sampling
-from tsgc.sampling import FRAME_COPIES, crop_positions, random_frames, ticket_draws
+from tsgc.input import crop
+from tsgc.input.crop import FRAME_COPIES, crop_positions, random_frames, ticket_draws
 
 
 def picked(frames, count, seed=0):
@@ -31,8 +31,8 @@ def test_random_frames_are_sorted_and_no_ticket_is_drawn_twice(frames, count, se
 @pytest.mark.parametrize(("clip", "count", "reserve"), [(3, 2, 10), (2, 3, 0), (3, 2, 0), (1, 4, 1)])
 def test_every_set_of_tickets_is_as_likely(monkeypatch, clip, count, reserve):
     """With 2 copies of each frame all sets can be counted; without reserve most go Floyd's way."""
-    monkeypatch.setattr(sampling, "FRAME_COPIES", 2)
-    monkeypatch.setattr(sampling, "_reserve", lambda count: reserve)
+    monkeypatch.setattr(crop, "FRAME_COPIES", 2)
+    monkeypatch.setattr(crop, "_reserve", lambda count: reserve)
     tries, copies = 60_000, max(2, -(-count // clip))
     drawn = picked(np.full(tries, clip), count)
     sets = list(combinations(range(clip * copies), count))

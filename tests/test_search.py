@@ -19,7 +19,7 @@ from shards.loader import TrainLoader
 from shards.manifest import load_manifest
 from tsgc.checkpoint import Description, save_weights
 from tsgc.config import build
-from tsgc.scores import read_scores
+from tsgc.evaluation.scores import read_scores
 
 ROOT = Path(cli.__file__).parent
 sys.path.insert(0, str(ROOT / "benchmarks"))

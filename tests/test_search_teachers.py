@@ -12,7 +12,7 @@ from test_search import COUNTS, ROOT, SMALL, one_thread, search  # noqa: F401
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_description
-from tsgc.scores import read_scores
+from tsgc.evaluation.scores import read_scores
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shards_made import make_shards
 
-from pipelines.dataset import DATASETS
+from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
 from shards.manifest import Clips, Manifest, Shard, find_shard_sets, load_manifest
 

@@ -15,11 +15,11 @@ from shards_served import serving
 from pipelines.errors import TsgcError
 from shards import remote
 from shards.cache import ShardCache
-from shards.cached import AHEAD, expecting
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import load_manifest
-from shards.reading import Reading
+from shards.options import Reading
 from shards.remote import check_url, is_url, join_url, parse_place, safe
+from shards.remote_files import AHEAD, expecting
 
 
 @pytest.fixture(scope="module")

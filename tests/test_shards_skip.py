@@ -16,10 +16,10 @@ from test_loader import all_ranks, global_batches
 from pipelines.errors import TsgcError
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import load_manifest
+from shards.options import Reading
 from shards.plan import mixing_partners, partners_left
-from shards.reading import Reading
 from shards.verify import verify_shards
-from tsgc.scores import read_scores
+from tsgc.evaluation.scores import read_scores
 
 # Each example puts back what it changed.
 FLIPS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)

@@ -12,11 +12,11 @@ import pytest
 import webdataset
 from shards_made import SHARD_BYTES, make_shards
 
-from pipelines.dataset import DATASETS
+from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
-from pipelines.store import Clip, open_store
-from pipelines.store_writer import StoreWriter
-from shards import folder as folders
+from pipelines.prepared.store import Clip, open_store
+from pipelines.prepared.writer import StoreWriter
+from shards import whole_folder as folders
 from shards.manifest import SPLITS, Manifest, load_manifest
 from shards.verify import verify_shards
 from shards.writer import SHARDS_PER_JOB, write_shards

@@ -12,8 +12,8 @@ import pytest
 import torch
 from driving import fails, quick, tsgc
 
-from tsgc import snapshots
 from tsgc.checkpoint import load_model
+from tsgc.training import snapshots
 
 MISHAPS = Path(__file__).with_name("mishaps.py")
 

@@ -19,10 +19,10 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc import load_run
 from tsgc.config import TrainConfig, resolve
+from tsgc.evaluation.scores import read_scores
+from tsgc.inference.raw_clips import read_recordings
+from tsgc.input.pipeline import InputPipeline, draw
 from tsgc.modalities import MODALITIES, mistake, num_channels, parts, place, stream
-from tsgc.rawclips import read_recordings
-from tsgc.scores import read_scores
-from tsgc.transforms import InputPipeline, draw
 
 NTU, COCO = SKELETONS["ntu-25"], SKELETONS["coco-17"]
 FOUR = "joint+bone+joint_motion+bone_motion"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scores_made import make_scores
 
-from tsgc.scores import accuracy, hits
-from tsgc.statistics import bootstrap, mcnemar
+from tsgc.evaluation.scores import accuracy, hits
+from tsgc.evaluation.statistics import bootstrap, mcnemar
 
 
 def made_hits(clips=60, classes=7):

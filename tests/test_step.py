@@ -12,13 +12,13 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipelines.errors import TsgcError
-from shards.reading import Reading
-from tsgc import capture
+from shards.options import Reading
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
-from tsgc.capture import captures
 from tsgc.config import TrainConfig
-from tsgc.distributed import Process
-from tsgc.optim import (
+from tsgc.distributed.process import Process
+from tsgc.step import cuda_graphs
+from tsgc.step.cuda_graphs import captures
+from tsgc.step.optimizer import (
     Average,
     build_optimizer,
     learning_rate,
@@ -179,15 +179,15 @@ def test_a_tensor_of_the_learning_rate_stays_when_a_state_is_loaded():
     assert optimizer.param_groups[0]["lr"] is rate
 
 
-class Recorded(capture.StepGraphs):
+class Recorded(cuda_graphs.StepGraphs):
     """Graphs without a GPU: what would be captured is run with the captured inputs, every time."""
 
     def _warm_up(self, parts, run):
         run(parts)
 
     def _capture(self, parts, run):
-        inputs = [capture.clone(part) for part in parts]
-        return capture.Captured(inputs, lambda: run(inputs))
+        inputs = [cuda_graphs.clone(part) for part in parts]
+        return cuda_graphs.Captured(inputs, lambda: run(inputs))
 
 
 @pytest.mark.parametrize("presence", [False, True])
@@ -197,7 +197,7 @@ def test_replayed_steps_see_each_calls_input(presence):
     given = batches(presence, sizes)
     plain, replayed = (make_step(SHAPE, CONFIG, CPU, graphs=False) for _ in range(2))
     replayed._graphs = Recorded(CPU)
-    assert train(plain, given) == train(replayed, [capture.clone(batch) for batch in given])
+    assert train(plain, given) == train(replayed, [cuda_graphs.clone(batch) for batch in given])
     assert same(tensors(plain), tensors(replayed))
     assert len(replayed._graphs) == 2
     replayed.reset()
@@ -232,7 +232,7 @@ def test_large_steps_in_float32_are_not_captured():
         ({"precision": "tf32", "batch": 512}, 2, 25, 4, False),
     ):
         config = dataclasses.replace(ntu, **changes)
-        assert capture.worth_capturing(config, joints, bodies, world) == worth, changes
+        assert cuda_graphs.worth_capturing(config, joints, bodies, world) == worth, changes
     gpu, whole = Process(0, 1, torch.device("cuda")), Reading()
     assert not captures(ntu, gpu, whole, worth=False)
     assert captures(dataclasses.replace(ntu, graphs=True), gpu, whole, worth=False)
@@ -241,9 +241,9 @@ def test_large_steps_in_float32_are_not_captured():
 def test_no_more_graphs_than_their_share_of_memory():
     step = make_step(SHAPE, CONFIG, CPU, graphs=False)
     graphs = step._graphs = Recorded(CPU)
-    for size in range(2, 2 + capture.MOST_GRAPHS + 2):
-        train(step, batches(sizes=(size,) * (capture.WARM_UP + 1)))
-    assert len(graphs) == capture.MOST_GRAPHS
+    for size in range(2, 2 + cuda_graphs.MOST_GRAPHS + 2):
+        train(step, batches(sizes=(size,) * (cuda_graphs.WARM_UP + 1)))
+    assert len(graphs) == cuda_graphs.MOST_GRAPHS
 
 
 def test_a_failed_capture_names_its_first_error():
@@ -253,7 +253,7 @@ def test_a_failed_capture_names_its_first_error():
         finally:
             raise RuntimeError("capture is invalid")
     except RuntimeError as error:
-        assert "not permitted" in str(capture.origin(error))
+        assert "not permitted" in str(cuda_graphs.origin(error))
 
 
 def test_graphs_are_for_gpus_and_for_batches_whose_size_says_their_shape():
@@ -271,7 +271,7 @@ def test_graphs_are_for_gpus_and_for_batches_whose_size_says_their_shape():
 
 
 def test_gradients_are_summed_in_one_exchange():
-    from tsgc.optim import sum_gradients
+    from tsgc.step.optimizer import sum_gradients
 
     sent = []
     pretended = SimpleNamespace(world=2, sum=lambda flat: sent.append(flat) or flat.mul_(2))

@@ -9,10 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from pipelines import files, store_writer
+from pipelines import files
 from pipelines.errors import TsgcError
-from pipelines.store import Clip, Info, open_store
-from pipelines.store_writer import StoreWriter
+from pipelines.prepared import writer as writer_module
+from pipelines.prepared.store import Clip, Info, open_store
+from pipelines.prepared.writer import StoreWriter
 
 INFO = Info(
     dataset="ntu60",
@@ -91,7 +92,7 @@ def test_the_layout_is_the_documented_one(tmp_path):
 
 
 def test_clips_longer_than_the_buffer_come_back(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_writer, "BUFFER_ROWS", 10)
+    monkeypatch.setattr(writer_module, "BUFFER_ROWS", 10)
     clips = [made_clip(index, frames=13 * (1 + index)) for index in range(3)]
     with open_store(write(tmp_path / "a.h5", clips)) as opened:
         for index, clip in enumerate(clips):
@@ -137,7 +138,7 @@ def test_a_full_disk_is_one_clear_line_wherever_it_strikes(tmp_path, monkeypatch
             return super().write(data)
 
     small = type("SmallPatientFile", (files.PatientFile, SmallDisk), {})
-    monkeypatch.setattr(store_writer, "PatientFile", small)
+    monkeypatch.setattr(writer_module, "PatientFile", small)
     with pytest.raises(TsgcError) as error:
         write(tmp_path / "a.h5")
     assert str(error.value) == f"{tmp_path}/a.h5: no space left on the disk; free some or write elsewhere"

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.denoise import SHORT, SPREAD
+from pipelines.cleaning.denoise import SHORT, SPREAD
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
-from pipelines.report import Report
+from pipelines.prepared.report import Report
+from pipelines.prepared.store import Clip, open_store
 from pipelines.skeleton import NTU_25, NW_UCLA_20, SKELETONS, Skeleton
-from pipelines.store import Clip, open_store
-from pipelines.synthetic import (
+from pipelines.synthetic.bodies import (
     FPS,
     NTU_MOTIONS,
     NTU_PAIRED_MOTIONS,
@@ -24,7 +24,7 @@ from pipelines.synthetic import (
     perform,
     wave,
 )
-from pipelines.synthetic_files import (
+from pipelines.synthetic.raw_files import (
     NTU_ACTIONS,
     NTU_PERFORMERS,
     NtuClip,

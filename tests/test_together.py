@@ -12,9 +12,9 @@ from test_draws import ALL_ON
 from pipelines.errors import TsgcError
 from shards.batch import Step
 from tsgc.config import TrainConfig
-from tsgc.distributed import Process
-from tsgc.feed import Feed, groups
-from tsgc.training import build
+from tsgc.distributed.process import Process
+from tsgc.training.feed import Feed, groups
+from tsgc.training.run import build
 
 RECIPES = {
     "published": {},

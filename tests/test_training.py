@@ -12,8 +12,9 @@ import torch
 from driving import fails, lose_machine, quick, tsgc
 from test_model import reference_state
 
-from tsgc import train, training
-from tsgc.scores import read_scores
+from tsgc.evaluation.scores import read_scores
+from tsgc.training import loop
+from tsgc.training import run as run_module
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monkeypatch):
@@ -44,9 +45,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(here, mad
 
 def test_divergence_keeps_the_last_good_checkpoint(here, made, monkeypatch):
     words = ["train", "ntu60/xsub", "--data-root", made, "--run-dir", here / "run", *quick("log_every=1")]
-    rate = train.learning_rate
+    rate = loop.learning_rate
     monkeypatch.setattr(
-        train, "learning_rate", lambda step, steps, c: 1e30 if step >= steps else rate(step, steps, c)
+        loop, "learning_rate", lambda step, steps, c: 1e30 if step >= steps else rate(step, steps, c)
     )
     assert "in epoch 2" in tsgc(*words, expect=1)
     state = torch.load(here / "run/checkpoints/state.pt", weights_only=True)
@@ -83,7 +84,7 @@ def test_a_full_disk_is_one_line(here, made, monkeypatch):
     def full(path, state):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(training.checkpoint, "save_state", full)
+    monkeypatch.setattr(run_module.checkpoint, "save_state", full)
     said = tsgc("train", "ntu60/xsub", "--data-root", made, "--run-dir", here / "run", *quick(), expect=1)
     assert said.splitlines()[-1].startswith("error:") and "no space left" in said
     assert not (here / "run/checkpoints/state.pt").exists()
@@ -160,7 +161,7 @@ def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here,
     words = ["train", "ntu60/xsub", "--data-root", made, *quick(*settings)]
     tsgc(*words, "--run-dir", here / "whole")
 
-    rate = train.learning_rate
+    rate = loop.learning_rate
     for stop_at in (1, 4, 5, 9, 13):
 
         def kills_itself(step, steps, config, stop_at=stop_at):
@@ -168,7 +169,7 @@ def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here,
                 os.kill(os.getpid(), signal.SIGTERM)
             return rate(step, steps, config)
 
-        monkeypatch.setattr(train, "learning_rate", kills_itself)
+        monkeypatch.setattr(loop, "learning_rate", kills_itself)
         resume = [] if stop_at == 1 else ["--resume"]
         said = tsgc(*words, "--run-dir", here / "cut", *resume, expect=75)
         assert said.splitlines()[-1].startswith("error: asked to stop: saved after"), said

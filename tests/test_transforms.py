@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
+from tsgc.input.crop import crop_positions, even_frames, random_frames, train_crop
+from tsgc.input.crop import test_crop as centre_crop
+from tsgc.input.pipeline import InputPipeline, draw, min_max, mix, rotation_matrices, to_device
 from tsgc.modalities import MODALITIES
-from tsgc.sampling import crop_positions, even_frames, random_frames, train_crop
-from tsgc.sampling import test_crop as centre_crop
-from tsgc.transforms import InputPipeline, draw, min_max, mix, rotation_matrices, to_device
 
 NTU, UCLA = SKELETONS["ntu-25"], SKELETONS["nw-ucla-20"]
 CPU = torch.device("cpu")

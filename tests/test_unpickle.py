@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipelines.errors import TsgcError
-from pipelines.unpickle import load_pickle
+from pipelines.reading.unpickle import load_pickle
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_clips import ntu_clip
 
-from pipelines import unzip
-from pipelines.sources import BAD_MEMBER, RawFile
-from pipelines.unzip import read_member
+from pipelines.reading import unzip
+from pipelines.reading.sources import BAD_MEMBER, RawFile
+from pipelines.reading.unzip import read_member
 
 CLIP = ntu_clip(frames=20)
 PACKINGS = {

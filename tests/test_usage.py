@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import cli
 from pipelines.errors import AmbiguousError, TsgcError, UsageError
-from tsgc.scores import write_scores
+from tsgc.evaluation.scores import write_scores
 
 TRAIN = ("train", "ntu60/xsub", "--data-root", "{made}")
 

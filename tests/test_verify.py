@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_clips import ntu_clip, write_folder
 
-from pipelines import store as store_module
 from pipelines.prepare import prepare
-from pipelines.store import open_store
-from pipelines.store_writer import COMPRESSION
-from pipelines.verify import verify_store
+from pipelines.prepared import store as store_module
+from pipelines.prepared.store import open_store
+from pipelines.prepared.verify import verify_store
+from pipelines.prepared.writer import COMPRESSION
 
 
 @pytest.fixture(scope="module", params=[None, *COMPRESSION])

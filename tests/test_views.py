@@ -12,9 +12,9 @@ from test_transforms import pack, pipeline
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.scores import read_scores
-from tsgc.transforms import InputPipeline
-from tsgc.views import VIEWS, View, test_span, views
+from tsgc.evaluation.scores import read_scores
+from tsgc.input.pipeline import InputPipeline
+from tsgc.input.tta import VIEWS, View, test_span, views
 
 test_span.__test__ = False  # the span of a test, not a test
 
@@ -66,8 +66,8 @@ def test_evaluation_averages_the_logits_of_the_views_and_says_so(here, made):
 
 def test_the_mean_is_over_every_view(made):
     from shards.loader import EvalLoader
-    from tsgc.distributed import Process
-    from tsgc.evaluate import input_pipeline, predict_split
+    from tsgc.distributed.process import Process
+    from tsgc.evaluation.evaluate import input_pipeline, predict_split
 
     loader = EvalLoader(made / "shards/ntu60/xsub", batch=8)
     from shards.manifest import load_manifest

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import TsgcError
-from pipelines.yaml_text import load_yaml
+from pipelines.reading.yaml_text import load_yaml
 from tsgc.config import read_yaml
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tsgc.inference import Guess, Prediction, Recogniser, load_run, predict
+    from tsgc.inference.recogniser import Guess, Prediction, Recogniser, load_run, predict
 
 __all__ = ["Guess", "Prediction", "Recogniser", "load_run", "predict"]
 
@@ -16,7 +16,7 @@ __all__ = ["Guess", "Prediction", "Recogniser", "load_run", "predict"]
 def __getattr__(name: str) -> Any:
     """The public names, from where they are defined (PEP 562)."""
     if name in __all__:
-        return getattr(import_module("tsgc.inference"), name)
+        return getattr(import_module("tsgc.inference.recogniser"), name)
     raise AttributeError(f"module 'tsgc' has no attribute {name!r}")
 
 

@@ -21,16 +21,16 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
-from pipelines.definition import find_skeleton
 from pipelines.errors import TsgcError
 from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
+from pipelines.skeleton_definition import find_skeleton
 from shards.manifest import Manifest
 from tsgc.config import TrainConfig
 from tsgc.config import build as build_config
-from tsgc.layers import EXPANSION
 from tsgc.modalities import num_channels
-from tsgc.model import TSGCNeXt
+from tsgc.network.layers import EXPANSION
+from tsgc.network.model import TSGCNeXt
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from pipelines.errors import TsgcError, UsageError
-from pipelines.yaml_text import load_yaml
-from shards.reading import REMOTE_WINDOW
+from pipelines.reading.yaml_text import load_yaml
+from shards.options import REMOTE_WINDOW
 from tsgc.train_config import TrainConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"

@@ -3,18 +3,18 @@
 import time
 from pathlib import Path
 
-from pipelines import synthetic_files
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
+from pipelines.synthetic import raw_files
 from tsgc.config import TrainConfig, build
 from tsgc.console import Talker
-from tsgc.distributed import join, pick_device
-from tsgc.ensemble import fuse
-from tsgc.preemption import PreemptedError
-from tsgc.runs import run_folder
-from tsgc.scores import Scores, all_and_clean
-from tsgc.train import train
-from tsgc.workspace import describe_shards, shard_all
+from tsgc.distributed.preemption import PreemptedError
+from tsgc.distributed.process import join, pick_device
+from tsgc.evaluation.scores import Scores, all_and_clean
+from tsgc.fusion.ensemble import fuse
+from tsgc.training.loop import train
+from tsgc.workspace.data_root import describe_shards, shard_all
+from tsgc.workspace.runs import run_folder
 
 BENCHMARKS = ("ntu60/xsub", "nw-ucla/xview")
 STREAMS = ("joint", "joint_motion")
@@ -54,8 +54,8 @@ def demo(
     pick_device(device)  # a wrong one is told before anything is made
 
     talker.line("making raw clips: NTU text, NW-UCLA JSON")
-    ntu = synthetic_files.write_ntu(data / "nturgbd_raw", seed=seed)
-    ucla = synthetic_files.write_nw_ucla(data / "NW-UCLA", seed=seed)
+    ntu = raw_files.write_ntu(data / "nturgbd_raw", seed=seed)
+    ucla = raw_files.write_nw_ucla(data / "NW-UCLA", seed=seed)
     talker.line(f"{len(ntu)} NTU and {len(ucla)} NW-UCLA clips in {data}")
 
     for name in ("ntu60", "nw-ucla"):

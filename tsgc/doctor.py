@@ -6,13 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pipelines.dataset import DATASETS, OPENERS, Dataset, Opener
+from pipelines.datasets.table import DATASETS, OPENERS, Dataset, Opener
 from pipelines.errors import TsgcError
-from pipelines.store import open_store, tool_version
+from pipelines.prepared.store import open_store, tool_version
 from shards.manifest import load_manifest
 from tsgc.console import Talker
-from tsgc.runs import find_runs
-from tsgc.workspace import sharded
+from tsgc.workspace.data_root import sharded
+from tsgc.workspace.runs import find_runs
 
 # Package -> what it is for; the optional ones say which extra brings them.
 PACKAGES = {

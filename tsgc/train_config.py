@@ -35,7 +35,7 @@ class TrainConfig:
     """One run. The defaults are the published recipe (`--recipe reference`)."""
 
     variant: str = "252"
-    """Depths of the network: a key of tsgc.model.VARIANTS."""
+    """Depths of the network: a key of tsgc.variants.VARIANTS."""
     modality: str = "joint"
     """What the stream sees: a key of tsgc.modalities.MODALITIES, or several joined by `+`, side by side."""
     seed: int = 0
@@ -54,7 +54,7 @@ class TrainConfig:
     exactly once, in batches whose sizes differ by at most one."""
     shuffle_window: int | None = None
     """Shards that training draws clips from at a time; 0: all of them, so that any clip may follow any;
-    null: 0 for shards on this machine, 16 for remote ones (shards.reading.REMOTE_WINDOW)."""
+    null: 0 for shards on this machine, 16 for remote ones (shards.options.REMOTE_WINDOW)."""
 
     frames: int = 256
     """T: frames that the network sees."""

@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 
-from pipelines.nw_ucla import identify
+from pipelines.datasets.nw_ucla import identify
 from shards.batch import PackedBatch, Step
 from shards.manifest import Clips, Manifest
 from shards.plan import batch_sizes, deal, epoch_batches
 from shards.reader import ShardReader
 from tsgc.config import TrainConfig
-from tsgc.relabel import relabelled
+from tsgc.workspace.relabel import relabelled
 
 
 class ResidentClips:

@@ -12,9 +12,9 @@ from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
 from pipelines.errors import TsgcError
 from tsgc.config import parse_settings, resolve
-from tsgc.runs import run_folder, scores_path
-from tsgc.scores import Scores, Source, all_and_clean, write_scores
-from tsgc.views import views
+from tsgc.evaluation.scores import Scores, Source, all_and_clean, write_scores
+from tsgc.input.tta import views
+from tsgc.workspace.runs import run_folder, scores_path
 
 BENCHMARK = "nw-ucla/xview"
 

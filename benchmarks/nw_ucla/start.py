@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_description
-from tsgc.runs import checkpoint_path
+from tsgc.workspace.runs import checkpoint_path
 
 FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
 HOLDOUT_FOLD = "1to2"  # whose training view is all that a run of `tsgc train nw-ucla --holdout` has seen

@@ -14,16 +14,16 @@ from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
 from nw_ucla.start import check
 from pipelines.errors import TsgcError
-from shards.reading import Reading
+from shards.options import Reading
 from tsgc.checkpoint import describe, save_weights
-from tsgc.distributed import Process
-from tsgc.evaluate import arithmetic, input_pipeline
-from tsgc.feed import Feed
-from tsgc.fine_tune import fine_tune
-from tsgc.optim import learning_rate
-from tsgc.scores import accuracy
-from tsgc.training import new_step
-from tsgc.views import PLAIN, VIEWS, View
+from tsgc.distributed.process import Process
+from tsgc.evaluation.evaluate import arithmetic, input_pipeline
+from tsgc.evaluation.scores import accuracy
+from tsgc.input.tta import PLAIN, VIEWS, View
+from tsgc.step.optimizer import learning_rate
+from tsgc.training.feed import Feed
+from tsgc.training.fine_tune import fine_tune
+from tsgc.training.run import new_step
 
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
 

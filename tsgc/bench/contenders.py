@@ -11,14 +11,14 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipelines.skeleton import SKELETONS
-from shards.reading import Reading
+from shards.options import Reading
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
-from tsgc.capture import captures, worth_capturing
 from tsgc.config import TrainConfig, resolve
-from tsgc.distributed import Process
-from tsgc.evaluate import arithmetic
+from tsgc.distributed.process import Process
+from tsgc.evaluation.evaluate import arithmetic
 from tsgc.micro_batch import MicroBatch
+from tsgc.step.cuda_graphs import captures, worth_capturing
 
 Work = Callable[[], object]
 DRAWS = 16  # of drop path, which steps go through in turn: how many rows it drops is part of what they cost

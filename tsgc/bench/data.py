@@ -12,10 +12,10 @@ from tsgc.bench.clock import cost_a_call, finish
 from tsgc.bench.trace import trace
 from tsgc.bench.training import WARM_UP
 from tsgc.config import TrainConfig, resolve
-from tsgc.distributed import Process
-from tsgc.feed import ReadyStep
-from tsgc.keep_memory import keep_memory
-from tsgc.training import Training, build
+from tsgc.distributed.process import Process
+from tsgc.network.cpu_memory import keep_memory
+from tsgc.training.feed import ReadyStep
+from tsgc.training.run import Training, build
 
 
 def data_config(shards: Path | str, settings: Sequence[str], **options: Any) -> TrainConfig:

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.distributed import Process
+from tsgc.distributed.process import Process
 from tsgc.micro_batch import MicroBatch
-from tsgc.model import TSGCNeXt
-from tsgc.optim import build_optimizer
-from tsgc.step import TrainStep
-from tsgc.training import called
+from tsgc.network.model import TSGCNeXt
+from tsgc.step.optimizer import build_optimizer
+from tsgc.step.train_step import TrainStep
+from tsgc.training.run import called
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsgc.layers import EXPANSION, GRAPHS, NORM_EPS
-from tsgc.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS, TSGCNeXt
+from tsgc.network.layers import EXPANSION, GRAPHS, NORM_EPS
+from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS, TSGCNeXt
 
 
 class ChannelNorm(nn.LayerNorm):

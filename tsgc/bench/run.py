@@ -14,16 +14,16 @@ import torch
 from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import SKELETONS
-from tsgc import distributed
 from tsgc.bench import graphs, machine
 from tsgc.bench.contenders import Contender, contenders, training
 from tsgc.bench.inputs import Shape
 from tsgc.bench.trace import trace
 from tsgc.bench.training import WARM_UP, clean_up, forward_flops, long_clips, measure, speed
+from tsgc.commands.error_line import LAUNCHED
 from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
-from tsgc.edge import LAUNCHED
-from tsgc.launch import launch
+from tsgc.distributed.launch import launch
+from tsgc.distributed.process import Process, join, pick_device, started_by_torchrun
 from tsgc.variants import VARIANTS
 
 PRECISIONS = ("bf16", "tf32", "float32")
@@ -62,7 +62,7 @@ def check_shape(
     device: str | None,
 ) -> tuple[Shape, torch.device, str, int]:
     """The options as they are meant; wrong ones raise UsageError."""
-    place = distributed.pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     precision = precision or "bf16"
     for name, value, known in (
         ("variant", variant, VARIANTS),
@@ -92,7 +92,7 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
                 raise UsageError(f"--{name}: with --data our own training alone is timed; give one of them")
     if options.trace and options.device.type == "cpu":
         raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
-    if distributed.started_by_torchrun():
+    if started_by_torchrun():
         assert out is not None
         _rank(options, out)
         return
@@ -219,7 +219,7 @@ def _data(options: TrainOptions, talker: Talker) -> dict[str, Any]:
         batch=options.shape.batch,
         frames=options.given_frames,
     )
-    process = distributed.Process(0, 1, options.device)
+    process = Process(0, 1, options.device)
     result = data_path(shards, config, process, options.steps, traced=options.trace)
     talker.line(
         f"{result['benchmark']}, {result['clips']:,} clips, T {config.frames}, batch {config.batch}:"
@@ -271,7 +271,7 @@ def _devices(
 
 def _rank(options: TrainOptions, out: Path) -> None:
     """A rank's part of `_devices`; the first writes the result."""
-    with distributed.join(options.device.type) as process:
+    with join(options.device.type) as process:
         ours = Contender("ours", options.precision, settings=options.settings)
         (row,) = measure([ours], options.shape, process.device, options.steps, "training", process)
         process.barrier()

@@ -11,11 +11,13 @@ from tsgc.bench.clock import finish, median_seconds, seconds_a_call
 from tsgc.bench.contenders import Contender, inference, training
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.bench.machine import peak_flops
-from tsgc.distributed import Process
-from tsgc.info import count_parts, totals
-from tsgc.keep_memory import is_kept, keep_memory
+from tsgc.distributed.process import Process
+from tsgc.inspect.network import count_parts, totals
+from tsgc.network.cpu_memory import is_kept, keep_memory
 
-WARM_UP = 6  # steps before any is timed: first ones of a shape, then the capture (tsgc.capture.WARM_UP)
+WARM_UP = (
+    6  # steps before any is timed: first ones of a shape, then the capture (tsgc.step.cuda_graphs.WARM_UP)
+)
 LONG_FRAMES = (64, 128, 256, 512, 1024)
 GRADIENTS = (
     3  # a training step is some three forward passes: one on, two back (data's and weights' gradients)
@@ -35,7 +37,7 @@ class Row:
     utilisation: float
     """Model FLOPs a second over those of a large matrix product in the same precision."""
     memory_kept: bool = False
-    """Whether the process kept what it freed (`tsgc.keep_memory`)."""
+    """Whether the process kept what it freed (`tsgc.network.cpu_memory`)."""
 
 
 def forward_flops(shape: Shape) -> float:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from tsgc.edge import Edge
-from tsgc.options import Device, Json
+from tsgc.commands.error_line import Edge
+from tsgc.commands.options import Device, Json
 
 app = typer.Typer(
     no_args_is_help=True, help="How fast the network and its training are here, beside plain twins."

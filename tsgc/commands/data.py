@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import TsgcError, UsageError
-from tsgc.options import DATA, DataRoot, Jobs, Overwrite
+from tsgc.commands.options import DATA, DataRoot, Jobs, Overwrite
 
 
 def prepare(
@@ -42,8 +42,8 @@ def prepare(
         raise UsageError(f"--out {out}: expected a name that ends in .h5")
     if name is not None and (not name or name.startswith(".") or set(name) & set("/\\")):
         raise UsageError(f"--name {name!r}: expected a file's name, without folders")
-    from pipelines.align import SPINE_AND_SHOULDERS
-    from pipelines.dataset import default_name
+    from pipelines.cleaning.align import SPINE_AND_SHOULDERS
+    from pipelines.datasets.table import default_name
     from pipelines.prepare import prepare as run
     from tsgc.console import Talker
 
@@ -84,7 +84,7 @@ def shard(
 ) -> None:
     """Prepared HDF5 to WebDataset tars and a manifest, for each benchmark."""
     from tsgc.console import Talker
-    from tsgc.workspace import describe_shards, shard_all
+    from tsgc.workspace.data_root import describe_shards, shard_all
 
     talker = Talker()
     with talker.counting("sharding", "clips") as progress:
@@ -110,10 +110,10 @@ def verify(
     data_root: DataRoot = DATA,
 ) -> None:
     """Check prepared files and shard sets whole: every byte, every clip, every claim."""
-    from pipelines.verify import verify_store
+    from pipelines.prepared.verify import verify_store
     from shards.verify import verify_shards
     from tsgc.console import Talker
-    from tsgc.workspace import prepared, sharded
+    from tsgc.workspace.data_root import prepared, sharded
 
     talker = Talker()
     problems = 0
@@ -150,8 +150,8 @@ def inspect(
 ) -> None:
     """Look at a raw clip (and what each preset keeps of it), prepared file, shard set, run or checkpoint."""
     from tsgc.console import Talker
-    from tsgc.inspect import Wish
-    from tsgc.inspect import inspect as run
+    from tsgc.inspect.inspect import Wish
+    from tsgc.inspect.inspect import inspect as run
 
     talker = Talker()
     for line in run(path, Wish(dataset, compare, clip, out, overwrite)):

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import UsageError
-from tsgc.options import (
+from tsgc.commands.options import (
     DATA,
     RUNS,
     Checkpoint,
@@ -52,8 +52,8 @@ def predict(
 ) -> None:
     """Recognise raw clips: the most likely classes of each. Exit code 1 if any could not be read."""
     from tsgc.console import Talker
-    from tsgc.inference import load_run
-    from tsgc.predictions import LIVE_WINDOW, STYLES, choose_runs, predict_files, predict_live
+    from tsgc.inference.predict_files import LIVE_WINDOW, STYLES, choose_runs, predict_files, predict_live
+    from tsgc.inference.recogniser import load_run
 
     if bool(files) == live:
         raise UsageError("give raw clips, or - for standard input; or --live alone")
@@ -94,7 +94,7 @@ def export(
 ) -> None:
     """A run as ONNX and torch.export, checked against PyTorch, with a model card."""
     from tsgc.console import Talker
-    from tsgc.export import FORMATS, export_run
+    from tsgc.export.export import FORMATS, export_run
 
     for name in formats or []:
         check_word("--format", name, FORMATS)
@@ -125,7 +125,7 @@ def info(
 ) -> None:
     """Parameters, multiply-accumulates and activations of a network, block by block."""
     from tsgc.console import Talker
-    from tsgc.info import open_network, show_info
+    from tsgc.inspect.network import open_network, show_info
 
     network, facts, length = open_network(
         run, checkpoint, variant=variant, skeleton=skeleton, frames=frames, bodies=bodies, classes=classes

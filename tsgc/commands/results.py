@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tsgc.options import DATA, RUNS, DataRoot, Overwrite, RunsRoot, exclude_each_other, numbers
+from tsgc.commands.options import DATA, RUNS, DataRoot, Overwrite, RunsRoot, exclude_each_other, numbers
 
 
 def ensemble(
@@ -36,7 +36,7 @@ def ensemble(
 ) -> None:
     """Fuse the streams' scores, and say what that is worth: intervals, leave-one-out, oracle, McNemar."""
     from tsgc.console import Talker
-    from tsgc.ensemble import Plan, fuse_streams
+    from tsgc.fusion.ensemble import Plan, fuse_streams
 
     exclude_each_other({"--weights": weights is not None, "--tune": tune, "--tune-on-test": tune_on_test})
     shares = numbers(weights, "--weights")

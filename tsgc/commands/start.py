@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tsgc.options import DATA, RUNS, DataRoot, Device, Jobs, Json, Overwrite, RunsRoot
+from tsgc.commands.options import DATA, RUNS, DataRoot, Device, Jobs, Json, Overwrite, RunsRoot
 
 
 def doctor(

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import UsageError
-from tsgc.edge import launch_ranks
-from tsgc.options import (
+from tsgc.commands.error_line import launch_ranks
+from tsgc.commands.options import (
     DATA,
     RUNS,
     Cache,
@@ -70,7 +70,7 @@ def train(
 ) -> None:
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
     from tsgc.config import resolve, settle_window, to_yaml
-    from tsgc.workspace import pick_shards
+    from tsgc.workspace.data_root import pick_shards
 
     exclude_each_other({"--resume": resume, "--overwrite": overwrite})
     exclude_each_other({"--recipe": recipe, "--config": config})
@@ -92,12 +92,14 @@ def train(
         return
     if launch_ranks(ctx, gpus, device):
         return
-    from tsgc import distributed  # torch comes last, so that what needs none of it answers at once
     from tsgc.console import Silent, Talker
-    from tsgc.runs import run_folder
-    from tsgc.train import train as run
+    from tsgc.distributed.process import (
+        join,  # torch comes last, so that what needs none of it answers at once
+    )
+    from tsgc.training.loop import train as run
+    from tsgc.workspace.runs import run_folder
 
-    with distributed.join(device) as process:
+    with join(device) as process:
         run(
             settled,
             benchmark,
@@ -139,14 +141,14 @@ def evaluate(
     runs: RunsRoot = RUNS,
 ) -> None:
     """Score a checkpoint on a split; writes the scores file and prints the accuracies."""
-    from tsgc import distributed
     from tsgc.console import Silent, Talker
-    from tsgc.evaluate import evaluate_run
+    from tsgc.distributed.process import join
+    from tsgc.evaluation.evaluate import evaluate_run
 
     read = reading(on_error, cache, cache_size)
     if launch_ranks(ctx, gpus, device):
         return
-    with distributed.join(device) as process:
+    with join(device) as process:
         evaluate_run(
             process,
             Talker(json=json) if process.main else Silent(),

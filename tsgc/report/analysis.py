@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsgc.calibrate import cross_entropy, log_softmax
+from tsgc.fusion.calibrate import cross_entropy, log_softmax
 
 BINS = 15  # of confidence; the usual number (Guo et al., 2017)
 

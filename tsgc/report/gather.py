@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import Description, read_description
-from tsgc.graph import adjacency
-from tsgc.runs import Run
-from tsgc.scores import Scores, read_scores
+from tsgc.evaluation.scores import Scores, read_scores
+from tsgc.network.adjacency import adjacency
+from tsgc.workspace.runs import Run
 
 
 @dataclass(frozen=True)

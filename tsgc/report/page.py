@@ -2,47 +2,31 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from pipelines.errors import TsgcError
-from pipelines.store import tool_version
-from tsgc import verdict
 from tsgc.config import TrainConfig
-from tsgc.fusion import align, fuse
-from tsgc.report import analysis, bodies, charts
+from tsgc.drawing.html import render
+from tsgc.drawing.player import Player
+from tsgc.evaluation.scores import COLUMNS, Scores, accuracy_rows, remarks
+from tsgc.evaluation.statistics import RESAMPLES
+from tsgc.fusion import comparison
+from tsgc.fusion.fuse import align, fuse
+from tsgc.fusion.scored_streams import Stream
+from tsgc.report import analysis, charts, learned_graphs
 from tsgc.report.gather import Gathered, class_names
-from tsgc.report.player import Player
-from tsgc.scores import COLUMNS, Scores, accuracy_rows, remarks
-from tsgc.statistics import RESAMPLES
-from tsgc.streams import Stream
 
-ASSETS = Path(__file__).parent / "assets"
-
-
-def render(template: str, **values: Any) -> str:
-    """A template of ours with style and scripts inside; every value is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ASSETS),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    own = {name: Markup((ASSETS / name).read_text()) for name in ("style.css", "player.js", "report.js")}
-    said = f"tsgc {tool_version()}, {datetime.now():%Y-%m-%d %H:%M}"
-    return environment.get_template(template).render(assets=own, written=said, **values)
+ASSETS = Path(__file__).parent / "assets"  # the report's own; the rest is tsgc/drawing's
 
 
 def report_page(gathered: Sequence[Gathered], clips: Mapping[str, Sequence[Player]]) -> str:
     """The whole page; `clips`: a run's label -> animations of its worst clips."""
     return render(
         "report.html",
+        folder=ASSETS,
         title=title(gathered),
         runs=gathered,
         columns=COLUMNS,
@@ -54,7 +38,7 @@ def report_page(gathered: Sequence[Gathered], clips: Mapping[str, Sequence[Playe
         classes=class_tables(gathered),
         close={run.label: close_look(run) for run in gathered},
         graphs={run.label: graph_rows(run) for run in gathered},
-        edges=bodies.EDGES,
+        edges=learned_graphs.EDGES,
         clips=clips,
         environment=environment_table(gathered),
     )
@@ -87,11 +71,11 @@ def fusion(gathered: Sequence[Gathered]) -> dict[str, Any] | None:
         fused = fuse([stream.scores for stream in streams])
     except TsgcError as error:
         return {"problem": f"These runs cannot be fused: {error}."}
-    rows = verdict.rows(streams, fused, [1.0] * len(streams), "logits")
+    rows = comparison.rows(streams, fused, [1.0] * len(streams), "logits")
     return {
         "problem": "",
         "titles": [row.title for row in rows],
-        "parts": verdict.judge(rows, fused),
+        "parts": comparison.judge(rows, fused),
         "preset": fused.source.preset,
         "resamples": RESAMPLES,
     }
@@ -260,11 +244,11 @@ def graph_rows(run: Gathered) -> list[dict[str, Any]]:
     skeleton = run.graphs.description.body
     rows = []
     for (stage, block), learned in run.graphs.learned.items():
-        edges = [bodies.strongest(graph, start) for graph, start in zip(learned, run.graphs.start)]
+        edges = [learned_graphs.strongest(graph, start) for graph, start in zip(learned, run.graphs.start)]
         largest = max((abs(edge.change) for graph in edges for edge in graph), default=0.0)
         drawings = []
-        for name, graph in zip(bodies.STARTS, edges):
+        for name, graph in zip(learned_graphs.STARTS, edges):
             label = f"Stage {stage + 1}, block {block + 1}, graph that started as {name}"
-            drawings.append((name, bodies.draw_graph(skeleton, graph, largest, label)))
+            drawings.append((name, learned_graphs.draw_graph(skeleton, graph, largest, label)))
         rows.append({"stage": stage + 1, "block": block + 1, "largest": largest, "drawings": drawings})
     return rows

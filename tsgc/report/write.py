@@ -7,14 +7,14 @@ from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing, write_atomic
 from shards.manifest import load_manifest
 from tsgc.console import Talker
-from tsgc.draw import Panel
+from tsgc.drawing.player import Player, player
+from tsgc.drawing.skeleton import Panel
 from tsgc.report.analysis import softmax, worst_clips
 from tsgc.report.gather import Gathered, class_names, gather
 from tsgc.report.page import report_page
-from tsgc.report.player import Player, player
-from tsgc.runs import newest_run, open_run, refuse_twice
-from tsgc.shard_clips import clips_by_name
-from tsgc.workspace import pick_shards
+from tsgc.workspace.clips_by_name import clips_by_name
+from tsgc.workspace.data_root import pick_shards
+from tsgc.workspace.runs import newest_run, open_run, refuse_twice
 
 
 def write_report(

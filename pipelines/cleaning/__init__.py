@@ -1,0 +1,1 @@
+"""Actors, linking, denoising, centring, alignment."""

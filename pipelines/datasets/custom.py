@@ -1,0 +1,204 @@
+"""Your own data: a folder with `dataset.yaml` and one file a clip below `clips/`.
+
+docs/your-own-data.md shows the layout; `custom_clips.py` reads the clips.
+"""
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipelines.datasets.arrays import Listed, safe_names, some
+from pipelines.datasets.custom_clips import READERS, Layout, read
+from pipelines.errors import TsgcError
+from pipelines.reading.sources import RawFile
+from pipelines.reading.yaml_text import load_yaml
+from pipelines.skeleton import Skeleton
+from pipelines.skeleton_definition import find_skeleton, parse_definition
+from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, assigned
+
+DESCRIPTION = "dataset.yaml"
+CLIPS = "clips"
+CHANNELS = ("xyz", "xys", "xy")
+SPLIT_CODES = {"train": TRAIN, "test": TEST}
+BODY_KEYS = ("joints", "parents", "left_right", "centre")
+KEYS = {
+    "name",
+    "skeleton",
+    *BODY_KEYS,
+    "channels",
+    "units",
+    "fps",
+    "image_size",
+    "classes",
+    "labels",
+    "splits",
+}
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """The mapping in `dataset.yaml`. Raises TsgcError: none, not YAML, unknown keys."""
+    path = folder / DESCRIPTION
+    try:
+        content = load_yaml(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise TsgcError(f"{path}: no such file; docs/your-own-data.md says what it holds") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise TsgcError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise TsgcError(f"{path}: expected key: value lines, found {type(content).__name__}")
+    if unknown := [key for key in content if key not in KEYS]:
+        raise TsgcError(f"{path}: unknown key {unknown[0]!r}; known: {', '.join(sorted(KEYS))}")
+    return content
+
+
+def open_custom(locations: Sequence[Path], name: str) -> Dataset:
+    """The data set that a folder's `dataset.yaml` describes. Raises TsgcError for anything wrong in it."""
+    folder = _folder(locations)
+    content = read_description(folder)
+    path = folder / DESCRIPTION
+    try:
+        skeleton = _skeleton(name, content)
+        channels = _one_of(content, "channels", CHANNELS, "xyz")
+        layout = Layout(skeleton, channels, _image_size(content, channels))
+        classes = _names(content, "classes")
+        found = find_clips(folder)
+        labels = {clip: _label(clip, content.get("labels"), classes) for clip in found}
+        splits = _splits(content, found)
+        fps, units = content.get("fps", 30), content.get("units", "metres")
+        if type(fps) is not int or not 1 <= fps <= 1000 or not isinstance(units, str) or not units:
+            raise TsgcError(f"fps {fps!r}, units {units!r}, expected a whole number and a word")
+    except TsgcError as error:
+        raise TsgcError(f"{path}: {error}") from None
+    names = safe_names(found)
+    clips = {
+        names[clip]: Identity(
+            labels[clip], {f"split_{b}": codes.get(clip, UNUSED) for b, codes in splits.items()}
+        )
+        for clip in found
+    }
+    return Dataset(
+        name=name,
+        skeleton=skeleton,
+        class_names=tuple(classes),
+        fields=tuple(f"split_{benchmark}" for benchmark in splits),
+        benchmarks={benchmark: assigned(benchmark) for benchmark in splits},
+        holdout=None,
+        raw=CUSTOM.raw,
+        suffix="",
+        identify=Listed(clips),
+        presets={preset: partial(read, layout=layout, preset=preset) for preset in PRESETS},
+        official=None,
+        find=lambda: {names[clip]: [RawFile(file.absolute())] for clip, file in found.items()},
+        channels="xyz" if channels == "xyz" else "xys",
+        units=units,
+        fps=fps,
+    )
+
+
+def find_clips(folder: Path) -> dict[str, Path]:
+    """The clips by their path below `clips/`, in order, without suffix. Raises TsgcError: none, one twice."""
+    clips: dict[str, Path] = {}
+    for path in sorted((folder / CLIPS).rglob("*")):
+        if path.suffix not in READERS or path.name.startswith(".") or not path.is_file():
+            continue
+        clip = path.relative_to(folder / CLIPS).with_suffix("").as_posix()
+        if clip in clips:
+            raise TsgcError(f"{clips[clip]} and {path}: one clip in two files; remove one")
+        clips[clip] = path
+    if not clips:
+        raise TsgcError(f"no clips in {folder / CLIPS}; expected {', '.join(READERS)} files there")
+    return clips
+
+
+def _folder(locations: Sequence[Path]) -> Path:
+    if len(locations) != 1:
+        raise TsgcError(f"{some(map(str, locations))}: expected one folder with a {DESCRIPTION}")
+    return locations[0]
+
+
+def _skeleton(name: str, content: Mapping[str, Any]) -> Skeleton:
+    if "skeleton" in content:
+        if also := [key for key in BODY_KEYS if key in content]:
+            raise TsgcError(f"both `skeleton` and `{also[0]}`; a known skeleton brings its own")
+        return find_skeleton(str(content["skeleton"]))
+    return parse_definition(name, {key: content.get(key) for key in BODY_KEYS})
+
+
+def _one_of(content: Mapping[str, Any], key: str, known: Sequence[str], default: str) -> str:
+    value = content.get(key, default)
+    if value not in known:
+        raise TsgcError(f"{key} is {value!r}, expected {', '.join(known)}")
+    return value
+
+
+def _image_size(content: Mapping[str, Any], channels: str) -> tuple[float, float] | None:
+    size = content.get("image_size")
+    if channels == "xyz":
+        if size is not None:
+            raise TsgcError("image_size is for channels xy and xys; leave it out")
+        return None
+    if (
+        not isinstance(size, list)
+        or len(size) != 2
+        or not all(type(n) in (int, float) and n > 0 for n in size)
+    ):
+        raise TsgcError(f"image_size is {size!r}, expected [width, height], in the unit of x and y")
+    return float(size[0]), float(size[1])
+
+
+def _names(content: Mapping[str, Any], key: str) -> list[str]:
+    names = content.get(key)
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
+        raise TsgcError(f"{key} is {names!r}, expected a list of names")
+    if len(set(names)) < len(names):
+        raise TsgcError(f"{key} has a name twice")
+    return names
+
+
+def _label(clip: str, labels: Any, classes: list[str]) -> int:
+    """A clip's class: by the first pattern of `labels` that fits, else by its folder."""
+    if labels is not None and not isinstance(labels, dict):
+        raise TsgcError("labels is no table of pattern: class")
+    fitting = (name for pattern, name in (labels or {}).items() if fnmatchcase(clip, str(pattern)))
+    name = next(fitting, clip.rpartition("/")[0].rpartition("/")[2])
+    if name not in classes:
+        raise TsgcError(
+            f"clip {clip} has class {name!r}, expected one of {', '.join(classes)};"
+            " its folder or a pattern in `labels` says it"
+        )
+    return classes.index(name)
+
+
+def _splits(content: Mapping[str, Any], clips: Mapping[str, Path]) -> dict[str, dict[str, int]]:
+    """Benchmark -> clip -> 0 train, 1 test. Raises TsgcError: a pattern without a clip, a clip in both."""
+    splits = content.get("splits")
+    if not isinstance(splits, dict) or not splits:
+        raise TsgcError("splits is missing, expected benchmark: {train: [patterns], test: [patterns]}")
+    result: dict[str, dict[str, int]] = {}
+    for benchmark, lists in splits.items():
+        if not isinstance(benchmark, str) or not benchmark.replace("-", "a").replace("_", "a").isalnum():
+            raise TsgcError(f"benchmark {benchmark!r}, expected a name of letters, digits, _ and -")
+        if not isinstance(lists, dict) or set(lists) != set(SPLIT_CODES):
+            raise TsgcError(f"split {benchmark}: expected the lists `train` and `test`")
+        codes = result.setdefault(benchmark, {})
+        for role, patterns in lists.items():
+            for pattern in patterns if isinstance(patterns, list) else [patterns]:
+                chosen = [clip for clip in clips if fnmatchcase(clip, str(pattern))]
+                if not chosen:
+                    raise TsgcError(f"split {benchmark}: no clip is named or matches {pattern!r} ({role})")
+                for clip in chosen:
+                    if codes.setdefault(clip, SPLIT_CODES[role]) != SPLIT_CODES[role]:
+                        raise TsgcError(f"split {benchmark}: clip {clip} is in train and in test")
+    return result
+
+
+def _default_name(locations: Sequence[Path]) -> str:
+    folder = _folder(locations)
+    return str(read_description(folder).get("name") or folder.resolve().name)
+
+
+CUSTOM = Opener(name="custom", raw=("custom",), default_name=_default_name, open=open_custom)

@@ -1,0 +1,171 @@
+"""Kinetics-Skeleton: OpenPose's JSON, one file a clip (Yan et al., 2018).
+
+The field's download has two folders of clips, `kinetics_train` and `kinetics_val`, and beside them
+`kinetics_train_label.json` and `kinetics_val_label.json`, which name each clip's class. A clip:
+`{"data": [{"frame_index": 1, "skeleton": [{"pose": [x, y, ...], "score": [...]}]}], "label", "label_index"}`;
+x and y are parts of the picture's width and height, y downwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.datasets.arrays import Listed, finish, some
+from pipelines.errors import TsgcError
+from pipelines.reading.json_file import parse_json
+from pipelines.reading.sources import find_clips
+from pipelines.skeleton import OPENPOSE_18
+from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
+
+V = OPENPOSE_18.num_joints
+LABELS = "_label.json"
+SUBSETS = {f"kinetics_train{LABELS}": TRAIN, f"kinetics_val{LABELS}": TEST}
+LAST_FRAME = 300  # frames are numbered to 300: ten seconds
+KEPT = 2  # bodies of a frame
+EXTRA = f"bodies beyond the {KEPT} of highest score in a frame dropped"
+MIDDLE = 0.5  # of the picture
+
+
+def parse(source: str, data: bytes) -> tuple[np.ndarray, int]:
+    """A clip's JSON: (T, M, V, 3) float32 of x right and y up from the middle of the picture, and the score.
+
+    In each frame the bodies of the highest mean score come first, and two are kept; the others are counted
+    in the second result. Joints of score 0 are 0. Frames in which nobody is seen are kept between others.
+    Raises TsgcError: no JSON, parts missing, wrong sizes, not finite.
+    """
+    clip = parse_json(source, data)
+    if not isinstance(clip, dict) or not isinstance(clip.get("data"), list):
+        raise TsgcError(f"{source}: no list `data`, expected Kinetics-Skeleton JSON; get the file again")
+    frames: dict[int, np.ndarray] = {}
+    dropped = 0
+    for entry in clip["data"]:
+        index, bodies = _frame(source, entry)
+        if index in frames:
+            raise TsgcError(f"{source}: frame {index} comes twice, expected once; get the file again")
+        if len(bodies):
+            frames[index] = bodies[:KEPT]
+            dropped += max(0, len(bodies) - KEPT)
+    if not frames:
+        return np.zeros((0, 1, V, 3), np.float32), 0
+    first, most = min(frames), max(map(len, frames.values()))
+    joints = np.zeros((max(frames) - first + 1, most, V, 3), np.float32)
+    for index, bodies in frames.items():
+        joints[index - first, : len(bodies)] = bodies
+    return joints, dropped
+
+
+def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
+    """A frame's number and its bodies (M, V, 3), highest mean score first, those without a score left out."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("skeleton"), list):
+        raise TsgcError(f"{source}: a frame without `skeleton`, expected Kinetics-Skeleton JSON")
+    index = entry.get("frame_index")
+    if type(index) is not int or not 0 <= index <= LAST_FRAME:
+        raise TsgcError(f"{source}: frame_index {index!r}, expected 0 to {LAST_FRAME}; get the file again")
+    if not entry["skeleton"]:
+        return index, np.zeros((0, V, 3), np.float32)
+    try:
+        pose = np.array([body["pose"] for body in entry["skeleton"]])
+        score = np.array([body["score"] for body in entry["skeleton"]])
+    except (TypeError, KeyError, ValueError):
+        raise TsgcError(f"{source}: frame {index}: a body without whole `pose` and `score`") from None
+    M = len(entry["skeleton"])
+    if pose.shape != (M, 2 * V) or score.shape != (M, V):
+        raise TsgcError(
+            f"{source}: frame {index}: pose {pose.shape} and score {score.shape}, expected {2 * V} and {V}"
+            " numbers a body; get the file again"
+        )
+    if pose.dtype.kind not in "fiu" or score.dtype.kind not in "fiu":
+        raise TsgcError(f"{source}: frame {index}: pose or score that is no number; get the file again")
+    bodies = np.concatenate([pose.reshape(M, V, 2), score[..., None]], axis=2)
+    with np.errstate(over="ignore"):
+        bodies = bodies.astype(np.float32)
+    if not np.isfinite(bodies).all():
+        raise TsgcError(f"{source}: frame {index}: pose or score that is not finite; get the file again")
+    bodies[..., 0] -= MIDDLE
+    bodies[..., 1] = MIDDLE - bodies[..., 1]  # the picture's y goes down
+    bodies[bodies[..., 2] == 0] = 0
+    order = np.argsort(-bodies[..., 2].mean(axis=1), kind="stable")
+    bodies = bodies[order]
+    return index, bodies[(bodies[..., 2] != 0).any(axis=1)]
+
+
+def read(source: str, data: bytes, preset: str) -> Prepared:
+    """A clip as it is stored. Raises TsgcError as `parse`."""
+    joints, dropped = parse(source, data)
+    rules = {EXTRA: dropped} if dropped else {}  # bodies are counted frame by frame, so these are body-frames
+    return finish(joints, rules, rules, None, preset)
+
+
+def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:
+    """A label file: clip -> `label` and `label_index`. Raises TsgcError for anything else."""
+    labels = parse_json(source, data)
+    if not isinstance(labels, dict) or not labels:
+        raise TsgcError(f"{source}: expected clip names with `label` and `label_index`; get the file again")
+    for name, entry in labels.items():
+        index = entry.get("label_index") if isinstance(entry, dict) else None
+        if type(index) is not int or index < 0 or not isinstance(entry.get("label"), str):
+            raise TsgcError(f"{source}: clip {name!r} without `label` and `label_index`; get the file again")
+    return labels
+
+
+def class_names(labels: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """The classes in the order of their numbers. Raises TsgcError: a number with two names, or a gap."""
+    names: dict[int, str] = {}
+    for clip, entry in labels.items():
+        number, name = entry["label_index"], entry["label"]
+        if names.setdefault(number, name) != name:
+            raise TsgcError(
+                f"class {number} is {names[number]!r} and, for clip {clip}, {name!r} in the label files"
+            )
+    if len(names) != max(names) + 1:
+        missing = sorted(set(range(max(names) + 1)) - set(names))
+        raise TsgcError(f"the label files have no clip of class {some(map(str, missing))}; get them again")
+    return tuple(names[number] for number in range(len(names)))
+
+
+def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
+    """The data set whose label files lie in `locations`. Raises TsgcError: one missing, or wrong."""
+    files = find_clips(locations, ".json")
+    found = {f"{stem}.json": files.pop(stem) for stem in list(files) if f"{stem}.json" in SUBSETS}
+    labels: dict[str, dict[str, Any]] = {}
+    clips: dict[str, Identity] = {}
+    usable = 0
+    for file_name, split in SUBSETS.items():
+        if file_name not in found:
+            places = ", ".join(map(str, locations))
+            raise TsgcError(f"{places}: no {file_name}; it comes with the download, put it beside the clips")
+        said = read_labels(found[file_name][0].source, found[file_name][0].read())
+        if both := labels.keys() & said.keys():
+            raise TsgcError(f"{found[file_name][0].source}: {some(sorted(both))}: in the training list too")
+        labels |= said
+        usable += sum(entry.get("has_skeleton", True) is True for entry in said.values())
+        clips |= {
+            clip: Identity(entry["label_index"], {"split_official": split}) for clip, entry in said.items()
+        }
+    return Dataset(
+        name=name,
+        skeleton=OPENPOSE_18,
+        class_names=class_names(labels),
+        fields=("split_official",),
+        benchmarks={"official": assigned("official")},
+        holdout=None,
+        raw=KINETICS.raw,
+        suffix=".json",
+        identify=Listed(clips),
+        presets={preset: partial(read, preset=preset) for preset in PRESETS},
+        official=(len(labels), usable),
+        find=lambda: files,
+        channels="xys",
+        units="parts of the picture",
+    )
+
+
+KINETICS = Opener(
+    name="kinetics",
+    raw=("kinetics-skeleton", "kinetics-skeleton.zip"),
+    default_name=lambda locations: "kinetics",
+    open=open_kinetics,
+)

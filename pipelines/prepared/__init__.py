@@ -1,0 +1,1 @@
+"""The prepared HDF5: written, read, verified, reported on."""

@@ -1,0 +1,221 @@
+"""What preparation did: clips read, dropped and why, bodies dropped by which rule."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import orjson
+
+from pipelines.errors import TsgcError
+from pipelines.files import atomic_path
+from pipelines.prepared.histogram import bars, spread
+from pipelines.spec import Prepared
+
+# Why a clip was dropped.
+EXCLUDED = "excluded by the list"
+MALFORMED = "malformed"
+NO_BODIES = "no bodies"
+UNKNOWN = "unknown name"
+BAD = (MALFORMED, UNKNOWN)  # what too much of is fatal
+
+JSON_STYLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
+SHOWN = 3  # examples that a line names
+WORST = 10  # clips that lost most, kept by name
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the cleaning of one clip took away."""
+
+    clip: str
+    lost: int
+    """Body-frames of the raw clip that are not in the result."""
+    seen: int
+    """Body-frames of the raw clip."""
+    rules: dict[str, int]
+    """Rule -> bodies (or frames) it took."""
+
+    def line(self) -> str:
+        """The clip, how much it lost and why."""
+        why = "; ".join(f"{rule}: {n:,}" for rule, n in sorted(self.rules.items()))
+        return f"{self.clip}: {self.lost:,} of {self.seen:,} body-frames lost ({why or 'overwritten'})"
+
+
+@dataclass
+class Report:
+    """Counts of one run of `prepare`, for the console and for the JSON beside the HDF5."""
+
+    dataset: str
+    preset: str
+    raw: list[str]
+    """Folders and zips read."""
+    output: str
+    official: tuple[int, int] | None
+    """Published number of clips: raw, and left once unusable ones are gone; None: nobody published any."""
+    unusable: str = ""
+    """Where the list of the unusable clips is published."""
+    found: int = 0
+    """Clip names found, those of other data sets included."""
+    other: int = 0
+    """Clips that belong to another data set, ignored."""
+    duplicates: int = 0
+    """Further copies of a clip, of the same content."""
+    read: int = 0
+    kept: int = 0
+    dropped: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Reason -> clip -> what was found."""
+    rules: Counter[str] = field(default_factory=Counter)
+    """Cleaning rule -> bodies (or frames) it took."""
+    rule_clips: Counter[str] = field(default_factory=Counter)
+    """Cleaning rule -> clips it changed."""
+    rule_frames: Counter[str] = field(default_factory=Counter)
+    """Cleaning rule -> body-frames it dropped (not NTU's reference preset)."""
+    seen: int = 0
+    """Body-frames in the raw clips that were kept."""
+    lost: int = 0
+    """Those of them that are not in the result."""
+    worst: list[Loss] = field(default_factory=list)
+    """The ten clips that lost most body-frames, worst first."""
+    lengths: Counter[int] = field(default_factory=Counter)
+    """Frames -> kept clips of that length."""
+    bodies: Counter[int] = field(default_factory=Counter)
+    """Bodies -> kept clips with that many."""
+    alignment: str = ""
+    """What `--align` did; empty: nothing."""
+    source_digest: str = ""
+
+    @property
+    def total(self) -> int:
+        """Clips of this data set, bad ones included."""
+        return self.found - self.other
+
+    def drop(self, reason: str, clip: str, what: str = "") -> None:
+        self.dropped.setdefault(reason, {})[clip] = what
+
+    def count(self, clip: str, prepared: Prepared) -> None:
+        """Adds a kept clip and what its cleaning did."""
+        self.kept += 1
+        self.rules.update(prepared.rules)
+        self.rule_clips.update(prepared.rules.keys())
+        self.rule_frames.update(prepared.lost)
+        frames, bodies = prepared.present.shape
+        self.lengths[frames] += 1
+        self.bodies[bodies] += 1
+        lost = prepared.seen - int(prepared.present.sum())
+        self.seen += prepared.seen
+        self.lost += lost
+        if lost > 0 and (len(self.worst) < WORST or lost > self.worst[-1].lost):
+            self.worst.append(Loss(clip, lost, prepared.seen, dict(prepared.rules)))
+            self.worst = sorted(self.worst, key=lambda loss: (-loss.lost, loss.clip))[:WORST]
+
+    def bad(self) -> list[str]:
+        """What is wrong with each bad clip."""
+        return [what for reason in BAD for what in self.dropped.get(reason, {}).values()]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should look at."""
+        lines = []
+        if self.bad():
+            lines.append(f"{_clips(len(self.bad()))} bad and skipped: {examples(self.bad())}")
+        if self.duplicates:
+            lines.append(f"{self.duplicates:,} copies of clips found in a second place; each clip read once")
+        return lines
+
+    def against_official(self) -> str:
+        """One honest line: the clips kept, beside the published number; empty where there is none."""
+        if self.official is None:
+            return ""
+        raw, usable = self.official
+        if self.kept == usable:
+            return f"{self.kept:,} clips kept, the official number"
+        if self.total < raw:
+            missing = f"{raw - self.total:,} of its {raw:,} raw files are not here"
+            return f"{self.kept:,} clips kept of the official {usable:,}: {missing}"
+        difference = self.kept - usable
+        more = f"{abs(difference):,} {'more' if difference > 0 else 'fewer'} than the official {usable:,}"
+        line = f"{self.kept:,} clips kept, {more}; --exclude takes the official list of unusable clips"
+        return f"{line} ({self.unusable})" if self.unusable else line
+
+    def lines(self) -> list[str]:
+        """For the console."""
+        lines = [
+            f"{self.output}: {self.dataset}, {self.preset} preset{', aligned' if self.alignment else ''}",
+            f"clips: {self.found:,} found, {self.read:,} read, {self.kept:,} kept",
+        ]
+        if self.other:
+            lines.append(f"ignored: {_clips(self.other)} of another data set")
+        lines += [
+            f"dropped: {_clips(len(clips))}, {reason}" for reason, clips in sorted(self.dropped.items())
+        ]
+        lines += [f"cleaned: {line}" for line in self.rule_lines()]
+        if self.worst:
+            lines.append(f"lost: {self.lost:,} of {self.seen:,} body-frames; most in {self.worst[0].line()}")
+        lines += [f"frames a clip: {spread(self.lengths)}", f"bodies a clip: {_by_number(self.bodies)}"]
+        if self.official:
+            lines.append(f"official: {self.against_official()}")
+        lines += [f"warning: {line}" for line in self.warnings]
+        return [*lines, f"more: tsgc inspect {self.output}"]
+
+    def rule_lines(self) -> list[str]:
+        """What each cleaning rule took, from how many clips."""
+        return [self._rule_line(rule, number) for rule, number in self._by_rule()]
+
+    def _rule_line(self, rule: str, number: int) -> str:
+        frames = f" ({self.rule_frames[rule]:,} body-frames)" if self.rule_frames[rule] else ""
+        return f"{rule}: {number:,}{frames}, in {_clips(self.rule_clips[rule])}"
+
+    def histograms(self) -> list[str]:
+        """Bars of the clips' lengths and of their numbers of bodies."""
+        return ["frames a clip:", *bars(self.lengths), "bodies a clip:", *bars(self.bodies)]
+
+    def to_json(self, path: Path) -> None:
+        """Writes everything, all dropped clips included. Raises TsgcError where it cannot."""
+        content = asdict(self) | {
+            "rules": dict(self._by_rule()),
+            "rule_clips": dict(sorted(self.rule_clips.items())),
+            "rule_frames": dict(sorted(self.rule_frames.items())),
+            "lengths": dict(sorted(self.lengths.items())),
+            "bodies": dict(sorted(self.bodies.items())),
+            "dropped": {reason: self.dropped[reason] for reason in sorted(self.dropped)},
+            "against_official": self.against_official(),
+            "warnings": self.warnings,
+        }
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(orjson.dumps(content, option=JSON_STYLE))
+
+    def _by_rule(self) -> list[tuple[str, int]]:
+        return sorted(self.rules.items())
+
+
+def read_report(path: Path) -> Report:
+    """The report that `to_json` wrote. Raises TsgcError: unreadable, or not such a report."""
+    try:
+        content = orjson.loads(path.read_bytes())
+        names = Report.__dataclass_fields__.keys()
+        values = {name: content[name] for name in names}
+        counters = {name: Counter(values[name]) for name in ("rules", "rule_clips", "rule_frames")}
+        counters |= {
+            name: Counter({int(key): n for key, n in values[name].items()}) for name in ("lengths", "bodies")
+        }
+        worst = [Loss(**loss) for loss in values["worst"]]
+        official = tuple(values["official"]) if values["official"] else None
+        return Report(**(values | counters | {"worst": worst, "official": official}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TsgcError(f"{path}: not a report of `tsgc prepare` ({error}); prepare again") from error
+
+
+def examples(lines: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
+    lines = list(lines)
+    more = f"; and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
+    return "; ".join(lines[:SHOWN]) + more
+
+
+def _clips(number: int) -> str:
+    return f"{number:,} clip" if number == 1 else f"{number:,} clips"
+
+
+def _by_number(bodies: Mapping[int, int]) -> str:
+    return ", ".join(f"{number} in {_clips(clips)}" for number, clips in sorted(bodies.items())) or "none"

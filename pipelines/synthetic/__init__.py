@@ -1,0 +1,1 @@
+"""Made bodies and raw files, for the demo and tests."""

@@ -1,0 +1,138 @@
+"""Work spread over processes, here or on a Dask cluster: results in order, memory bounded."""
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from typing import Any, TypeVar
+
+import joblib
+
+from pipelines.errors import TsgcError, UsageError
+from pipelines.workers import forks
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+WAVE_TASKS = 16  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
+WORTH_TASKS = 8  # tasks for a worker at least; starting it costs as much as they do
+ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
+PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
+
+
+@contextmanager
+def workers(
+    function: Callable[[Task], Result],
+    jobs: int | None,
+    dask: str | None = None,
+    load: Callable[[], object] = dict,
+) -> Iterator[Callable[[Sequence[Task]], Iterator[Result]]]:
+    """What gives `function` of each task, in the order of the tasks: to be called once, within the block.
+
+    `jobs`: worker processes at most (default: one a core; 1, or few tasks: this process); `dask`: the
+    address of a Dask scheduler whose workers to use instead; `load`: what a process best does once before
+    many tasks. A result's arrays are to be copied before the next result is asked for (see `forks.py`). Few
+    results wait in memory, and nothing is left running after the block. Raises TsgcError: a worker died, or
+    no cluster answers.
+    """
+    most = jobs or joblib.cpu_count()
+    with ExitStack() as stack:
+        forked = None
+        if forks.AVAILABLE and most > 1 and dask is None:
+            most = min(most, forks.MOST)
+            with suppress(OSError):  # no memory to share under `ulimit -f`, no more files or processes
+                forked = stack.enter_context(forks.forks(function, most, load))
+
+        def run(tasks: Sequence[Task]) -> Iterator[Result]:
+            jobs = min(most, len(tasks) // WORTH_TASKS)
+            if dask is None and jobs <= 1:
+                return map(function, tasks)
+            return forked(tasks, jobs) if forked else run_in_waves(function, tasks, jobs, dask)
+
+        yield run
+
+
+def run_in_waves(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, dask: str | None = None
+) -> Iterator[Result]:
+    """The results from joblib's processes, or from those of a Dask cluster.
+
+    Work goes out in waves, each awaited whole; while the caller handles one wave's results, the next is
+    worked on. So no more than two waves' results are in memory.
+    """
+    with _workers(jobs, dask) as pool, ThreadPoolExecutor(1) as ahead:
+        size = WAVE_TASKS * pool.n_jobs
+        handled: Future[list[Result]] | None = None
+        for start in range(0, len(tasks), size):
+            following = ahead.submit(_run_wave, pool, function, tasks[start : start + size])
+            if handled:
+                yield from handled.result()
+            handled = following
+        if handled:
+            yield from handled.result()
+
+
+def _run_wave(
+    pool: joblib.Parallel, function: Callable[[Task], Result], tasks: Sequence[Task]
+) -> list[Result]:
+    try:
+        return list(pool(joblib.delayed(function)(task) for task in tasks))
+    except BrokenExecutor as error:
+        raise TsgcError(
+            f"a worker process died ({str(error).splitlines()[0]});"
+            " if memory was short, run again with fewer --jobs"
+        ) from error
+
+
+# A wave is bounded already: all of it goes out at once, in the tasks it came in.
+_parallel = partial(joblib.Parallel, batch_size=1, pre_dispatch="all", max_nbytes=None)
+
+
+@contextmanager
+def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
+    if dask is None:
+        with _parallel(n_jobs=jobs, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+            yield pool
+        return
+    with _connect(dask) as client:
+        with joblib.parallel_config("dask", client=client):
+            pool = _parallel(n_jobs=sum(client.ncores().values()))
+        with pool:
+            yield pool
+
+
+def _end_with(parent: int) -> None:
+    """Lets this worker end soon after its parent, even one that was killed; it would wait for minutes."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _connect(address: str) -> Any:
+    """A client of the scheduler, which has a worker."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise TsgcError("--dask needs Dask; install it with `pip install 'tsgc[dask]'`") from error
+    if not ADDRESS.fullmatch(address):  # Dask would say so in a traceback, twenty seconds later
+        raise UsageError(f"{address}: no address of a Dask scheduler; expected one such as tcp://host:8786")
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise TsgcError(
+            f"{address}: no Dask scheduler answers there ({error}); start one with `dask scheduler`"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=PATIENCE)
+    except TimeoutError as error:
+        client.close()
+        raise TsgcError(f"{address}: no Dask worker; start some with `dask worker {address}`") from error
+    return client

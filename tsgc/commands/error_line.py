@@ -1,0 +1,114 @@
+"""The edge of the command: errors become one line and an exit code here, and nowhere else."""
+
+import errno
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipelines.errors import TsgcError, UsageError
+
+QUIET = "TSGC_QUIET"  # tsgc.console's: no progress, no notes
+LAUNCHED = "TSGC_LAUNCHED"  # set for the ranks that --gpus starts: their launcher speaks for them
+# What the parser raises for a wrong command line; typer has its own copy of click, or click's.
+PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Edge(TyperGroup):
+    """A group of commands whose every error is one line on standard error, and an exit code.
+
+    2 for wrong usage, whether the parser or a command finds it; 1 for the rest, but for errors with a code of
+    their own.
+    """
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        self.debug = "--debug" in words or bool(os.environ.get("TSGC_DEBUG"))
+        self.words = [word for word in words if word not in ("--debug", "--quiet")]
+        before = os.environ.get(QUIET)
+        if "--quiet" in words:
+            os.environ[QUIET] = "1"  # in the environment, so that the ranks that --gpus starts have it too
+        try:
+            return super().main(self.words, *rest, **options)
+        finally:
+            os.environ.pop(QUIET, None) if before is None else os.environ.update({QUIET: before})
+
+    def make_context(self, *words: Any, **options: Any) -> Any:
+        """Reads the options of the whole command."""
+        with self._one_line():
+            return super().make_context(*words, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Reads the words of one command, and runs it."""
+        with self._one_line():
+            return super().invoke(ctx)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except (TsgcError, OSError, PARSER_ERROR) as error:
+            said = _told(error)
+            if self.debug or said is None:
+                raise
+            raise typer.Exit(_report(said)) from None
+
+
+def _told(error: Exception) -> TsgcError | None:
+    """An error in our words; None: the help that a bare group shows, which typer raises as an error."""
+    if isinstance(error, TsgcError):
+        return error
+    if isinstance(error, OSError):
+        return _plain(error)
+    message = str(getattr(error, "format_message")())  # noqa: B009, no type says that it is there
+    if not message or "\n" in message:  # shown already, or about to be
+        return None
+    command = _command(getattr(error, "ctx", None))
+    return UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{command} --help`")
+
+
+def _command(context: Any) -> str:
+    """The command that was being read, as people call it."""
+    names: list[str] = []
+    while context is not None and context.parent is not None:
+        names.insert(0, context.info_name)
+        context = context.parent
+    return " ".join(["tsgc", *names])
+
+
+def _plain(error: OSError) -> TsgcError:
+    """The operating system's complaint as one line."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return TsgcError(f"{where}no space left on the device; free some, or write elsewhere")
+    return TsgcError(f"{where}{error.strerror or error}")
+
+
+def _report(error: TsgcError) -> int:
+    """Say it on standard error; a rank that --gpus started leaves that to its launcher."""
+    is_rank = "TORCHELASTIC_ERROR_FILE" in os.environ
+    if is_rank:
+        from tsgc.distributed.launch import record_failure
+
+        record_failure(error)
+    if not (is_rank and LAUNCHED in os.environ):
+        print(f"error: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def launch_ranks(ctx: typer.Context, gpus: int | None, device: str | None) -> bool:
+    """Run this command line again as `gpus` ranks, where that is asked for and this is none of them."""
+    from tsgc.distributed.launch import launch
+    from tsgc.distributed.process import started_by_torchrun
+
+    if gpus is None or started_by_torchrun():
+        return False
+    command = ctx.find_root().command
+    assert isinstance(command, Edge)
+    os.environ[LAUNCHED] = "1"
+    launch(gpus, command.words, device)
+    return True

@@ -1,0 +1,110 @@
+"""Starting N ranks of one command under torchrun's elastic launcher, and what became of them in one line."""
+
+import atexit
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pipelines.errors import TsgcError
+from tsgc.distributed.preemption import PreemptedError
+from tsgc.distributed.process import LostRankError, pick_device
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+RENDEZVOUS = ("PET_NNODES", "PET_RDZV_ENDPOINT")
+"""torchrun's own variables; where they are set, these ranks are some of several machines'."""
+
+
+def launch(processes: int, arguments: Sequence[str], device: str | None) -> None:
+    """Run `python -m tsgc ARGUMENTS` as `processes` ranks of this machine.
+
+    torchrun reads its options from PET_* variables too: PET_MAX_RESTARTS=3 restarts lost ranks, PET_NNODES
+    and PET_RDZV_ENDPOINT join several machines. Raises TsgcError with the first failed rank's own words;
+    PreemptedError where the ranks were asked to stop.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
+    if pick_device(device).type == "cuda" and processes > torch.cuda.device_count():
+        raise TsgcError(
+            f"--gpus {processes}: {torch.cuda.device_count()} GPU found; give fewer, or --device cpu"
+        )
+    # With a store that is shared over restarts, a machine that takes a lost one's place waits in vain for
+    # the address of rank 0 (seen with torch 2.14).
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    for name in ("torch.distributed.elastic", "torch.distributed.run"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's words are passed on below
+    alone = not any(name in os.environ for name in RENDEZVOUS)
+    options = [
+        *(["--standalone"] if alone else []),
+        f"--nproc-per-node={processes}",
+        "-m",
+        "tsgc",
+        *arguments,
+    ]
+    try:
+        run(parse_args(options))
+    except SignalException as stopped:
+        raise _stopped(stopped.sigval) from None
+    except ChildFailedError as error:
+        rank, failure = min(error.failures.items(), key=lambda item: (_follows(item[1]), item[1].timestamp))
+        recorded = _recorded(failure)
+        if recorded is not None:
+            said = recorded["message"].partition(": ")[2]  # after the name of the exception's class
+        elif failure.exitcode < 0:
+            said = f"killed by {signal.Signals(-failure.exitcode).name}; was memory short?"
+            said += " Training goes on from the last checkpoint with --resume"
+        else:
+            said = f"stopped with exit code {failure.exitcode}; what it printed is above"
+        if failure.exitcode == PreemptedError.exit_code:
+            raise PreemptedError(said) from None
+        raise TsgcError(f"process {rank} of {processes}: {said}") from None
+
+
+def _recorded(failure: "ProcessFailure") -> dict[str, Any] | None:
+    """What `record_failure` left of a rank's error."""
+    said = failure.error_file_data.get("message") if failure.error_file_data else None
+    return said if isinstance(said, dict) else None
+
+
+def _follows(failure: "ProcessFailure") -> bool:
+    """Whether a rank ended because another one had: it lost that one, or the launcher ended it.
+
+    Times alone do not tell which was first: they are whole seconds.
+    """
+    said = _recorded(failure)
+    if said is None:
+        return failure.exitcode == -signal.SIGTERM
+    return str(said["message"]).startswith(LostRankError.__name__)
+
+
+def _stopped(number: signal.Signals) -> TsgcError:
+    """What to say where the launcher itself got a signal, which it has passed on to the ranks."""
+    said = f"stopped by {number.name}; the same command with --resume goes on from the last checkpoint"
+    if number != signal.SIGTERM:
+        return TsgcError(said)
+    atexit.register(_leave, PreemptedError.exit_code)
+    return PreemptedError(said)
+
+
+def _leave(code: int) -> None:
+    """Ends this process now: a thread of the launcher's store can abort it on its way out (seen with torch
+    2.14), and a batch system would read that instead of the code."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def record_failure(error: BaseException) -> None:
+    """Leave a failed rank's words where the launcher finds them."""
+    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+    get_error_handler().record_exception(error)

@@ -1,0 +1,160 @@
+"""Processes of one training: who this one is, what they tell each other."""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from pipelines.errors import TsgcError, UsageError
+from tsgc.distributed.rendezvous import agents_store, fresh
+
+TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
+MEETING = timedelta(minutes=10)  # torchrun has started all ranks when it starts one
+PATIENCE = 30  # seconds until a network file system shows what another machine wrote
+
+
+class LostRankError(TsgcError):
+    """Another rank is gone, which has said why, or was killed."""
+
+
+def _lost(error: RuntimeError) -> bool:
+    """Whether an exchange between ranks failed, and not this rank's own work."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no class of its own
+
+
+@dataclass(frozen=True)
+class Process:
+    """This process among the `world` that train together; rank 0 is the one that writes and talks."""
+
+    rank: int
+    world: int
+    device: torch.device
+    launchers: tuple[str, ...] = ()
+    """What started each rank: see `launcher_name`."""
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        """The sum of x over all ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(x)
+        return x
+
+    def gather(self, word: str) -> list[str]:
+        """Every rank's word, by rank."""
+        if self.world == 1:
+            return [word]
+        words: list[str] = [""] * self.world
+        dist.all_gather_object(words, word)
+        return words
+
+
+def started_by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def launcher_name() -> str:
+    """The torchrun that started this process: like no other, and the same when it starts it again.
+
+    A process that was not started by one has the empty name.
+    """
+    errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if not started_by_torchrun() or not errors:
+        return ""
+    # <a folder made for this launcher>/attempt_<restarts>/<local rank>/error.json; torchrun's own count of
+    # restarts says less: it stays 0 on machines that start again because another one failed.
+    return f"{socket.gethostname()}:{Path(errors).parents[2].name}"
+
+
+def check_shared(process: Process, folder: Path) -> None:
+    """Raises TsgcError, on all ranks alike, where some rank does not see what rank 0 writes to `folder`."""
+    if process.world == 1:
+        return
+    token = process.gather(secrets.token_hex(8))[0]
+    mark = folder / f".seen-by-all-{token}"
+    if process.main:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    process.barrier()
+    until = time.monotonic() + PATIENCE
+    while not (seen := mark.exists()) and time.monotonic() < until:
+        time.sleep(0.5)
+    blind = [host for host in process.gather("" if seen else socket.gethostname()) if host]
+    if process.main:
+        mark.unlink(missing_ok=True)
+    if blind:
+        raise TsgcError(
+            f"{folder}: not shared: {', '.join(sorted(set(blind)))} cannot see what rank 0 writes there;"
+            " give --run-dir on a file system that all machines share"
+        )
+
+
+def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
+    """The device of this process: `name` (cpu, cuda), or a GPU where there is one."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    if name != "cuda":
+        raise UsageError(f"--device {name}: expected cpu or cuda")
+    if not torch.cuda.is_available():
+        raise TsgcError("--device cuda: torch finds no GPU here; leave the option out, or give --device cpu")
+    if local_rank >= torch.cuda.device_count():
+        raise TsgcError(
+            f"process {local_rank} has no GPU: {torch.cuda.device_count()} found; start fewer processes"
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def join(device: str | None) -> Iterator[Process]:
+    """This process's place, from torchrun's environment; alone without it.
+
+    Raises LostRankError where an exchange fails, as it does when another rank has stopped.
+    """
+    if not started_by_torchrun():
+        yield Process(0, 1, pick_device(device))
+        return
+    local_rank = int(os.environ["LOCAL_RANK"])
+    place = pick_device(device, local_rank)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    on_gpu = place.type == "cuda"
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    store = agents_store(TIMEOUT)
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=fresh(store, rank, world, MEETING) if store else None,
+        rank=rank,
+        world_size=world,
+        timeout=TIMEOUT,
+        device_id=place if on_gpu else None,
+    )
+    try:
+        process = Process(dist.get_rank(), dist.get_world_size(), place)
+        yield replace(process, launchers=tuple(process.gather(launcher_name())))
+    except RuntimeError as error:
+        if not _lost(error):
+            raise
+        said = str(error).splitlines()[0]
+        said = (said.partition("] ")[2] or said).partition(". ")[0]  # gloo's own file and line, and advice
+        raise LostRankError(
+            f"process {rank} of {world}: lost another one ({said}), which says"
+            " why unless it was killed; training goes on from the last checkpoint with --resume"
+        ) from error
+    finally:
+        dist.destroy_process_group()

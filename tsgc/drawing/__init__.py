@@ -1,0 +1,1 @@
+"""Skeletons as PNG, GIF and HTML page."""

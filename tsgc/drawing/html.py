@@ -1,0 +1,31 @@
+"""Pages from templates: one HTML file with its style and scripts inside."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipelines.prepared.store import tool_version
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def render(template: str, *, folder: Path | None = None, **values: Any) -> str:
+    """A template of ours with styles and scripts inside; every value is escaped.
+
+    `folder`: further templates, styles and scripts beside the shared ones.
+    """
+    folders = [ASSETS] if folder is None else [ASSETS, folder]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    files = [file for each in folders for file in each.iterdir() if file.suffix in (".css", ".js")]
+    assets = {file.name: Markup(file.read_text()) for file in files}
+    written = f"tsgc {tool_version()}, {datetime.now():%Y-%m-%d %H:%M}"
+    return environment.get_template(template).render(assets=assets, written=written, **values)

@@ -1,0 +1,78 @@
+"""A clip's pictures in files: a strip of stills, a GIF, or a page that plays it."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.errors import UsageError
+from pipelines.files import write_atomic
+from pipelines.skeleton import Skeleton
+from tsgc.drawing.skeleton import Panel, draw_frames, draw_strip, gif_milliseconds
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A clip as it can be drawn, perhaps in several states beside each other."""
+
+    title: str
+    lines: Sequence[str]
+    """What it is, in words."""
+    panels: Sequence[Panel]
+    skeleton: Skeleton
+    fps: float
+    notes: Sequence[Sequence[str]] = field(default_factory=tuple)
+    """Of each panel, for the page; none: no notes."""
+
+
+def png(clip: Pictured) -> bytes:
+    """Still frames in a row, a row for each panel."""
+    buffer = io.BytesIO()
+    draw_strip(clip.panels, clip.skeleton).save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def gif(clip: Pictured) -> bytes:
+    """The panels beside each other, moving at their own speed."""
+    pictures = draw_frames(clip.panels, clip.skeleton)
+    longest = max(len(panel.joints) for panel in clip.panels)
+    buffer = io.BytesIO()
+    first, *others = (picture.quantize(32) for picture in pictures)  # enough for six colours and their edges
+    first.save(
+        buffer,
+        "GIF",
+        save_all=True,
+        append_images=others,
+        duration=gif_milliseconds(longest, len(pictures), clip.fps),
+        loop=0,
+    )
+    return buffer.getvalue()
+
+
+def page(clip: Pictured) -> bytes:
+    """One self-contained page with a player for each panel."""
+    from tsgc.drawing.html import render
+    from tsgc.drawing.player import player
+
+    notes = clip.notes or [()] * len(clip.panels)
+    players = [
+        player(panel, clip.skeleton, fps=clip.fps, notes=said) for panel, said in zip(clip.panels, notes)
+    ]
+    return render("clip.html", title=clip.title, lines=clip.lines, players=players).encode()
+
+
+WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".html": page}
+
+
+def check_suffix(path: Path) -> None:
+    """Raises TsgcError for a file that no writer makes."""
+    if path.suffix.lower() not in WRITERS:
+        raise UsageError(f"{path}: pictures end in {', '.join(WRITERS)}; name the file so")
+
+
+def write_picture(clip: Pictured, path: Path) -> str:
+    """Write the picture that the file's name asks for; says what was written."""
+    check_suffix(path)
+    data = WRITERS[path.suffix.lower()](clip)
+    write_atomic(path, data)
+    return f"picture: {path} ({len(data) / 1e3:,.0f} kB); the data set's terms may forbid sharing it"

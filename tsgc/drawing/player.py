@@ -1,0 +1,56 @@
+"""Skeleton animations in a page: the points that its script plays, in few bytes."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipelines.skeleton import Skeleton
+from tsgc.drawing.skeleton import MIDDLE, Panel, bones, joint_sides, spread, view
+
+SIZE = (240, 240)  # of a drawing, in the page's pixels
+MOST_FRAMES = 150  # frames kept of a clip; a long one is thinned out evenly, and says so
+SCALE = 64  # steps of a pixel; a 16-bit number holds 0 to 1023 pixels
+ABSENT = 0xFFFF
+
+
+@dataclass(frozen=True)
+class Player:
+    """One animation and what stands around it."""
+
+    title: str
+    notes: Sequence[str]
+    data: dict[str, Any]
+    """For the page's script: size, frames, bodies, milliseconds a frame, points, bones."""
+
+
+def player(panel: Panel, skeleton: Skeleton, *, fps: float, notes: Sequence[str] = ()) -> Player:
+    """A clip as an animation at its own speed."""
+    points = view(panel, skeleton, SIZE)
+    T, M, V, _ = points.shape
+    kept = spread(T, MOST_FRAMES)
+    sides = joint_sides(skeleton)
+    data = {
+        "size": SIZE,
+        "frames": len(kept),
+        "numbers": [index + 1 for index in kept],
+        "of": T,
+        "bodies": M,
+        "joints": V,
+        "milliseconds": 1000 * T / (fps * max(1, len(kept))),
+        "points": pack(points[kept]),
+        "bones": [[child, parent, side] for child, parent, side in bones(skeleton)],
+        "sides": ["" if side == MIDDLE else side for side in sides],
+    }
+    if len(kept) < T:
+        notes = [*notes, f"{len(kept)} of its {T} frames are shown"]
+    return Player(panel.title, notes, data)
+
+
+def pack(points: np.ndarray) -> str:
+    """Points (T, M, V, 2) in pixels, NaN where absent -> base64 of little-endian 16-bit numbers."""
+    scaled = np.clip(np.nan_to_num(points) * SCALE, 0, ABSENT - 1).round()
+    numbers = np.where(np.isnan(points), ABSENT, scaled).astype("<u2")
+    return base64.b64encode(numbers.tobytes()).decode()

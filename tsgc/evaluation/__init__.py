@@ -1,0 +1,1 @@
+"""Logits of a split, score files, and how sure an accuracy is."""

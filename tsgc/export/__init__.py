@@ -1,0 +1,1 @@
+"""ONNX and torch.export files, each checked, with a model card."""

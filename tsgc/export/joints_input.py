@@ -1,0 +1,92 @@
+"""The transforms of a test clip as fixed operations on clips of equal length, for exported graphs.
+
+Twins of `tsgc.input.geometry`, which works on packed rows: here joints are (N, T, M, V, C) throughout. A test
+compares them.
+"""
+
+import torch
+from torch import Tensor
+
+from pipelines.skeleton import Skeleton
+from tsgc.input.geometry import trunk_joints
+from tsgc.input.pipeline import InputPipeline
+
+
+def centre(joints: Tensor, joint: int) -> Tensor:
+    """`tsgc.inference.windows.recentre` for a batch: (N, T, M, V, C) -> the same."""
+    seen = (joints != 0).flatten(3).any(-1)  # (N, T, M)
+    first = seen[:, :, 0].to(torch.int64).argmax(1)  # 0 where the first body is never seen: its joint is 0
+    origin = joints[torch.arange(joints.shape[0]), first, 0, joint]  # (N, C)
+    return torch.where(seen[..., None, None], joints - origin[:, None, None, None], joints)
+
+
+def place(joints: Tensor, pipeline: InputPipeline) -> Tensor:
+    """What `InputPipeline` does to the joints of a test clip before frames are sampled."""
+    config, skeleton = pipeline.config, pipeline.skeleton
+    coordinates = 2 if pipeline.channels == "xys" else joints.shape[-1]
+    score, joints = joints[..., coordinates:], joints[..., :coordinates]
+    there = (joints != 0).any(dim=4).any(dim=3)[..., None, None]  # (N, T, M, 1, 1)
+    if pipeline.channels == "xys":
+        there = there | (score != 0).any(dim=4).any(dim=3)[..., None, None]
+    if config.align == "facing":
+        joints = facing(joints, skeleton)
+    if config.centre == "middle" and config.normalise in ("none", "spine"):
+        joints = middle_to_zero(joints, there)
+    if config.normalise == "min-max":
+        joints = min_max(joints, there)
+    elif config.normalise == "unit":
+        low, high = extremes(joints, there)
+        extent = (high - low).amax(4, keepdim=True)
+        scale = torch.where((extent > 0) & extent.isfinite(), 2 / extent, 0.0)
+        joints = middle_to_zero(joints, there) * scale
+    elif config.normalise == "spine":
+        joints = spine_scale(joints, there, skeleton)
+    return torch.cat([joints, score], -1)
+
+
+def extremes(joints: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest coordinates of each clip where `count`, (N, 1, 1, 1, C) each."""
+    low = torch.where(count, joints, torch.inf).amin((1, 2, 3), keepdim=True)
+    return low, torch.where(count, joints, -torch.inf).amax((1, 2, 3), keepdim=True)
+
+
+def min_max(joints: Tensor, there: Tensor) -> Tensor:
+    """Each axis of each clip to [-1, 1]; a body that is never there is one that the clip does not have."""
+    have = there.any(dim=1, keepdim=True)
+    low, high = extremes(joints, have)
+    extent = high - low
+    scaled = (joints - low) * torch.where(extent > 0, 2 / extent, 0.0) + torch.where(extent > 0, -1.0, 0.0)
+    return torch.where(have, scaled, joints)
+
+
+def middle_to_zero(joints: Tensor, there: Tensor) -> Tensor:
+    """The middle of each clip's extents to 0; absent bodies stay 0."""
+    low, high = extremes(joints, there)
+    middle = torch.where(low.isfinite(), (low + high) / 2, 0.0)
+    return torch.where(there, joints - middle, 0.0)
+
+
+def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Each clip turned about the vertical until its mean side axis lies along x."""
+    left, right, left_hip, right_hip = trunk_joints(skeleton)
+    sides = (
+        joints[..., right, :] - joints[..., left, :] + joints[..., right_hip, :] - joints[..., left_hip, :]
+    )
+    side = sides.sum((1, 2))[:, None, None, None]  # (N, 1, 1, 1, 3)
+    length = (side[..., 0] ** 2 + side[..., 2] ** 2).sqrt()
+    cos = torch.where(length > 0, side[..., 0] / length, 1.0)
+    sin = torch.where(length > 0, side[..., 2] / length, 0.0)
+    x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]
+    return torch.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
+
+
+def spine_scale(joints: Tensor, there: Tensor, skeleton: Skeleton) -> Tensor:
+    """Each clip by its mean length from between the hips to between the shoulders."""
+    left, right, left_hip, right_hip = trunk_joints(skeleton)
+    trunk = (
+        joints[..., left, :] + joints[..., right, :] - joints[..., left_hip, :] - joints[..., right_hip, :]
+    )
+    seen = there[..., 0, 0]  # (N, T, M)
+    length = torch.where(seen, (trunk / 2).square().sum(-1).sqrt(), 0.0).sum((1, 2))
+    scale = torch.where(length > 0, seen.sum((1, 2)) / length, 0.0)
+    return joints * scale[:, None, None, None, None]

@@ -1,0 +1,109 @@
+"""Fusion of streams: one set of scores from several, clips matched by name."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipelines.errors import TsgcError, UsageError
+from tsgc.evaluation.scores import Scores, hits
+from tsgc.fusion.calibrate import fit_mixture, fit_scales, log_softmax
+
+EXAMPLES = 3  # clips named in an error
+
+
+def add_logits(streams: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """sum_i w_i logits_i"""
+    return np.tensordot(weights, np.stack(streams), 1)
+
+
+def mix_probabilities(streams: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """log sum_i w_i softmax(logits_i), the weights scaled to sum to 1.
+
+    Logarithms, because small probabilities vanish in float32; their softmax is the mixture again.
+    """
+    used = [(stream, weight) for stream, weight in zip(streams, weights / weights.sum()) if weight > 0]
+    return np.logaddexp.reduce([log_softmax(stream) + np.log(weight) for stream, weight in used])
+
+
+FUSIONS: dict[str, Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]] = {
+    "logits": add_logits,
+    "softmax": mix_probabilities,
+    "calibrated": mix_probabilities,  # of logits that are divided by their temperatures already
+}
+LEARNERS: dict[str, Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]] = {
+    "logits": fit_scales,
+    "softmax": fit_mixture,
+    "calibrated": fit_mixture,
+}
+"""The weights of least cross-entropy, for each fusion."""
+
+
+def fuse(streams: Sequence[Scores], weights: Sequence[float] | None = None, method: str = "logits") -> Scores:
+    """One set of scores from several, clips matched by name; equal weights by default.
+
+    `method` is a key of FUSIONS. Streams that are not of the same clips, labels and classes, and weights
+    that are negative, all 0 or of another number raise TsgcError.
+    """
+    if not streams:
+        raise TsgcError("nothing to fuse: no streams given")
+    shares = np.ones(len(streams)) if weights is None else np.asarray(weights, np.float64)
+    if len(shares) != len(streams):
+        raise UsageError(f"{len(shares)} weights for {len(streams)} streams; give one each, in their order")
+    if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
+        raise UsageError(f"weights {shares.tolist()}: expected numbers of 0 or more, not all 0")
+    first = streams[0]
+    logits = FUSIONS[method]([align(first, other).logits for other in streams], shares)
+    return replace(first, logits=logits.astype(np.float32))
+
+
+def align(first: Scores, other: Scores) -> Scores:
+    """The other stream with the first's clips, in its order; clips, labels and classes must be the same."""
+    name = f"{other.source.benchmark} {stream_name(other)}"
+    if other.logits.shape[1] != first.logits.shape[1]:
+        raise TsgcError(
+            f"{name}: {other.logits.shape[1]} classes, the first stream has {first.logits.shape[1]}"
+        )
+    place = match_names(first.names, other.names, name, "the first stream")
+    if (other.labels[place] != first.labels).any():
+        raise TsgcError(f"{name}: labels differ from the first stream's; is it of the same data set?")
+    return replace(first, logits=other.logits[place], source=other.source)
+
+
+def match_names(wanted: np.ndarray, found: np.ndarray, name: str, whose: str) -> np.ndarray:
+    """Where each of the `wanted` names (N,) is in `found`; TsgcError where they are not the same names."""
+    place = {clip: index for index, clip in enumerate(found.tolist())}
+    missing = [clip for clip in wanted.tolist() if clip not in place]
+    surplus = sorted(set(place).difference(wanted.tolist()))
+    if missing or surplus:
+        raise TsgcError(
+            f"{name}: {len(found)} clips, {whose} has {len(wanted)}; {_examples(missing, 'lacking')},"
+            f" {_examples(surplus, 'surplus')}; were both scored on the same split?"
+        )
+    return np.array([place[clip] for clip in wanted.tolist()], np.int64)
+
+
+def _examples(clips: Sequence[str], what: str) -> str:
+    such = f" ({', '.join(clips[:EXAMPLES])}{', ...' if len(clips) > EXAMPLES else ''})" if clips else ""
+    return f"{len(clips)} {what}{such}"
+
+
+def stream_name(scores: Scores) -> str:
+    return f"{scores.source.modality} {scores.source.variant}"
+
+
+def learn_weights(streams: Sequence[Scores], method: str = "logits") -> np.ndarray:
+    """Weights (S,) of 0 or more, 1 on average, learned on these very clips.
+
+    Those of least cross-entropy; equal ones where those get fewer of the clips right.
+    """
+    first = streams[0]
+    learned = LEARNERS[method]([align(first, other).logits for other in streams], first.labels)
+    equal = np.ones(len(streams))
+    if not learned.any():
+        return equal
+    learned = learned * (len(streams) / learned.sum())
+    right = [
+        hits(fuse(streams, list(each), method).logits, first.labels)[0].sum() for each in (learned, equal)
+    ]
+    return learned if right[0] >= right[1] else equal

@@ -1,0 +1,189 @@
+"""The streams of a fusion: opened from runs, score files and other programs' pickles."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.errors import TsgcError, UsageError
+from pipelines.reading.unpickle import load_pickle
+from shards.manifest import load_manifest
+from tsgc.evaluation.scores import Scores, Source, read_scores
+from tsgc.fusion.fuse import align, match_names, stream_name
+from tsgc.workspace.runs import open_run, refuse_twice
+
+PICKLES = (".pkl", ".pickle")
+RAW_SUFFIXES = (".skeleton", ".json")  # of the raw files that clips are named after
+NTU_NAME = re.compile(r"S(?P<setup>\d{3})C\d{3}P(?P<performer>\d{3})R\d{3}A\d{3}")
+# CTR-GCN and its descendants number test clips in this order: by a part of the name, then by name.
+PUBLISHED_ORDERS: dict[str, Callable[[re.Match[str]], str]] = {
+    "xsub": lambda name: name["performer"],
+    "xset": lambda name: name["setup"],
+    "xview": lambda name: "",
+}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One stream's scores and where they lie."""
+
+    name: str
+    """Unlike every other stream's of the fusion."""
+    path: Path
+    scores: Scores
+
+
+def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = None) -> list[Stream]:
+    """The streams at `paths`, their clips in one order.
+
+    A path is a run's folder (its scores of `checkpoint`), a score file (.npz), or a pickle of
+    {name: logits} (.pkl). Pickles have no labels: those are the test split's of the shard set
+    `shards`, or the first other stream's. Raises TsgcError where names, labels or classes differ, and
+    UsageError where two paths lead to one file.
+    """
+    files = [
+        path if path.suffix in (".npz", *PICKLES) else open_run(path).scores(checkpoint) for path in paths
+    ]
+    refuse_twice(paths, files, "scores", "--weights gives a stream more")
+    ours = {file: read_scores(file) for file in files if file.suffix == ".npz"}
+    if shards is not None:
+        labelled = labelled_clips(shards)
+    elif ours:
+        labelled = next(iter(ours.values()))
+    else:
+        raise UsageError(
+            f"{files[0]}: a pickle has no labels; give --shards with the benchmark's shard set,"
+            " or a stream of ours"
+        )
+    scores = [ours[file] if file in ours else read_pickle(file, labelled) for file in files]
+    if shards is not None:
+        scores = [_with_labels(labelled, part) for part in scores]
+    scores = [align(scores[0], part) for part in scores]
+    return [Stream(name, file, part) for name, file, part in zip(unlike(scores), files, scores)]
+
+
+def unlike(scores: Sequence[Scores]) -> list[str]:
+    """A name for each stream; seeds, then numbers, tell streams of one name apart."""
+    names = [stream_name(part) for part in scores]
+    again = Counter(names)
+    names = [
+        f"{name} seed {part.source.seed}" if again[name] > 1 and part.source.seed is not None else name
+        for name, part in zip(names, scores)
+    ]
+    again = Counter(names)
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        seen[name] += 1
+        if again[name] > 1:
+            names[index] = f"{name} #{seen[name]}"
+    return names
+
+
+def labelled_clips(shards: Path) -> Scores:
+    """Names, labels and origin of a shard set's test split, with logits of no class."""
+    manifest = load_manifest(shards)
+    clips = manifest.clips["test"]
+    source = Source(
+        manifest.benchmark, "test", manifest.preset, "", "", None, "", "none", list(manifest.class_names)
+    )
+    return Scores(np.asarray(clips.names), clips.labels, np.zeros((len(clips), 0)), clips.repeats, source)
+
+
+def _with_labels(labelled: Scores, part: Scores) -> Scores:
+    """A stream with the shard set's labels and order of clips."""
+    classes = len(labelled.source.class_names)
+    if part.logits.shape[1] != classes:
+        raise TsgcError(f"{stream_name(part)}: {part.logits.shape[1]} classes, the shards have {classes}")
+    return align(replace(labelled, logits=np.zeros((len(labelled.names), classes))), part)
+
+
+def read_pickle(path: Path, labelled: Scores) -> Scores:
+    """The scores in a pickle of {name: logits (K,)}, with the labels of `labelled`.
+
+    Names are clips' names, with or without the raw file's suffix, or `test_0`, `test_1`, ... in the
+    published order. Nothing in the pickle is run.
+    """
+    content = load_pickle(path)
+    if not isinstance(content, dict) or not content:
+        raise TsgcError(f"{path}: holds a {type(content).__name__}, expected {{clip name: logits}}")
+    rows = [np.asarray(row) for row in content.values()]
+    shape = rows[0].shape
+    if len(shape) != 1 or any(row.shape != shape or row.dtype.kind not in "fiu" for row in rows):
+        raise TsgcError(f"{path}: expected a row of logits for each clip, all of one length")
+    logits = np.stack(rows).astype(np.float32)
+    if not np.isfinite(logits).all():
+        raise TsgcError(f"{path}: logits that are not finite; did the training diverge?")
+    names = np.array([_clip_name(str(key)) for key in content])
+    if all(re.fullmatch(r"test_\d+", name) for name in names):
+        names = _published_names(names, labelled, path)
+    place = match_names(labelled.names, names, str(path), labelled.source.benchmark)
+    source = replace(
+        labelled.source,
+        preset="unknown",
+        variant="pickle",
+        modality=f"{path.resolve().parent.name}/{path.stem}",
+        seed=None,
+        checkpoint=path.name,
+        selected_on="unknown",
+    )
+    return replace(labelled, logits=logits[place], source=source)
+
+
+def _clip_name(key: str) -> str:
+    name = Path(key).name
+    return name.removesuffix(Path(name).suffix) if Path(name).suffix in RAW_SUFFIXES else name
+
+
+def _published_names(keys: np.ndarray, labelled: Scores, path: Path) -> np.ndarray:
+    """Clip names in the place of `test_<number>` keys (N,)."""
+    benchmark = labelled.source.benchmark
+    order = PUBLISHED_ORDERS.get(benchmark.split("/")[-1])
+    matches = [NTU_NAME.fullmatch(name) for name in labelled.names]
+    if order is None or labelled.source.split != "test" or not all(matches):
+        raise TsgcError(
+            f"{path}: keys such as {keys[0]}, whose order is known for the test splits of NTU alone, not for"
+            f" {benchmark} {labelled.source.split}; expected clip names such as {labelled.names[0]}"
+        )
+    named = sorted((order(match), match[0]) for match in matches if match)
+    numbers = [int(key.removeprefix("test_")) for key in keys]
+    if sorted(numbers) != list(range(len(named))):
+        raise TsgcError(
+            f"{path}: {len(keys)} clips, test_{min(numbers)} to test_{max(numbers)}; {benchmark} has"
+            f" {len(named)} test clips, so numbers do not tell which is which"
+        )
+    return np.array([named[number][1] for number in numbers])
+
+
+def held_out(streams: Sequence[Stream]) -> list[Scores]:
+    """The scores of each stream on clips that its training left out, in one order.
+
+    Raises TsgcError unless every stream is of a run that was trained with --holdout, naming those that
+    are not.
+    """
+    wrong = [f"{stream.name} ({reason})" for stream in streams if (reason := _no_holdout(stream))]
+    if wrong:
+        raise TsgcError(
+            f"{', '.join(wrong)}: only clips that training left out can be learned from; train these with"
+            " --holdout, or use --tune-on-test to compare with papers"
+        )
+    scores = [read_scores(_held_out_file(stream)) for stream in streams]
+    return [align(scores[0], part) for part in scores]
+
+
+def _held_out_file(stream: Stream) -> Path:
+    return stream.path.with_name(f"holdout-{stream.path.name}")
+
+
+def _no_holdout(stream: Stream) -> str | None:
+    """Why a stream has no held-out scores, if it has none."""
+    folder = stream.path.parent.parent
+    if stream.scores.source.split != "test" or not (folder / "config.yaml").is_file():
+        return "no test scores in a run's folder"
+    if not open_run(folder).config.holdout:  # the file may be there all the same: `evaluate --split holdout`
+        return "trained without --holdout"
+    if not _held_out_file(stream).is_file():
+        return f"no {_held_out_file(stream)}; `tsgc evaluate --split holdout` writes it"
+    return None

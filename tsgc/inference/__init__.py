@@ -1,0 +1,1 @@
+"""Raw clips and live frames to classes."""

@@ -1,0 +1,104 @@
+"""Recognition while frames come in: one frame a line of JSON, one answer a window.
+
+A line is `{"bodies": [body, ...]}`; a body is the list of its joints, each a list of its coordinates, in
+the units of the data set, or null where that body is not seen. A body keeps its place in the list.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from pipelines.errors import TsgcError
+from tsgc.inference.raw_clips import Failure, Recording
+from tsgc.inference.recogniser import Recogniser
+
+SOURCE = "live"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a window of frames shows; printed as one line of JSON."""
+
+    frames: tuple[int, int]
+    """Lines of the window's first and last frame, from 0; the second is one past it."""
+    seconds: tuple[float, float]
+    top: list[dict[str, Any]]
+    """Guesses: label, name, probability."""
+    latency_ms: float
+    """From the window's last frame having been read to this answer."""
+
+
+def recognise_live(
+    recogniser: Recogniser, lines: Iterable[bytes], *, window: int, stride: int, top: int = 5
+) -> Iterator[Answer | Failure]:
+    """An answer for the last `window` frames, every `stride` frames, and one at the end.
+
+    Frames without a body are dropped, as in preparation. A bad line gives a Failure and is left out.
+    """
+    frames: deque[tuple[int, np.ndarray]] = deque(maxlen=window)
+    fresh = 0  # frames since the last answer
+    answered = False
+    for number, line in enumerate(lines):
+        start = time.perf_counter()
+        try:
+            bodies = parse_frame(line, recogniser, f"line {number + 1}")
+        except TsgcError as error:
+            yield Failure(SOURCE, str(error))
+            continue
+        if not bodies.any():
+            continue
+        frames.append((number, bodies))
+        fresh += 1
+        if len(frames) == window and (fresh >= stride or not answered):
+            yield answer(recogniser, frames, start, top)
+            fresh, answered = 0, True
+    if fresh:
+        yield answer(recogniser, frames, time.perf_counter(), top)
+
+
+def parse_frame(line: bytes, recogniser: Recogniser, where: str) -> np.ndarray:
+    """A line's bodies (M, V, C) float32, zeros for a body that is not seen."""
+    V, C = recogniser.joint_shape
+    joint = ", ".join(recogniser.channels)
+    expected = f'expected {{"bodies": [[[{joint}], ... {V} joints], ...]}}'
+    try:
+        bodies = orjson.loads(line)["bodies"]
+        absent = np.zeros((V, C))
+        joints = np.array([absent if body is None else body for body in bodies], np.float32)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        raise TsgcError(f"{where}: not a frame; {expected}") from None
+    if not joints.size:
+        return np.zeros((0, V, C), np.float32)
+    if joints.shape[1:] != (V, C):
+        raise TsgcError(f"{where}: bodies of shape {joints.shape[1:]}; {expected}")
+    if not np.isfinite(joints).all():
+        raise TsgcError(f"{where}: numbers too large; {expected}")
+    return joints
+
+
+def stack_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
+    """Frames of (M, V, C) each -> (T, M, V, C); a body that a frame does not have is 0 there."""
+    listed = list(frames)
+    most = max(len(bodies) for bodies in listed)
+    joints = np.zeros((len(listed), most, *listed[0].shape[1:]), np.float32)
+    for frame, bodies in enumerate(listed):
+        joints[frame, : len(bodies)] = bodies
+    return joints
+
+
+def answer(
+    recogniser: Recogniser, frames: Iterable[tuple[int, np.ndarray]], start: float, top: int
+) -> Answer:
+    """Recognise the frames held, as a clip of their own."""
+    numbers, bodies = zip(*frames)
+    joints = recogniser.prepare_joints(stack_frames(bodies), SOURCE)
+    span = (numbers[0], numbers[-1] + 1)
+    logits = recogniser.logits([joints])[0]
+    found = recogniser.prediction(Recording(SOURCE, SOURCE, joints), span, logits, top)
+    latency = 1000 * (time.perf_counter() - start)
+    return Answer(span, found.seconds, [asdict(guess) for guess in found.top], round(latency, 3))

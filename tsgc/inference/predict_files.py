@@ -1,0 +1,203 @@
+"""`tsgc predict`: which runs answer, and the answers as a table, JSON, CSV or JSON lines."""
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipelines.errors import TsgcError
+from tsgc.console import Count, Talker
+from tsgc.inference.live import recognise_live
+from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recording, read_recordings
+from tsgc.inference.recogniser import Prediction, Recogniser
+from tsgc.modalities import place
+from tsgc.workspace.runs import Run, checkpoint_path, find_runs
+
+LIVE_WINDOW = 64  # frames; about two seconds, the length of a short action
+STDIN = Path("-")
+STDIN_NAME = "standard input"
+
+
+def newest_runs(root: Path, name: str) -> list[Run]:
+    """The newest seed of each stream of the benchmark trained last, of runs with the checkpoint `name`."""
+    runs = [run for run in find_runs(root) if (run.checkpoints / f"{name}.safetensors").is_file()]
+    if not runs:
+        raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
+    newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
+    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
+
+
+def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool) -> list[Path]:
+    """The checkpoints that a command means: of the runs named, or of the newest streams."""
+    named = runs or [run.folder for run in newest_runs(runs_root, f"{checkpoint}-ema" if ema else checkpoint)]
+    return [checkpoint_path(run, checkpoint, ema) for run in named]
+
+
+def predict_files(
+    talker: Talker,
+    recogniser: Recogniser,
+    files: Sequence[Path],
+    *,
+    top: int = 5,
+    style: str = "table",
+    window: int | None = None,
+    stride: int | None = None,
+    batch: int,
+) -> int:
+    """Recognise raw clips and print the answers; returns how many clips could not be read."""
+    found: list[Prediction] = []
+    failures: list[Failure] = []
+    with talker.counting("recognising", "clips") as count:
+        recordings = _recordings(files, recogniser, count)
+        for answer in recogniser.answers(recordings, top=top, window=window, stride=stride, batch=batch):
+            if isinstance(answer, Failure):
+                talker.warn(f"error: {answer.reason}")
+                failures.append(answer)
+            else:
+                found.append(answer)
+    STYLES[style](talker, recogniser, found, failures)
+    return len(failures)
+
+
+def _recordings(files: Sequence[Path], recogniser: Recogniser, count: Count) -> Iterator[Recording | Failure]:
+    """Clips of the paths given; `-` is one raw clip on standard input."""
+    if list(files) == [STDIN]:
+        yield read_recording(STDIN_NAME, STDIN_NAME, sys.stdin.buffer.read(), recogniser.format)
+        return
+    raw = find_raw(files, recogniser.format.suffixes)
+    for done, recording in enumerate(read_recordings(raw, recogniser.format), 1):
+        yield recording
+        count(done, len(raw))
+
+
+def predict_live(
+    talker: Talker,
+    recogniser: Recogniser,
+    *,
+    top: int = 5,
+    window: int,
+    stride: int | None,
+) -> int:
+    """Recognise frames from standard input as they come; returns how many lines could not be read."""
+    if not talker.quiet:
+        for line in describe(recogniser):
+            talker.warn(line)
+    failures = 0
+    for answer in recognise_live(
+        recogniser, sys.stdin.buffer, window=window, stride=stride or max(1, window // 2), top=top
+    ):
+        if isinstance(answer, Failure):
+            talker.warn(f"error: {answer.reason}")
+            failures += 1
+        else:
+            sys.stdout.write(orjson.dumps(asdict(answer)).decode() + "\n")
+            sys.stdout.flush()  # the reader at the other end of a pipe waits for it
+    return failures
+
+
+def describe(recogniser: Recogniser) -> list[str]:
+    """A line for each run that answers."""
+    lines = []
+    for stream, weight in zip(recogniser.streams, recogniser.weights):
+        said = stream.description
+        share = f", weight {weight:g}" if len(recogniser.streams) > 1 else ""
+        chosen = "; epoch selected on the test split" if said.selected_on == "test" else ""
+        lines.append(
+            f"by {said.config.modality} {said.config.variant} of {said.benchmark},"
+            f" {said.preset} preset{share}: {stream.path}{chosen}"
+        )
+    return lines
+
+
+def _as_table(
+    talker: Talker, recogniser: Recogniser, found: Sequence[Prediction], failures: Sequence[Failure]
+) -> None:
+    for line in describe(recogniser):
+        talker.note(line)
+    by_clip: dict[str, list[Prediction]] = {}
+    for prediction in found:
+        by_clip.setdefault(prediction.source, []).append(prediction)
+    if any(len(windows) > 1 for windows in by_clip.values()):
+        for source, windows in by_clip.items():
+            talker.table(source, ("seconds", *_columns(windows)), [_timeline_row(one) for one in windows])
+    elif len(found) == 1:
+        rows = [[guess.name, f"{100 * guess.probability:.2f}"] for guess in found[0].top]
+        talker.table(found[0].source, ("class", "probability %"), rows)
+    elif found:
+        rows = [[one.clip, *_best(one)] for one in found]
+        talker.table(f"{len(found):,} clips", ("clip", *_columns(found)), rows)
+
+
+def _columns(found: Sequence[Prediction]) -> tuple[str, ...]:
+    """What `_best` gives of answers with one class, or with more."""
+    return ("class", "%", "next") if len(found[0].top) > 1 else ("class", "%")
+
+
+def _timeline_row(prediction: Prediction) -> list[str]:
+    start, end = prediction.seconds
+    return [f"{start:.2f} to {end:.2f}", *_best(prediction)]
+
+
+def _best(prediction: Prediction) -> list[str]:
+    """The best class, its probability, and the class after it."""
+    first, *others = prediction.top
+    return [
+        first.name,
+        f"{100 * first.probability:.1f}",
+        *(f"{one.name} {100 * one.probability:.0f}" for one in others[:1]),
+    ]
+
+
+def plain(prediction: Prediction) -> dict[str, Any]:
+    """A prediction as JSON has it: without its logits."""
+    return {name: value for name, value in asdict(prediction).items() if name != "logits"}
+
+
+def _as_json(
+    talker: Talker, recogniser: Recogniser, found: Sequence[Prediction], failures: Sequence[Failure]
+) -> None:
+    runs = [
+        {
+            "checkpoint": str(stream.path),
+            "weight": weight,
+            "benchmark": stream.description.benchmark,
+            "preset": stream.description.preset,
+            "variant": stream.description.config.variant,
+            "modality": stream.description.config.modality,
+            "selected_on": stream.description.selected_on,
+        }
+        for stream, weight in zip(recogniser.streams, recogniser.weights)
+    ]
+    talker.data(
+        {
+            "runs": runs,
+            "predictions": [plain(prediction) for prediction in found],
+            "failures": [asdict(failure) for failure in failures],
+        }
+    )
+
+
+def _as_csv(
+    talker: Talker, recogniser: Recogniser, found: Sequence[Prediction], failures: Sequence[Failure]
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("source", "clip", "start_s", "end_s", "rank", "label", "class", "probability"))
+    for one in found:
+        for rank, guess in enumerate(one.top, 1):
+            times = [f"{second:.3f}" for second in one.seconds]
+            row = (one.source, one.clip, *times, rank, guess.label, guess.name, f"{guess.probability:.6f}")
+            writer.writerow(row)
+    sys.stdout.write(text.getvalue())
+
+
+STYLES: dict[str, Callable[[Talker, Recogniser, Sequence[Prediction], Sequence[Failure]], None]] = {
+    "table": _as_table,
+    "json": _as_json,
+    "csv": _as_csv,
+}

@@ -1,0 +1,92 @@
+"""Raw clips to recognise: files, folders, zips and bytes, prepared exactly as for training."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+import numpy as np
+
+from pipelines.errors import TsgcError
+from pipelines.reading.sources import RawFile, find_clips
+from tsgc.inference.raw_format import RawFormat
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A prepared clip."""
+
+    source: str
+    """The file, or what stands for one, such as `standard input`."""
+    clip: str
+    """The file's name without its suffix."""
+    joints: np.ndarray
+    """(T, M, V, C) float32, as `tsgc prepare` stores it."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A clip that cannot be recognised."""
+
+    source: str
+    reason: str
+    """One line that names the source."""
+
+
+def find_raw(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
+    """The raw clips at paths: files as they are, and all in folders and zips that end in `suffixes`."""
+    found: list[RawFile | Failure] = []
+    for path in paths:
+        if path.is_dir() or path.suffix.lower() == ".zip":
+            found += _find_inside(path, suffixes)
+        elif path.exists():
+            found.append(RawFile(path))
+        else:
+            found.append(Failure(str(path), f"{path}: no such file, folder or zip of raw clips"))
+    return found
+
+
+def _find_inside(location: Path, suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
+    """The clips of a folder or zip; a Failure where there is none."""
+    files: list[RawFile] = []
+    errors = []
+    for suffix in suffixes:
+        try:
+            files += [file for same in find_clips([location], suffix).values() for file in same]
+        except TsgcError as error:
+            errors.append(error)
+    return list(files) or [Failure(str(location), str(errors[0]))]
+
+
+def read_recordings(
+    files: Iterable[RawFile | Failure], raw_format: RawFormat
+) -> Iterator[Recording | Failure]:
+    """The prepared clips, in order; what is wrong with one does not stop the others."""
+    for file in files:
+        if isinstance(file, Failure):
+            yield file
+            continue
+        try:
+            data = file.read()
+        except TsgcError as error:
+            yield Failure(file.source, str(error))
+        else:
+            yield read_recording(file.source, file.clip, data, raw_format)
+
+
+def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -> Recording | Failure:
+    """Bytes of one raw clip, prepared as the training clips were."""
+    try:
+        joints = raw_format.read(source, data).joints
+    except TsgcError as error:
+        return Failure(source, f"{error}{_other_data(source, raw_format)}")
+    if not len(joints):
+        return Failure(source, f"{source}: no body in it, nothing to recognise")
+    return Recording(source, clip, joints)
+
+
+def _other_data(source: str, raw_format: RawFormat) -> str:
+    """What else may be wrong with a clip that cannot be read, if its name is that of another data set's."""
+    if PurePath(source).suffix.lower() in ("", *raw_format.suffixes):
+        return ""
+    endings = ", ".join(raw_format.suffixes)
+    return f" (the run is of {raw_format.dataset}, whose raw clips end in {endings}; --run names another)"

@@ -1,0 +1,63 @@
+"""Which raw files a checkpoint can read, and how: exactly as its training clips were prepared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from pipelines.cleaning.align import reader
+from pipelines.datasets import kinetics
+from pipelines.datasets.custom_clips import READERS, Layout, read
+from pipelines.datasets.table import DATASETS
+from pipelines.errors import TsgcError, UsageError
+from pipelines.spec import Prepared
+from tsgc.checkpoint import Description
+
+ImageSize = tuple[float, float]
+"""Width and height of the picture, in the unit of x and y."""
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """A format of raw clips."""
+
+    dataset: str
+    suffixes: tuple[str, ...]
+    """How file names end, in folders and zips."""
+    read: Callable[[str, bytes], Prepared]
+    """A clip's name and bytes -> the prepared clip. Raises TsgcError: malformed."""
+
+
+def dataset_name(description: Description) -> str:
+    """The data set of a checkpoint; those of before 0.2 say it in their benchmark's name alone."""
+    return description.dataset or description.benchmark.split("/")[0].removesuffix("-corrected")
+
+
+def raw_format(description: Description, image_size: ImageSize | None = None) -> RawFormat:
+    """The format of a checkpoint's raw clips: its data set's own, or that of docs/your-own-data.md.
+
+    `image_size` is for people's own clips in pictures. Raises TsgcError: a preset that this version lacks,
+    or a picture's size for data in space.
+    """
+    name, preset = dataset_name(description), description.preset
+    if image_size is not None and description.axes == "xyz":
+        raise UsageError(f"--image-size is for clips in pictures, {name} is in space (xyz); leave it out")
+    if name in DATASETS:
+        dataset = DATASETS[name]
+        if preset not in dataset.presets:
+            raise TsgcError(
+                f"the checkpoint was trained on preset {preset} of {name}, which this version cannot prepare;"
+                f" it has {', '.join(dataset.presets)}"
+            )
+        return RawFormat(name, (dataset.suffix,), reader(dataset, preset, description.alignment))
+    if name == kinetics.KINETICS.name and image_size is None:
+        return RawFormat(name, (".json",), partial(kinetics.read, preset=preset))
+    layout = Layout(description.body, description.axes, image_size)
+    return RawFormat(name, tuple(READERS), partial(_read_own, layout=layout, preset=preset))
+
+
+def _read_own(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
+    if not source.endswith(tuple(READERS)):
+        raise TsgcError(f"{source}: expected a name that ends in {', '.join(READERS)}")
+    if layout.channels == "xys" and layout.image_size is None:
+        raise TsgcError(f"{source}: a clip in a picture, of unknown size; give --image-size WIDTH,HEIGHT")
+    return read(source, data, layout, preset)

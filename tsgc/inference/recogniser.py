@@ -1,0 +1,280 @@
+"""Recognition: raw or prepared clips to classes, by one run or a fusion of several.
+
+Clips take the path of training data: the data set's own reader, the run's preset, the run's test input.
+So the logits are those of `tsgc evaluate`: to the bit in batches of the same clips, and to 1e-5 in others
+(matrix products of another size add up in another order).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.cleaning.align import JOINTS, align
+from pipelines.cleaning.centre import present_bodies
+from pipelines.datasets.table import DATASETS
+from pipelines.errors import TsgcError, UsageError
+from tsgc.config import TrainConfig
+from tsgc.distributed.process import pick_device
+from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recordings
+from tsgc.inference.raw_format import ImageSize, dataset_name, raw_format
+from tsgc.inference.trained_stream import Stream, load_stream, pack
+from tsgc.inference.windows import is_centred, plan_windows, recentre
+from tsgc.workspace.runs import checkpoint_path, refuse_twice
+
+BATCH = 32  # clips at once
+
+Source = str | Path | np.ndarray
+"""A raw clip's file, a folder or zip of them, or prepared joints (T, M, V, C)."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class and how likely it is."""
+
+    label: int
+    """The class, from 0."""
+    name: str
+    probability: float
+    """Softmax of the logits; of a fusion, of the weighted mean of its streams' logits."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a clip, or a window of a recording, shows."""
+
+    source: str
+    """The file that the clip came from; `array N` for joints."""
+    clip: str
+    frames: tuple[int, int]
+    """The window in the prepared recording: its first frame, and one past its last."""
+    seconds: tuple[float, float]
+    """The same in seconds, at the data set's frame rate."""
+    top: list[Guess]
+    """The most likely classes, best first."""
+    logits: np.ndarray = field(repr=False)
+    """float32 (K,); of a fusion, the weighted sum of its streams', as `tsgc ensemble` adds them."""
+
+
+class Recogniser:
+    """A run, or a fusion of several, ready to recognise clips. Made by `load_run`."""
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        weights: Sequence[float],
+        device: torch.device,
+        image_size: ImageSize | None = None,
+    ) -> None:
+        self.streams = list(streams)
+        self.weights = list(weights)
+        self.device = device
+        first = streams[0].description
+        self.format = raw_format(first, image_size)
+        """The raw clips that can be read."""
+        self.preset = first.preset
+        self.classes = tuple(first.class_names) or DATASETS[self.format.dataset].class_names
+        """Class names, in the order of the logits."""
+        self.fps = first.fps or DATASETS[self.format.dataset].fps
+        """Frames a second of the recordings."""
+        self.skeleton = streams[0].pipeline.skeleton
+        self.channels = streams[0].pipeline.channels
+        self.alignment = first.alignment
+
+    @property
+    def joint_shape(self) -> tuple[int, int]:
+        """Joints of a body, and coordinates of a joint."""
+        return self.skeleton.num_joints, len(self.channels)
+
+    @property
+    def config(self) -> TrainConfig:
+        """The training settings of the (first) run."""
+        return self.streams[0].description.config
+
+    def predict(
+        self,
+        clips: Source | Iterable[Source],
+        *,
+        top: int = 5,
+        window: int | None = None,
+        stride: int | None = None,
+        batch: int = BATCH,
+    ) -> list[Prediction]:
+        """Recognise raw files, folders, zips, or joints (T, M, V, C) of bodies with C coordinates.
+
+        `top`: classes in each answer. With `window`, a recording gives an answer for every window of so
+        many frames, one each `stride` (default: half a window). `batch`: clips at once.
+        Raises TsgcError at the first clip that cannot be read, or that has no body.
+        """
+        answers = []
+        for answer in self.answers(
+            self.recordings(clips), top=top, window=window, stride=stride, batch=batch
+        ):
+            if isinstance(answer, Failure):
+                raise TsgcError(answer.reason)
+            answers.append(answer)
+        return answers
+
+    def recordings(self, clips: Source | Iterable[Source]) -> Iterator[Recording | Failure]:
+        """The prepared clips of files and arrays, in order."""
+        several = [clips] if isinstance(clips, (str, Path, np.ndarray)) else clips
+        for number, clip in enumerate(several):
+            if isinstance(clip, np.ndarray):
+                name = f"array {number}"
+                yield Recording(name, name, self.prepare_joints(clip, name))
+            else:
+                yield from read_recordings(find_raw([Path(clip)], self.format.suffixes), self.format)
+
+    def prepare_joints(self, joints: np.ndarray, name: str) -> np.ndarray:
+        """Joints (T, M, V, C) checked, and centred where the data set's are; prepared ones do not change."""
+        skeleton, channels = self.streams[0].pipeline.skeleton, self.channels
+        shape = (skeleton.num_joints, len(channels))
+        if joints.ndim != 4 or joints.shape[2:] != shape or not joints.shape[0] * joints.shape[1]:
+            raise TsgcError(
+                f"{name}: shape {joints.shape}, expected (frames, bodies, {shape[0]}, {shape[1]})"
+            )
+        joints = joints.astype(np.float32)
+        if not np.isfinite(joints).all():
+            raise TsgcError(f"{name}: values that are not finite, expected numbers")
+        return self.settle(joints) if self.channels == "xyz" else joints
+
+    def settle(self, joints: np.ndarray) -> np.ndarray:
+        """Joints in space (T, M, V, 3) centred and, for aligned runs, turned as preparation does."""
+        joints = recentre(joints, self.skeleton.centre)
+        if self.alignment:
+            joints = align(joints, present_bodies(joints), JOINTS[self.skeleton.name])
+        return joints
+
+    def answers(
+        self,
+        recordings: Iterable[Recording | Failure],
+        *,
+        top: int = 5,
+        window: int | None = None,
+        stride: int | None = None,
+        batch: int = BATCH,
+    ) -> Iterator[Prediction | Failure]:
+        """Recognise prepared clips as they come, `batch` windows at once; failures pass through in place."""
+        waiting: list[tuple[Recording, tuple[int, int]] | Failure] = []
+        for recording in recordings:
+            if isinstance(recording, Failure):
+                waiting.append(recording)
+                continue
+            for frames in plan_windows(len(recording.joints), window, stride):
+                waiting.append((recording, frames))
+                if sum(not isinstance(item, Failure) for item in waiting) == batch:
+                    yield from self._answer(waiting, top)
+                    waiting = []
+        yield from self._answer(waiting, top)
+
+    def _answer(
+        self, waiting: Sequence[tuple[Recording, tuple[int, int]] | Failure], top: int
+    ) -> Iterator[Prediction | Failure]:
+        cut = [self.cut(*item) for item in waiting if not isinstance(item, Failure)]
+        logits = iter(self.logits(cut)) if cut else iter(())
+        for item in waiting:
+            if isinstance(item, Failure):
+                yield item
+            else:
+                yield self.prediction(*item, next(logits), top)
+
+    def cut(self, recording: Recording, frames: tuple[int, int]) -> np.ndarray:
+        """A window of a recording, centred and turned as a clip of its own would be."""
+        joints = recording.joints[slice(*frames)]
+        whole = len(joints) == len(recording.joints)
+        if whole or not is_centred(recording.joints, self.skeleton.centre, self.channels):
+            return joints
+        return self.settle(joints)
+
+    def logits(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """Prepared clips (T, M, V, C) -> logits (N, K): the weighted sum over the streams."""
+        batch = pack(clips)
+        parts = [np.float32(w) * s.logits(batch, self.device) for s, w in zip(self.streams, self.weights)]
+        return np.sum(parts, axis=0)
+
+    def prediction(
+        self, recording: Recording, frames: tuple[int, int], logits: np.ndarray, top: int
+    ) -> Prediction:
+        """Logits (K,) as names and probabilities."""
+        shares = probabilities(logits / sum(self.weights))
+        order = np.argsort(-logits, kind="stable")[:top].tolist()
+        return Prediction(
+            recording.source,
+            recording.clip,
+            frames,
+            (frames[0] / self.fps, frames[1] / self.fps),
+            [Guess(label, self.classes[label], float(shares[label])) for label in order],
+            logits,
+        )
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def load_run(
+    run: str | Path | Sequence[str | Path],
+    checkpoint: str = "last",
+    ema: bool = False,
+    device: str | None = None,
+    weights: Sequence[float] | None = None,
+    image_size: ImageSize | None = None,
+) -> Recogniser:
+    """Open a trained run: its folder, a .safetensors file, or several of either to be fused.
+
+    `checkpoint`: `last` or `best`; with `ema` its averaged weights. `device`: `cpu` or `cuda` (default: a
+    GPU where there is one). `weights`: of the streams, equal by default. `image_size`: width and
+    height of the picture that your own clips' x and y are in; not for data in space. Raises TsgcError: no
+    such run or checkpoint, or runs of different data; UsageError: one run given twice.
+    """
+    runs = [run] if isinstance(run, (str, Path)) else list(run)
+    if not runs:
+        raise TsgcError("no run given; name one or more run folders or checkpoints")
+    shares = [1.0] * len(runs) if weights is None else list(weights)
+    if len(shares) != len(runs) or not np.isfinite(shares).all() or min(shares) < 0 or not any(shares):
+        raise UsageError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
+    place = pick_device(device)
+    files = [checkpoint_path(Path(one), checkpoint, ema) for one in runs]
+    refuse_twice([Path(one) for one in runs], files, "checkpoint", "weights give a stream more")
+    streams = [load_stream(file, place) for file in files]
+    for other in streams[1:]:
+        check_fusible(streams[0], other)
+    return Recogniser(streams, shares, place, image_size)
+
+
+def check_fusible(first: Stream, other: Stream) -> None:
+    """Refuse streams that do not read the same clips or do not name the same classes."""
+    facts = [
+        {
+            "data set": dataset_name(stream.description),
+            "preset": stream.description.preset,
+            "alignment": stream.description.alignment or "none",
+            "number of classes": stream.description.num_classes,
+        }
+        for stream in (first, other)
+    ]
+    for what, ours in facts[0].items():
+        if facts[1][what] != ours:
+            raise TsgcError(
+                f"{other.path}: {what} {facts[1][what]}, {first.path} has {ours}; fuse runs of the same data"
+            )
+
+
+def predict(
+    clips: Source | Iterable[Source],
+    run: str | Path | Sequence[str | Path] | Recogniser,
+    *,
+    top: int = 5,
+    window: int | None = None,
+    stride: int | None = None,
+) -> list[Prediction]:
+    """Recognise clips by `run`: a run folder, several to be fused, or what `load_run` returned.
+
+    The other arguments, and the errors, are those of `Recogniser.predict`.
+    """
+    recogniser = run if isinstance(run, Recogniser) else load_run(run)
+    return recogniser.predict(clips, top=top, window=window, stride=stride)

@@ -1,0 +1,66 @@
+"""A checkpoint ready to use: its network, and how clips become the network's input."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.datasets.table import DATASETS
+from shards.batch import PackedBatch
+from tsgc.checkpoint import Description, load_model
+from tsgc.evaluation.evaluate import arithmetic, interpolates_presence
+from tsgc.inference.raw_format import dataset_name
+from tsgc.input.pipeline import InputPipeline
+from tsgc.network.model import TSGCNeXt
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One trained network, and how clips become its input."""
+
+    path: Path
+    """The checkpoint."""
+    model: TSGCNeXt
+    pipeline: InputPipeline
+    description: Description
+
+    @torch.inference_mode()
+    def logits(self, batch: PackedBatch, device: torch.device) -> np.ndarray:
+        """Logits (N, K) of a packed batch."""
+        with arithmetic(self.pipeline.config.precision, device):
+            x, presence = self.pipeline.test(batch, device)
+            return self.model(x, presence=presence).float().cpu().numpy()
+
+
+def load_stream(path: Path, device: torch.device) -> Stream:
+    """The network of one of our checkpoints, with its input."""
+    model, description = load_model(path)
+    pipeline = InputPipeline(
+        description.config,
+        description.body,
+        description.bodies,
+        description.absent_body or DATASETS[dataset_name(description)].absent_body,
+        present_only=interpolates_presence(description.preset),
+        channels=description.axes,
+    )
+    return Stream(path, model.to(device), pipeline, description)
+
+
+def pack(clips: Sequence[np.ndarray]) -> PackedBatch:
+    """Clips (T, M, V, C) end to end, as the shard loader packs them; the labels are 0."""
+    frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
+    rows = frames * bodies
+    joints = np.concatenate([clip.reshape(-1, *clip.shape[2:]) for clip in clips])
+    alone = torch.arange(len(clips))
+    return PackedBatch(
+        joints=torch.from_numpy(joints),
+        frames=frames,
+        bodies=bodies,
+        offsets=rows.cumsum(0) - rows,
+        labels=torch.zeros_like(alone),
+        indices=alone,
+        positions=alone,
+        partner=alone,
+    )

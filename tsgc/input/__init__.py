@@ -1,0 +1,1 @@
+"""Packed clips to the network's input: augmentations, crop, resize, mixing, views."""

@@ -1,0 +1,1 @@
+"""A look at any file: clips, prepared data, shards, checkpoints, the network."""

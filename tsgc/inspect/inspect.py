@@ -1,0 +1,146 @@
+"""`tsgc inspect`: what a path is and holds, as text, and its clips as pictures.
+
+A kind of file is its functions and a line in KINDS.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from pipelines.errors import TsgcError, UsageError
+from pipelines.files import refuse_existing
+from pipelines.reading.sources import find_clips
+from tsgc.drawing.picture import Pictured, check_suffix, write_picture
+from tsgc.inspect.checkpoint import checkpoint_lines, is_checkpoint
+from tsgc.inspect.clip_picture import raw_clip, shard_clip, store_clip
+from tsgc.inspect.prepared_file import is_store, store_lines
+from tsgc.inspect.raw_clip import clip_lines, is_clip
+from tsgc.inspect.shard_set import is_shard_set, shard_lines
+from tsgc.workspace.runs import checkpoint_path, is_run
+
+MOST_LOOKED_AT = 5_000  # files of a folder that is searched for something to name
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user wants to see, beside the path."""
+
+    dataset: str | None = None
+    """Whose reader reads a raw clip; None: as its name, place or content tells."""
+    compare: bool = False
+    """List what the presets do differently with a raw clip."""
+    clip: str | None = None
+    """The name of one clip of a data set."""
+    out: Path | None = None
+    """Where a picture of the clip goes."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file or folder that can be looked at."""
+
+    name: str
+    """For the error that lists them."""
+    matches: Callable[[Path], bool]
+    """Whether an existing path looks like one."""
+    lines: Callable[[Path, Wish], list[str]]
+    """What to print; raises TsgcError for a damaged one."""
+    comparable: bool = False
+    """Whether --dataset and --compare have a meaning for it."""
+    picture: Callable[[Path, Wish], Pictured] | None = None
+    """The clip itself, where the path is one."""
+    clip: Callable[[Path, str], Pictured] | None = None
+    """One clip by its name, where the path holds many."""
+
+
+KINDS = (
+    Kind(
+        "a raw clip (.skeleton, .json, .npy or .csv)",
+        lambda path: is_clip(path) and not is_shard_set(path),  # a manifest is a .json too
+        lambda path, wish: clip_lines(path, wish.dataset, wish.compare),
+        comparable=True,
+        picture=lambda path, wish: raw_clip(path, wish.dataset),
+    ),
+    Kind("a prepared file (.h5)", is_store, lambda path, wish: store_lines(path), clip=store_clip),
+    Kind("a shard set", is_shard_set, lambda path, wish: shard_lines(path), clip=shard_clip),
+    Kind(
+        "a checkpoint (.safetensors or a released .pth)",
+        is_checkpoint,
+        lambda path, wish: checkpoint_lines(path),
+    ),
+    Kind(
+        "a run folder (its last checkpoint)",
+        is_run,
+        lambda path, wish: checkpoint_lines(checkpoint_path(path, "last", ema=False)),
+    ),
+)
+
+
+def inspect(path: Path, wish: Wish) -> list[str]:
+    """What a path holds, line by line; writes the picture that is wished for.
+
+    Raises TsgcError: no such path, of no kind that is known, or a wish that has no meaning for it.
+    """
+    kind = next((kind for kind in KINDS if kind.matches(path)), None)
+    if kind is None:
+        what = "nothing that can be looked at" if path.exists() else "no such file"
+        raise TsgcError(f"{path}: {what}; give {_inside(path) or _kinds()}")
+    _check(path, kind, wish)
+    pictured = None
+    if wish.clip is not None and kind.clip:
+        pictured = kind.clip(path, wish.clip)
+        lines = list(pictured.lines)
+    else:
+        lines = kind.lines(path, wish)
+    if wish.out is not None:
+        if kind.picture:
+            pictured = kind.picture(path, wish)
+        assert pictured is not None  # _check has seen to it
+        lines.append(write_picture(pictured, wish.out))
+    return lines
+
+
+def _check(path: Path, kind: Kind, wish: Wish) -> None:
+    """Raises TsgcError where the wish has no meaning for the kind, before any work."""
+    if not kind.comparable and (wish.compare or wish.dataset):
+        raise UsageError(f"{path}: {kind.name}; --compare and --dataset are for raw clips")
+    if wish.clip is not None and not kind.clip:
+        raise UsageError(f"{path}: {kind.name}; --clip is for prepared files and shard sets")
+    if wish.out is None:
+        return
+    if not (kind.picture or kind.clip):
+        raise UsageError(f"{path}: {kind.name}, of which there is no picture; leave out --out")
+    if kind.clip and wish.clip is None:
+        raise UsageError(f"{path}: {kind.name}, with many clips; name the one to draw with --clip")
+    check_suffix(wish.out)
+    refuse_existing(wish.out, wish.overwrite)
+
+
+def _inside(path: Path) -> str:
+    """What lies in a folder or zip and can be looked at, one of each kind; empty: nothing."""
+    if path.suffix.lower() == ".zip" and path.is_file():
+        clip = next(iter(_clips_of_zip(path)), None)
+        return f"one of its clips, such as {path}/{clip}" if clip else ""
+    found: dict[str, Path] = {}
+    for place in islice(path.rglob("[!.]*"), MOST_LOOKED_AT) if path.is_dir() else ():
+        kind = next((kind.name for kind in KINDS if kind.matches(place)), None)
+        if kind is not None and place < found.get(kind, place.parent / "~"):
+            found[kind] = place
+    if len(found) > 1:
+        found.pop(KINDS[0].name, None)  # any .json might be a raw clip
+    return " or ".join(f"{place}, {kind}" for kind, place in found.items())
+
+
+def _clips_of_zip(path: Path) -> Iterator[str]:
+    """Names of its first clips, of each format that has some."""
+    for suffix in (".skeleton", ".json"):
+        with suppress(TsgcError):  # none that ends so
+            yield PurePosixPath(next(iter(find_clips([path], suffix).values()))[0].member).name
+
+
+def _kinds() -> str:
+    return " or ".join(kind.name for kind in KINDS)

@@ -1,0 +1,81 @@
+"""A raw clip as text: its bodies, what each preset keeps of them, and where the presets differ."""
+
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.cleaning.actors import motion
+from pipelines.cleaning.denoise import Track
+from pipelines.spec import Prepared
+from tsgc.inspect.preset_differences import RawClip
+from tsgc.inspect.raw_formats import FORMATS, RawLook, open_raw, ranges, raw_file
+
+ALIKE = "no difference: both presets give the same numbers"
+
+
+def is_clip(path: Path) -> bool:
+    """Whether a file, or one in a zip, ends like a raw clip that can be looked at."""
+    known = any(path.suffix in one.suffixes for one in FORMATS.values())
+    return known and raw_file(path) is not None
+
+
+def clip_lines(path: Path, dataset: str | None = None, compare: bool = False) -> list[str]:
+    """The clip, body by body and preset by preset; with `compare` every difference of the presets instead.
+
+    Raises TsgcError: a file that is not whole, one that tells no data set.
+    """
+    look = open_raw(path, dataset)
+    head = [f"{path}: {look.what}", _file_line(look.raw)]
+    if compare:
+        bodies = [f"body {number} is {track.body}" for number, track in enumerate(look.raw.tracks, 1)]
+        return [*head, *bodies, *(look.differences() or [_alike(look)])]
+    bodies = [_body_line(number, track, look) for number, track in enumerate(look.raw.tracks, 1)]
+    presets = [line for preset, clip in look.prepared.items() for line in _preset_lines(preset, clip, look)]
+    return [*head, *bodies, *presets]
+
+
+def _alike(look: RawLook) -> str:
+    return ALIKE if look.channels == "xyz" else f"{ALIKE}, as of all clips in pictures"
+
+
+def _file_line(raw: RawClip) -> str:
+    body_frames = sum(len(track.frames) for track in raw.tracks)
+    empty = raw.without_body
+    number = len(raw.tracks)
+    return (
+        f"file: {raw.num_frames} frames, {number} {_bodies(number)}, {body_frames} body-frames,"
+        f" frames without a body: {ranges(empty) or 'none'}"
+    )
+
+
+def _body_line(number: int, track: Track, look: RawLook) -> str:
+    """Where a body is, and how large; in pictures of the joints that were seen, and how sure of them."""
+    flat = look.channels == "xys"
+    joints = np.where(track.joints[..., 2:] == 0, np.nan, track.joints) if flat else track.joints
+    start = f"body {number} ({track.body}): {len(track.frames)} frames, {ranges(track.frames)}; "
+    if np.isnan(joints).all():
+        return f"{start}no joint seen"
+    axes = 2 if flat else 3
+    low, high = np.nanmin(joints, axis=(0, 1)), np.nanmax(joints, axis=(0, 1))
+    box = ", ".join(f"{axis} {a:.2f} to {b:.2f}" for axis, a, b in zip("xyz"[:axes], low, high))
+    seen = joints[~np.isnan(joints).all(axis=(1, 2))]
+    size = np.median(np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1), axis=0)  # (n, V, C) -> (C,)
+    extent = " x ".join(f"{length:.2f}" for length in size[:axes])
+    score = f"score {track.joints[..., 2].mean():.2f}"
+    moves = f"moves {np.sqrt(motion(track.joints)):.3f}{look.unit} rms"
+    return f"{start}{box}{look.unit}; extent {extent}{look.unit}; {score if flat else moves}"
+
+
+def _preset_lines(preset: str, clip: Prepared, look: RawLook) -> list[str]:
+    if not len(clip.joints):
+        return [f"{preset}: nothing usable, the clip is dropped"]
+    present = ", ".join(f"{n} in track {track}" for track, n in enumerate(clip.present.sum(axis=0), 1))
+    T, M = clip.present.shape
+    first = f"{preset}: {T} frames, {M} {_bodies(M)}; of {clip.seen} body-frames {present}"
+    if look.channels == "xyz":  # pictures are not centred on anybody
+        first += f"; origin {', '.join(f'{part:.3f}' for part in clip.origin)}{look.unit}"
+    return [first, *(f"  {rule}: {number:,}" for rule, number in sorted(clip.rules.items()))]
+
+
+def _bodies(number: int) -> str:
+    return "body" if number == 1 else "bodies"

@@ -1,0 +1,267 @@
+"""A raw clip to look at: which data set it is of, what its file has, and what each preset makes of it.
+
+A format is its functions and a line in FORMATS.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.cleaning.denoise import Track
+from pipelines.datasets import custom, kinetics
+from pipelines.datasets.arrays import safe_names
+from pipelines.datasets.custom_clips import READERS as OWN_READERS
+from pipelines.datasets.custom_clips import Layout
+from pipelines.datasets.table import DATASETS, open_dataset
+from pipelines.errors import AmbiguousError, TsgcError, UsageError
+from pipelines.reading.json_file import parse_json
+from pipelines.reading.sources import RawFile, find_clips
+from pipelines.skeleton import OPENPOSE_18, Skeleton
+from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Prepared
+from tsgc.inspect.preset_differences import READERS, RawClip, differences
+
+SPLITS = {TRAIN: "train", TEST: "test", UNUSED: "unused"}
+
+
+@dataclass(frozen=True)
+class RawLook:
+    """A raw clip, read and prepared."""
+
+    what: str
+    """Data set, class, and what else is known of it."""
+    skeleton: Skeleton
+    channels: str
+    """`xyz`, or `xys` with s the detector's score; of the file's joints as of the prepared ones."""
+    unit: str
+    """Of the file's coordinates, as it stands behind a number; empty in pictures."""
+    fps: float
+    raw: RawClip
+    """Joints as the file has them, (n, V, C) a body."""
+    prepared: dict[str, Prepared]
+    differences: Callable[[], list[str]]
+    """Every difference between the presets; none: they give the same numbers."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of raw clips that can be looked at."""
+
+    suffixes: tuple[str, ...]
+    matches: Callable[[Path, bytes], bool]
+    """Whether a file that ends so is such a clip, by its name, its place or its bytes."""
+    open: Callable[[Path, bytes], RawLook]
+    """Raises TsgcError: malformed."""
+
+
+def raw_file(path: Path) -> RawFile | None:
+    """The file of a raw clip, in a zip too: `CLIPS.zip/NAME.json`, as errors name it; None: there is none.
+
+    Folders inside the zip may be left out. Raises TsgcError for a zip that is cut, or has no such clips.
+    """
+    if path.is_file():
+        return RawFile(path)
+    archive = next((above for above in path.parents if above.suffix.lower() == ".zip"), None)
+    if archive is None or not archive.is_file() or not path.suffix:
+        return None
+    found = find_clips([archive], path.suffix).get(path.stem, [])
+    member = path.relative_to(archive).as_posix()
+    return next((file for file in found if file.member == member), found[0] if found else None)
+
+
+def open_raw(path: Path, dataset: str | None = None) -> RawLook:
+    """A raw clip of the data set named, or of the first one whose clips are like it.
+
+    Raises TsgcError: a file that is not whole, one that tells no data set.
+    """
+    if dataset is not None and dataset not in FORMATS:
+        raise UsageError(f"data set {dataset!r}: raw clips of {', '.join(FORMATS)} can be looked at")
+    file = raw_file(path)
+    if file is None:
+        raise TsgcError(f"{path}: no such raw clip")
+    data = file.read()
+    if dataset is not None:
+        if path.suffix not in FORMATS[dataset].suffixes:
+            endings = " or ".join(FORMATS[dataset].suffixes)
+            raise UsageError(f"{path}: {dataset} clips end in {endings}")
+        return FORMATS[dataset].open(path, data)
+    candidates = {name: one for name, one in FORMATS.items() if path.suffix in one.suffixes}
+    for one in candidates.values():
+        if one.matches(path, data):
+            return one.open(path, data)
+    own = f"a clip of your own lies below {custom.CLIPS}/, beside a {custom.DESCRIPTION}"
+    others = [name for name in candidates if name != custom.CUSTOM.name]
+    if not others:
+        raise TsgcError(f"{path}: its name tells no data set; {own}")
+    also = f"; {own}" if len(candidates) > len(others) else ""
+    raise AmbiguousError(f"{path}: its name tells no data set; give --dataset {' or '.join(others)}{also}")
+
+
+# Data sets whose names tell all --------------------------------------------------------------------------
+
+
+def _named(name: str, path: Path, data: bytes) -> bool:
+    try:
+        return DATASETS[name].identify(path.stem) is not None
+    except TsgcError:
+        return False
+
+
+def _open_known(name: str, path: Path, data: bytes) -> RawLook:
+    spec = DATASETS[name]
+    return _look(spec, _what(spec, path.stem), READERS[name](str(path), data), _prepare(spec, path, data))
+
+
+def _prepare(spec: Dataset, path: Path, data: bytes) -> dict[str, Prepared]:
+    return {preset: read(str(path), data) for preset, read in spec.presets.items()}
+
+
+def _look(spec: Dataset, what: str, raw: RawClip, prepared: dict[str, Prepared]) -> RawLook:
+    unit = "" if spec.channels != "xyz" else " m" if spec.units == "metres" else f" {spec.units}"
+    return RawLook(
+        what,
+        spec.skeleton,
+        spec.channels,
+        unit,
+        spec.fps,
+        raw,
+        prepared,
+        lambda: differences(raw, spec, prepared),
+    )
+
+
+def _what(spec: Dataset, name: str) -> str:
+    """Data set, class and what else the name tells, where it is a name of the data set's."""
+    try:
+        identity = spec.identify(name)
+    except TsgcError:
+        identity = None
+    if identity is None:
+        return spec.name
+    facts = [spec.name, f"{spec.class_names[identity.label]} (class {identity.label})"]
+    for field, value in identity.fields.items():
+        benchmark = field.removeprefix("split_")
+        facts.append(f"{field.removesuffix('s')} {value}" if benchmark == field
+                     else f"{SPLITS[value]} in {benchmark}")  # fmt: skip
+    return ", ".join(facts)
+
+
+# Kinetics-Skeleton ---------------------------------------------------------------------------------------
+
+
+def _is_kinetics(path: Path, data: bytes) -> bool:
+    clip = parse_json(str(path), data)
+    return isinstance(clip, dict) and isinstance(clip.get("data"), list)
+
+
+def _open_kinetics(path: Path, data: bytes) -> RawLook:
+    """As the file has it: y downwards, every body of each frame, in the file's order."""
+    prepared = {preset: kinetics.read(str(path), data, preset) for preset in PRESETS}  # checks the file too
+    clip = parse_json(str(path), data)
+    entries = {entry["frame_index"]: entry["skeleton"] for entry in clip["data"]}
+    first, end = (min(entries), max(entries) + 1) if entries else (0, 0)
+    tracks = []
+    for place in range(max(map(len, entries.values()), default=0)):
+        frames = [index for index in sorted(entries) if len(entries[index]) > place]
+        bodies = [entries[index][place] for index in frames]
+        pose = np.array([body["pose"] for body in bodies], np.float32).reshape(len(bodies), -1, 2)
+        score = np.array([body["score"] for body in bodies], np.float32)[..., None]
+        joints = np.concatenate([pose, score], axis=-1)
+        tracks.append(Track(f"entry {place + 1} of each frame", np.array(frames) - first, joints))
+    label, number = clip.get("label"), clip.get("label_index")
+    named = isinstance(label, str) and number is not None
+    what = f"kinetics, {label} (class {number})" if named else "kinetics, of no class that the file tells"
+    raw = RawClip(end - first, tracks, {})
+    return RawLook(what, OPENPOSE_18, "xys", "", Dataset.fps, raw, prepared, lambda: elsewhere(prepared))
+
+
+# Clips of one's own --------------------------------------------------------------------------------------
+
+
+def own_folder(path: Path) -> Path | None:
+    """The folder whose dataset.yaml describes a clip: the nearest one with the clip below its `clips/`."""
+    path = path.absolute()
+    return next(
+        (
+            folder
+            for folder in path.parents
+            if path.is_relative_to(folder / custom.CLIPS) and (folder / custom.DESCRIPTION).is_file()
+        ),
+        None,
+    )
+
+
+def _open_own(path: Path, data: bytes) -> RawLook:
+    """As the file has it, in its own unit; a score of 1 where pictures come without, and of 0 at (0, 0)."""
+    folder = own_folder(path)
+    if folder is None:
+        raise TsgcError(
+            f"{path}: no {custom.DESCRIPTION} beside a {custom.CLIPS}/ that holds it; docs/your-own-data.md"
+            " says what it is"
+        )
+    spec, _ = open_dataset(custom.CUSTOM.name, [folder], folder)
+    name = path.absolute().relative_to(folder / custom.CLIPS).with_suffix("").as_posix()
+    prepared = _prepare(spec, path, data)  # checks the file too
+    channels = custom.read_description(folder).get("channels", "xyz")
+    joints = np.asarray(OWN_READERS[path.suffix](str(path), data, Layout(spec.skeleton, channels, None)))
+    joints = joints.astype(np.float32)
+    if joints.ndim == 3:
+        joints = joints[:, None]  # (T, V, C) -> (T, 1, V, C)
+    if channels == "xy":
+        seen = (joints != 0).any(axis=-1, keepdims=True)
+        joints = np.concatenate([joints, seen.astype(np.float32)], axis=-1)
+    look = _look(spec, _what(spec, safe_names([name])[name]), own_clip(joints), prepared)
+    if spec.channels != "xyz":
+        return replace(look, differences=lambda: elsewhere(prepared))
+    return replace(look, differences=lambda: [*look.differences(), *elsewhere(prepared)])
+
+
+def own_clip(joints: np.ndarray) -> RawClip:
+    """An array of bodies (T, M, V, C) as a raw clip; a body whose joints are all 0 is not there."""
+    present = (joints != 0).any(axis=(2, 3))
+    tracks = [
+        Track(f"body {place} of the file", np.flatnonzero(there), joints[there, place])
+        for place, there in enumerate(present.T)
+        if there.any()
+    ]
+    placed = joints[:, present.any(axis=0)]
+    return RawClip(len(joints), tracks, {preset: placed for preset in PRESETS})
+
+
+def elsewhere(prepared: dict[str, Prepared]) -> list[str]:
+    """What the presets have where nobody is, of clips that both clean alike."""
+    one, other = prepared["reference"], prepared["corrected"]
+    lines = []
+    for track in range(one.present.shape[1]):
+        apart = (one.joints[:, track] != other.joints[:, track]).any(axis=(1, 2)) & ~one.present[:, track]
+        if apart.any():
+            there = _point(one.joints[apart.argmax(), track, 0])
+            lines.append(
+                f"track {track + 1}: nobody in frames {ranges(np.flatnonzero(apart))};"
+                f" reference all joints at {there}, corrected at 0, absent"
+            )
+    return lines
+
+
+def _point(joint: np.ndarray) -> str:
+    return f"({', '.join(f'{number:.3f}' for number in joint)})"
+
+
+def ranges(frames: np.ndarray | Sequence[int]) -> str:
+    """Ascending frame numbers as `0-7, 12, 15-20`."""
+    if not len(frames):
+        return ""
+    parts = np.split(np.asarray(frames), np.flatnonzero(np.diff(frames) > 1) + 1)
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
+
+
+FORMATS: dict[str, Format] = {
+    "custom": Format(tuple(OWN_READERS), lambda path, data: own_folder(path) is not None, _open_own),
+    **{
+        name: Format((DATASETS[name].suffix,), partial(_named, name), partial(_open_known, name))
+        for name in READERS
+    },
+    "kinetics": Format((".json",), _is_kinetics, _open_kinetics),
+}

@@ -1,0 +1,1 @@
+"""TSGCNeXt, its path on CPUs, its precision and cost, and the published weights."""

@@ -1,0 +1,175 @@
+"""The parts of TSGCNeXt: input normalisation, temporal convolutions, the DS-SMG block.
+
+Inside the network a tensor is (R, T, V, C): R rows are the N*M bodies, channels last, so that
+LayerNorm and the linear layers work on contiguous channels.
+"""
+
+from typing import cast
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from tsgc import kernels
+from tsgc.network import cpu_block
+
+GRAPHS = 3  # graphs a block learns; started from identity, inward, outward
+EXPANSION = 4  # hidden width of a block over its width; one quarter per graph, one passed through
+NORM_EPS = 1e-6
+
+
+class InputNorm(nn.BatchNorm1d):
+    """BatchNorm of every body's every joint coordinate, over all ranks' clips and frames.
+
+    Takes (N*T, M*V*C). In training on several ranks the statistics are those of the whole global
+    micro-batch, whatever the number of ranks: `torch.nn.SyncBatchNorm` is for GPUs only. The input is
+    data, so no gradient flows into it, and the statistics need none.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (
+            self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        ):
+            return super().forward(x)
+        mean, var = self._global_statistics(x.detach().float())
+        return F.batch_norm(x, mean, var, self.weight, self.bias, training=False, eps=self.eps)
+
+    @torch.no_grad()
+    def _global_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        sums = torch.cat([x.sum(0), x.new_full((1,), len(x))])  # filled there: nothing to copy from the host
+        dist.all_reduce(sums)
+        mean, count = sums[:-1] / sums[-1], sums[-1]
+        var = (x - mean).square().sum(0)
+        dist.all_reduce(var)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(var / (count - 1), self.momentum)
+        return mean, var / count
+
+
+class TemporalPatch(nn.Linear):
+    """Convolution over time whose kernel is its stride: (R, T, V, C) -> (R, T // stride, V, width).
+
+    Frames do not overlap, so it is one linear layer over `stride` frames' channels.
+    """
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__(stride * channels, width)
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.patches(x))
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(R, T, V, C) -> (R, T // stride, V, stride * C)."""
+        R, T, V, C = x.shape
+        steps = T // self.stride
+        x = x[:, : steps * self.stride].reshape(R, steps, self.stride, V, C)
+        return x.transpose(2, 3).reshape(R, steps, V, self.stride * C)
+
+
+class Stem(nn.Sequential):
+    """A temporal patch of the input, then LayerNorm: (R, T, V, C) -> (R, T // stride, V, width)."""
+
+    def __init__(self, channels: int, width: int, stride: int) -> None:
+        super().__init__(TemporalPatch(channels, width, stride), nn.LayerNorm(width, eps=NORM_EPS))
+        self.width = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = kernels.fused_dtype(x, self.width)
+        if dtype is None:
+            return cpu_block.each_joint(super().forward, x)
+        patch = cast(TemporalPatch, self[0])
+        features = kernels.tall_linear(patch.patches(x).to(dtype), patch)
+        return kernels.patch_norm(features, cast(nn.LayerNorm, self[1]), 1)
+
+
+class Down(nn.Sequential):
+    """LayerNorm, then a temporal patch that doubles the width: (R, T, V, C) -> (R, T // stride, V, width)."""
+
+    def __init__(self, narrow: int, width: int, stride: int) -> None:
+        super().__init__(nn.LayerNorm(narrow, eps=NORM_EPS), TemporalPatch(narrow, width, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = kernels.fused_dtype(x, x.shape[-1])
+        if dtype is None:
+            return cpu_block.each_joint(super().forward, x)
+        norm, patch = cast(nn.LayerNorm, self[0]), cast(TemporalPatch, self[1])
+        return kernels.tall_linear(kernels.patch_norm(x.to(dtype), norm, patch.stride), patch)
+
+
+class TemporalDepthwise(nn.Module):
+    """Depthwise convolution over 3 frames, zeros beyond the ends: (R, T, V, C) -> the same."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, width))
+        self.bias = nn.Parameter(torch.zeros(width))
+        trunc_normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # In x's type, as convolutions under autocast: bfloat16 times float32 would be float32 from here on.
+        before, now, after = self.weight.to(x.dtype)
+        x = F.pad(x, (0, 0, 0, 0, 1, 1))
+        return x[:, :-2] * before + x[:, 1:-1] * now + x[:, 2:] * after + self.bias.to(x.dtype)
+
+
+def mix_joints(graphs: Tensor, h: Tensor) -> Tensor:
+    """out[u] = sum over v of graphs[k, u, v] h[v]: graphs (K, V, V), h (R, T, V, K, C) -> the same."""
+    if h.is_cuda:
+        # The graphs once a row: their gradient is then many small products and a sum. As one reduction over
+        # all rows and frames it takes GPUs forty times as long.
+        return torch.einsum("rkuv,rtvkc->rtukc", graphs.expand(len(h), -1, -1, -1), h)
+    return torch.einsum("kuv,rtvkc->rtukc", graphs, h)
+
+
+class Block(nn.Module):
+    """One DS-SMG block: depthwise in time, separable mixing over graphs, inverted bottleneck.
+
+    Takes x (R, T, V, C) and `survival` (R,), the drop-path factor of each row (0, or 1 / (1 - rate)),
+    or None for no drop path. `kept`: how many of its rows are not 0, where the host knows that; then fused
+    float32 blocks work on these alone. `layer_scale`: where the factor of each of the branch's channels
+    starts, as in CaiT (arXiv 2103.17239) and ConvNeXt; None: no factors, as in the released network.
+    """
+
+    scale: nn.Parameter | None
+
+    def __init__(self, width: int, graphs: Tensor, layer_scale: float | None = None) -> None:
+        super().__init__()
+        self.graphs = nn.Parameter(graphs.clone())  # (GRAPHS, V, V)
+        self.scale = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
+        self.temporal = TemporalDepthwise(width)
+        self.norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.expand = nn.Linear(width, EXPANSION * width)
+        self.project = nn.Linear(EXPANSION * width, width)
+
+    def forward(self, x: Tensor, survival: Tensor | None = None, kept: int | None = None) -> Tensor:
+        dtype = kernels.fused_dtype(x, x.shape[-1])
+        if dtype is not None:
+            return kernels.fused_block(x.to(dtype), survival, self, kept)
+        if cpu_block.takes(x):
+            return cpu_block.run(x, survival, self)
+        h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
+        # Split, not sliced: the gradients of slices are added up in tensors of h's size.
+        mixed, passed = h.split([GRAPHS, EXPANSION - GRAPHS], dim=-2)
+        mixed = mix_joints(self.graphs.to(h.dtype), mixed)
+        h = torch.cat([mixed, passed], dim=-2).flatten(-2)  # (R, T, V, 4C)
+        h = self.project(F.gelu(h))
+        if self.scale is not None:
+            h = h * self.scale.to(h.dtype)
+        if survival is not None:
+            h = h * survival.to(h.dtype)[:, None, None, None]
+        return x + h
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Weight (C, 4C) and bias (C,) of the last layer with the layer scale in them: what kernels read."""
+        return fold(self.project.weight, self.project.bias, self.scale)
+
+
+def fold(weight: Tensor, bias: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
+    """A layer's weight (C, K) and bias (C,) such that it gives `scale` (C,) times its output."""
+    return (weight, bias) if scale is None else (weight * scale[:, None], bias * scale)

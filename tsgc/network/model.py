@@ -1,0 +1,129 @@
+"""TSGCNeXt (arXiv 2304.11631): forward pass, drop path."""
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import trunc_normal_
+from torch import Tensor, nn
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import Skeleton
+from tsgc import kernels
+from tsgc.network.adjacency import adjacency
+from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem
+from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
+
+
+def pool_present(x: Tensor, presence: Tensor) -> Tensor:
+    """Mean over joints, then over frames and bodies by how much of each body is there.
+
+    x (N*M, T', V, C) after the strides; `presence` (N, T, M), 0 to 1 -> (N, C). A clip in which no body is
+    present at all has all frames and bodies counted alike.
+    """
+    N, T, M = presence.shape
+    steps = x.shape[1]
+    stride = T // steps
+    share = presence[:, : steps * stride].unflatten(1, (steps, stride)).mean(2)  # (N, T', M)
+    share = share.transpose(1, 2)  # (N, M, T')
+    share = torch.where(share.sum((1, 2), keepdim=True) > 0, share, 1.0)
+    share = share / share.sum((1, 2), keepdim=True)
+    return (x.mean(2).view(N, M, steps, -1) * share[..., None]).sum((1, 2))
+
+
+class TSGCNeXt(nn.Module):
+    """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, num_classes).
+
+    `drop_path` is the rate of the last block; the first has 0, those between lie on a line. `layer_scale` is
+    where the blocks' factors start (`layers.Block`); None: they have none.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        num_classes: int,
+        *,
+        variant: str = "252",
+        bodies: int = 2,
+        channels: int = 3,
+        drop_path: float = 0.4,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        shape = VARIANTS[variant]
+        self.min_frames = shape.min_frames
+        self.input_shape = (channels, skeleton.num_joints, bodies)
+        graphs = torch.from_numpy(adjacency(skeleton))
+
+        self.input_norm = InputNorm(bodies * skeleton.num_joints * channels)
+        self.stem = Stem(channels, shape.widths[0], STEM_STRIDE)
+        self.stages = nn.ModuleList(
+            nn.ModuleList(Block(width, graphs, layer_scale) for _ in range(depth))
+            for depth, width in zip(shape.depths, shape.widths)
+        )
+        self.downs = nn.ModuleList(
+            Down(narrow, wide, DOWN_STRIDE) for narrow, wide in zip(shape.widths, shape.widths[1:])
+        )
+        self.norm = nn.LayerNorm(shape.widths[-1], eps=NORM_EPS)
+        self.head = nn.Linear(shape.widths[-1], num_classes)
+        self.drop_path_rates: Tensor
+        self.register_buffer(
+            "drop_path_rates", torch.linspace(0, drop_path, sum(shape.depths)), persistent=False
+        )
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Truncated normal 0.02 and zero bias in blocks and downs; the stem keeps torch's default."""
+        for module in (*self.stages.modules(), *self.downs.modules()):
+            if isinstance(module, nn.Linear):
+                trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.head.weight, std=(2 / self.head.out_features) ** 0.5)
+
+    def forward(
+        self,
+        x: Tensor,
+        survival: Tensor | None = None,
+        presence: Tensor | None = None,
+        kept: Sequence[int] | None = None,
+    ) -> Tensor:
+        """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given.
+
+        `kept`: how many rows each block does not drop, where the host knows that (`layers.Block`).
+        `presence` (N, T, M), 0 to 1: how much of a body is in a frame. Absent ones are 0 after the input's
+        norm, and the pooling weighs by presence. Without it every body counts, whether there or not.
+        """
+        N, C, T, V, M = x.shape
+        if self.input_shape != (C, V, M) or self.min_frames > T:
+            expected = "({}, T >= {}, {}, {})".format(
+                self.input_shape[0], self.min_frames, *self.input_shape[1:]
+            )
+            raise TsgcError(f"input of (C, T, V, M) = {(C, T, V, M)}, the network expects {expected}")
+        assert kept is None or survival is not None, "`kept` counts rows of a `survival` that is given"
+        if survival is None and self.training:
+            uniform = torch.rand(len(self.drop_path_rates), N * M, device=x.device)
+            survival = self.survival(uniform)
+        x = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
+        x = self.input_norm(x.reshape(N * T, M * V * C)).view(N, T, M, V, C)
+        if presence is not None:
+            x = x * (presence > 0)[..., None, None]
+        x = x.transpose(1, 2).reshape(N * M, T, V, C)
+        x = self.stem(x)
+        index = 0
+        for stage, blocks in enumerate(self.stages):
+            assert isinstance(blocks, nn.ModuleList)
+            for block in blocks:
+                factors = None if survival is None else survival[index]
+                x = block(x, factors, None if kept is None else kept[index])
+                index += 1
+            if stage < len(self.downs):
+                x = self.downs[stage](x)
+        if presence is None:
+            x = kernels.pooled(x).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
+        else:
+            x = pool_present(x, presence)
+        return self.head(self.norm(x))
+
+    def survival(self, uniform: Tensor) -> Tensor:
+        """Drop-path factors from uniform numbers in [0, 1), (blocks, rows): 0, or 1 / (1 - rate)."""
+        rates = self.drop_path_rates[:, None]
+        return (uniform >= rates) / (1 - rates)

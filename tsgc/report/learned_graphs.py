@@ -1,0 +1,106 @@
+"""The graphs that a network learned, drawn on a resting body seen from the front."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+
+from pipelines.skeleton import Skeleton
+from tsgc.drawing.skeleton import bones
+
+EDGES = 12  # strongest changes drawn of each graph
+WIDTH, HEIGHT = 220, 300  # of one drawing
+STARTS = ("identity", "inward", "outward")  # what the three graphs of a block start from
+
+# A person at rest, as in a mirror (the left is on the left, as Kinect's x has it): metres right and up.
+# Arms are held out a little, and fingers spread, so that no two joints lie on each other.
+HALF = {
+    "eye": (0.05, 1.74), "ear": (0.11, 1.71),
+    "shoulder": (0.19, 1.42), "elbow": (0.34, 1.17), "wrist": (0.45, 0.92), "hand": (0.49, 0.83),
+    "hand tip": (0.55, 0.73), "thumb": (0.40, 0.79),
+    "hip": (0.11, 0.90), "knee": (0.15, 0.48), "ankle": (0.17, 0.10), "foot": (0.26, 0.03),
+}  # fmt: skip
+MID = {
+    "nose": (0.0, 1.66), "head": (0.0, 1.70), "neck": (0.0, 1.53), "spine shoulder": (0.0, 1.43),
+    "shoulder centre": (0.0, 1.45), "spine middle": (0.0, 1.17), "spine": (0.0, 1.12),
+    "spine base": (0.0, 0.92), "hip centre": (0.0, 0.94),
+}  # fmt: skip
+POSE = MID | {
+    f"{side} {name}": (sign * x, y)
+    for side, sign in (("left", -1), ("right", 1))
+    for name, (x, y) in HALF.items()
+}
+
+
+def rest_pose(skeleton: Skeleton) -> np.ndarray:
+    """The body at rest, (V, 2) metres right and up; a circle for a skeleton with joints of other names."""
+    if all(name in POSE for name in skeleton.joints):
+        return np.array([POSE[name] for name in skeleton.joints])
+    angles = 2 * np.pi * np.arange(skeleton.num_joints) / skeleton.num_joints
+    return np.stack([0.8 * np.sin(angles), 0.9 + 0.8 * np.cos(angles)], 1)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A learned change: how much more joint `source` now gives to joint `target`."""
+
+    target: int
+    source: int
+    change: float
+
+
+def strongest(learned: np.ndarray, start: np.ndarray, most: int = EDGES) -> list[Edge]:
+    """The largest changes of a graph (V, V), [target, source], against where it started; largest first."""
+    change = learned.astype(np.float64) - start
+    order = np.argsort(-np.abs(change), axis=None, kind="stable")[:most]
+    targets, sources = np.unravel_index(order, change.shape)
+    edges = [Edge(int(u), int(v), float(change[u, v])) for u, v in zip(targets, sources)]
+    return [edge for edge in edges if edge.change]
+
+
+def draw_graph(skeleton: Skeleton, edges: list[Edge], largest: float, label: str) -> Markup:
+    """Edges on the resting body, as wide as they are strong beside `largest`; weakest at the bottom."""
+    pose = rest_pose(skeleton)
+    low, high = pose.min(0), pose.max(0)
+    scale = min((WIDTH - 40) / (high[0] - low[0]), (HEIGHT - 40) / (high[1] - low[1]))
+    points = (pose - (low + high) / 2) * (scale, -scale) + (WIDTH / 2, HEIGHT / 2)
+    parts = [
+        Markup('<line class="bone" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+            *points[child], *points[parent]
+        )
+        for child, parent, _ in bones(skeleton)
+    ]
+    parts += [
+        Markup('<circle class="joint" cx="{:.1f}" cy="{:.1f}" r="2.2"/>').format(x, y) for x, y in points
+    ]
+    parts += [_edge(skeleton, points, edge, largest) for edge in reversed(edges)]
+    return Markup('<svg class="body" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, label, Markup("").join(parts)
+    )
+
+
+def _edge(skeleton: Skeleton, points: np.ndarray, edge: Edge, largest: float) -> Markup:
+    """A bent arrow from source to target; a ring where a joint gives to itself."""
+    source, target = points[edge.source], points[edge.target]
+    strength = abs(edge.change) / largest if largest else 0.0
+    width = 0.8 + 3.2 * strength
+    sign = "more" if edge.change > 0 else "less"
+    title = f"{skeleton.joints[edge.source]} → {skeleton.joints[edge.target]}: {edge.change:+.4f}"
+    if edge.source == edge.target:
+        shape = Markup('<circle cx="{:.1f}" cy="{:.1f}" r="6.5" stroke-width="{:.1f}"/>').format(
+            *source, width
+        )
+    else:
+        along = target - source
+        length = max(float(np.hypot(*along)), 1e-9)
+        middle = (source + target) / 2 + np.array([-along[1], along[0]]) * 0.18
+        tangent = (target - middle) / max(float(np.hypot(*(target - middle))), 1e-9)
+        normal = np.array([-tangent[1], tangent[0]])
+        head = min(4 + 1.6 * width, 0.6 * length)
+        back = target - tangent * head
+        wings = (*(back + normal * head * 0.45), *(back - normal * head * 0.45))
+        shape = Markup(
+            '<path d="M{:.1f},{:.1f} Q{:.1f},{:.1f} {:.1f},{:.1f}" stroke-width="{:.1f}"/>'
+            '<path class="head" d="M{:.1f},{:.1f} L{:.1f},{:.1f} L{:.1f},{:.1f} Z"/>'
+        ).format(*source, *middle, *back, width, *target, *wings)
+    return Markup('<g class="edge {}"><title>{}</title>{}</g>').format(sign, title, shape)

@@ -1,0 +1,145 @@
+"""One optimiser step as one object: mix, forward, loss, backward, clip, AdamW, average.
+
+Nothing in it waits for the device. On a GPU the learning rate, the loss's scale and the average's decay are
+tensors there, so that the step can be captured in a CUDA graph (tsgc/step/cuda_graphs.py) and replayed: a
+step is then a few copies and one launch. On CPUs they are numbers, and the step is a plain loop's to the bit.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tsgc.config import TrainConfig
+from tsgc.distributed.process import Process
+from tsgc.evaluation.evaluate import arithmetic
+from tsgc.input.mixing import mix, mix_presence
+from tsgc.micro_batch import MicroBatch
+from tsgc.step.cuda_graphs import StepGraphs
+from tsgc.step.distil import Teachers
+from tsgc.step.optimizer import Average, set_learning_rate, soft_targets, sum_gradients, summed_loss
+
+
+class TrainStep:
+    """Trains `model` by one global batch a call, and keeps its average `ema` up to date.
+
+    `optimizer` is `optim.build_optimizer`'s. `network` is the model as it is called (compiled, or wrapped in
+    DistributedDataParallel); default: the model. On several ranks without that wrapper the gradients are
+    summed here, all in one exchange. With `teachers` the loss is part labels, part their answers
+    (`config.distil`). With `graphs` (GPUs only) the step is captured for each size of batch
+    after its first few steps, and replayed; on several ranks the size must then say each rank's share.
+
+        step = TrainStep(model, optimizer, ema, config, num_classes, process)
+        step([batch], lr=learning_rate(position, steps_per_epoch, config), size=128, position=position)
+        mean = step.loss_sum.item() / 128  # waits for the device
+
+    The optimiser's state is part of a captured graph: load it before the first step, or call `reset` after.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        ema: ModelEmaV3,
+        config: TrainConfig,
+        num_classes: int,
+        process: Process,
+        *,
+        network: nn.Module | None = None,
+        graphs: bool = False,
+        teachers: Teachers | None = None,
+    ) -> None:
+        self.model, self.network = model, network or model
+        self.optimizer, self.ema = optimizer, ema
+        self.config, self.num_classes, self.process = config, num_classes, process
+        self.teachers = teachers
+        device = process.device
+        self.loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+        """Summed loss of this rank's clips since `clear`."""
+        self.norm = torch.zeros((), device=device)
+        """Norm of the last step's gradient before it was clipped; 0 without clipping."""
+        self._ddp = self.network if isinstance(self.network, DistributedDataParallel) else None
+        # DDP averages over ranks, where the loss is the mean over the clips of the global batch.
+        self._times = process.world if self._ddp else 1
+        self._scale: float | Tensor = 1.0
+        self._average = Average(ema, model, on_device=device.type == "cuda")
+        if device.type == "cuda":
+            self._scale = torch.ones((), device=device)
+        self._graphs = StepGraphs(device) if graphs else None
+
+    def __call__(self, parts: Sequence[MicroBatch], *, lr: float, size: int, position: int) -> None:
+        """One step: this rank's micro-batches of a global batch of `size` clips, over all ranks.
+
+        `position`: steps of the whole run before this one, which the average's warm-up follows.
+        """
+        set_learning_rate(self.optimizer, lr)
+        scale = self._times / size
+        if isinstance(self._scale, Tensor):
+            self._scale.fill_(scale)
+        else:
+            self._scale = scale
+        self._average.set_decay(self.ema.get_decay(position + 1 if self.config.ema_warmup else None))
+        if self._graphs is None:
+            self._run(parts)
+        else:
+            self._graphs(parts, size, self._run)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The further modalities that its batches must have, for teachers (`MicroBatch.others`)."""
+        return self.teachers.others if self.teachers else ()
+
+    def clear(self) -> None:
+        """Sets `loss_sum` back to 0."""
+        self.loss_sum.zero_()
+
+    def reset(self) -> None:
+        """Drops what was captured. Needed before the process group ends, and after loading a state."""
+        if self._graphs is not None:
+            self._graphs.clear()
+
+    def loss(self, batch: MicroBatch) -> Tensor:
+        """Summed loss of a micro-batch's clips, mixed."""
+        own = batch.weight if batch.own is None else batch.own
+        x = mix(batch.x, batch.partner, own)
+        presence = batch.presence
+        if presence is not None:
+            presence = mix_presence(presence, batch.partner, own)
+        targets = soft_targets(
+            batch.labels, batch.partner, batch.weight, self.num_classes, self.config.label_smoothing
+        )
+        with arithmetic(self.config.precision, self.process.device):
+            answer = None
+            if self.teachers is not None:  # before the student, whose activations wait for its backward pass
+                others = None if batch.others is None else mix(batch.others, batch.partner, own)
+                answer = self.teachers.answer(x, others, presence)
+            # Compiled code is for stated numbers of rows: it would be compiled anew for each.
+            kept = None if self.config.compile else batch.kept
+            logits = self.network(x, batch.survival, presence, kept)
+        loss = summed_loss(logits, targets)
+        if self.teachers is None or answer is None:
+            return loss
+        taught = self.teachers.divergence(logits, answer)
+        return (1 - self.config.distil) * loss + self.config.distil * taught
+
+    def _run(self, parts: Sequence[MicroBatch]) -> None:
+        """The step itself; all that changes from call to call comes in through tensors on a GPU."""
+        for index, part in enumerate(parts):
+            with self._gradient_sync(index == len(parts) - 1):
+                loss = self.loss(part)
+                (loss * self._scale).backward()
+            self.loss_sum += loss.detach()
+        if self._ddp is None:
+            sum_gradients(self.model.parameters(), self.process)
+        if self.config.clip_grad is not None:
+            self.norm.copy_(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._average.update()
+
+    def _gradient_sync(self, last: bool) -> AbstractContextManager:
+        """DDP exchanges gradients after the last micro-batch of a step alone."""
+        return nullcontext() if self._ddp is None or last else self._ddp.no_sync()

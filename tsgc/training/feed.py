@@ -1,0 +1,235 @@
+"""The network's input, ready before it is needed.
+
+On a GPU a thread of its own draws the random numbers of the next steps, copies their clips from pinned
+memory and transforms them, on a stream of its own, while the steps before them run. On CPUs the same happens
+in turn. The numbers are the same: all draws are keyed by position.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from pipelines.errors import TsgcError
+from shards.batch import PackedBatch, Step
+from shards.loader import TrainLoader
+from tsgc.input.mixing import given_parts, own_share
+from tsgc.input.pipeline import Draws, InputPipeline
+from tsgc.input.to_device import to_device
+from tsgc.micro_batch import MicroBatch
+from tsgc.network.model import TSGCNeXt
+from tsgc.training.join_steps import cut_apart, join_draws, join_parts
+
+AHEAD = 4  # steps made ready before they are due
+TOGETHER = 4  # steps whose input is made as one batch, where they are small
+NUMBERS = 2**21  # coordinates of such a batch's input at most (8 MB); larger steps hide their launches
+IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
+SWITCH = 2e-4  # seconds; Python's own 5 ms, after which a thread gives way, are longer than a small step
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ReadyStep:
+    """One rank's share of a global batch, on the device."""
+
+    step: Step
+    parts: list[MicroBatch]
+    made: torch.cuda.Event | None = None
+    """Recorded when the parts are whole, where another stream makes them."""
+
+
+class Feed:
+    """Makes this rank's steps ready: `epoch` gives an epoch's in order.
+
+    `others`: further modalities of the same clips that the step is given (`MicroBatch.others`), for teachers.
+    On a GPU the first steps of the next epoch are made at the end of one. The steps that are taken are
+    expected to run on the stream that is current where `epoch` is iterated.
+    """
+
+    def __init__(
+        self,
+        loader: TrainLoader,
+        pipeline: InputPipeline,
+        model: TSGCNeXt,
+        device: torch.device,
+        others: Sequence[str] = (),
+    ) -> None:
+        self.loader, self.pipeline, self.model, self.device = loader, pipeline, model, device
+        self.modalities = (pipeline.config.modality, *others)
+        self._steps: Generator[ReadyStep] | None = None
+        self._due = (0, 0)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ReadyStep]:
+        """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due."""
+        if self.device.type != "cuda":
+            yield from self._made(epoch, start_step)
+            return
+        if self._steps is None or self._due != (epoch, start_step):
+            self.close()
+            self._steps = self._ahead(epoch, start_step)
+        for step in range(start_step, self.loader.steps_per_epoch):
+            self._due = (epoch, step + 1)
+            yield next(self._steps)
+        self._due = (epoch + 1, 0)
+
+    def close(self) -> None:
+        """Stops what is made ahead."""
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
+
+    def _made(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        most = TOGETHER if self.device.type == "cuda" else 1
+        for steps in groups(self.loader.epoch(epoch, start_step), most, self._numbers, NUMBERS):
+            yield from self.made(epoch, steps)
+
+    def _numbers(self, step: Step) -> int:
+        config, pipeline = self.pipeline.config, self.pipeline
+        joints = pipeline.skeleton.num_joints * len(pipeline.channels)
+        return sum(map(len, step.parts)) * config.frames * pipeline.bodies * joints
+
+    def made(self, epoch: int, steps: Sequence[Step]) -> list[ReadyStep]:
+        """The steps' input: of several, made as one batch, it is the same."""
+        blocks = len(self.model.drop_path_rates)
+        draws = [self.pipeline.draw(epoch, step.step, step.size, blocks) for step in steps]
+        if len(steps) == 1:
+            return [ReadyStep(steps[0], [self.micro_batch(part, draws[0]) for part in steps[0].parts])]
+        whole = self.micro_batch(join_parts(steps, self.device), join_draws(draws))
+        return list(map(ReadyStep, steps, cut_apart(whole, steps, self.pipeline.bodies)))
+
+    @torch.no_grad()
+    def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
+        """A packed micro-batch augmented, with its share of the global batch's random numbers."""
+        (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
+        arrays = self.arrays(part, draws)
+        labels, partner, weight, survival, *given = to_device(arrays, self.device)
+        return MicroBatch(
+            x=x,
+            labels=labels,
+            partner=partner,
+            weight=weight,
+            survival=survival,
+            presence=presence,
+            own=own_share(*given) if given else None,
+            others=torch.cat(others, 1) if others else None,
+            alive=arrays[3] > 0,
+        )
+
+    def arrays(self, part: PackedBatch, draws: Draws) -> list[np.ndarray]:
+        """What a micro-batch takes besides its clips: labels, partners, weights, drop path, what is cut."""
+        here = part.positions.numpy()
+        cut = (draws.blend, draws.cut_frames, draws.cut_joints)
+        return [
+            part.labels.numpy(),
+            part.partner.numpy(),
+            draws.mixing[here],
+            survival_factors(draws.survival[here], self._drop_path_rates),
+            *(given_parts(*(array[here] for array in cut)) if draws.blend.size else ()),
+        ]
+
+    @cached_property
+    def _drop_path_rates(self) -> np.ndarray:
+        return self.model.drop_path_rates.cpu().numpy()
+
+    def _ahead(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        """The steps from there to the last epoch's end, made by a thread on a stream of its own."""
+        current = torch.cuda.current_stream(self.device)
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(current)
+        running: deque[torch.cuda.Event] = deque()
+        steps = read_ahead(self._made_on(stream, epoch, start_step), AHEAD)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
+        try:
+            for ready in steps:
+                assert ready.made is not None
+                current.wait_event(ready.made)
+                for part in ready.parts:
+                    for tensor in part.tensors.values():
+                        tensor.record_stream(current)  # its memory is not used again before the step is over
+                yield ready
+                running.append(torch.cuda.Event(blocking=True))
+                running[-1].record(current)
+                if len(running) > IN_FLIGHT:
+                    running.popleft().synchronize()  # of a step well past: the device has more to do
+        finally:
+            sys.setswitchinterval(interval)
+            steps.close()
+
+    def _made_on(self, stream: torch.cuda.Stream, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        steps = self._made_from(epoch, start_step)
+        try:
+            while True:
+                torch.cuda.set_device(self.device)  # current devices and streams are a thread's own
+                with torch.cuda.stream(stream):
+                    ready = next(steps, None)
+                    if ready is None:
+                        return
+                    made = stream.record_event()
+                yield ReadyStep(ready.step, ready.parts, made)
+        finally:
+            steps.close()
+
+    def _made_from(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+        yield from self._made(epoch, start_step)
+        for later in range(epoch + 1, self.pipeline.config.epochs):
+            yield from self._made(later, 0)
+
+
+def survival_factors(uniform: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """`TSGCNeXt.survival` on the host: of uniform numbers (N, M, blocks), (blocks, N*M) float32."""
+    rows = uniform.reshape(-1, len(rates))
+    return ((rows >= rates) / (1 - rates)).T
+
+
+def groups(
+    steps: Iterator[Step], most: int, numbers: Callable[[Step], int], limit: int
+) -> Generator[list[Step]]:
+    """Steps in order, up to `most` at a time and of no more than `limit` numbers, or one.
+
+    A group ends where the steps' own count says so, wherever the first one is: a resumed run's are the same.
+    Where reading fails, the steps before it come first.
+    """
+    group: list[Step] = []
+    total = 0
+    try:
+        for step in steps:
+            size = max(1, numbers(step))
+            if group and total + size > limit:  # steps may differ by a clip, and so in how many fit
+                yield group
+                group, total = [], 0
+            group.append(step)
+            total += size
+            if (step.step + 1) % max(1, min(most, limit // size)) == 0 or len(group) == most:
+                yield group
+                group, total = [], 0
+    except TsgcError:
+        if group:
+            yield group
+        raise
+    if group:
+        yield group
+
+
+def read_ahead(items: Generator[Item], most: int) -> Generator[Item]:
+    """Items in order, made by one thread, at most `most` of them waiting; an error is raised when due."""
+    waiting: deque[Future[Item | None]] = deque()
+    take: Callable[[], Item | None] = partial(next, items, None)
+    with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
+        try:
+            waiting.extend(pool.submit(take) for _ in range(most))
+            while (item := waiting.popleft().result()) is not None:
+                waiting.append(pool.submit(take))
+                yield item
+        finally:
+            for future in waiting:
+                future.cancel()
+            pool.shutdown()  # the item in the making is over before its source is closed
+            items.close()

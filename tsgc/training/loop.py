@@ -1,0 +1,234 @@
+"""Training: step, log, evaluate, save, from the first epoch to the final scores."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipelines.errors import TsgcError
+from shards.batch import Step
+from shards.options import Reading
+from tsgc import console
+from tsgc.config import TrainConfig
+from tsgc.distributed.preemption import PreemptedError, StopRequest
+from tsgc.distributed.process import Process, check_shared
+from tsgc.evaluation.evaluate import predict_split, score
+from tsgc.evaluation.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
+from tsgc.network.cpu_memory import keep_memory
+from tsgc.step.optimizer import learning_rate
+from tsgc.training.fine_tune import fine_tune
+from tsgc.training.metrics_log import Recorder
+from tsgc.training.restart import goes_on
+from tsgc.training.run import Training, build, describe, restore, save, save_weights
+from tsgc.training.run_folder import open_folder
+from tsgc.workspace import runs
+
+
+def train(
+    config: TrainConfig,
+    benchmark: str,
+    shards: Path | str,
+    folder: Path,
+    process: Process,
+    talker: console.Talker,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    init: Path | None = None,
+    reading: Reading | None = None,
+) -> dict[str, Scores]:
+    """Train one stream on the shards of a benchmark and score it on the test split.
+
+    `shards`: their folder or URL; `reading`: how they are read, the same on every rank. Writes the run to
+    `folder`. Returns the test scores of each checkpoint, `last` first.
+    """
+    keep_memory(process.device)
+    run = build(config, benchmark, shards, folder, process, reading)
+    check_shared(process, folder)
+    if goes_on(process, folder):
+        talker.note("started again by torchrun, as a rank was lost or a machine came or went")
+        resume = True
+    if init is not None and not resume:
+        run.init = fine_tune(run.model, run.manifest, init, config.holdout, config.modality)
+        talker.note(run.init)
+        run.ema.set(run.model)
+    if process.main:
+        open_folder(run, resume=resume, overwrite=overwrite)
+    process.barrier()
+    if resume:
+        restore(run)
+        more = f", {run.step} steps" if run.step else ""
+        talker.note(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
+    talker.note(describe(run))
+
+    try:
+        with StopRequest(process) as stop:
+            train_epochs(run, talker, stop)
+    finally:
+        run.feed.close()
+        run.train_step.reset()  # frees its memory; graphs must be gone before the process group is
+    process.barrier()  # rank 0 has saved
+    return final_scores(run, talker)
+
+
+def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
+    """The epochs that are left: train, evaluate, record, save."""
+    config, process = run.config, run.process
+    recorder = run.recorder = Recorder(run.folder, run.epoch, run.position) if process.main else None
+    for epoch in range(run.epoch, config.epochs):
+        title = f"epoch {epoch + 1}/{config.epochs}"
+        with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
+            figures = train_epoch(run, epoch, advance, stop)
+        if run.missing:
+            talker.warn(
+                f"{title}: {run.missing} of {sum(run.loader.step_counts)} clips skipped, as damaged;"
+                " `tsgc verify` names them"
+            )
+        run.epoch, run.step, run.loss_sum, run.missing = epoch + 1, 0, 0.0, 0
+        last = run.epoch == config.epochs
+        if config.eval_every and (last or run.epoch % config.eval_every == 0):
+            figures |= watch(run)
+        if recorder:
+            recorder.write(run.epoch, figures)
+        if last or run.epoch % max(1, config.epochs // 20) == 0:
+            talker.note(progress_line(run, figures))
+        if stop.agreed(look=True) and not last:
+            save_and_stop(run)
+        if process.main and (last or config.saves_after(run.epoch)):
+            save(run)
+    if recorder:
+        recorder.close()
+
+
+def save_and_stop(run: Training) -> None:
+    """Ends a run that was asked to stop; raises PreemptedError."""
+    if run.process.main:
+        save(run)
+    run.process.barrier()
+    raise PreemptedError(
+        f"asked to stop: saved after epoch {run.epoch} and {run.step} steps in {run.folder};"
+        " the same command with --resume goes on there"
+    )
+
+
+def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopRequest) -> dict[str, float]:
+    """The rest of an epoch's steps; returns the epoch's figures.
+
+    A loss that is not finite raises TsgcError; a request to stop saves the run and raises PreemptedError.
+    """
+    config, process, train_step = run.config, run.process, run.train_step
+    run.model.train()
+    train_step.clear()
+    before = sum(run.loader.step_counts[: run.step]) - run.missing
+    clips = 0
+    looked, looked_at = run.loss_sum, 0  # summed loss and clips at the last look
+    start = time.perf_counter()
+    for ready in run.feed.epoch(epoch, run.step):
+        step = ready.step
+        position = epoch * run.loader.steps_per_epoch + step.step
+        lr = learning_rate(position, run.loader.steps_per_epoch, config)
+        size = clips_read(run, step)
+        train_step(ready.parts, lr=lr, size=size, position=position)
+        clips += size
+        run.missing += step.size - size
+        done = step.step + 1
+        look = done % config.log_every == 0 or done == run.loader.steps_per_epoch
+        stopping = stop.agreed(look) and done < run.loader.steps_per_epoch
+        if look or stopping:
+            # Reading the loss waits for the device, so it is read now and then.
+            total = run.loss_sum + process.sum(train_step.loss_sum.clone()).item()
+            mean = total / (before + clips)
+            if not math.isfinite(mean):
+                raise TsgcError(
+                    f"the loss is {mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
+                    f" the last good checkpoint is kept in {run.folder / 'checkpoints'};"
+                    " try a lower lr or --set clip_grad=1"
+                )
+            advance(done, f"loss {mean:.3f}")
+            if run.recorder:
+                figure = (total - looked) / (clips - looked_at)
+                run.recorder.write_step(position + 1, {"loss": figure, "lr": lr})
+            looked, looked_at = total, clips
+        if stopping:
+            run.step, run.loss_sum = done, total
+            save_and_stop(run)
+    seconds = time.perf_counter() - start
+    figures: dict[str, float] = {
+        "loss": mean,
+        "lr": lr,
+        "clips_per_second": clips / seconds,
+        "seconds": seconds,
+    }
+    if run.reading.on_error == "skip":
+        figures["skipped"] = run.missing
+    if config.clip_grad is not None:
+        figures["grad_norm"] = train_step.norm.item()
+    if process.device.type == "cuda":
+        figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    return figures
+
+
+def clips_read(run: Training, step: Step) -> int:
+    """Clips of the global batch that could be read, over all ranks."""
+    if run.reading.on_error == "raise":
+        return step.size
+    # Waits for the device and the other ranks in every step: the price of skipping.
+    missing = torch.tensor(step.missing, device=run.process.device)
+    return step.size - int(run.process.sum(missing).item())
+
+
+def watch(run: Training) -> dict[str, float]:
+    """Top-1 of raw and averaged weights on the watched clips; keeps the best checkpoints."""
+    run.model.eval()
+    models: Mapping[str, nn.Module] = run.weights
+    logits, read = predict_split(models, run.watched, run.pipeline, run.process)
+    figures: dict[str, float] = {}
+    if not read.all():
+        figures[f"{run.selected_on}_missing"] = int((~read).sum())
+    for suffix, part in logits.items():
+        top1 = accuracy(part[read], run.watched.clips.labels[read]).top1
+        figures[f"{run.selected_on}_top1{suffix}"] = top1
+        if top1 > run.best.get(suffix, -1.0):
+            run.best[suffix] = top1
+            if run.process.main:
+                save_weights(run, f"best{suffix}", models[suffix], run.selected_on)
+    return figures
+
+
+def progress_line(run: Training, figures: Mapping[str, float]) -> str:
+    words = [f"epoch {run.epoch}/{run.config.epochs}", f"loss {figures['loss']:.3f}"]
+    words += [f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if "top1" in name]
+    if missing := figures.get("test_missing", figures.get("holdout_missing")):
+        words.append(f"{missing} clips of it missing")
+    return ", ".join([*words, f"{figures['clips_per_second']:,.0f} clips/s"])
+
+
+def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
+    """Score every checkpoint on the test split and on held-out clips; write the scores, print the table."""
+    folder = run.folder / "checkpoints"
+    names = [
+        name
+        for name in ("last", "last-ema", "best", "best-ema")
+        if (folder / f"{name}.safetensors").is_file()
+    ]
+    paths = {name: folder / f"{name}.safetensors" for name in names}
+    splits = ["test", "holdout"] if run.config.holdout else ["test"]
+    results = {}
+    for split in splits:
+        results[split] = score(paths, run.manifest, split, run.process, reading=run.reading)
+        if run.process.main:
+            for name, scores in results[split].items():
+                write_scores(runs.scores_path(run.folder, split, name), scores)
+    test = results["test"]
+    stream = f"{run.config.modality} {run.config.variant}"
+    title = f"{run.benchmark} {stream}, {run.manifest.preset} preset, test"
+    talker.table(
+        title, COLUMNS, [row for name, scores in test.items() for row in accuracy_rows(name, scores)]
+    )
+    for said in remarks(list(test.values())):
+        talker.line(said)
+    talker.line(f"run: {run.folder}")
+    return test

@@ -1,0 +1,295 @@
+"""What one training holds, and its way to disk and back."""
+
+import dataclasses
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from pipelines.errors import TsgcError
+from shards.loader import EvalLoader, TrainLoader
+from shards.manifest import Manifest, load_manifest
+from shards.options import Reading
+from tsgc import checkpoint
+from tsgc.config import TrainConfig, brief, settle_window
+from tsgc.distributed.process import Process
+from tsgc.evaluation.evaluate import input_pipeline
+from tsgc.input.pipeline import InputPipeline
+from tsgc.modalities import num_channels
+from tsgc.network.model import TSGCNeXt
+from tsgc.step.cuda_graphs import captures, worth_capturing
+from tsgc.step.distil import check_same, open_teachers
+from tsgc.step.optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from tsgc.step.train_step import TrainStep
+from tsgc.training import snapshots
+from tsgc.training.feed import Feed
+from tsgc.training.metrics_log import Recorder
+from tsgc.workspace.relabel import count_moved, relabelled
+
+
+@dataclass
+class Training:
+    """Everything that one run holds; `best` maps raw and averaged weights to their best top-1 so far."""
+
+    config: TrainConfig
+    benchmark: str
+    """As the shards' folder is named, such as `ntu60/xsub`."""
+    manifest: Manifest
+    process: Process
+    folder: Path
+    pipeline: InputPipeline
+    loader: TrainLoader
+    watched: EvalLoader
+    """The clips that `best` is chosen by: held-out training clips, or the test split."""
+    model: TSGCNeXt
+    ema: ModelEmaV3
+    optimizer: torch.optim.Optimizer
+    feed: Feed
+    """The training steps' input, ready on the device."""
+    train_step: TrainStep
+    """What trains the model, step by step."""
+    reading: Reading
+    init: str = ""
+    """What was loaded of the weights that it started from (`--init`)."""
+    moved: int = 0
+    """Training clips that `config.relabel` gave another class."""
+    epoch: int = 0
+    """Epochs that are over."""
+    step: int = 0
+    """Steps of the current epoch that are over; more than 0 only where a run was asked to stop."""
+    loss_sum: float = 0.0
+    """Summed loss of those steps' clips, over all ranks."""
+    missing: int = 0
+    """Damaged clips that those steps have left out, over all ranks."""
+    best: dict[str, float] = dataclasses.field(default_factory=dict)
+    recorder: Recorder | None = None
+    """On rank 0, while it trains."""
+
+    @property
+    def position(self) -> int:
+        """Steps of the whole run that are over."""
+        return self.epoch * self.loader.steps_per_epoch + self.step
+
+    @property
+    def selected_on(self) -> str:
+        return "holdout" if self.config.holdout else "test"
+
+    @property
+    def weights(self) -> dict[str, nn.Module]:
+        return {"": self.model, "-ema": self.ema.module}
+
+
+def build(
+    config: TrainConfig,
+    benchmark: str,
+    shards: Path | str,
+    folder: Path,
+    process: Process,
+    reading: Reading | None = None,
+) -> Training:
+    """Loaders, network, averaged weights and optimiser, all as before the first step."""
+    published = load_manifest(shards)
+    manifest = relabelled(published, config.relabel)
+    reading = reading or Reading()
+    config = settle_window(config, remote=bool(manifest.url))
+    device = process.device
+    pipeline = input_pipeline(config, manifest)
+    loader = TrainLoader(
+        manifest,
+        batch=config.batch,
+        seed=config.seed,
+        rank=process.rank,
+        world=process.world,
+        accumulation=math.ceil(config.batch / (config.micro_batch * process.world)),
+        mix_group=config.mix_group,
+        last_batch=config.last_batch,
+        repeats=config.repeats,
+        holdout=config.holdout,
+        window=config.shuffle_window or 0,
+        pin=device.type == "cuda",
+        reading=reading,
+    )
+    watched = EvalLoader(
+        manifest,
+        "holdout" if config.holdout else "test",
+        batch=config.eval_batch,
+        rank=process.rank,
+        world=process.world,
+        pin=device.type == "cuda",
+        reading=reading,
+    )
+    model, train_step = new_step(config, manifest, pipeline.bodies, process, reading)
+    feed = Feed(loader, pipeline, model, device, train_step.others)
+    return Training(
+        config,
+        benchmark,
+        manifest,
+        process,
+        folder,
+        pipeline,
+        loader,
+        watched,
+        model,
+        train_step.ema,
+        train_step.optimizer,
+        feed,
+        train_step,
+        reading,
+        moved=count_moved(published, manifest, config.holdout),
+    )
+
+
+def new_step(
+    config: TrainConfig, manifest: Manifest, bodies: int, process: Process, reading: Reading
+) -> tuple[TSGCNeXt, TrainStep]:
+    """The network as `config.seed` begins it, and what trains it: its average, optimiser, teachers, step."""
+    teachers = open_teachers(config, manifest, bodies, process.device)
+    torch.manual_seed(config.seed)
+    model = TSGCNeXt(
+        manifest.body,
+        len(manifest.class_names),
+        variant=config.variant,
+        bodies=bodies,
+        channels=num_channels(config.modality, manifest.channels),
+        drop_path=config.drop_path,
+        layer_scale=config.layer_scale,
+    ).to(process.device)
+    ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
+    optimizer = build_optimizer(model, config, process.device)
+    worth = worth_capturing(config, manifest.body.num_joints, bodies, process.world)
+    graphs = captures(config, process, reading, worth)
+    train_step = TrainStep(
+        model,
+        optimizer,
+        ema,
+        config,
+        len(manifest.class_names),
+        process,
+        network=called(model, config, process, graphs),
+        graphs=graphs,
+        teachers=teachers,
+    )
+    return model, train_step
+
+
+def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:
+    """The model as it is called in training: compiled, and wrapped where several ranks train.
+
+    Captured steps sum the gradients themselves: DDP's exchange in the midst of the backward pass saves less
+    than launching kernels one by one costs.
+    """
+    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
+    if process.world == 1 or graphs:
+        return network
+    # InputNorm makes its statistics equal on all ranks itself: there is no buffer to broadcast.
+    # Newer torch calls the option forward_sync_buffers, which torch 2.10 does not know yet.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+    devices = [process.device] if process.device.type == "cuda" else None
+    return DistributedDataParallel(
+        network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+    )
+
+
+def save_weights(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
+    path = run.folder / "checkpoints" / f"{name}.safetensors"
+    said = checkpoint.describe(
+        run.config,
+        run.manifest,
+        run.pipeline.bodies,
+        run.benchmark,
+        epoch=run.epoch,
+        ema=name.endswith("-ema"),
+        selected_on=selected_on,
+    )
+    checkpoint.save_weights(path, model.state_dict(), said)
+
+
+def save(run: Training) -> None:
+    """The state to resume from, and the weights to use."""
+    state = {
+        "epoch": run.epoch,
+        "step": run.step,
+        "loss_sum": run.loss_sum,
+        "missing": run.missing,
+        "model": run.model.state_dict(),
+        "ema": run.ema.module.state_dict(),
+        "optimizer": optimizer_state(run.optimizer),
+        "best": run.best,
+        "manifest": run.manifest.digest,
+        "config": dataclasses.asdict(run.config),
+        "teachers": run.train_step.teachers.digests if run.train_step.teachers else [],
+    }
+    for suffix, model in run.weights.items():
+        save_weights(run, f"last{suffix}", model, "none")
+        if run.config.keep_every and not run.step and run.epoch % run.config.keep_every == 0:
+            save_weights(run, snapshots.weights_name(run.epoch, suffix), model, "none")
+    # The state comes last: where it says that an epoch is over, that epoch's weights are there.
+    checkpoint.save_state(snapshots.state_path(run.folder), state)
+    if not run.step:
+        snapshots.retain_state(run.folder, run.epoch, run.config.keep_last)
+
+
+def load_state(run: Training, path: Path) -> dict[str, Any]:
+    """The state at `path`; where it cannot be read, the error says which older ones could take its place."""
+    try:
+        return checkpoint.load_state(path, run.process.device)
+    except TsgcError as error:
+        older = snapshots.older_states(run.folder)
+        if not older:
+            raise
+        names = ", ".join(found.name for found in older)
+        raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
+
+
+def restore(run: Training) -> None:
+    """Go on where save() stopped; another configuration or other shards raise TsgcError."""
+    path = snapshots.state_path(run.folder)
+    state = load_state(run, path)
+    if state["manifest"] != run.manifest.digest:
+        raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
+    ours = dataclasses.asdict(run.config)
+    # How a run is watched and fitted to its machine may change; what it computes may not.
+    free = {
+        "micro_batch", "eval_every", "save_every", "keep_last", "keep_every", "log_every", "compile",
+        "graphs",
+        "teachers",  # wherever they lie; which they are is compared below
+    }  # fmt: skip
+    # Settings that came after an earlier state were off in it, as they are by default.
+    before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
+    theirs = {**dataclasses.asdict(before), **state["config"]}
+    changed = [key for key, value in theirs.items() if key not in free and ours.get(key) != value]
+    if changed:
+        was = ", ".join(f"{key}={brief(theirs[key])} (now {brief(ours.get(key))})" for key in changed)
+        raise TsgcError(
+            f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
+        )
+    check_same(state.get("teachers", []), run.train_step.teachers, path)
+    run.model.load_state_dict(state["model"])
+    run.ema.module.load_state_dict(state["ema"])
+    load_optimizer_state(run.optimizer, state["optimizer"])
+    run.train_step.reset()
+    run.epoch, run.step, run.loss_sum, run.best = (
+        state[name] for name in ("epoch", "step", "loss_sum", "best")
+    )
+    run.missing = state.get("missing", 0)
+
+
+def describe(run: Training) -> str:
+    config, process = run.config, run.process
+    parameters = sum(p.numel() for p in run.model.parameters())
+    teachers = run.train_step.teachers
+    taught = f", taught by {teachers} (share {config.distil:g})" if teachers else ""
+    moved = f" ({run.moved} of corrected class)" if run.moved else ""
+    return (
+        f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
+        f" TSGCNeXt {config.variant} ({parameters / 1e6:.2f} M parameters), "
+        f"{len(run.loader.clips):,} clips{moved} x {config.repeats} an epoch,"
+        f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
+        f" {config.precision}{taught} -> {run.folder}"
+    )

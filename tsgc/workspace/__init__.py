@@ -1,0 +1,1 @@
+"""What lies under ./data and ./runs."""

@@ -1,0 +1,172 @@
+"""Where runs lie, what is in their folders, and which ones a bare command means."""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pipelines.errors import TsgcError, UsageError
+from pipelines.files import write_atomic
+from pipelines.prepared.store import tool_version
+from shards.remote import safe
+from tsgc import config as configs
+from tsgc.config import TrainConfig
+from tsgc.modalities import place
+
+PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder, and what it says of itself."""
+
+    folder: Path
+    config: TrainConfig
+    benchmark: str
+
+    @property
+    def stream(self) -> tuple[str, str]:
+        return self.config.variant, self.config.modality
+
+    @property
+    def title(self) -> str:
+        return f"{self.benchmark} {self.config.variant} {self.config.modality} seed {self.config.seed}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def age(self) -> float:
+        """When it was started, in seconds since the epoch."""
+        return (self.folder / "config.yaml").stat().st_mtime
+
+    def checkpoint(self, name: str) -> Path:
+        """The weights of that name: last, last-ema, best, best-ema."""
+        path = self.checkpoints / f"{name}.safetensors"
+        if not path.is_file():
+            there = ", ".join(sorted(p.stem for p in self.checkpoints.glob("*.safetensors"))) or "none"
+            raise TsgcError(f"{self.folder}: no checkpoint {name}; found: {there}")
+        return path
+
+    def scores(self, name: str) -> Path:
+        return scores_path(self.folder, "test", name)
+
+
+def run_folder(root: Path, benchmark: str, config: TrainConfig) -> Path:
+    """runs/<data set>/<benchmark>/<variant>/<modality>/seed<k>"""
+    return root / benchmark / config.variant / config.modality / f"seed{config.seed}"
+
+
+def scores_path(folder: Path, split: str, name: str) -> Path:
+    """scores/last.npz for the test split, scores/holdout-last.npz for others."""
+    return folder / "scores" / (f"{name}.npz" if split == "test" else f"{split}-{name}.npz")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder looks like a run's."""
+    return (folder / "config.yaml").is_file() and (folder / "environment.json").is_file()
+
+
+def open_run(folder: Path) -> Run:
+    """The run in a folder; raises TsgcError where there is none."""
+    if not is_run(folder):
+        inside = [str(path.parent) for path in islice(folder.rglob("environment.json"), 3)]
+        hint = f"give one of its runs, such as {' or '.join(inside)}" if inside else "`tsgc train` makes one"
+        raise TsgcError(f"{folder}: not a run (no config.yaml and environment.json); {hint}")
+    try:
+        benchmark = orjson.loads((folder / "environment.json").read_bytes())["benchmark"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise TsgcError(f"{folder / 'environment.json'}: does not name a benchmark; was it edited?") from None
+    return Run(folder, configs.from_run(folder / "config.yaml"), benchmark)
+
+
+def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
+    """The weights that are meant: a file as it is, or one of a run folder's, by name."""
+    if run.suffix == ".safetensors":
+        return run
+    return open_run(run).checkpoint(f"{checkpoint}-ema" if ema else checkpoint)
+
+
+def find_runs(root: Path) -> list[Run]:
+    """All runs below `root`, oldest first."""
+    runs = [
+        open_run(path.parent)
+        for path in root.rglob("config.yaml")
+        if (path.parent / "environment.json").is_file()
+    ]
+    return sorted(runs, key=lambda run: (run.age, str(run.folder)))
+
+
+def newest_run(root: Path) -> Run:
+    """The run that was started last."""
+    found = find_runs(root)
+    if not found:
+        raise TsgcError(f"{root}: no runs; `tsgc train` makes one")
+    return found[-1]
+
+
+def newest_streams(root: Path, name: str) -> list[Run]:
+    """The newest scored seed of each stream of the benchmark that was trained last, in a fixed order."""
+    runs = [run for run in find_runs(root) if run.scores(name).is_file()]
+    if not runs:
+        raise TsgcError(f"{root}: no run with scores/{name}.npz; `tsgc train` ends by writing them")
+    newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
+    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
+
+
+def write_environment(folder: Path, benchmark: str, facts: dict[str, Any]) -> None:
+    """Versions, commit and device of a run."""
+    import torch  # here, as those who only look for runs need none
+
+    content = {
+        "benchmark": benchmark,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "tsgc": tool_version(),
+        "git_commit": _git_commit(),
+        "command": [safe(word) if "://" in word else word for word in sys.argv],  # passwords stay out
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **facts,
+    }
+    write_atomic(folder / "environment.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _git_commit() -> str | None:
+    """The commit of this source tree, where it is one."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:
+    """UsageError where two of `given` lead to one of `files`, however spelled: one would weigh double."""
+    seen: dict[tuple[int, int], Path] = {}
+    for path, file in zip(given, files):
+        if not file.exists():
+            continue  # told where it is read
+        found = file.stat()  # the file itself, so that links and spellings are seen through
+        place = found.st_dev, found.st_ino
+        if place in seen:
+            raise UsageError(
+                f"{path}: the same {what} as {seen[place]}, expected each stream once;"
+                f" leave one out ({instead})"
+            )
+        seen[place] = path
