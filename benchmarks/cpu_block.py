@@ -22,11 +22,11 @@ from pipelines.skeleton import SKELETONS
 from tsgc.bench import machine
 from tsgc.bench.contenders import Contender, training
 from tsgc.bench.inputs import Shape
-from tsgc.evaluation.evaluate import arithmetic
 from tsgc.network import cpu_block
 from tsgc.network.adjacency import adjacency
 from tsgc.network.cpu_memory import is_kept, keep_memory
 from tsgc.network.layers import Block
+from tsgc.network.precision import arithmetic
 
 CPU = torch.device("cpu")
 NTU = SKELETONS["ntu-25"]

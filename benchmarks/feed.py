@@ -27,8 +27,9 @@ from shards.batch import PackedBatch, Step
 from shards.manifest import load_manifest
 from tsgc.bench.data import data_config
 from tsgc.distributed.process import Process
-from tsgc.input.crop import neighbours
-from tsgc.input.pipeline import Draws, augmentations
+from tsgc.input.augmentations import augmentations
+from tsgc.input.pipeline import Draws
+from tsgc.input.resize import neighbours
 from tsgc.input.row_values import row_arrays
 from tsgc.training.feed import SWITCH, TOGETHER
 from tsgc.training.join_steps import join_draws, join_parts

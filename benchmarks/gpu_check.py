@@ -23,7 +23,7 @@ from tsgc.bench.inputs import NTU, NW_UCLA, Shape, make_batch, make_model, make_
 from tsgc.config import TrainConfig
 from tsgc.console import Talker
 from tsgc.input.pipeline import InputPipeline
-from tsgc.micro_batch import MicroBatch
+from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import learning_rate
 from tsgc.step.train_step import TrainStep
 from tsgc.training.feed import Feed

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.cleaning.denoise import Track, denoise
+from pipelines.cleaning.denoise import denoise
 from pipelines.datasets.ntu import XSUB120
+from pipelines.reading.track import Track
 
 V = 25
 LONGEST = 300  # frames

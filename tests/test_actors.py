@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from made_clips import ntu_text, nw_ucla_clip
 
 from pipelines.cleaning import actors, linking
-from pipelines.cleaning.denoise import Track
 from pipelines.datasets import ntu, nw_ucla
 from pipelines.errors import TsgcError
+from pipelines.reading.track import Track
 from pipelines.skeleton import NTU_25
 from pipelines.synthetic.raw_files import ntu_clip as made_clip
 from pipelines.synthetic.raw_files import ntu_text as made_text

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from made_clips import ntu_text, nw_ucla_clip, write_folder
 from test_actors import any_clip, person
 
-from pipelines.cleaning.denoise import Track
 from pipelines.datasets.table import DATASETS
 from pipelines.prepared.histogram import bars, named_bars, spread
 from pipelines.prepared.report import WORST, Report, read_report
+from pipelines.reading.track import Track
 from pipelines.spec import Prepared
 from tsgc.inspect.preset_differences import READERS, Stretch, differences, trace
 

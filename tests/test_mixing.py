@@ -6,7 +6,7 @@ from test_draws import UCLA, drawn
 
 from pipelines.skeleton import SKELETONS
 from tsgc.input.mixing import body_parts, cut_spans, mix, mix_presence, own_weight
-from tsgc.step.optimizer import soft_targets
+from tsgc.step.loss import soft_targets
 
 
 def weights(draws):

@@ -9,11 +9,12 @@ import torch
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
-from tsgc.checkpoint import from_reference
 from tsgc.config import TrainConfig
 from tsgc.network.adjacency import adjacency
 from tsgc.network.model import VARIANTS, TSGCNeXt
-from tsgc.step.optimizer import build_optimizer, learning_rate, soft_targets, summed_loss
+from tsgc.network.released import from_reference
+from tsgc.step.loss import soft_targets, summed_loss
+from tsgc.step.optimizer import build_optimizer, learning_rate
 
 ONES = ("norm.weight", "1.weight", "0.weight", "data_bn.weight")
 

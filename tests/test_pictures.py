@@ -14,8 +14,8 @@ from PIL import Image
 from shards_made import make_store
 from test_model import reference_state
 
-from pipelines.cleaning.denoise import Track
 from pipelines.prepared.store import open_store
+from pipelines.reading.track import Track
 from shards.manifest import load_manifest
 from tsgc.inspect.clip_picture import padded
 from tsgc.inspect.preset_differences import RawClip

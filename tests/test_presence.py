@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from test_transforms import CPU, NTU, made_clips, pack, pipeline
 
 from tsgc.config import TrainConfig
-from tsgc.input.crop import BRIDGE, crop_positions, present_rows, resample_present
+from tsgc.input.crop import crop_positions
 from tsgc.input.crop import test_crop as centre_crop
 from tsgc.input.pipeline import InputPipeline, draw, min_max, mix
+from tsgc.input.resize import BRIDGE, present_rows, resample_present
 from tsgc.modalities import MODALITIES
 from tsgc.network.model import TSGCNeXt, pool_present
 

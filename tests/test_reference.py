@@ -10,7 +10,8 @@ import torch
 from shards.plan import batch_sizes, mixing_partners
 from tsgc.config import TrainConfig, resolve
 from tsgc.input.augmentations import Draws, draw
-from tsgc.step.optimizer import learning_rate, soft_targets
+from tsgc.step.loss import soft_targets
+from tsgc.step.optimizer import learning_rate
 
 # Training clips of each benchmark that the paper reports (docs/datasets.md).
 CLIPS = {"ntu60/xsub": 40_091, "ntu60/xview": 37_646, "ntu120/xsub": 63_026, "ntu120/xset": 54_468}

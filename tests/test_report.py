@@ -20,7 +20,8 @@ from tsgc.drawing.html import ASSETS
 from tsgc.evaluation.scores import Scores, Source, write_scores
 from tsgc.network.adjacency import adjacency
 from tsgc.report import analysis, bodies, charts, gather
-from tsgc.workspace.runs import open_run, write_environment
+from tsgc.training.run_folder import write_environment
+from tsgc.workspace.runs import open_run
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}
 

@@ -6,9 +6,10 @@ import torch
 from test_draws import ALL_ON
 from test_transforms import CPU, NTU, UCLA, made_clips, pack, pipeline
 
-from tsgc.input.crop import blend, crop_positions, neighbours, resample
+from tsgc.input.crop import crop_positions
 from tsgc.input.mixing import given_parts, own_share, own_weight
 from tsgc.input.noise import normal, normal_hashed, row_keys
+from tsgc.input.resize import blend, neighbours, resample
 from tsgc.input.row_values import row_values
 from tsgc.network.model import TSGCNeXt
 from tsgc.training.feed import survival_factors

@@ -18,14 +18,9 @@ from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.step import cuda_graphs
 from tsgc.step.cuda_graphs import captures
-from tsgc.step.optimizer import (
-    Average,
-    build_optimizer,
-    learning_rate,
-    load_optimizer_state,
-    optimizer_state,
-    soft_targets,
-)
+from tsgc.step.ema import Average
+from tsgc.step.loss import soft_targets
+from tsgc.step.optimizer import build_optimizer, learning_rate, load_optimizer_state, optimizer_state
 
 SHAPE = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=2, classes=5, batch=6)
 CONFIG = TrainConfig(

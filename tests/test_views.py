@@ -67,7 +67,8 @@ def test_evaluation_averages_the_logits_of_the_views_and_says_so(here, made):
 def test_the_mean_is_over_every_view(made):
     from shards.loader import EvalLoader
     from tsgc.distributed.process import Process
-    from tsgc.evaluation.evaluate import input_pipeline, predict_split
+    from tsgc.evaluation.predict_split import predict_split
+    from tsgc.input.pipeline import input_pipeline
 
     loader = EvalLoader(made / "shards/ntu60/xsub", batch=8)
     from shards.manifest import load_manifest

@@ -21,8 +21,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from tsgc.distributed.environment import QUIET
+
 PLAIN_SECONDS = 15  # between progress lines where there is no terminal
-QUIET = "TSGC_QUIET"  # the environment variable behind --quiet, so that the ranks of --gpus are quiet too
 
 Advance = Callable[..., None]
 """Called as advance(done, note=""): how far the work is, in its unit, and what to say beside it."""

@@ -17,9 +17,10 @@ from pipelines.errors import TsgcError
 from shards.options import Reading
 from tsgc.checkpoint import describe, save_weights
 from tsgc.distributed.process import Process
-from tsgc.evaluation.evaluate import arithmetic, input_pipeline
 from tsgc.evaluation.scores import accuracy
+from tsgc.input.pipeline import input_pipeline
 from tsgc.input.tta import PLAIN, VIEWS, View
+from tsgc.network.precision import arithmetic
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.feed import Feed
 from tsgc.training.fine_tune import fine_tune

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from pipelines.cleaning.denoise import MAX_BAD_FRAMES, MIN_FRAMES, Track, spread_frames
+from pipelines.cleaning.denoise import MAX_BAD_FRAMES, MIN_FRAMES, spread_frames
 from pipelines.cleaning.linking import Person, people_of
+from pipelines.reading.track import Track
 from pipelines.skeleton import NTU_25
 
 # A person's length along the bones, head to foot, whatever the posture. Kinect v2 measures performers at

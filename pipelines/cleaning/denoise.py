@@ -6,9 +6,10 @@ from VA-NN (Zhang et al., 2019), quirks included (marked Q), so that results com
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from pipelines.reading.track import Track
 
 MIN_FRAMES = 11  # frames; tracks of this length or shorter are noise
 MAX_SPREAD = 0.8  # x-extent over y-extent; people are taller than wide, furniture is not
@@ -20,27 +21,6 @@ SPREAD = "bodies wider than tall dropped"
 OVERLAP = "bodies that overlap both actors dropped"
 LONGEST = "longest of only short bodies kept"
 EMPTY = "frames without a body left removed"
-
-
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One body of a clip: its n appearances, in file order."""
-
-    body: str
-    """The tracker's identifier."""
-    frames: np.ndarray
-    """(n,) int: the valid frame (a frame with any body) of each appearance."""
-    joints: np.ndarray
-    """(n, V, 3) float32, metres."""
-
-    @property
-    def interval(self) -> tuple[int, int]:
-        """First and last frame, both included.
-
-        Q: each appearance after the first counts as the next frame, even after a gap.
-        """
-        first = int(self.frames[0])
-        return first, first + len(self.joints) - 1
 
 
 def denoise(tracks: Sequence[Track], num_frames: int) -> tuple[np.ndarray, Counter[str]]:

@@ -12,7 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
-from pipelines.cleaning.denoise import Track
+from pipelines.reading.track import Track
 
 MAX_STEP = 0.5  # metres a frame; 15 m/s: nobody moves so fast, so an identifier that does has changed people
 REACH = 0.5  # metres; a body found again is the one that was lost this near: about an arm's length

@@ -7,9 +7,9 @@ import numpy as np
 
 from pipelines.cleaning.actors import clean
 from pipelines.cleaning.centre import centre_present, present_bodies
-from pipelines.cleaning.denoise import Track
 from pipelines.errors import TsgcError
 from pipelines.reading.json_file import parse_json
+from pipelines.reading.track import Track
 from pipelines.skeleton import NW_UCLA_20
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
 

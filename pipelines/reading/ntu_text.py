@@ -13,8 +13,8 @@ from types import ModuleType
 
 import numpy as np
 
-from pipelines.cleaning.denoise import Track
 from pipelines.errors import TsgcError
+from pipelines.reading.track import Track
 from pipelines.skeleton import NTU_25
 
 NUM_JOINTS = NTU_25.num_joints

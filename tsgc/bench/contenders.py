@@ -16,9 +16,9 @@ from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
 from tsgc.config import TrainConfig, resolve
 from tsgc.distributed.process import Process
-from tsgc.evaluation.evaluate import arithmetic
-from tsgc.micro_batch import MicroBatch
+from tsgc.network.precision import arithmetic
 from tsgc.step.cuda_graphs import captures, worth_capturing
+from tsgc.step.micro_batch import MicroBatch
 
 Work = Callable[[], object]
 DRAWS = 16  # of drop path, which steps go through in turn: how many rows it drops is part of what they cost

@@ -20,9 +20,9 @@ from pipelines.skeleton import SKELETONS
 from tsgc import kernels
 from tsgc.bench.clock import seconds_a_call
 from tsgc.bench.inputs import Shape, make_model
-from tsgc.evaluation.evaluate import arithmetic
 from tsgc.network.layers import EXPANSION, GRAPHS, Block, mix_joints
 from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS
+from tsgc.network.precision import arithmetic
 
 
 def naive(graphs: Tensor, h: Tensor) -> Tensor:

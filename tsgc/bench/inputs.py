@@ -9,8 +9,8 @@ from torch import Tensor
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.micro_batch import MicroBatch
 from tsgc.network.model import TSGCNeXt
+from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
 from tsgc.training.run import called

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tsgc.bench.clock import seconds_a_call
-from tsgc.evaluation.evaluate import arithmetic
+from tsgc.network.precision import arithmetic
 
 # What makes bfloat16 fast on a CPU; without the first or the last it is computed by way of float32.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16")

@@ -19,9 +19,9 @@ from tsgc.bench.contenders import Contender, contenders, training
 from tsgc.bench.inputs import Shape
 from tsgc.bench.trace import trace
 from tsgc.bench.training import WARM_UP, clean_up, forward_flops, long_clips, measure, speed
-from tsgc.commands.error_line import LAUNCHED
 from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
+from tsgc.distributed.environment import LAUNCHED
 from tsgc.distributed.launch import launch
 from tsgc.distributed.process import Process, join, pick_device, started_by_torchrun
 from tsgc.variants import VARIANTS

@@ -12,7 +12,7 @@ from tsgc.bench.contenders import Contender, inference, training
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.bench.machine import peak_flops
 from tsgc.distributed.process import Process
-from tsgc.inspect.network import count_parts, totals
+from tsgc.network.cost import count_parts, totals
 from tsgc.network.cpu_memory import is_kept, keep_memory
 
 WARM_UP = (

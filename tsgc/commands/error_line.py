@@ -11,9 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.errors import TsgcError, UsageError
+from tsgc.distributed.environment import LAUNCHED, QUIET
 
-QUIET = "TSGC_QUIET"  # tsgc.console's: no progress, no notes
-LAUNCHED = "TSGC_LAUNCHED"  # set for the ranks that --gpus starts: their launcher speaks for them
 # What the parser raises for a wrong command line; typer has its own copy of click, or click's.
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 

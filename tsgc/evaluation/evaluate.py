@@ -1,29 +1,21 @@
 """Logits of a whole split, exact on any number of ranks."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
-from pipelines.errors import TsgcError, UsageError
+from pipelines.errors import UsageError
 from shards.loader import EvalLoader
 from shards.manifest import Manifest, load_manifest
 from shards.options import Reading
-from tsgc.checkpoint import (
-    Description,
-    describe,
-    load_model,
-    load_released,
-    load_weights,
-    read_description,
-)
-from tsgc.config import TrainConfig, resolve
+from tsgc.checkpoint import Description, check_match, describe, load_model, load_weights, read_description
+from tsgc.config import resolve
 from tsgc.console import Count, Talker, no_count
 from tsgc.distributed.process import Process
+from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.scores import (
     COLUMNS,
     Scores,
@@ -33,102 +25,12 @@ from tsgc.evaluation.scores import (
     remarks,
     write_scores,
 )
-from tsgc.input.pipeline import InputPipeline
-from tsgc.input.tta import PLAIN, View, views
-from tsgc.network.cpu_memory import keep_memory
+from tsgc.input.pipeline import input_pipeline
+from tsgc.input.tta import views
+from tsgc.network.released import load_released
 from tsgc.workspace.data_root import pick_shards
 from tsgc.workspace.relabel import relabelled
 from tsgc.workspace.runs import newest_run, open_run, scores_path
-
-
-def arithmetic(precision: str, device: torch.device) -> AbstractContextManager:
-    """The context of the network's matrix products; float32 stays strict on GPUs too."""
-    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
-def interpolates_presence(preset: str) -> bool:
-    """Whether a preset's absent bodies are told to the network, not blended with those that are there."""
-    return preset == "corrected"
-
-
-def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
-    """How this manifest's clips become the network's input."""
-    most = manifest.max_bodies
-    bodies = config.bodies or most
-    if most > bodies:
-        raise TsgcError(
-            f"{manifest.benchmark}: clips of {most} bodies, the configuration says bodies={bodies}"
-        )
-    present_only = interpolates_presence(manifest.preset)
-    return InputPipeline(
-        config, manifest.body, bodies, manifest.absent_body, present_only, channels=manifest.channels
-    )
-
-
-@torch.inference_mode()
-def predict_split(
-    models: Mapping[str, nn.Module],
-    loader: EvalLoader,
-    pipeline: InputPipeline,
-    process: Process,
-    advance: Count = no_count,
-    seen_as: Sequence[View] = (PLAIN,),
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
-
-    With several views (`seen_as`) they are the means over these. Second: which clips could be read, (N,)
-    bool; all of them unless the loader skips damaged ones.
-
-    A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
-    """
-    keep_memory(process.device)
-    rows = len(loader.clips)
-    logits: dict[str, torch.Tensor] = {}
-    read = torch.zeros(rows, device=process.device)
-    done = 0
-    with arithmetic(pipeline.config.precision, process.device):
-        for batch in loader:
-            inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
-            indices = batch.indices.to(process.device)
-            for name, model in models.items():
-                parts = [model(x, presence=presence).float() for x, presence in inputs]
-                part = torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
-                if name not in logits:
-                    logits[name] = part.new_zeros(rows, part.shape[1])
-                logits[name][indices] = part
-            read[indices] += 1
-            done += len(indices)
-            advance(min(done * process.world, rows), rows)
-    for name, model in models.items():  # a rank without a batch still takes part in the sum
-        if name not in logits:
-            head = model.get_parameter("head.bias")
-            logits[name] = torch.zeros(rows, len(head), device=process.device)
-        process.sum(logits[name])
-    seen = process.sum(read).cpu().numpy() > 0
-    if not seen.any():
-        raise TsgcError(f"none of {rows} clips can be read; `tsgc verify` names what is wrong")
-    return {name: part.cpu().numpy() for name, part in logits.items()}, seen
-
-
-def check_match(description: Description, manifest: Manifest, where: Path, advice: str = "") -> None:
-    """Refuse a checkpoint whose network cannot be judged on these clips; `advice`: what to do then."""
-    advice = advice or f"give --shards of {description.benchmark}, or another checkpoint"
-    pairs = {
-        "skeleton": (description.skeleton, manifest.skeleton),
-        "skeleton's definition": (description.skeleton_definition, manifest.skeleton_definition),
-        "channels": (description.axes, manifest.channels),
-        "classes": (description.num_classes, len(manifest.class_names)),
-        "preset": (description.preset, manifest.preset),
-        "alignment": (description.alignment or "none", manifest.alignment or "none"),
-    }
-    for what, (found, wanted) in pairs.items():
-        if found != wanted:
-            raise TsgcError(
-                f"{where}: trained for {what} {found}, the shards of {manifest.benchmark} have {wanted};"
-                f" {advice}"
-            )
 
 
 def open_checkpoint(

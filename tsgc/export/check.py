@@ -10,7 +10,7 @@ import torch
 
 from shards.loader import EvalLoader
 from shards.manifest import load_manifest
-from tsgc.evaluation.evaluate import check_match
+from tsgc.checkpoint import check_match
 from tsgc.export.modules import any_length, least_frames
 from tsgc.inference.trained_stream import Stream, pack
 from tsgc.workspace.data_root import sharded

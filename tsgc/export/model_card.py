@@ -11,7 +11,7 @@ from pipelines.prepared.store import tool_version
 from tsgc.config import TrainConfig
 from tsgc.evaluation.scores import all_and_clean, read_scores
 from tsgc.inference.trained_stream import Stream
-from tsgc.inspect.network import count_parts, totals
+from tsgc.network.cost import count_parts, totals
 from tsgc.workspace.runs import open_run, scores_path
 
 

@@ -9,7 +9,8 @@ from torch.nn.functional import conv2d
 from shards.batch import PackedBatch
 from tsgc.export.joints_input import centre, place
 from tsgc.inference.trained_stream import Stream
-from tsgc.input.crop import TEST_CROP_MARGIN, resample
+from tsgc.input.crop import TEST_CROP_MARGIN
+from tsgc.input.resize import resample
 from tsgc.modalities import stream as see
 from tsgc.network.layers import TemporalPatch
 from tsgc.network.model import TSGCNeXt

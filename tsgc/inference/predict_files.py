@@ -10,26 +10,15 @@ from typing import Any
 
 import orjson
 
-from pipelines.errors import TsgcError
 from tsgc.console import Count, Talker
 from tsgc.inference.live import recognise_live
 from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
-from tsgc.modalities import place
-from tsgc.workspace.runs import Run, checkpoint_path, find_runs
+from tsgc.workspace.runs import checkpoint_path, newest_runs
 
 LIVE_WINDOW = 64  # frames; about two seconds, the length of a short action
 STDIN = Path("-")
 STDIN_NAME = "standard input"
-
-
-def newest_runs(root: Path, name: str) -> list[Run]:
-    """The newest seed of each stream of the benchmark trained last, of runs with the checkpoint `name`."""
-    runs = [run for run in find_runs(root) if (run.checkpoints / f"{name}.safetensors").is_file()]
-    if not runs:
-        raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
-    newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
 
 
 def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool) -> list[Path]:

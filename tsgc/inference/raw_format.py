@@ -10,7 +10,7 @@ from pipelines.datasets.custom_clips import READERS, Layout, read
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError, UsageError
 from pipelines.spec import Prepared
-from tsgc.checkpoint import Description
+from tsgc.checkpoint import Description, dataset_name
 
 ImageSize = tuple[float, float]
 """Width and height of the picture, in the unit of x and y."""
@@ -25,11 +25,6 @@ class RawFormat:
     """How file names end, in folders and zips."""
     read: Callable[[str, bytes], Prepared]
     """A clip's name and bytes -> the prepared clip. Raises TsgcError: malformed."""
-
-
-def dataset_name(description: Description) -> str:
-    """The data set of a checkpoint; those of before 0.2 say it in their benchmark's name alone."""
-    return description.dataset or description.benchmark.split("/")[0].removesuffix("-corrected")
 
 
 def raw_format(description: Description, image_size: ImageSize | None = None) -> RawFormat:

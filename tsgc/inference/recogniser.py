@@ -16,10 +16,11 @@ from pipelines.cleaning.align import JOINTS, align
 from pipelines.cleaning.centre import present_bodies
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError, UsageError
+from tsgc.checkpoint import dataset_name
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import pick_device
 from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recordings
-from tsgc.inference.raw_format import ImageSize, dataset_name, raw_format
+from tsgc.inference.raw_format import ImageSize, raw_format
 from tsgc.inference.trained_stream import Stream, load_stream, pack
 from tsgc.inference.windows import is_centred, plan_windows, recentre
 from tsgc.workspace.runs import checkpoint_path, refuse_twice

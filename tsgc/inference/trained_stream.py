@@ -9,11 +9,10 @@ import torch
 
 from pipelines.datasets.table import DATASETS
 from shards.batch import PackedBatch
-from tsgc.checkpoint import Description, load_model
-from tsgc.evaluation.evaluate import arithmetic, interpolates_presence
-from tsgc.inference.raw_format import dataset_name
-from tsgc.input.pipeline import InputPipeline
+from tsgc.checkpoint import Description, dataset_name, load_model
+from tsgc.input.pipeline import InputPipeline, interpolates_presence
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.precision import arithmetic
 
 
 @dataclass(frozen=True)

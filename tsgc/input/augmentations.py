@@ -215,3 +215,16 @@ def _cuts(
     blend = np.where(spans | parts, 0, mixing)
     own = 1 - (1 - blend) * cut_frames.mean(1) * cut_joints.mean(1)
     return tuple(array.astype(np.float32) for array in (own, blend, cut_frames, cut_joints))  # type: ignore[return-value]
+
+
+# Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
+DROPS = ("keep_joints", "keep_axes")
+
+
+AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "occlusion", *DROPS)
+
+
+def augmentations(draws: Draws, here: np.ndarray) -> dict[str, np.ndarray]:
+    """What the clips at positions `here` (N,) are given and lose, by name, of what is drawn at all."""
+    found = {name: getattr(draws, name) for name in AUGMENTATIONS}
+    return {name: array[here] for name, array in found.items() if array.size}

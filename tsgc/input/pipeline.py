@@ -20,23 +20,16 @@ from torch import Tensor
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
+from shards.manifest import Manifest
 from tsgc.config import TrainConfig
 from tsgc.input import geometry
-from tsgc.input.augmentations import Draws, draw
-from tsgc.input.crop import (
-    blend,
-    crop_positions,
-    even_frames,
-    neighbours,
-    present_rows,
-    random_frames,
-    resample_present,
-    train_crop,
-)
+from tsgc.input.augmentations import DROPS, Draws, augmentations, draw
+from tsgc.input.crop import crop_positions, even_frames, random_frames, train_crop
 from tsgc.input.geometry import AXIS_ORDER, min_max, rotation_matrices
 from tsgc.input.mixing import mix
 from tsgc.input.noise import normal_hashed
 from tsgc.input.occlusion import occlude
+from tsgc.input.resize import blend, neighbours, present_rows, resample_present
 from tsgc.input.row_values import row_values
 from tsgc.input.to_device import to_device
 from tsgc.input.tta import PLAIN, View, as_augmentation, test_span
@@ -253,12 +246,20 @@ class InputPipeline:
         return x.permute(0, 4, 2, 3, 1)
 
 
-# Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
-DROPS = ("keep_joints", "keep_axes")
-AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "occlusion", *DROPS)
+def interpolates_presence(preset: str) -> bool:
+    """Whether a preset's absent bodies are told to the network, not blended with those that are there."""
+    return preset == "corrected"
 
 
-def augmentations(draws: Draws, here: np.ndarray) -> dict[str, np.ndarray]:
-    """What the clips at positions `here` (N,) are given and lose, by name, of what is drawn at all."""
-    found = {name: getattr(draws, name) for name in AUGMENTATIONS}
-    return {name: array[here] for name, array in found.items() if array.size}
+def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
+    """How this manifest's clips become the network's input."""
+    most = manifest.max_bodies
+    bodies = config.bodies or most
+    if most > bodies:
+        raise TsgcError(
+            f"{manifest.benchmark}: clips of {most} bodies, the configuration says bodies={bodies}"
+        )
+    present_only = interpolates_presence(manifest.preset)
+    return InputPipeline(
+        config, manifest.body, bodies, manifest.absent_body, present_only, channels=manifest.channels
+    )

@@ -74,7 +74,7 @@ def changed(config: TrainConfig) -> str:
 
 
 def released_lines(path: Path) -> list[str]:
-    from tsgc.checkpoint import load_released
+    from tsgc.network.released import load_released
 
     raw = load_released(path, ema=False)
     kinds = "raw and averaged weights"

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipelines.cleaning import actors, denoise
-from pipelines.cleaning.denoise import Track
 from pipelines.datasets import nw_ucla
 from pipelines.reading import ntu_text
+from pipelines.reading.track import Track
 from pipelines.spec import Dataset, Prepared
 
 # Rules of the corrected preset, and those of the reference that are there for the same reason.

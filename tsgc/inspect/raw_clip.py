@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.cleaning.actors import motion
-from pipelines.cleaning.denoise import Track
+from pipelines.reading.track import Track
 from pipelines.spec import Prepared
 from tsgc.inspect.preset_differences import RawClip
 from tsgc.inspect.raw_formats import FORMATS, RawLook, open_raw, ranges, raw_file

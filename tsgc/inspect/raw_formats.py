@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.cleaning.denoise import Track
 from pipelines.datasets import custom, kinetics
 from pipelines.datasets.arrays import safe_names
 from pipelines.datasets.custom_clips import READERS as OWN_READERS
@@ -19,6 +18,7 @@ from pipelines.datasets.table import DATASETS, open_dataset
 from pipelines.errors import AmbiguousError, TsgcError, UsageError
 from pipelines.reading.json_file import parse_json
 from pipelines.reading.sources import RawFile, find_clips
+from pipelines.reading.track import Track
 from pipelines.skeleton import OPENPOSE_18, Skeleton
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Prepared
 from tsgc.inspect.preset_differences import READERS, RawClip, differences

@@ -18,7 +18,7 @@ from shards.options import Reading
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.kernels.tunings import LIBRARY_ROWS
-from tsgc.micro_batch import MicroBatch
+from tsgc.step.micro_batch import MicroBatch
 from tsgc.variants import STEM_STRIDE, VARIANTS
 
 WARM_UP = 3  # steps of a shape before it is captured

@@ -16,9 +16,8 @@ from torch import Tensor
 
 from pipelines.errors import TsgcError
 from shards.manifest import Manifest
-from tsgc.checkpoint import Description, check_unseen, load_model
+from tsgc.checkpoint import Description, check_match, check_unseen, load_model
 from tsgc.config import TrainConfig
-from tsgc.evaluation.evaluate import check_match
 from tsgc.network.model import TSGCNeXt
 from tsgc.workspace.runs import checkpoint_path
 

@@ -5,9 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.optim import param_groups_weight_decay
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 from tsgc.config import TrainConfig
@@ -81,61 +79,3 @@ def sum_gradients(parameters: Iterable[nn.Parameter], process: Process) -> None:
     flat = process.sum(torch.cat([gradient.flatten() for gradient in gradients]))
     parts = flat.split([gradient.numel() for gradient in gradients])
     torch._foreach_copy_(gradients, [part.view_as(own) for part, own in zip(parts, gradients)])
-
-
-class Average:
-    """Keeps `ema` the running average of a model's parameters and buffers, all tensors at once.
-
-    The twin of `ModelEmaV3.update`, to the bit on CPUs. `on_device`: the decay is a tensor there, so that a
-    captured update reads it anew.
-    """
-
-    def __init__(self, ema: ModelEmaV3, model: nn.Module, on_device: bool) -> None:
-        pairs = list(zip(ema.module.state_dict().values(), model.state_dict().values(), strict=True))
-        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
-        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-        self._share: float | Tensor = 1.0
-        if on_device:
-            self._share = torch.ones((), device=self._averaged[0][0].device)
-
-    def set_decay(self, decay: float) -> None:
-        """The next updates' decay: the part of the average that stays."""
-        if isinstance(self._share, Tensor):
-            self._share.fill_(1 - decay)
-        else:
-            self._share = 1 - decay
-
-    @torch.no_grad()
-    def update(self) -> None:
-        """Moves the average by 1 - decay of the way to the model."""
-        averages, values = ([pair[side] for pair in self._averaged] for side in (0, 1))
-        if isinstance(self._share, Tensor):
-            # lerp takes no tensor for all; rounds differently in the last place.
-            way = torch._foreach_sub(values, averages)
-            torch._foreach_mul_(way, self._share)
-            torch._foreach_add_(averages, way)
-        else:
-            torch._foreach_lerp_(averages, values, weight=self._share)
-        for average, value in self._copied:
-            average.copy_(value)
-
-
-def soft_targets(
-    labels: Tensor, partner: Tensor, weight: Tensor, num_classes: int, smoothing: float
-) -> Tensor:
-    """Smoothed one-hot targets of mixed clips, (N, num_classes).
-
-    `labels` are classes (N,), or soft targets (N, num_classes), which are only mixed.
-    `weight` (N,) is lambda: each clip's own share; the rest is its partner's.
-    """
-    if labels.dim() == 2:
-        on = labels
-    else:
-        on = F.one_hot(labels, num_classes).to(weight.dtype)
-        on = on * (1 - smoothing) + smoothing / num_classes
-    return weight[:, None] * on + (1 - weight[:, None]) * on[partner]
-
-
-def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with soft targets, summed over clips, in float32."""
-    return -(targets * F.log_softmax(logits.float(), dim=-1)).sum()

@@ -15,12 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.evaluation.evaluate import arithmetic
 from tsgc.input.mixing import mix, mix_presence
-from tsgc.micro_batch import MicroBatch
+from tsgc.network.precision import arithmetic
 from tsgc.step.cuda_graphs import StepGraphs
 from tsgc.step.distil import Teachers
-from tsgc.step.optimizer import Average, set_learning_rate, soft_targets, sum_gradients, summed_loss
+from tsgc.step.ema import Average
+from tsgc.step.loss import soft_targets, summed_loss
+from tsgc.step.micro_batch import MicroBatch
+from tsgc.step.optimizer import set_learning_rate, sum_gradients
 
 
 class TrainStep:

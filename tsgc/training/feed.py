@@ -22,8 +22,8 @@ from shards.loader import TrainLoader
 from tsgc.input.mixing import given_parts, own_share
 from tsgc.input.pipeline import Draws, InputPipeline
 from tsgc.input.to_device import to_device
-from tsgc.micro_batch import MicroBatch
 from tsgc.network.model import TSGCNeXt
+from tsgc.step.micro_batch import MicroBatch
 from tsgc.training.join_steps import cut_apart, join_draws, join_parts
 
 AHEAD = 4  # steps made ready before they are due

@@ -19,6 +19,7 @@ from tsgc import checkpoint
 from tsgc.modalities import parts
 from tsgc.network.layers import fold
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.released import load_released
 from tsgc.variants import STEM_STRIDE
 from tsgc.workspace import runs
 
@@ -109,7 +110,7 @@ def open_source(path: Path) -> Source:
     if path.is_dir():
         path = runs.checkpoint_path(path, "last", ema=True)
     if path.suffix != ".safetensors":
-        weights = checkpoint.load_released(path, ema=True)
+        weights = load_released(path, ema=True)
         return Source(path, weights, f"released, {len(weights['head.bias'])} classes, averaged")
     model, description = checkpoint.load_model(path)
     config = description.config

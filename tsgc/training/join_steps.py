@@ -13,7 +13,7 @@ import torch
 
 from shards.batch import PackedBatch, Step
 from tsgc.input.augmentations import Draws
-from tsgc.micro_batch import MicroBatch
+from tsgc.step.micro_batch import MicroBatch
 
 
 def join_draws(draws: Sequence[Draws]) -> Draws:

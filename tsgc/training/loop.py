@@ -15,15 +15,17 @@ from tsgc import console
 from tsgc.config import TrainConfig
 from tsgc.distributed.preemption import PreemptedError, StopRequest
 from tsgc.distributed.process import Process, check_shared
-from tsgc.evaluation.evaluate import predict_split, score
+from tsgc.evaluation.evaluate import score
+from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
 from tsgc.training.restart import goes_on
-from tsgc.training.run import Training, build, describe, restore, save, save_weights
+from tsgc.training.run import Training, build, describe
 from tsgc.training.run_folder import open_folder
+from tsgc.training.save_restore import restore, save, save_weights
 from tsgc.workspace import runs
 
 

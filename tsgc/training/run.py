@@ -5,29 +5,24 @@ import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipelines.errors import TsgcError
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest, load_manifest
 from shards.options import Reading
-from tsgc import checkpoint
-from tsgc.config import TrainConfig, brief, settle_window
+from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed.process import Process
-from tsgc.evaluation.evaluate import input_pipeline
-from tsgc.input.pipeline import InputPipeline
+from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
 from tsgc.step.cuda_graphs import captures, worth_capturing
-from tsgc.step.distil import check_same, open_teachers
-from tsgc.step.optimizer import build_optimizer, load_optimizer_state, optimizer_state
+from tsgc.step.distil import open_teachers
+from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
-from tsgc.training import snapshots
 from tsgc.training.feed import Feed
 from tsgc.training.metrics_log import Recorder
 from tsgc.workspace.relabel import count_moved, relabelled
@@ -194,90 +189,6 @@ def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool
     return DistributedDataParallel(
         network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
     )
-
-
-def save_weights(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
-    path = run.folder / "checkpoints" / f"{name}.safetensors"
-    said = checkpoint.describe(
-        run.config,
-        run.manifest,
-        run.pipeline.bodies,
-        run.benchmark,
-        epoch=run.epoch,
-        ema=name.endswith("-ema"),
-        selected_on=selected_on,
-    )
-    checkpoint.save_weights(path, model.state_dict(), said)
-
-
-def save(run: Training) -> None:
-    """The state to resume from, and the weights to use."""
-    state = {
-        "epoch": run.epoch,
-        "step": run.step,
-        "loss_sum": run.loss_sum,
-        "missing": run.missing,
-        "model": run.model.state_dict(),
-        "ema": run.ema.module.state_dict(),
-        "optimizer": optimizer_state(run.optimizer),
-        "best": run.best,
-        "manifest": run.manifest.digest,
-        "config": dataclasses.asdict(run.config),
-        "teachers": run.train_step.teachers.digests if run.train_step.teachers else [],
-    }
-    for suffix, model in run.weights.items():
-        save_weights(run, f"last{suffix}", model, "none")
-        if run.config.keep_every and not run.step and run.epoch % run.config.keep_every == 0:
-            save_weights(run, snapshots.weights_name(run.epoch, suffix), model, "none")
-    # The state comes last: where it says that an epoch is over, that epoch's weights are there.
-    checkpoint.save_state(snapshots.state_path(run.folder), state)
-    if not run.step:
-        snapshots.retain_state(run.folder, run.epoch, run.config.keep_last)
-
-
-def load_state(run: Training, path: Path) -> dict[str, Any]:
-    """The state at `path`; where it cannot be read, the error says which older ones could take its place."""
-    try:
-        return checkpoint.load_state(path, run.process.device)
-    except TsgcError as error:
-        older = snapshots.older_states(run.folder)
-        if not older:
-            raise
-        names = ", ".join(found.name for found in older)
-        raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
-
-
-def restore(run: Training) -> None:
-    """Go on where save() stopped; another configuration or other shards raise TsgcError."""
-    path = snapshots.state_path(run.folder)
-    state = load_state(run, path)
-    if state["manifest"] != run.manifest.digest:
-        raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
-    ours = dataclasses.asdict(run.config)
-    # How a run is watched and fitted to its machine may change; what it computes may not.
-    free = {
-        "micro_batch", "eval_every", "save_every", "keep_last", "keep_every", "log_every", "compile",
-        "graphs",
-        "teachers",  # wherever they lie; which they are is compared below
-    }  # fmt: skip
-    # Settings that came after an earlier state were off in it, as they are by default.
-    before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
-    theirs = {**dataclasses.asdict(before), **state["config"]}
-    changed = [key for key, value in theirs.items() if key not in free and ours.get(key) != value]
-    if changed:
-        was = ", ".join(f"{key}={brief(theirs[key])} (now {brief(ours.get(key))})" for key in changed)
-        raise TsgcError(
-            f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
-        )
-    check_same(state.get("teachers", []), run.train_step.teachers, path)
-    run.model.load_state_dict(state["model"])
-    run.ema.module.load_state_dict(state["ema"])
-    load_optimizer_state(run.optimizer, state["optimizer"])
-    run.train_step.reset()
-    run.epoch, run.step, run.loss_sum, run.best = (
-        state[name] for name in ("epoch", "step", "loss_sum", "best")
-    )
-    run.missing = state.get("missing", 0)
 
 
 def describe(run: Training) -> str:

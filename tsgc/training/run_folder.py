@@ -1,13 +1,21 @@
 """A run's folder at its start: made, refused where it is taken, emptied of what a run wrote."""
 
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from pipelines.errors import TsgcError
 from pipelines.files import write_atomic
+from pipelines.prepared.store import tool_version
+from shards.remote import safe
 from tsgc.config import to_yaml
 from tsgc.training import snapshots
 from tsgc.training.run import Training
-from tsgc.workspace import runs
 
 
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
@@ -24,7 +32,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
         remove_run(run.folder)
         (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (run.folder / "scores").mkdir(exist_ok=True)
-        runs.write_environment(
+        write_environment(
             run.folder,
             run.benchmark,
             {
@@ -63,3 +71,40 @@ def remove_run(folder: Path) -> None:
     ):
         for path in folder.glob(pattern):
             path.unlink()
+
+
+PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")
+
+
+def write_environment(folder: Path, benchmark: str, facts: dict[str, Any]) -> None:
+    """Versions, commit and device of a run."""
+    import torch  # here, as those who only look for runs need none
+
+    content = {
+        "benchmark": benchmark,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in PACKAGES},
+        "tsgc": tool_version(),
+        "git_commit": _git_commit(),
+        "command": [safe(word) if "://" in word else word for word in sys.argv],  # passwords stay out
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        **facts,
+    }
+    write_atomic(folder / "environment.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
+
+
+def _git_commit() -> str | None:
+    """The commit of this source tree, where it is one."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

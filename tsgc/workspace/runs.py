@@ -1,26 +1,16 @@
 """Where runs lie, what is in their folders, and which ones a bare command means."""
 
-import platform
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from pipelines.errors import TsgcError, UsageError
-from pipelines.files import write_atomic
-from pipelines.prepared.store import tool_version
-from shards.remote import safe
 from tsgc import config as configs
 from tsgc.config import TrainConfig
 from tsgc.modalities import place
-
-PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -122,40 +112,6 @@ def newest_streams(root: Path, name: str) -> list[Run]:
     return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
 
 
-def write_environment(folder: Path, benchmark: str, facts: dict[str, Any]) -> None:
-    """Versions, commit and device of a run."""
-    import torch  # here, as those who only look for runs need none
-
-    content = {
-        "benchmark": benchmark,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "versions": {name: version(name) for name in PACKAGES},
-        "tsgc": tool_version(),
-        "git_commit": _git_commit(),
-        "command": [safe(word) if "://" in word else word for word in sys.argv],  # passwords stay out
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        **facts,
-    }
-    write_atomic(folder / "environment.json", orjson.dumps(content, option=orjson.OPT_INDENT_2))
-
-
-def _git_commit() -> str | None:
-    """The commit of this source tree, where it is one."""
-    here = Path(__file__).resolve().parent.parent
-    try:
-        found = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
-
-
 def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:
     """UsageError where two of `given` lead to one of `files`, however spelled: one would weigh double."""
     seen: dict[tuple[int, int], Path] = {}
@@ -170,3 +126,12 @@ def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instea
                 f" leave one out ({instead})"
             )
         seen[place] = path
+
+
+def newest_runs(root: Path, name: str) -> list[Run]:
+    """The newest seed of each stream of the benchmark trained last, of runs with the checkpoint `name`."""
+    runs = [run for run in find_runs(root) if (run.checkpoints / f"{name}.safetensors").is_file()]
+    if not runs:
+        raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
+    newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
+    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))

@@ -1,0 +1,61 @@
+"""Logits of a whole split, in order."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from pipelines.errors import TsgcError
+from shards.loader import EvalLoader
+from tsgc.console import Count, no_count
+from tsgc.distributed.process import Process
+from tsgc.input.pipeline import InputPipeline
+from tsgc.input.tta import PLAIN, View
+from tsgc.network.cpu_memory import keep_memory
+from tsgc.network.precision import arithmetic
+
+
+@torch.inference_mode()
+def predict_split(
+    models: Mapping[str, nn.Module],
+    loader: EvalLoader,
+    pipeline: InputPipeline,
+    process: Process,
+    advance: Count = no_count,
+    seen_as: Sequence[View] = (PLAIN,),
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
+
+    With several views (`seen_as`) they are the means over these. Second: which clips could be read, (N,)
+    bool; all of them unless the loader skips damaged ones.
+
+    A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
+    """
+    keep_memory(process.device)
+    rows = len(loader.clips)
+    logits: dict[str, torch.Tensor] = {}
+    read = torch.zeros(rows, device=process.device)
+    done = 0
+    with arithmetic(pipeline.config.precision, process.device):
+        for batch in loader:
+            inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
+            indices = batch.indices.to(process.device)
+            for name, model in models.items():
+                parts = [model(x, presence=presence).float() for x, presence in inputs]
+                part = torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
+                if name not in logits:
+                    logits[name] = part.new_zeros(rows, part.shape[1])
+                logits[name][indices] = part
+            read[indices] += 1
+            done += len(indices)
+            advance(min(done * process.world, rows), rows)
+    for name, model in models.items():  # a rank without a batch still takes part in the sum
+        if name not in logits:
+            head = model.get_parameter("head.bias")
+            logits[name] = torch.zeros(rows, len(head), device=process.device)
+        process.sum(logits[name])
+    seen = process.sum(read).cpu().numpy() > 0
+    if not seen.any():
+        raise TsgcError(f"none of {rows} clips can be read; `tsgc verify` names what is wrong")
+    return {name: part.cpu().numpy() for name, part in logits.items()}, seen

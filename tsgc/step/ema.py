@@ -1,0 +1,42 @@
+"""Averaged weights."""
+
+import torch
+from timm.utils import ModelEmaV3
+from torch import Tensor, nn
+
+
+class Average:
+    """Keeps `ema` the running average of a model's parameters and buffers, all tensors at once.
+
+    The twin of `ModelEmaV3.update`, to the bit on CPUs. `on_device`: the decay is a tensor there, so that a
+    captured update reads it anew.
+    """
+
+    def __init__(self, ema: ModelEmaV3, model: nn.Module, on_device: bool) -> None:
+        pairs = list(zip(ema.module.state_dict().values(), model.state_dict().values(), strict=True))
+        self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
+        self._share: float | Tensor = 1.0
+        if on_device:
+            self._share = torch.ones((), device=self._averaged[0][0].device)
+
+    def set_decay(self, decay: float) -> None:
+        """The next updates' decay: the part of the average that stays."""
+        if isinstance(self._share, Tensor):
+            self._share.fill_(1 - decay)
+        else:
+            self._share = 1 - decay
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Moves the average by 1 - decay of the way to the model."""
+        averages, values = ([pair[side] for pair in self._averaged] for side in (0, 1))
+        if isinstance(self._share, Tensor):
+            # lerp takes no tensor for all; rounds differently in the last place.
+            way = torch._foreach_sub(values, averages)
+            torch._foreach_mul_(way, self._share)
+            torch._foreach_add_(averages, way)
+        else:
+            torch._foreach_lerp_(averages, values, weight=self._share)
+        for average, value in self._copied:
+            average.copy_(value)
