@@ -9,8 +9,9 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels' own code without a GPU; read at Triton's import
 
-from runs_made import make_runs
-from shards_made import make_shards
+from made.runs import make_runs
+from made.shard_sets import make_shards
+from made.teachers import ucla_builder
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +45,9 @@ def made(tmp_path_factory):
 def trained(tmp_path_factory):
     """A folder with the raw, prepared and sharded `data` and the `runs` of tiny trainings."""
     return make_runs(tmp_path_factory.mktemp("trained"))
+
+
+@pytest.fixture
+def ucla(trained, tmp_path):
+    """Builds a training that has not begun, of NW-UCLA's made clips."""
+    return ucla_builder(trained / "data", tmp_path)

@@ -1,0 +1,226 @@
+"""`tsgc bench`: it measures what it says, in words and JSON; wrong options are told in one line."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from made.command import fails, tsgc
+from torch.autograd import DeviceType
+
+from tsgc.bench import contenders, graphs, machine
+from tsgc.bench.clock import cost_a_call
+from tsgc.bench.inputs import NTU, Shape, make_batch, make_model, redrawn
+from tsgc.bench.trace import covered, idle_share, kernel_intervals, profiled
+from tsgc.bench.training import forward_flops
+
+CPU = torch.device("cpu")
+TINY = ["--device", "cpu", "--variant", "tiny", "--frames", "16", "--batch", "2", "--steps", "1"]
+
+
+def test_bench_train_tells_training_recognition_and_latency(here):
+    said = tsgc("bench", "train", *TINY, "--out", here / "bench.json")
+    assert "ours bf16" in said and "one clip, ours float32" in said
+    result = json.loads((here / "bench.json").read_text())
+    for rows in (result["training"], result["inference"], result["latency"]):
+        assert [row["name"] for row in rows] == ["plain float32", "ours float32", "ours bf16"]
+        for row in rows:  # over the published network in float32
+            assert row["times_first"] == pytest.approx(rows[0]["ms"] / row["ms"])
+    for row in result["training"] + result["inference"]:
+        assert row["clips_per_second"] == pytest.approx(2 / (row["ms"] / 1e3))
+        flops = row["clips_per_second"] * result["forward_gflop_a_clip"] * 1e9
+        assert row["utilisation"] > 0 and flops > 0 and row["memory_gb"] is None
+    assert result["machine"]["cpu_flags"] == machine.cpu_flags()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc")
+def test_the_twin_is_timed_before_memory_is_kept():
+    """In a process of its own, as it cannot be undone; one clip's latency is before it, too."""
+    code = """if True:
+        import sys
+        from tsgc.bench import training
+        from tsgc.network.cpu_memory import is_kept
+        from cli import app
+        latency = training.latency
+        def asked(*words):
+            print("kept:", is_kept(), file=sys.stderr)
+            return latency(*words)
+        training.latency = asked
+        app(sys.argv[1:])
+    """
+    words = [sys.executable, "-c", code, "bench", "train", *TINY, "--json"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
+    )
+    assert done.returncode == 0 and "kept: False" in done.stderr, done.stderr
+    result = json.loads(done.stdout)
+    for what in ("training", "inference"):
+        assert [row["memory_kept"] for row in result[what]] == [False, True, True]
+
+
+def test_bench_train_as_json_and_nothing_else():
+    result = json.loads(tsgc("bench", "train", *TINY, "--plain", "--precision", "float32", "--json"))
+    assert [row["name"] for row in result["training"]] == ["plain float32"]
+    assert result["shape"]["classes"] == 120
+
+
+def test_bench_train_on_real_batches(here, made):
+    words = ["--data", made / "shards/ntu60/xsub", "--precision", "float32", *TINY]
+    said = tsgc("bench", "train", *words, "--set", "crop_min_frames=2", "--out", here / "bench.json")
+    result = json.loads((here / "bench.json").read_text())
+    data = result["data"]
+    assert (data["shape"]["skeleton"], data["shape"]["frames"], data["shape"]["batch"]) == ("ntu-25", 16, 2)
+    assert data["shape"]["classes"] == 60 and "shape" not in result
+    assert data["slower"] == pytest.approx(1 - data["real"] / data["made"])
+    assert 0 < data["cores_real"] <= (os.cpu_count() or 1) + 0.5
+    assert f"; {data['cores_real']:.1f} CPU cores used ({data['cores_made']:.1f} on one batch)" in said
+    assert f"{data['clips']} clips, T 16, batch 2" in said and not list(here.glob("runs*"))
+
+
+def test_bench_train_on_two_ranks(here):
+    words = ["bench", "train", *TINY, "--precision", "float32", "--gpus", "2", "--out", here / "bench.json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tsgc", *map(str, words)],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0 and "2 devices, 2 clips each" in done.stdout, done.stdout + done.stderr
+    result = json.loads((here / "bench.json").read_text())
+    alone, together = result["training"][-1], result["devices"]
+    assert together["clips_per_second"] == pytest.approx(4 / (together["ms"] / 1e3))
+    assert together["times_one"] == pytest.approx(together["clips_per_second"] / alone["clips_per_second"])
+
+
+def test_bench_graph_tells_each_product_of_each_stage():
+    rows = json.loads(tsgc("bench", "graph", *TINY, "--json"))["rows"]
+    assert {row["stage"] for row in rows} == {1, 2, 3}
+    assert {"naive", "paper", "ours", "block"} <= {row["name"] for row in rows}
+    assert all(row["forward_times"] == 1 for row in rows if row["name"] == "naive")
+    assert "paper" in tsgc("bench", "graph", *TINY)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_idle_time_is_of_a_gpu():
+    assert "how long a GPU is idle, and there is none" in fails("bench", "train", "--trace", code=2)
+
+
+def test_wrong_options_are_told():
+    for words, told in {
+        ("train", "--variant", "253"): "expected one of 252, 432, tiny",
+        ("train", "--precision", "fp8"): "expected one of bf16, tf32, float32",
+        ("train", "--precision", "tf32", "--device", "cpu"): "an arithmetic of GPUs",
+        ("train", "--frames", "4"): "the network takes 16 or more",
+        ("train", "--batch", "0"): "see `tsgc bench train --help`",
+        ("train", "--set", "lr=1"): "--set lr: without --data expected one of graphs",
+        ("train", "--data", "nowhere", "--plain"): "--plain: with --data our own training alone is timed",
+        ("train", "--data", "nowhere", "--long"): "--long: with --data our own training alone is timed",
+        ("graph", "--skeleton", "octopus"): "expected one of ntu-25",
+    }.items():
+        assert told in fails("bench", *words, code=2)
+    refused = tsgc("bench", "train", *TINY, "--set", "graphs=true", expect=1)
+    assert "graphs is true, and the device is cpu" in refused
+
+
+def test_made_steps_drop_other_rows_each_time():
+    """As many as in training: the share that drop path's rate says."""
+    shape = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=2, classes=4, batch=64)
+    model = make_model(shape, CPU)
+    batches = redrawn(make_batch(shape, model, CPU, seed=0), model, 16)
+    assert all(batch.kept == tuple((batch.survival > 0).sum(1).tolist()) for batch in batches)
+    assert len({batch.kept for batch in batches}) > 8 and len({batch.x.data_ptr() for batch in batches}) == 1
+    share = torch.tensor([batch.kept for batch in batches]).double().mean(0) / 128
+    torch.testing.assert_close(share, 1 - model.drop_path_rates.double(), rtol=0, atol=0.04)
+
+
+def test_three_products_are_one():
+    """Values and gradients of the naive product, the paper's and ours."""
+    stage = graphs.Stage(rows=3, frames=4, joints=5, width=6)
+    results = []
+    for product, channels_last in graphs.PRODUCTS.values():
+        a, h = graphs.made_input(stage, channels_last, torch.float64, CPU)
+        out = product(a, h)
+        out.square().sum().backward()
+        axes = (0, 1, 2, 4, 3) if channels_last else (0, 1, 2, 3, 4)
+        results.append([out.permute(axes), a.grad, h.grad.permute(axes)])
+    for other in results[1:]:
+        for one, theirs in zip(results[0], other, strict=True):
+            torch.testing.assert_close(theirs, one)
+
+
+def test_the_plain_step_trains_as_ours_does():
+    """Both steps of the comparison do the same work: the same weights after three steps."""
+    shape = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=1, classes=4, batch=3)
+    kept = {}
+    for kind in ("plain", "ours"):
+        contender = contenders.Contender(kind, "float32")
+        seen = []
+        make, twin = contenders.make_step, contenders.plain_twin
+
+        def spy(function, seen=seen):
+            def call(*words, **more):
+                seen.append(function(*words, **more))
+                return seen[-1]
+
+            return call
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(contenders, "make_step", spy(make))
+            patch.setattr(contenders, "plain_twin", spy(twin))
+            work, free = contenders.training(contender, shape, CPU)
+        for _ in range(3):
+            work()
+        free()
+        kept[kind] = seen[-1] if kind == "plain" else twin(seen[-1].model)
+    for (name, one), other in zip(kept["plain"].named_parameters(), kept["ours"].parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=3e-5, msg=name)
+
+
+def test_idle_is_what_no_kernel_covers():
+    assert covered([(0, 2), (1, 3), (5, 6), (5, 5.5)]) == 4
+    assert idle_share([(10, 12), (11, 14), (18, 20)]) == pytest.approx(0.4)
+    assert idle_share([(0, 1), (1, 2)]) == 0
+
+    def event(device, start, end, **more):
+        return SimpleNamespace(device_type=device, time_range=SimpleNamespace(start=start, end=end), **more)
+
+    events = [
+        event(DeviceType.CUDA, 0, 2),
+        event(DeviceType.CPU, 0, 9),
+        event(DeviceType.CUDA, 0, 9, is_user_annotation=True),
+        event(DeviceType.CUDA, 3, 4, is_user_annotation=False),
+    ]
+    assert kernel_intervals(events, DeviceType.CUDA) == [(0, 2), (3, 4)]
+
+
+def test_profiling_tells_what_ran_and_nobody_is_warned():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        events = profiled(lambda: torch.ones(3) * 2, CPU, 5, torch.profiler.ProfilerActivity.CPU)
+    assert [event.name for event in events].count("aten::mul") == 5
+
+
+def test_cores_are_cpu_time_over_wall_clock():
+    _, asleep = cost_a_call(lambda: time.sleep(0.05), CPU, 4)
+    seconds, busy = cost_a_call(lambda: sum(range(300_000)), CPU, 20)
+    assert asleep < 0.5 and 0.1 < busy < 1.5 and busy > asleep and seconds > 0
+
+
+def test_flops_are_counted_with_the_graph_products():
+    """5.11 GMAC a clip with the graph products, of 252 at T 256 with 25 joints and 2 bodies."""
+    assert forward_flops(NTU) / 2e9 == pytest.approx(5.11, abs=0.01)
+
+
+def test_cpu_flags_are_read(tmp_path):
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: A CPU\nflags\t\t: fpu avx2 avx512f amx_bf16\n\nmodel name\t: B\n")
+    assert machine.cpu_name(info) == "A CPU" and machine.cpu_flags(info) == ["avx2", "avx512f", "amx_bf16"]
+    assert machine.cpu_flags(tmp_path / "none") == []
+
+
+def test_a_peak_is_measured():
+    assert machine.peak_flops("float32", CPU, size=64) > 1e6

@@ -1,0 +1,279 @@
+"""The search on NW-UCLA: the batches of `tsgc train`, folds, resuming, time limits, failures, final runs."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from made.command import tsgc
+from made.search import COUNTS, ROOT, SMALL, search
+from nw_ucla.data import ResidentClips, ResidentLoader
+from nw_ucla.plan import read_plan, startable
+from nw_ucla.search import fold_clips, read_results, to_do
+from nw_ucla.start import check
+from nw_ucla.tables import trial_table
+
+from pipelines.errors import TsgcError
+from shards.loader import TrainLoader
+from shards.manifest import load_manifest
+from tsgc.checkpoint import Description, save_weights
+from tsgc.config import build
+from tsgc.evaluation.scores import read_scores
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def shards(trained):
+    return trained / "data/shards/nw-ucla/xview"
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Writes a plan of trials by name, and gives its path."""
+
+    def write(trials, **changes):
+        path = tmp_path / "plan.yaml"
+        content = {"base": SMALL, "clips": 200, "seeds": [0], "folds": ["1to2"], **changes}
+        content["trials"] = [{"name": name, "set": changed} for name, changed in trials.items()]
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("holdout", [False, True])
+def test_batches_are_those_that_training_reads(shards, holdout):
+    manifest = load_manifest(shards)
+    config = build({**SMALL, "repeats": 3, "last_batch": "spread", "seed": 5}, "test")
+    read = TrainLoader(
+        manifest, batch=16, seed=5, mix_group=16, last_batch="spread", repeats=3, holdout=holdout
+    )
+    resident = ResidentClips(manifest, "train", CPU)
+    trains = fold_clips(resident.views, "1to2")[0] if holdout else np.arange(len(resident.views))
+    loader = ResidentLoader(resident, trains, config)
+    assert loader.steps_per_epoch == read.steps_per_epoch
+    for one, two in zip(loader.epoch(2), read.epoch(2), strict=True):
+        assert (one.step, one.size) == (two.step, two.size)
+        for name, tensor in vars(two.parts[0]).items():
+            if name == "indices":  # into all clips here, into those that train there
+                tensor = torch.from_numpy(trains)[tensor]
+            assert torch.equal(getattr(one.parts[0], name), tensor), name
+    assert [step.step for step in loader.epoch(2, 3)] == list(range(3, loader.steps_per_epoch))
+
+
+def test_folds_never_see_the_test_view(shards):
+    manifest = load_manifest(shards)
+    clips = ResidentClips(manifest, "train", CPU)
+    assert set(clips.views.tolist()) == {1, 2}
+    for fold, (trains, validates) in {"1to2": (1, 2), "2to1": (2, 1)}.items():
+        one, two = fold_clips(clips.views, fold)
+        assert set(clips.views[one]) == {trains} and set(clips.views[two]) == {validates}
+        assert len(one) + len(two) == len(clips.views)
+
+
+def test_a_plan_sets_epochs_by_visits_and_keys_by_the_whole_configuration(plan):
+    path = plan({"a": {}, "b": {"lr": 0.01}}, seeds=[0, 1], folds=["1to2", "2to1"], clips=51600)
+    specs = read_plan(path, COUNTS)
+    assert [(s.name, s.config.seed, s.fold) for s in specs[:4]] == [
+        ("a", 0, "1to2"), ("a", 0, "2to1"), ("a", 1, "1to2"), ("a", 1, "2to1"),
+    ]  # fmt: skip
+    assert specs[0].config.epochs == 100 and specs[0].config.warmup_epochs == 5 and specs[0].clips == 51600
+    assert specs[1].config.epochs == 102
+    assert len({spec.key for spec in specs}) == 8
+    assert [s.key for s in read_plan(path, COUNTS)] == [s.key for s in specs]
+
+
+def test_in_rounds_every_trials_first_seed_comes_before_any_second_one(plan):
+    trials = {"a": {}, "b": {"lr": 0.01}}
+    usual = read_plan(plan(trials, seeds=[3, 1], folds=["1to2", "2to1"]), COUNTS)
+    rounds = read_plan(plan(trials, seeds=[3, 1], folds=["1to2", "2to1"], rounds=True), COUNTS)
+    assert [(s.config.seed, s.name, s.fold) for s in rounds] == [
+        (seed, name, fold) for seed in (3, 1) for name in "ab" for fold in ("1to2", "2to1")
+    ]
+    assert {spec.key for spec in rounds} == {spec.key for spec in usual}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"trials": [{"name": "x", "set": {"learning_rate": 1}}]}, "unknown key 'learning_rate'"),
+        ({"trials": [{"name": "x", "sett": {}}]}, "unknown key 'sett'"),
+        ({"trials": [{"name": "x"}], "folds": ["3to1"]}, "fold '3to1'"),
+    ],
+)
+def test_a_wrong_plan_is_told(tmp_path, content, said):
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump({"clips": 100, **content}))
+    with pytest.raises(TsgcError, match=said):
+        read_plan(path, COUNTS)
+
+
+def test_the_plans_that_are_shipped_are_right(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # recipes lie below it
+    for path in (ROOT / "benchmarks/nw_ucla").glob("stage*.yaml"):
+        specs = read_plan(path, COUNTS)
+        for init in {spec.init for spec in specs} - {None}:
+            file = tmp_path / init.with_suffix(".safetensors")  # made where the plan is worked through
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(str(init).encode())
+            specs = [dataclasses.replace(spec, init=file) if spec.init == init else spec for spec in specs]
+        assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
+
+
+STAGES = ("stage1", "stage2", "stage3", "stage3c", "stage4", "stage5", "stage6", "stage7", "stage8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_was_recorded_is_not_done_again(stage):
+    """Whatever settings training has learned since, they are off in the trials that were done before."""
+    folder = ROOT / "benchmarks/nw_ucla"
+    planned = {spec.key for spec in read_plan(folder / f"{stage}.yaml", COUNTS)}
+    recorded = [line["key"] for line in read_results(folder / f"results/{stage}.jsonl")]
+    assert recorded and set(recorded) <= planned
+
+
+def test_a_trial_is_known_by_its_weights_not_by_where_they_lie(plan, tmp_path):
+    for name, content in (("one", b"a"), ("same", b"a"), ("other", b"b")):
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+    path = plan({name: {} for name in ("none", "one", "same", "other", "gone")})
+    content = yaml.safe_load(path.read_text())
+    for trial in content["trials"][1:]:
+        trial["init"] = str(tmp_path / f"{trial['name']}.safetensors")
+    path.write_text(yaml.safe_dump(content))
+    specs, waiting = startable(read_plan(path, COUNTS))
+    keys = {spec.name: spec.key for spec in specs}
+    assert set(keys) == {"none", "one", "same", "other"}
+    assert keys["one"] == keys["same"] and len(set(keys.values())) == 3
+    assert len(waiting) == 1 and waiting[0].startswith("gone 1to2 seed 0 is left out: ")
+    assert "gone.safetensors: no such file" in waiting[0]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "holdout", "refused"),
+    [("nw-ucla", False, {"1to2", "2to1"}), ("nw-ucla", True, {"2to1"}), ("made", False, set())],
+)
+def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, holdout, refused):
+    config = build({"variant": "tiny", "holdout": holdout}, "test")
+    description = Description(
+        skeleton="nw-ucla-20", num_classes=10, bodies=1, channels=3, benchmark=f"{dataset}/x",
+        preset="reference", epoch=1, ema=True, selected_on="none", config=config, dataset=dataset,
+    )  # fmt: skip
+    path = tmp_path / "there.safetensors"
+    save_weights(path, description.build().state_dict(), description)
+    for fold in ("1to2", "2to1", "all"):
+        if fold in refused:
+            with pytest.raises(TsgcError, match=f"none of the clips that judge {fold}"):
+                check(path, fold)
+        else:
+            check(path, fold)
+
+
+def test_trials_that_start_from_weights_say_so_and_failures_are_told(plan, shards, trained, tmp_path):
+    path = plan({"fresh": {}, "from NTU": {}, "from NW-UCLA": {}, "later": {}})
+    content = yaml.safe_load(path.read_text())
+    for trial, init in zip(content["trials"][1:], ("ntu60/xsub", "nw-ucla/xview", "nowhere"), strict=True):
+        trial["init"] = str(trained / "runs" / init / "tiny/joint/seed0")
+    path.write_text(yaml.safe_dump(content))
+    out = tmp_path / "found.jsonl"
+    said = search("search", "--plan", path, "--shards", shards, "--out", out)
+    assert "later 1to2 seed 0 is left out" in said and "3 trainings, 3 of them" in said
+    lines = {line["name"]: line for line in read_results(out)}
+    assert "20 of 20 joints, by name from ntu-25" in lines["from NTU"]["loaded"]
+    assert lines["from NTU"]["marks"][0]["loss"] != lines["fresh"]["marks"][0]["loss"]
+    assert (
+        lines["from NW-UCLA"]["status"] == "failed" and "none of the clips" in lines["from NW-UCLA"]["error"]
+    )
+    assert "init=" in trial_table([lines["from NTU"]]) and "init=" not in trial_table([lines["fresh"]])
+
+
+def test_shares_split_a_plan_whatever_is_done(plan):
+    specs = read_plan(plan({str(n): {"lr": 0.01 * (n + 1)} for n in range(7)}), COUNTS)
+    done = [{"key": specs[0].key, "status": "ok"}, {"key": specs[1].key, "status": "failed"}]
+    parts = [to_do(specs, done, (part, 2)) for part in (0, 1)]
+    assert sorted(s.name for part in parts for s in part) == ["2", "3", "4", "5", "6"]
+    assert [s.name for s in to_do(specs, done, (1, 2), retry=True)] == ["1", "3", "5"]
+
+
+def test_a_search_records_resumes_and_goes_on_after_failures(plan, shards, tmp_path):
+    path = plan({"good": {}, "diverges": {"lr": 1e30}, "other": {"normalise": "unit"}})
+    out = tmp_path / "found.jsonl"
+    words = ["search", "--plan", path, "--shards", shards, "--out", out, "--concurrent", 2]
+    assert "1 done, 0 left" in search(*words, "--only", "good")
+    said = search(*words)
+    assert "2 of them for this process" in said and "training has diverged" in said
+    lines = {line["name"]: line for line in read_results(out)}
+    assert lines["diverges"]["status"] == "failed" and "the loss is" in lines["diverges"]["error"]
+    assert lines["other"]["set"] == {"normalise": "unit"}
+    marks = lines["good"]["marks"]
+    assert marks[-1]["epoch"] == lines["good"]["epochs"] and 0 <= marks[-1]["top1_ema"] <= 100
+    assert {"loss", "top1", "nll", "nll_ema", "mean_class"} <= marks[0].keys()
+    resident = ResidentClips(load_manifest(shards), "train", CPU)
+    labels = resident.clips.labels[fold_clips(resident.views, "1to2")[1]]
+    right = np.array(list(map(int, lines["good"]["answers"]))) == labels
+    assert 100 * right.mean() == pytest.approx(marks[-1]["top1_ema"], abs=1e-3)
+    assert set(lines["good"]["tta"]) == {"mirror", "turns", "spans", "mirror-turns"}
+    assert "0 of them for this process" in search(*words)
+    with out.open("a") as file:
+        file.write('{"key": "cut')  # killed while writing
+    assert len(read_results(out)) == 3
+
+
+def test_trainings_side_by_side_are_those_one_after_another(plan, shards, tmp_path):
+    path = plan({"a": {}, "b": {"lr": 2e-3}, "c": {"mirror": 0.5}})
+    for concurrent in (1, 3):
+        words = ["--out", tmp_path / f"{concurrent}.jsonl", "--concurrent", concurrent]
+        search("search", "--plan", path, "--shards", shards, *words)
+    one, three = (
+        {line["name"]: line["marks"] for line in read_results(tmp_path / f"{n}.jsonl")} for n in (1, 3)
+    )
+    assert one == three and len(one) == 3
+
+
+def test_time_that_is_up_leaves_the_rest_for_another_call(plan, shards, tmp_path):
+    path = plan({str(n): {"lr": 0.001 * (n + 1)} for n in range(4)}, clips=2_000_000)
+    words = ["search", "--plan", path, "--shards", shards, "--out", tmp_path / "out.jsonl"]
+    assert "0 done, 4 left" in search(*words, "--seconds", 2, "--concurrent", 2)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
+    settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
+    out = tmp_path / "final.jsonl"
+    words = ["final", "--shards", shards, "--out", out, "--scores", tmp_path / "runs", *settings]
+    search(*words, "--modality", "joint", "--modality", "bone", "--seed", 3, "--why", "a test",
+           "--tta", "spans")  # fmt: skip
+    lines = read_results(out)
+    assert {line["modality"] for line in lines} == {"joint", "bone"}
+    for line in lines:
+        file = tmp_path / f"runs/nw-ucla/xview/tiny/{line['modality']}/seed3/scores/last-ema.npz"
+        scores = read_scores(file)
+        right = 100 * (scores.logits.argmax(1) == scores.labels).mean()
+        assert line["test"]["last-ema all"]["top1"] == pytest.approx(right)
+        views = read_scores(file.with_name("last-ema-tta-spans.npz"))
+        assert views.source.tta == "spans" and scores.source.tta == "none"
+        assert not np.array_equal(views.logits, scores.logits)
+        assert line["why"] == "a test" and line["date"] and scores.source.selected_on == "none"
+        assert "top1" not in json.dumps(line["marks"])  # no look on the way
+    files = sorted((tmp_path / "runs").rglob("last.npz"))
+    assert "bone" in tsgc("ensemble", *files)
+
+
+@pytest.mark.parametrize("pretrained", [False, True])
+def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path, pretrained):
+    values = {**SMALL, "epochs": 3, "warmup_epochs": 1, "mirror": 0.5, "cutmix_span": 0.3, "noise": 0.01}
+    settings = [f"--set={key}={value}" for key, value in values.items()]
+    if pretrained:
+        settings += ["--init", trained / "runs/ntu60/xsub/tiny/joint/seed0"]
+    search(
+        "final", "--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs", *settings
+    )
+    words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
+    tsgc(*words, "--device", "cpu", *settings)
+    for name in ("last", "last-ema"):
+        ours = read_scores(tmp_path / f"runs/nw-ucla/xview/tiny/joint/seed0/scores/{name}.npz")
+        theirs = read_scores(tmp_path / f"run/scores/{name}.npz")
+        assert ours.names.tolist() == theirs.names.tolist()
+        assert np.array_equal(ours.logits, theirs.logits)

@@ -1,0 +1,94 @@
+"""Bootstrap intervals and McNemar's test against plain loops and numbers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made.scores import make_scores
+
+from tsgc.evaluation.scores import accuracy, hits
+from tsgc.evaluation.statistics import bootstrap, mcnemar
+
+
+def made_hits(clips=60, classes=7):
+    parts = [make_scores(seed, clips, classes, skill=0.5 + seed) for seed in range(3)]
+    top1, top5 = zip(*(hits(part.logits, part.labels) for part in parts))
+    return parts, parts[0].labels, np.stack(top1, 1), np.stack(top5, 1)
+
+
+def test_intervals_are_those_of_clips_drawn_one_by_one():
+    parts, labels, top1, top5 = made_hits()
+    rng = np.random.default_rng(4)
+    drawn = []
+    for _ in range(250):
+        clips = rng.integers(len(labels), size=len(labels))
+        figures = [accuracy(part.logits[clips], labels[clips]) for part in parts]
+        drawn.append([(each.top1, each.top5, each.mean_class) for each in figures])
+    low, high = np.percentile(np.array(drawn), [2.5, 97.5], axis=0)
+    intervals = bootstrap(labels, top1, top5, resamples=250, seed=4)
+    np.testing.assert_allclose(intervals, np.stack([low, high], -1), atol=1e-9)
+
+
+def test_a_classifiers_interval_does_not_depend_on_the_others():
+    _, labels, top1, top5 = made_hits()
+    assert np.array_equal(bootstrap(labels, top1[:, :1], top5[:, :1])[0], bootstrap(labels, top1, top5)[0])
+
+
+def test_another_seed_gives_another_interval_and_the_same_seed_the_same():
+    _, labels, top1, top5 = made_hits()
+    one, again, other = (bootstrap(labels, top1, top5, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(one, again) and not np.array_equal(one, other)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    """Of 200 samples of coins that fall right 70 times in 100, about 95 % have 70 in their interval."""
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(200):
+        right = rng.random((300, 1)) < 0.7
+        low, high = bootstrap(np.zeros(300, int), right, right, resamples=200)[0, 0]
+        inside += low <= 70 <= high
+    assert 180 <= inside <= 198
+
+
+def test_no_clips_have_no_interval():
+    none = np.zeros((0, 2), bool)
+    assert np.isnan(bootstrap(np.zeros(0, int), none, none)).all()
+
+
+def split(first_only, second_only, both=3):
+    first = np.array([True] * first_only + [False] * second_only + [True] * both)
+    second = np.array([False] * first_only + [True] * second_only + [True] * both)
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("first_only", "second_only", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),  # 2 * 1/2
+        (5, 0, 2 / 32),
+        (5, 1, 2 * (1 + 6) / 64),
+        (2, 8, 2 * (1 + 10 + 45) / 1024),
+        (5, 5, 1.0),  # capped
+    ],
+)
+def test_mcnemar_is_the_binomial_worked_out_by_hand(first_only, second_only, p):
+    test = mcnemar(*split(first_only, second_only))
+    assert (test.first_only, test.second_only) == (first_only, second_only)
+    assert test.p == pytest.approx(p)
+
+
+def test_mcnemar_of_thousands_of_clips_is_exact_enough_and_quick():
+    one, two = 2600, 2400
+    z = (abs(one - two) - 1) / np.sqrt(one + two)  # the normal approximation with continuity correction
+    assert mcnemar(*split(one, two)).p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_takes_no_side(first_only, second_only):
+    test = mcnemar(*split(first_only, second_only))
+    assert 0 < test.p <= 1 and test.p == mcnemar(*split(second_only, first_only)).p

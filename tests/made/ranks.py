@@ -1,0 +1,38 @@
+"""The command on several ranks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+SETTINGS = [
+    "variant=tiny", "frames=16", "crop_min_frames=4", "batch=12", "mix_group=12", "last_batch=spread",
+    "epochs=3", "warmup_epochs=1", "precision=float32", "lr=1e-3", "eval_batch=7", "eval_every=1",
+    "log_every=1",
+]  # fmt: skip
+
+
+def tsgc(*words, expect=0):
+    """Run the command as a user would, one thread a process; returns its output."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", *words], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def train_words(shards: Path, run: Path, *more: str):
+    words = ["tsgc", "train", "--shards", str(shards), "--run-dir", str(run), "--device", "cpu"]
+    return [*words, *(word for setting in SETTINGS for word in ("--set", setting)), *more]
+
+
+def lines(path: Path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def weights(run: Path, name: str = "last"):
+    return load_file(run / f"checkpoints/{name}.safetensors")
