@@ -1,4 +1,4 @@
-"""Made actions of many classes on NW-UCLA's skeleton, to pretrain on: docs/search.md.
+"""Made actions of many classes on NW-UCLA's skeleton, to pretrain on (benchmarks/nw_ucla/README.md).
 
     python benchmarks/made_actions.py --out data/made --clips 8000
     tsgc prepare custom --raw data/made && tsgc shard made

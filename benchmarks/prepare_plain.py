@@ -1,7 +1,7 @@
 """The plain chain: what the field's three preparation scripts do, line by line, one process, all in memory.
 
-Written from their description (docs/performance.md), as a twin to measure against; the rules of cleaning
-are the project's own, tested against the published output. First step: read every clip, line by line,
+Written from their description, to measure against (benchmarks/preparation.md); the rules of cleaning are
+the project's own, tested against the published output. First step: read every clip, line by line,
 with the joints in metres and in pixels of the colour picture, and pickle them all. Second: read that,
 choose the actors, place their joints and pixels frame by frame, and pickle again. Third: read that, centre
 frame by frame, pad to 300 frames and two bodies, and write a dense `.npz`, split and with one-hot labels,

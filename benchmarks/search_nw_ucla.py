@@ -1,4 +1,4 @@
-"""Search for a recipe on NW-UCLA, and its final runs: docs/search.md.
+"""Search for a recipe on NW-UCLA, and its final runs: benchmarks/nw_ucla/README.md.
 
     python benchmarks/search_nw_ucla.py search --plan benchmarks/nw_ucla/stage1.yaml --out results.jsonl
     python benchmarks/search_nw_ucla.py final --modality joint --seed 0 --seed 1 --out final.jsonl

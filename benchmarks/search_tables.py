@@ -1,7 +1,7 @@
-"""Tables of docs/search.md from the results of benchmarks/search_nw_ucla.py.
+"""Tables of benchmarks/nw_ucla/README.md from the results of benchmarks/search_nw_ucla.py.
 
     python benchmarks/search_tables.py stage1.jsonl stage2.jsonl      # prints
-    python benchmarks/search_tables.py --write docs/search.md benchmarks/nw_ucla/results/*.jsonl
+    python benchmarks/search_tables.py --write benchmarks/nw_ucla/README.md benchmarks/nw_ucla/results/*.jsonl
 
 With --write the parts of the page between `<!-- NAME -->` and `<!-- end -->` are replaced, NAME being
 a file's name without its ending.

@@ -1,4 +1,4 @@
-"""Writes the reference pages from the code: docs/cli.md, and the second half of docs/api.md.
+"""Writes what pages say of the code: docs/cli.md, half of docs/api.md, the tree of docs/contributing.md.
 
 python docs/generate.py            # write them
 python docs/generate.py --check    # say whether they are up to date; exit code 1 if not
@@ -22,6 +22,21 @@ import cli  # noqa: E402
 import tsgc  # noqa: E402
 
 MARK = "<!-- What follows is generated: python docs/generate.py -->"
+TREE = ("<!-- The tree is generated: python docs/generate.py -->", "<!-- end of the tree -->")
+# In the order in which data pass through; a folder that is not named here comes last.
+ORDER = (
+    "pipelines", "reading", "cleaning", "datasets", "workers", "prepared", "synthetic",
+    "shards", "tsgc", "input", "network", "kernels", "step", "training", "distributed", "evaluation",
+    "fusion", "inference", "export", "inspect", "drawing", "report", "workspace", "bench", "commands",
+)  # fmt: skip
+# What is no package, and so has no sentence of its own.
+BESIDE = {
+    "cli.py": "The command: the Typer app and the list of its commands.",
+    "configs": "Recipes, one a data set; the defaults are in `tsgc/train_config.py`.",
+    "benchmarks": "What measures, tries and searches, with its notes.",
+    "docs": "The pages, and the programs that write parts of them.",
+    "tests": "What holds all of it to its word, in the same folders; shared parts in `tests/made`.",
+}
 # Members of a public class that people call; the others are how it works.
 METHODS = {"Recogniser": ("predict", "logits", "config", "joint_shape")}
 
@@ -30,7 +45,10 @@ def cli_page() -> str:
     """Every command: what it does, its arguments and options, its example."""
     group: Any = typer.main.get_command(cli.app)
     parts = ["# The `tsgc` command", MARK, _clean(group.help), _clean(group.epilog)]
-    rows = [f"| [`{name}`](#tsgc-{name}) | {_first(command.help)} |" for name, command in _commands(group)]
+    rows = [
+        f"| [`{name}`](#tsgc-{name.replace(' ', '-')}) | {_first(command.help)} |"
+        for name, command in _commands(group)
+    ]
     parts.append("\n".join(["| command | does |", "|---|---|", *rows]))
     for name, command in _commands(group):
         parts += [f"## tsgc {name}", _clean(command.help), _parameters(command)]
@@ -76,6 +94,31 @@ def api_page(handwritten: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def contributing_page(text: str) -> str:
+    """The page with its tree: every folder with the sentence of its `__init__.py`."""
+    start, end = TREE
+    head, _, rest = text.partition(start)
+    tail = rest.partition(end)[2]
+    rows = []
+    for top in ("pipelines", "shards", "tsgc"):
+        folder = ROOT / top
+        rows.append((f"{top}/", _sentence(folder)))
+        inner = [path.parent for path in folder.glob("*/__init__.py")]
+        rows += [(f"  {path.name}/", _sentence(path)) for path in sorted(inner, key=_place)]
+    rows += [(name if "." in name else f"{name}/", said) for name, said in BESIDE.items()]
+    tree = "\n".join(f"{name:<16}{said}" for name, said in rows)
+    return f"{head}{start}\n\n```text\n{tree}\n```\n\n{end}{tail}"
+
+
+def _sentence(package: Path) -> str:
+    text = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
+    return " ".join(text.split("\n\n")[0].split())
+
+
+def _place(folder: Path) -> tuple[int, str]:
+    return (ORDER.index(folder.name) if folder.name in ORDER else len(ORDER)), folder.name
+
+
 def _member(name: str, thing: Any) -> str:
     """A class with its fields, a function with its signature, a property: each with its docstring."""
     title = f"### `{name}`\n\n"
@@ -101,7 +144,7 @@ def _fields(thing: Any) -> list[str]:
 
 
 def _signature(function: Any) -> str:
-    """The signature as it is written: what `inspect` makes of annotations hangs on Python's version."""
+    """The signature as it is written: what `inspect` makes of annotations depends on Python's version."""
     source = textwrap.dedent(inspect.getsource(function))
     node = ast.parse(source).body[0]
     lines = source.splitlines()[node.lineno - 1 : node.body[0].lineno - 1]  # type: ignore[attr-defined]
@@ -125,7 +168,12 @@ def _first(text: str | None) -> str:
 def pages() -> dict[Path, str]:
     """Path -> what it has to hold."""
     guide = ROOT / "docs/api.md"
-    return {ROOT / "docs/cli.md": cli_page(), guide: api_page(guide.read_text())}
+    house = ROOT / "docs/contributing.md"
+    return {
+        ROOT / "docs/cli.md": cli_page(),
+        guide: api_page(guide.read_text()),
+        house: contributing_page(house.read_text()),
+    }
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What a data set supplies; the data sets themselves are in `dataset.py`."""
+"""What a data set supplies; the data sets themselves are in `datasets/`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -15,7 +15,9 @@ def weights_file(init: Path) -> Path:
     """The file that `init` names: itself, or a run folder's last-ema. Raises TsgcError: not there."""
     path = checkpoint_path(init, "last", ema=True) if init.suffix not in (".safetensors", ".pth") else init
     if not path.is_file():
-        raise TsgcError(f"{path}: no such file; expected weights to start from (docs/search.md makes some)")
+        raise TsgcError(
+            f"{path}: no such file; expected weights to start from (benchmarks/nw_ucla/README.md)"
+        )
     return path
 
 

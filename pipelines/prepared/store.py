@@ -49,7 +49,7 @@ class Info:
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips (see `align.py`); empty, and no attribute, else."""
     skeleton_definition: str = ""
-    """JSON of a skeleton of its own (see `definition.py`); empty, and no attribute, for one named here."""
+    """JSON of one's own skeleton (`skeleton_definition.py`); empty, and no attribute, for a known one."""
     schema_version: int = SCHEMA_VERSION
 
     @property

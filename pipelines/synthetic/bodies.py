@@ -3,7 +3,7 @@
 Every clip has a random posture and starts at a random phase; a class is which limbs swing about which
 axis, with or against each other, and in what order in time. A swing's mean is 0, so that the mean
 posture is the same in all classes and a single frame says next to nothing. None differ by speed alone:
-training resizes crops of any length to one length. `synthetic_files.py` writes them as raw files.
+training resizes crops of any length to one length. `raw_files.py` writes them as raw files.
 """
 
 from collections.abc import Iterable, Sequence

@@ -52,7 +52,7 @@ def test_clips_hang_on_their_numbers_alone():
 
 
 def test_they_are_prepared_sharded_and_trained_from(here, trained):
-    """As docs/search.md says, up to a run on NW-UCLA's shards that starts from them."""
+    """As benchmarks/nw_ucla/README.md says, up to a run on NW-UCLA's shards that starts from them."""
     write(here / "data/made", clips=240, classes=12, seed=1)
     with pytest.raises(TsgcError, match="is there already"):
         write(here / "data/made", clips=240, classes=12, seed=1)

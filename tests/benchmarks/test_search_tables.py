@@ -1,4 +1,4 @@
-"""The tables of docs/search.md, from results of the search."""
+"""The tables of benchmarks/nw_ucla/README.md, from results of the search."""
 
 import search_tables
 from made.search import script

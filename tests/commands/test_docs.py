@@ -20,7 +20,7 @@ import cli
 ROOT = Path(cli.__file__).parent
 
 
-@pytest.mark.parametrize("page", ["cli.md", "api.md"])
+@pytest.mark.parametrize("page", ["cli.md", "api.md", "contributing.md"])
 def test_the_reference_pages_are_what_the_code_says(page):
     pages = runpy.run_path(str(ROOT / "docs/generate.py"))["pages"]()
     path = ROOT / "docs" / page

@@ -46,7 +46,7 @@ def test_every_shipped_recipe_is_valid():
 
 
 def fields_read() -> set[str]:
-    """Fields of TrainConfig that some module reads, as `config.name` or `run.config.name`."""
+    """Fields of TrainConfig that some module reads, as attributes of a `config`."""
     found = set()
     for path in Path(tsgc.__file__).parent.rglob("*.py"):
         if path.name in ("config.py", "train_config.py"):

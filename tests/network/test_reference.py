@@ -1,4 +1,4 @@
-"""`--recipe reference` is the published training, to the step; its recorded figures: tests/test_model.py."""
+"""`--recipe reference` is the published training, to the step (recorded figures: `test_model.py`)."""
 
 import dataclasses
 import math

@@ -77,7 +77,7 @@ def score(
 ) -> dict[str, Scores]:
     """Scores of each named checkpoint on a split; those of one run share one pass over the clips.
 
-    `tta`: the views to average over, a key of `views.VIEWS`.
+    `tta`: the views to average over, a key of `tta.VIEWS`.
     """
     seen_as = views(tta)
     manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)

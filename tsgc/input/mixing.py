@@ -22,7 +22,7 @@ def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
 
 
 def own_weight(blend: Tensor, cut_frames: Tensor, cut_joints: Tensor) -> Tensor:
-    """A clip's own weight in each frame and joint, (N, 1, T, V, 1), as `draws.Draws` has them for N clips.
+    """A clip's own weight in each frame and joint, (N, 1, T, V, 1), as `augmentations.Draws` has them.
 
     Its mean is the clip's share of the target, `mixing`.
     """

@@ -87,7 +87,7 @@ def occlude(
 ) -> Tensor:
     """Joints displaced by `deviation` times their drift, as far as they are `hidden` in the frames around.
 
-    `given`: what `rows.row_values` has of `occlusion`, `times` and `beside`. Rows that are not `there`
+    `given`: what `row_values.row_values` has of `occlusion`, `times` and `beside`. Rows that are not `there`
     (rows,) stay as they are.
     """
     unseen = hidden(joints, skeleton, radius).to(joints.dtype)

@@ -1,13 +1,13 @@
 """From a packed batch of ragged clips to the network's input, batched, on the device.
 
-Every random number comes from `draws.draw`, keyed by (seed, epoch, step) and dealt by position in the
+Every random number comes from `augmentations.draw`, keyed by (seed, epoch, step) and dealt by position in the
 global batch: the same clip gets the same augmentation, partner and drop path on any number of ranks.
 Order, on the packed rows: mirror, align, limbs, rotate, occlude, normalise, scale, displace; then sample
 frames, then the modality, then drop joints and axes, then mix (`mixing`). Rotation is linear, so doing it
 before the linear resize instead of after gives the same result on fewer frames.
 
 In the corrected preset a stored row whose joints are all exactly 0 is a body that is absent in that
-frame, and `InputPipeline` also gives its presence (N, T, M): see `sampling.resample_present`.
+frame, and `InputPipeline` also gives its presence (N, T, M): see `resize.resample_present`.
 """
 
 from collections.abc import Mapping, Sequence

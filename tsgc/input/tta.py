@@ -53,7 +53,7 @@ def test_span(frames: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_augmentation(view: View, clips: int) -> dict[str, np.ndarray]:
-    """A view's mirror and turn for each of `clips` clips, as `draws.Draws` would have them."""
+    """A view's mirror and turn for each of `clips` clips, as `augmentations.Draws` would have them."""
     arrays: dict[str, np.ndarray] = {}
     if view.mirrored:
         arrays["mirror"] = np.ones(clips, np.bool_)

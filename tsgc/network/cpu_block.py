@@ -34,7 +34,7 @@ class BlockParts(Protocol):
 
 TYPES: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
 """What runs so; everything else runs plain. Both take less time on a CPU with and without bfloat16's
-instructions (docs/performance.md, "On a CPU")."""
+instructions (benchmarks/cpu.md)."""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -2,7 +2,7 @@
 
 glibc gives memory back to the kernel when it is freed: a block over 32 MB at once, and what is free at the
 heap's end beyond 64 MB. A training step allocates and frees the same gigabytes each time, so that the kernel
-must find and zero all of these pages again, 4 KB at a time (docs/performance.md, "On a CPU").
+must find and zero all of these pages again, 4 KB at a time (benchmarks/cpu.md).
 """
 
 import ctypes
