@@ -38,6 +38,7 @@ def prepare(
     data_root: Path,
     preset: str = "reference",
     name: str | None = None,
+    form: str | None = None,
     jobs: int | None = None,
     dask: str | None = None,
     alignment: str = "",
@@ -49,7 +50,8 @@ def prepare(
     """Prepares a data set: raw folders or zips -> `out` (HDF5) and its report, `<stem>.report.json`.
 
     `raw`: where the clips lie (default: the data set's places under `data_root`); `name`: what a data set
-    is called that its own files describe (default: as they say or are called); `jobs`: worker processes
+    is called that its own files describe (default: as they say or are called); `form`: the format of your own
+    recordings (default: found by looking at them); `jobs`: worker processes
     (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they see the raw
     clips under the same paths); `alignment`: see `align.py`; `exclude`: a list of clip names to leave out;
     `compress`: a key of COMPRESSION. A bad clip is skipped and reported. The same raw clips give the
@@ -59,7 +61,7 @@ def prepare(
     if preset not in PRESETS:
         raise UsageError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(PRESETS)}")
     refuse_existing(out, overwrite)
-    spec, locations = open_dataset(dataset, raw, data_root, name)
+    spec, locations = open_dataset(dataset, raw, data_root, name, form)
     read = reader(spec, preset, alignment)
     if compress and compress not in COMPRESSION:
         raise UsageError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")

@@ -17,7 +17,7 @@ from pipelines.spec import Dataset, Prepared
 
 SPINE_AND_SHOULDERS = "spine-shoulders"  # what an aligned file says in its attribute `alignment`
 # Joints by skeleton: lower end of the spine, its middle, left shoulder, right shoulder.
-JOINTS = {"ntu-25": (0, 1, 4, 8), "nw-ucla-20": (0, 1, 4, 8)}
+JOINTS = {name: (0, 1, 4, 8) for name in ("ntu-25", "nw-ucla-20", "kinect1-20")}
 SHORTEST = 1e-6  # metres; a shorter line has no direction
 
 

@@ -3,7 +3,7 @@
 docs/your-own-data.md shows the layout; `custom_clips.py` reads the clips.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,10 @@ from typing import Any
 import yaml
 
 from pipelines.datasets.arrays import Listed, safe_names, some
-from pipelines.datasets.custom_clips import READERS, Layout, read
+from pipelines.datasets.custom_clips import Layout, read
 from pipelines.errors import TsgcError
-from pipelines.reading.sources import RawFile
+from pipelines.formats.clips import choose_format, find_clips
+from pipelines.formats.table import ARRAYS, Format
 from pipelines.reading.yaml_text import load_yaml
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton, parse_definition
@@ -27,6 +28,8 @@ SPLIT_CODES = {"train": TRAIN, "test": TEST}
 BODY_KEYS = ("joints", "parents", "left_right", "centre")
 KEYS = {
     "name",
+    "format",
+    "clips",
     "skeleton",
     *BODY_KEYS,
     "channels",
@@ -55,17 +58,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     return content
 
 
-def open_custom(locations: Sequence[Path], name: str) -> Dataset:
-    """The data set that a folder's `dataset.yaml` describes. Raises TsgcError for anything wrong in it."""
+def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -> Dataset:
+    """The data set that a folder's `dataset.yaml` describes, its clips in the format `form`, if one is given.
+
+    Raises TsgcError for anything wrong in it.
+    """
     folder = _folder(locations)
     content = read_description(folder)
     path = folder / DESCRIPTION
     try:
-        skeleton = _skeleton(name, content)
-        channels = _one_of(content, "channels", CHANNELS, "xyz")
-        layout = Layout(skeleton, channels, _image_size(content, channels))
+        clips_folder = folder_of_clips(folder, content)
+        kind = choose_format(clips_folder, form or _word(content, "format"))
+        skeleton = _skeleton(name, content, kind)
+        channels = _one_of(content, "channels", CHANNELS, kind.channels if kind else "xyz")
+        layout = Layout(skeleton, channels, _image_size(content, channels), kind.name if kind else ARRAYS)
         classes = _names(content, "classes")
-        found = find_clips(folder)
+        found = find_clips(clips_folder, kind)
         labels = {clip: _label(clip, content.get("labels"), classes) for clip in found}
         splits = _splits(content, found)
         fps, units = content.get("fps", 30), content.get("units", "metres")
@@ -92,26 +100,16 @@ def open_custom(locations: Sequence[Path], name: str) -> Dataset:
         identify=Listed(clips),
         presets={preset: partial(read, layout=layout, preset=preset) for preset in PRESETS},
         official=None,
-        find=lambda: {names[clip]: [RawFile(file.absolute())] for clip, file in found.items()},
+        find=lambda: {names[clip]: [file] for clip, file in found.items()},
         channels="xyz" if channels == "xyz" else "xys",
         units=units,
         fps=fps,
     )
 
 
-def find_clips(folder: Path) -> dict[str, Path]:
-    """The clips by their path below `clips/`, in order, without suffix. Raises TsgcError: none, one twice."""
-    clips: dict[str, Path] = {}
-    for path in sorted((folder / CLIPS).rglob("*")):
-        if path.suffix not in READERS or path.name.startswith(".") or not path.is_file():
-            continue
-        clip = path.relative_to(folder / CLIPS).with_suffix("").as_posix()
-        if clip in clips:
-            raise TsgcError(f"{clips[clip]} and {path}: one clip in two files; remove one")
-        clips[clip] = path
-    if not clips:
-        raise TsgcError(f"no clips in {folder / CLIPS}; expected {', '.join(READERS)} files there")
-    return clips
+def folder_of_clips(folder: Path, content: Mapping[str, Any]) -> Path:
+    """Where a description says that the clips lie: `clips`, beside it, unless it names another folder."""
+    return folder / (_word(content, "clips") or CLIPS)
 
 
 def _folder(locations: Sequence[Path]) -> Path:
@@ -120,7 +118,16 @@ def _folder(locations: Sequence[Path]) -> Path:
     return locations[0]
 
 
-def _skeleton(name: str, content: Mapping[str, Any]) -> Skeleton:
+def _word(content: Mapping[str, Any], key: str) -> str | None:
+    value = content.get(key)
+    if value is not None and (not isinstance(value, str) or not value):
+        raise TsgcError(f"{key} is {value!r}, expected a word")
+    return value
+
+
+def _skeleton(name: str, content: Mapping[str, Any], kind: Format | None) -> Skeleton:
+    if kind and kind.skeletons and not any(key in content for key in ("skeleton", *BODY_KEYS)):
+        return find_skeleton(kind.skeletons[0])
     if "skeleton" in content:
         if also := [key for key in BODY_KEYS if key in content]:
             raise TsgcError(f"both `skeleton` and `{also[0]}`; a known skeleton brings its own")
@@ -173,7 +180,7 @@ def _label(clip: str, labels: Any, classes: list[str]) -> int:
     return classes.index(name)
 
 
-def _splits(content: Mapping[str, Any], clips: Mapping[str, Path]) -> dict[str, dict[str, int]]:
+def _splits(content: Mapping[str, Any], clips: Iterable[str]) -> dict[str, dict[str, int]]:
     """Benchmark -> clip -> 0 train, 1 test. Raises TsgcError: a pattern without a clip, a clip in both."""
     splits = content.get("splits")
     if not isinstance(splits, dict) or not splits:

@@ -12,6 +12,8 @@ import orjson
 
 from pipelines.datasets.arrays import finish, finite, keep_present
 from pipelines.errors import BAD_NPY, TsgcError
+from pipelines.formats.recording import as_array
+from pipelines.formats.table import ARRAYS, FORMATS
 from pipelines.skeleton import Skeleton
 from pipelines.spec import Prepared
 
@@ -30,6 +32,8 @@ class Layout:
     """`xyz`, `xys` (s the detector's score), or `xy`: the score is 1 where the joint is not (0, 0)."""
     image_size: tuple[float, float] | None
     """Width and height of the picture, in the unit of x and y; None for `xyz`."""
+    format: str = ARRAYS
+    """A key of `pipelines.formats.table.FORMATS`, or the arrays of docs/your-own-data.md."""
 
 
 def read(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
@@ -38,7 +42,7 @@ def read(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
     Bodies that are never there (all 0) are dropped. Raises TsgcError: not the format that the name ends in,
     another shape than the skeleton's, not finite.
     """
-    joints = finite(source, READERS[PurePath(source).suffix](source, data, layout))
+    joints = finite(source, _read_any(source, data, layout))
     V, C = layout.skeleton.num_joints, len(layout.channels)
     if joints.ndim not in (3, 4) or joints.shape[-2:] != (V, C):
         raise TsgcError(
@@ -51,6 +55,14 @@ def read(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
     if layout.image_size is not None:
         joints, centre = _in_picture(joints, layout.image_size), None
     return finish(*keep_present(joints, most=None), centre, preset)
+
+
+def _read_any(source: str, data: bytes, layout: Layout) -> np.ndarray:
+    """The joints in the format that the layout names."""
+    if layout.format == ARRAYS:
+        return READERS[PurePath(source).suffix](source, data, layout)
+    recording = FORMATS[layout.format].read(source, data, layout.skeleton)
+    return np.nan_to_num(as_array(recording, layout.skeleton.num_joints, layout.channels))
 
 
 def _in_picture(joints: np.ndarray, image_size: tuple[float, float]) -> np.ndarray:

@@ -45,12 +45,19 @@ def default_name(dataset: str, raw: Sequence[Path] | None, data_root: Path) -> s
 
 
 def open_dataset(
-    dataset: str, raw: Sequence[Path] | None, data_root: Path, name: str | None = None
+    dataset: str,
+    raw: Sequence[Path] | None,
+    data_root: Path,
+    name: str | None = None,
+    form: str | None = None,
 ) -> tuple[Dataset, list[Path]]:
     """A data set, and the places of its raw clips: those given, or the default ones that exist.
 
+    `form`: the format of your own recordings, a key of `pipelines.formats.table.FORMATS`.
     Raises TsgcError: no such data set or place, a name that files cannot have, a wrong description.
     """
+    if form is not None and dataset != custom.CUSTOM.name:
+        raise UsageError(f"--format is for {custom.CUSTOM.name}; {dataset} has one format, leave it out")
     if dataset not in OPENERS:
         spec = find_dataset(dataset)
         return spec, raw_locations(spec, raw, data_root)
@@ -60,6 +67,8 @@ def open_dataset(
     if not NAME.fullmatch(name) or name in DATASETS:
         what = "is another data set's" if name in DATASETS else "is not made of 1 to 90 of A-Z a-z 0-9 _ -"
         raise UsageError(f"the name {name!r} {what}; give another with --name")
+    if form is not None:
+        return custom.open_custom(locations, name, form), locations
     return opener.open(locations, name), locations
 
 

@@ -82,7 +82,7 @@ def find_clips(locations: Sequence[Path], suffix: str) -> dict[str, list[RawFile
     # Workers live on between calls, in the folder that was current when they started.
     for location in (path.absolute() for path in locations):
         read_before = any(place.is_relative_to(location.resolve()) for place in seen)
-        files = list(_files_in(location, suffix, seen))
+        files = list(walk_files(location, suffix, seen))
         if not files and not read_before:
             raise TsgcError(f"{location}: no *{suffix} files; expected a folder of raw clips, or their zip")
         for file in files:
@@ -90,7 +90,8 @@ def find_clips(locations: Sequence[Path], suffix: str) -> dict[str, list[RawFile
     return dict(sorted(clips.items()))
 
 
-def _files_in(location: Path, suffix: str, seen: set[Path]) -> Iterator[RawFile]:
+def walk_files(location: Path, suffix: str | tuple[str, ...], seen: set[Path]) -> Iterator[RawFile]:
+    """Files of a folder or zip that end so, at any depth; `seen`: folders and zips that were read before."""
     if location.suffix.lower() == ".zip" and location.is_file():
         yield from _files_in_zip(location, suffix, seen)
     # Links are followed: raw data often lies on another disk.
@@ -108,7 +109,7 @@ def _files_in(location: Path, suffix: str, seen: set[Path]) -> Iterator[RawFile]
                 yield from _files_in_zip(Path(folder, name), suffix, seen)
 
 
-def _files_in_zip(path: Path, suffix: str, seen: set[Path]) -> Iterator[RawFile]:
+def _files_in_zip(path: Path, suffix: str | tuple[str, ...], seen: set[Path]) -> Iterator[RawFile]:
     if path.resolve() in seen:
         return
     seen.add(path.resolve())
@@ -117,7 +118,7 @@ def _files_in_zip(path: Path, suffix: str, seen: set[Path]) -> Iterator[RawFile]
             yield RawFile(path, member)
 
 
-def _is_clip(name: str, suffix: str) -> bool:
+def _is_clip(name: str, suffix: str | tuple[str, ...]) -> bool:
     return name.endswith(suffix) and not name.startswith(".")  # macOS puts `._` twins beside files
 
 

@@ -24,6 +24,10 @@ def prepare(
     align: Annotated[
         bool, typer.Option("--align", help="Turn each clip: spine upright, shoulders along x.")
     ] = False,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="Of your own recordings; docs/your-own-data.md. (default: found)"),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the result. (default: the data set's)")] = None,
     out: Annotated[Path | None, typer.Option(help="Result. (default: DATA_ROOT/prepared/NAME.h5)")] = None,
     exclude: Annotated[Path | None, typer.Option(help="Text file of clip names to leave out.")] = None,
@@ -58,6 +62,7 @@ def prepare(
             data_root=data_root,
             preset=preset,
             name=name,
+            form=form,
             alignment=SPINE_AND_SHOULDERS if align else "",
             jobs=jobs,
             dask=dask,

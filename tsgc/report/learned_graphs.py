@@ -6,38 +6,12 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.skeleton import Skeleton
+from tsgc.drawing.rest_pose import rest_pose
 from tsgc.drawing.skeleton import bones
 
 EDGES = 12  # strongest changes drawn of each graph
 WIDTH, HEIGHT = 220, 300  # of one drawing
 STARTS = ("identity", "inward", "outward")  # what the three graphs of a block start from
-
-# A person at rest, as in a mirror (the left is on the left, as Kinect's x has it): metres right and up.
-# Arms are held out a little, and fingers spread, so that no two joints lie on each other.
-HALF = {
-    "eye": (0.05, 1.74), "ear": (0.11, 1.71),
-    "shoulder": (0.19, 1.42), "elbow": (0.34, 1.17), "wrist": (0.45, 0.92), "hand": (0.49, 0.83),
-    "hand tip": (0.55, 0.73), "thumb": (0.40, 0.79),
-    "hip": (0.11, 0.90), "knee": (0.15, 0.48), "ankle": (0.17, 0.10), "foot": (0.26, 0.03),
-}  # fmt: skip
-MID = {
-    "nose": (0.0, 1.66), "head": (0.0, 1.70), "neck": (0.0, 1.53), "spine shoulder": (0.0, 1.43),
-    "shoulder centre": (0.0, 1.45), "spine middle": (0.0, 1.17), "spine": (0.0, 1.12),
-    "spine base": (0.0, 0.92), "hip centre": (0.0, 0.94),
-}  # fmt: skip
-POSE = MID | {
-    f"{side} {name}": (sign * x, y)
-    for side, sign in (("left", -1), ("right", 1))
-    for name, (x, y) in HALF.items()
-}
-
-
-def rest_pose(skeleton: Skeleton) -> np.ndarray:
-    """The body at rest, (V, 2) metres right and up; a circle for a skeleton with joints of other names."""
-    if all(name in POSE for name in skeleton.joints):
-        return np.array([POSE[name] for name in skeleton.joints])
-    angles = 2 * np.pi * np.arange(skeleton.num_joints) / skeleton.num_joints
-    return np.stack([0.8 * np.sin(angles), 0.9 + 0.8 * np.cos(angles)], 1)
 
 
 @dataclass(frozen=True)
