@@ -14,11 +14,13 @@ PACKAGES = ("pipelines", "shards", "tsgc", "cli", "benchmarks")
 FLOORS = (
     "pipelines.errors",
     "pipelines.files",
+    "pipelines.skeletons",
     "pipelines.skeleton",
     "pipelines.skeleton_definition",
     "pipelines.spec",
     "pipelines.reading",
     "pipelines.cleaning",
+    "pipelines.formats",
     "pipelines.datasets",
     "pipelines.prepared",
     "pipelines.workers",
@@ -62,6 +64,7 @@ WITHOUT_TORCH = ("pipelines.prepare", "pipelines.prepared.verify", "shards.write
 MOST = 12  # modules in a folder; more are two folders
 LARGE = {
     "tsgc/kernels": "one fused operation a file, of one kind",
+    "pipelines/formats": "one format of recordings a file",
     "shards": "one mechanism, whose parts are known by the format between them",
     "benchmarks": "programs that stand alone",
 }
