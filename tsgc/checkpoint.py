@@ -24,8 +24,7 @@ from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton
 from shards.manifest import Manifest
-from tsgc.config import TrainConfig
-from tsgc.config import build as build_config
+from tsgc.config import TrainConfig, build_config
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.released import _first_line

@@ -1,7 +1,6 @@
 """Where a training run's configuration comes from: defaults, recipe files, --set, options, run folders."""
 
 import dataclasses
-import difflib
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -9,56 +8,41 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from pipelines.errors import TsgcError, UsageError
 from pipelines.reading.yaml_text import load_yaml
 from shards.options import REMOTE_WINDOW
+from tsgc.setting import SettingError
 from tsgc.train_config import TrainConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
 
 def settle_window(config: TrainConfig, remote: bool) -> TrainConfig:
-    """With `shuffle_window` decided: the order of clips hangs on it, so every run's config must say it."""
+    """The config with `shuffle_window` decided: what the clips' order depends on, a run's config states."""
     if config.shuffle_window is not None:
         return config
     return dataclasses.replace(config, shuffle_window=REMOTE_WINDOW if remote else 0)
 
 
 def brief(value: object) -> str:
-    """A setting in a line of text: of a long one, such as `relabel`, the beginning."""
+    """A setting's value in a line of text: the beginning of a long one, such as `relabel`."""
     return textwrap.shorten(str(value), 60, placeholder=" ...")
 
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 
-def build(values: Mapping[str, Any], source: str) -> TrainConfig:
-    """A config from plain values; wrong keys and types raise TsgcError naming `source`."""
+def build_config(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """The config that plain values make; wrong keys and values raise TsgcError, which names `source`."""
     try:
-        return _checked(values)
-    except TsgcError as error:
+        return _make_config(values)
+    except SettingError as error:
         raise TsgcError(f"{source}: {error}") from None
 
 
-def _checked(values: Mapping[str, Any]) -> TrainConfig:
-    for key in values:
-        if key not in FIELDS:
-            near = difflib.get_close_matches(str(key), FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(FIELDS)}"
-            raise TsgcError(f"unknown key {key!r}; {hint}")
-    if isinstance(values.get("variant"), int):
-        values = {**values, "variant": str(values["variant"])}  # YAML reads 252 as a number
-    try:
-        return _ADAPTER.validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        expected = first["msg"].replace("Input should be", "expected")
-        raise TsgcError(f"{first['loc'][0]} is {first['input']!r}, {expected}") from None
-
-
-_ADAPTER = TypeAdapter(TrainConfig)
+def _make_config(values: Mapping[str, Any]) -> TrainConfig:
+    return TrainConfig(**{str(key): value for key, value in values.items()})  # YAML has keys of any type
 
 
 def recipe_file(benchmark: str) -> Path:
@@ -129,7 +113,7 @@ def resolve(
     path = config or (None if recipe == "reference" else recipe_file(benchmark))
     if path is not None:
         values |= {key: _number(value) for key, value in read_yaml(path).items()}
-        build(values, str(path))
+        build_config(values, str(path))
         base = str(path)
     elif recipe == "reference" and benchmark.startswith("nw-ucla"):
         values["bodies"] = 1  # the data set has one body; the published recipe names no number
@@ -141,9 +125,9 @@ def resolve(
     values |= given
     words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in given}
     try:
-        return _checked(values)
-    except TsgcError as error:  # of --set or an option: the file alone has been found right
-        meant = [word for key, word in words.items() if re.search(rf"\b{re.escape(key)}\b", str(error))]
+        return _make_config(values)
+    except SettingError as error:  # of --set or an option: the file alone has been found right
+        meant = [word for key, word in words.items() if key in error.settings]
         raise UsageError(f"{' with '.join(dict.fromkeys([base, *meant]))}: {error}") from None
 
 
@@ -153,4 +137,4 @@ def to_yaml(config: TrainConfig) -> str:
 
 def from_run(path: Path) -> TrainConfig:
     """The config that a run folder's config.yaml holds."""
-    return build(read_yaml(path), str(path))
+    return build_config(read_yaml(path), str(path))

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from pipelines.synthetic import raw_files
-from tsgc.config import TrainConfig, build
+from tsgc.config import TrainConfig, build_config
 from tsgc.console import Talker
 from tsgc.distributed.preemption import PreemptedError
 from tsgc.distributed.process import join, pick_device
@@ -39,7 +39,7 @@ SETTINGS = {
 
 def settings(modality: str, seed: int) -> TrainConfig:
     """The demo's training settings."""
-    return build({**SETTINGS, "modality": modality, "seed": seed}, "the demo")
+    return build_config({**SETTINGS, "modality": modality, "seed": seed}, "the demo")
 
 
 def demo(

@@ -31,7 +31,7 @@ from typing import Any
 
 from nw_ucla.start import FOLDS, digest, weights_file
 from pipelines.errors import TsgcError
-from tsgc.config import TrainConfig, build, read_yaml
+from tsgc.config import TrainConfig, build_config, read_yaml
 
 BEFORE = Path(__file__).parent / "before.yaml"
 WARM_UP = 0.05  # of the epochs
@@ -132,7 +132,7 @@ def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list
                 teachers = _teachers(saved, trial, fold, seed, where)
                 if teachers:
                     whole["teachers"] = [str(teacher.save) for teacher in teachers]
-                config = build({**whole, "seed": seed, "holdout": True}, where)
+                config = build_config({**whole, "seed": seed, "holdout": True}, where)
                 visits = config.epochs * config.repeats * counts[fold]
                 told = {**settings, "teachers": "+".join(trial["teachers"])} if teachers else settings
                 by = tuple(teacher.key for teacher in teachers)

@@ -19,7 +19,7 @@ from pipelines.errors import TsgcError
 from shards.loader import TrainLoader
 from shards.manifest import load_manifest
 from tsgc.checkpoint import Description, save_weights
-from tsgc.config import build
+from tsgc.config import build_config
 from tsgc.evaluation.scores import read_scores
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ def plan(tmp_path):
 @pytest.mark.parametrize("holdout", [False, True])
 def test_batches_are_those_that_training_reads(shards, holdout):
     manifest = load_manifest(shards)
-    config = build({**SMALL, "repeats": 3, "last_batch": "spread", "seed": 5}, "test")
+    config = build_config({**SMALL, "repeats": 3, "last_batch": "spread", "seed": 5}, "test")
     read = TrainLoader(
         manifest, batch=16, seed=5, mix_group=16, last_batch="spread", repeats=3, holdout=holdout
     )
@@ -156,7 +156,7 @@ def test_a_trial_is_known_by_its_weights_not_by_where_they_lie(plan, tmp_path):
     [("nw-ucla", False, {"1to2", "2to1"}), ("nw-ucla", True, {"2to1"}), ("made", False, set())],
 )
 def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, holdout, refused):
-    config = build({"variant": "tiny", "holdout": holdout}, "test")
+    config = build_config({"variant": "tiny", "holdout": holdout}, "test")
     description = Description(
         skeleton="nw-ucla-20", num_classes=10, bodies=1, channels=3, benchmark=f"{dataset}/x",
         preset="reference", epoch=1, ema=True, selected_on="none", config=config, dataset=dataset,

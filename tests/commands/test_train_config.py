@@ -2,7 +2,10 @@
 
 import ast
 import dataclasses
+import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ import yaml
 
 import tsgc
 from pipelines.errors import TsgcError
-from tsgc.config import CONFIGS, FIELDS, TrainConfig, build, from_run, parse_settings, resolve, to_yaml
+from tsgc.config import CONFIGS, FIELDS, TrainConfig, build_config, from_run, parse_settings, resolve, to_yaml
+from tsgc.setting import SettingError
 
 
 def test_the_defaults_are_the_published_recipe():
@@ -41,7 +45,7 @@ def test_settings_read_numbers_booleans_and_null():
 
 def test_every_shipped_recipe_is_valid():
     for path in CONFIGS.glob("**/*.yaml"):
-        build(resolve(path.stem + "/any").__dict__, str(path))
+        build_config(resolve(path.stem + "/any").__dict__, str(path))
         assert set(yaml.safe_load(path.read_text())) <= set(FIELDS)
 
 
@@ -125,6 +129,49 @@ def test_only_what_an_error_is_about_is_named():
 def test_a_wrong_setting_is_told_what_was_expected(setting, words):
     with pytest.raises(TsgcError, match=re.escape(words)):
         resolve("ntu60/xsub", settings=[setting])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epoch": 3}, "unknown key 'epoch'; did you mean epochs?"),
+        ({"mirror": 1.5, "epoch": 3}, "unknown key 'epoch'"),
+        ({"crop_min": 0}, "crop_min is 0.0, expected over 0, at most 1"),
+        ({"clip_grad": -1}, "clip_grad is -1.0, expected over 0, or null"),
+        ({"seed": float("nan")}, "seed is nan, expected 0 or more"),
+        ({"relabel": {"clap": {"a": "b"}}}, "relabel is 'b', expected a valid integer"),
+        ({"speed": 0.1, "sampling": "frames"}, "speed is 0.1, expected 0 or more, with sampling=crop"),
+        ({"cutmix_span": 0.5, "cutmix_part": 0.6}, "between 0 and what cutmix_span (0.5) leaves"),
+        ({"face_camera": True}, "face_camera is True, expected false, or rotation=vertical with it"),
+    ],
+)
+def test_a_config_is_checked_however_it_is_made(settings, said):
+    for make in (lambda: TrainConfig(**settings), lambda: dataclasses.replace(TrainConfig(), **settings)):
+        with pytest.raises(SettingError, match=re.escape(said)) as caught:
+            make()
+        assert set(caught.value.settings) <= {*settings, "rotation"}
+
+
+def test_every_setting_stands_in_one_group_with_its_meaning_below_it():
+    """The groups in the order of config.yaml; no setting stands twice, none without its words."""
+    groups = [base for base in reversed(TrainConfig.__mro__[1:-1])]
+    assert [name for group in groups for name in group.__annotations__] == list(FIELDS)
+    body = ast.parse(Path(inspect.getfile(TrainConfig)).read_text()).body
+    for group in (node for node in body if isinstance(node, ast.ClassDef) and node.name != "TrainConfig"):
+        for node, after in zip(group.body, [*group.body[1:], None]):
+            if isinstance(node, ast.AnnAssign):
+                assert isinstance(after, ast.Expr), ast.unparse(node)
+
+
+def test_wrong_settings_are_told_without_torch_or_timm(tmp_path):
+    program = (
+        "import sys; from tsgc.config import resolve\n"
+        "try: resolve('ntu60/xsub', settings=['epochs=0'])\n"
+        "except Exception as error: print(error)\n"
+        "print(sorted({'torch', 'timm', 'numpy'} & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert said.endswith("with --set: epochs is 0, expected 1 or more\n[]\n")
 
 
 def test_a_file_that_is_not_settings_is_refused(tmp_path):

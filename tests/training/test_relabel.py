@@ -7,7 +7,7 @@ from made.shard_sets import make_shards
 
 from pipelines.errors import TsgcError
 from shards.manifest import load_manifest
-from tsgc.config import CONFIGS, TrainConfig, build, read_yaml
+from tsgc.config import CONFIGS, TrainConfig, build_config, read_yaml
 from tsgc.distributed.process import Process
 from tsgc.inspect.checkpoint import changed
 from tsgc.report.page import show
@@ -70,7 +70,7 @@ def test_lists_of_clips_are_told_in_short():
 def test_training_reads_the_corrected_class(manifest, tmp_path):
     corrections = {"clap": listed(manifest, 2)}
     values = {"variant": "tiny", "frames": 16, "batch": 8, "micro_batch": 8, "mix_group": 8, "epochs": 1}
-    config = build({**values, "warmup_epochs": 0, "relabel": corrections}, "made")
+    config = build_config({**values, "warmup_epochs": 0, "relabel": corrections}, "made")
     shards = load_manifest(manifest.folder)
     run = build_training(config, "ntu60/xsub", shards.folder, tmp_path, Process(0, 1, torch.device("cpu")))
     where = manifest.class_names.index("clap")
