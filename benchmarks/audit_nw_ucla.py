@@ -39,7 +39,7 @@ NEAREST = 3  # clips of the other view that vote
 UP_AND_DOWN = ("sit down", "stand up")
 
 
-def features(joints: np.ndarray) -> np.ndarray:
+def clip_features(joints: np.ndarray) -> np.ndarray:
     """(T, V, 3) metres -> (T, F): distances and heights, the same from wherever they are seen."""
     distances = [np.linalg.norm(joints[:, a] - joints[:, b], axis=1) for a, b in PAIRS]
     heights = joints[:, HEIGHTS, 1]
@@ -158,7 +158,7 @@ def main() -> None:
         name: joints[start : start + frames]
         for name, start, frames in zip(train.clips.names, train.offsets, train.frames, strict=True)
     }
-    clips = {name: features(joints) for name, joints in raw.items()}
+    clips = {name: clip_features(joints) for name, joints in raw.items()}
     answers = taken_for(options.results, train)
     classes = manifest.class_names
     rows = []

@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from pipelines.skeleton import SKELETONS
 from tsgc.bench import machine
-from tsgc.bench.contenders import Contender, training
+from tsgc.bench.contenders import Contender, training_work
 from tsgc.bench.inputs import Shape
 from tsgc.network import cpu_block
 from tsgc.network.adjacency import adjacency
@@ -94,7 +94,7 @@ def block_work(width: int, rows: int, precision: str, name: str) -> Callable[[],
     return work
 
 
-def parts(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
+def block_operations(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], object]]:
     """The operations between which a block's way can be chosen."""
     T, V, C = FRAMES[width], NTU.num_joints, width
     N = rows * T * V
@@ -175,7 +175,7 @@ def parts(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], o
         "parts side by side (cat)": lambda: torch.cat([h5, h5[..., :1, :]], dim=-2),
         "sums of columns, 4C": lambda: h.sum(0),
         "sums of columns, 4C, as a product": lambda: ones @ h,
-        "sums of columns, 4C, by joints, as products": lambda: cpu_block.column_sums(h.view(V, -1, 4 * C)),
+        "sums of columns, 4C, by joints, as products": lambda: cpu_block.sums_by_joint(h.view(V, -1, 4 * C)),
         "in time: 3 times multiply and add": lambda: [torch.addcmul(g, x, taps[0]) for _ in range(3)],
         "in time: convolution": lambda: cpu_block.convolve(x, taps, b1[:C]),
         "in time, back: convolution": lambda: cpu_block.convolve_backward(g, x, taps),
@@ -192,7 +192,7 @@ def parts(width: int, rows: int, dtype: torch.dtype) -> dict[str, Callable[[], o
 def time_parts(rows: int) -> None:
     for width in FRAMES:
         head(f"parts of a block {width} wide, ms")
-        works = {precision: parts(width, rows, dtype) for precision, dtype in DTYPES.items()}
+        works = {precision: block_operations(width, rows, dtype) for precision, dtype in DTYPES.items()}
         with torch.no_grad():
             for name in works["bf16"]:
                 cells = {}
@@ -206,7 +206,7 @@ def time_parts(rows: int) -> None:
 
 def step(precision: str, batch: int) -> Callable[[], object]:
     shape = Shape("252", NTU.name, 256, 2, 120, batch)
-    return training(Contender("ours", precision), shape, CPU)[0]
+    return training_work(Contender("ours", precision), shape, CPU)[0]
 
 
 def time_steps(batch: int, tries: int) -> None:
@@ -261,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    about = machine.describe(CPU)
+    about = machine.machine_facts(CPU)
     print(
         f"{about['cpu']}, {options.threads} threads, {' '.join(about['cpu_flags'])}, torch {about['torch']}"
     )

@@ -101,7 +101,7 @@ def cost(run: Training, source: Iterable[Step], steps: int, together: int) -> tu
     return 1e3 * wall / made, 1e3 * cpu / made
 
 
-def measure(run: Training, steps: int, together: int) -> None:
+def measure_feed(run: Training, steps: int, together: int) -> None:
     live = chain.from_iterable(run.loader.epoch(epoch) for epoch in range(run.config.epochs))
     first = list(islice(live, max(20, run.loader.steps_per_epoch)))
     group = first[:together]
@@ -154,7 +154,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = build(config, benchmark, options.shards, Path(folder), Process(0, 1, torch.device("cpu")))
         print(f"{benchmark}, T {config.frames}, batch {config.batch}, {run.pipeline.bodies} bodies")
-        measure(run, options.steps, options.together)
+        measure_feed(run, options.steps, options.together)
 
 
 if __name__ == "__main__":

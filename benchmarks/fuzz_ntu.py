@@ -61,7 +61,7 @@ def repeat(text: bytes, rng: Rng) -> bytes:
     return text[:end] + text[start:end] + text[end:]
 
 
-def cut(text: bytes, rng: Rng) -> bytes:
+def cut_away(text: bytes, rng: Rng) -> bytes:
     return text[: int(rng.integers(0, len(text)))]
 
 
@@ -96,7 +96,7 @@ def respell(text: bytes, rng: Rng) -> bytes:
 
 
 MUTATIONS: Sequence[Mutation] = (
-    flip, insert, delete, repeat, cut, replace_field, change_lines, end_lines, respell,
+    flip, insert, delete, repeat, cut_away, replace_field, change_lines, end_lines, respell,
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def mutate(clips: Sequence[bytes], seed: int, number: int) -> bytes:
     return text
 
 
-def short(text: bytes, frames: int) -> bytes:
+def first_frames(text: bytes, frames: int) -> bytes:
     """The first frames of a clip."""
     parsed = text.splitlines(keepends=True)
     at = 1
@@ -141,7 +141,7 @@ def main() -> None:
         ntu_text(ntu_clip(1, 1, performer, 1, action)) for performer, action in ((1, 7), (2, 50), (3, 58))
     ]
     whole += [path.read_bytes() for path in sorted(options.raw.rglob("*.skeleton"))] if options.raw else []
-    clips = [short(text, frames) for text in whole for frames in (1, 3)]
+    clips = [first_frames(text, frames) for text in whole for frames in (1, 3)]
     outcomes: Counter[str] = Counter()
     began = time.monotonic()
     with options.progress.open("w") as progress:

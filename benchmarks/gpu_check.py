@@ -18,7 +18,7 @@ import torch
 
 from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch, Step
-from tsgc.bench.clock import finish, seconds_a_call
+from tsgc.bench.clock import seconds_a_call, synchronise
 from tsgc.bench.inputs import NTU, NW_UCLA, Shape, make_batch, make_model, make_step
 from tsgc.config import TrainConfig
 from tsgc.console import Talker
@@ -34,7 +34,7 @@ TOLERANCE = (
 )
 
 
-def config_of(shape: Shape, precision: str) -> TrainConfig:
+def check_config(shape: Shape, precision: str) -> TrainConfig:
     return TrainConfig(
         variant=shape.variant, frames=shape.frames, bodies=shape.bodies, batch=shape.batch, epochs=10,
         warmup_epochs=1, lr=1e-3, clip_grad=1.0, ema_decay=0.99, ema_warmup=True, precision=precision,
@@ -66,7 +66,7 @@ def apart(one: list[torch.Tensor], other: list[torch.Tensor]) -> float:
     return (distance / sum(a.double().square().sum().item() for a in one)) ** 0.5
 
 
-def timed(step: TrainStep, batch: MicroBatch, calls: int) -> float:
+def step_seconds(step: TrainStep, batch: MicroBatch, calls: int) -> float:
     """Seconds a step."""
     return seconds_a_call(
         lambda: step([batch], lr=1e-4, size=len(batch.x), position=100), step.process.device, calls, warm_up=5
@@ -103,7 +103,7 @@ class MadeLoader:
 
 def feed_agrees(shape: Shape, device: torch.device) -> tuple[bool, float]:
     """Whether input made ahead equals input made in turn, to the bit; and its milliseconds a step."""
-    config = dataclasses.replace(config_of(shape, "float32"), sampling="frames", normalise="min-max")
+    config = dataclasses.replace(check_config(shape, "float32"), sampling="frames", normalise="min-max")
     model = make_model(shape, device)
     pipeline = InputPipeline(config, SKELETONS[shape.skeleton], shape.bodies, "zeros")
     loader = MadeLoader(shape, 24, pin=True)
@@ -136,7 +136,7 @@ def main() -> None:
     ntu = dataclasses.replace(NTU, batch=32) if given.quick else NTU
     for name, shape in (("nw-ucla", NW_UCLA), ("ntu", ntu)):
         for precision in ("bf16",) if given.quick else ("bf16", "tf32", "float32"):
-            config = config_of(shape, precision)
+            config = check_config(shape, precision)
             maker = make_model(shape, device)
             batches = [make_batch(shape, maker, device, seed=number) for number in range(STEPS)]
             # The last batches are smaller by one: a second graph.
@@ -148,13 +148,13 @@ def main() -> None:
                 step = make_step(shape, config, device, graphs=graphs)
                 losses = trajectory(step, batches)
                 end = state(step)
-                seconds = timed(step, batches[0], given.calls)
+                seconds = step_seconds(step, batches[0], given.calls)
                 results.append((losses, end, seconds, torch.cuda.max_memory_allocated() / 1e9))
                 if graphs and step._graphs is not None and len(step._graphs) != 2:
                     wrong.append(f"{name} {precision}: {len(step._graphs)} graphs, expected 2")
                 step.reset()
                 del step
-                finish(device)
+                synchronise(device)
                 torch.cuda.empty_cache()
             plain, again, captured = results
             noise = apart(plain[1], again[1])

@@ -35,7 +35,7 @@ def ours(manifest: Manifest, threads: int) -> Iterator[int]:
     loader.close()
 
 
-def measure(passes: Iterator[Iterator[int]], seconds: float) -> tuple[float, float]:
+def measure_rates(passes: Iterator[Iterator[int]], seconds: float) -> tuple[float, float]:
     """Clips a second of wall clock and of CPU time, over at least `seconds`."""
     sum(next(passes))  # fills the page cache
     clips, wall, cpu = 0, time.perf_counter(), time.process_time()
@@ -59,8 +59,8 @@ def main() -> None:
     size = clips.lengths.mean() / 1000
     print(f"{manifest.benchmark}: {len(clips):,} training clips of {size:.1f} kB on average")
     rates = {
-        "stock webdataset": measure((stock(manifest) for _ in itertools.count()), options.seconds),
-        f"ours, {options.threads} threads": measure(
+        "stock webdataset": measure_rates((stock(manifest) for _ in itertools.count()), options.seconds),
+        f"ours, {options.threads} threads": measure_rates(
             (ours(manifest, options.threads) for _ in itertools.count()), options.seconds
         ),
     }

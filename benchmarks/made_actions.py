@@ -112,7 +112,7 @@ def all_actions() -> list[Action]:
     return list(found)
 
 
-def motion(action: Action) -> Motion:
+def action_motion(action: Action) -> Motion:
     parts, rise = action
     swings = tuple(replace(swing, lag=lag / len(LAGS)) for name, lag in parts for swing in PARTS[name])
     return Motion(swings, rise=rise)
@@ -127,12 +127,14 @@ def made_clip(action: Action, number: int, performer: int, seed: int) -> Floats:
     """Joints (T, 20, 3) in metres, as a camera somewhere in front sees them."""
     rng = np.random.default_rng([seed, 20, number])
     body = make_body(NW_UCLA_20, np.random.default_rng([seed, 20, performer, 1]))
-    person = perform(body, motion(action), int(rng.integers(FRAMES[0], FRAMES[1] + 1)), rng.random(), rng)
+    person = perform(
+        body, action_motion(action), int(rng.integers(FRAMES[0], FRAMES[1] + 1)), rng.random(), rng
+    )
     (joints,) = film([person], rng.uniform(-YAW, YAW), rng.uniform(*PITCH), DISTANCE, rng)
     return joints
 
 
-def write(folder: Path, clips: int, classes: int, seed: int) -> None:
+def write_data_set(folder: Path, clips: int, classes: int, seed: int) -> None:
     """A data set for `tsgc prepare custom`. Raises TsgcError: is there already, too few clips."""
     if folder.exists():
         raise TsgcError(f"{folder}: is there already; remove it, or give another --out")
@@ -170,7 +172,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     options = parser.parse_args()
     try:
-        write(options.out, options.clips, options.classes, options.seed)
+        write_data_set(options.out, options.clips, options.classes, options.seed)
     except TsgcError as error:
         sys.exit(f"error: {error}")
     print(f"{options.clips:,} clips of {options.classes} classes in {options.out}")

@@ -61,7 +61,7 @@ def made_manifest(count: int) -> Manifest:
     )  # fmt: skip
 
 
-def measure(what: str, work: Callable[[], Any], rounds: int) -> None:
+def measure_peak(what: str, work: Callable[[], Any], rounds: int) -> None:
     """Prints the least time of `rounds`, and the peak memory of one more."""
     times = []
     for _ in range(rounds):
@@ -90,18 +90,18 @@ def main() -> None:
         print(
             f"{options.clips:,} clips, {SHARDS} shards, manifest.json of {file.stat().st_size / 1e6:.1f} MB"
         )
-        measure("manifest: to JSON", manifest.to_json, options.rounds)
-        measure("manifest: read, parsed, checked", lambda: load_manifest(file), options.rounds)
+        measure_peak("manifest: to JSON", manifest.to_json, options.rounds)
+        measure_peak("manifest: read, parsed, checked", lambda: load_manifest(file), options.rounds)
     for window in (0, 16, 1):
         name = f"window of {window}" if window else "all shards"
-        measure(
+        measure_peak(
             f"plan of an epoch, {name}",
             lambda window=window: epoch_batches(
                 options.clips, BATCH, 0, 0, "spread", shards=shards, window=window
             ),
             options.rounds,
         )
-    measure("dealing a batch to 8 ranks", lambda: deal(BATCH, 32, 8), options.rounds)
+    measure_peak("dealing a batch to 8 ranks", lambda: deal(BATCH, 32, 8), options.rounds)
 
 
 if __name__ == "__main__":

@@ -35,16 +35,18 @@ INPUTS = {
 }
 
 
-def features(pipeline: InputPipeline, clips: ResidentClips, which: np.ndarray, view: View) -> torch.Tensor:
+def input_features(
+    pipeline: InputPipeline, clips: ResidentClips, which: np.ndarray, view: View
+) -> torch.Tensor:
     return pipeline.test(clips.batch(which), torch.device("cpu"), view)[0].flatten(1)
 
 
 def agreement(pipeline: InputPipeline, clips: ResidentClips, fold: str, views: tuple[View, ...]) -> float:
     """Part of the validating view's clips, in percent, whose nearest training clip is of their class."""
     known, asked = fold_clips(clips.views, fold)
-    memory = torch.cat([features(pipeline, clips, known, view) for view in views])
+    memory = torch.cat([input_features(pipeline, clips, known, view) for view in views])
     labels = torch.from_numpy(np.tile(clips.clips.labels[known], len(views)))
-    nearest = torch.cdist(features(pipeline, clips, asked, PLAIN), memory).argmin(1)
+    nearest = torch.cdist(input_features(pipeline, clips, asked, PLAIN), memory).argmin(1)
     return 100 * (labels[nearest] == torch.from_numpy(clips.clips.labels[asked])).float().mean().item()
 
 

@@ -102,13 +102,13 @@ def fastest_by(
     return best
 
 
-def prepare(raw: Path, out: Path, jobs: int, *more: str) -> list[str]:
+def prepare_command(raw: Path, out: Path, jobs: int, *more: str) -> list[str]:
     """The command."""
     words = ["prepare", "ntu120", "--raw", raw, "--out", out, "--jobs", jobs, "--overwrite", *more]
     return [sys.executable, "-m", "tsgc", *map(str, words)]
 
 
-def run(command: Sequence[str]) -> None:
+def run_command(command: Sequence[str]) -> None:
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -127,7 +127,7 @@ def parser(bench: Bench) -> None:
     seconds = fastest(
         {
             "plain file read": over(Path.read_bytes),
-            "field's twin, line by line": over(prepare_plain.parse),
+            "field's twin, line by line": over(prepare_plain.parse_by_line),
             "parse_plain": over(lambda path: ntu_text.parse_plain("", path.read_bytes())),
             "parse_compiled": over(lambda path: ntu_text.parse_compiled("", path.read_bytes())),
         },
@@ -146,9 +146,11 @@ def whole(bench: Bench) -> None:
     work.mkdir()
     twin = "import pathlib, sys, prepare_plain as p; p.chain(*map(pathlib.Path, sys.argv[1:]))"
     commands = {"plain chain, 1 process": [sys.executable, "-c", twin, str(raw), str(work)]}
-    commands |= {f"tsgc prepare --jobs {jobs}": prepare(raw, out, jobs) for jobs in sorted({1, bench.jobs})}
+    commands |= {
+        f"tsgc prepare --jobs {jobs}": prepare_command(raw, out, jobs) for jobs in sorted({1, bench.jobs})
+    }
     os.environ["PYTHONPATH"] = f"{ROOT}:{ROOT / 'benchmarks'}"
-    actions = {name: partial(run, command) for name, command in commands.items()}
+    actions = {name: partial(run_command, command) for name, command in commands.items()}
     seconds = fastest_by(actions, bench.rounds, time.perf_counter, children_seconds)
     check_alike(out, work / "xsub.npz")
     size, (twin, twin_cpu) = megabytes(raw), next(iter(seconds.values()))
@@ -181,7 +183,7 @@ def zips(bench: Bench) -> None:
             writer.write(path, f"nturgb+d_skeletons/{path.name}")
     places = {"folder": raw, "zip": archive}
     actions = {
-        name: partial(run, prepare(place, bench.scratch / f"{name}.h5", bench.jobs))
+        name: partial(run_command, prepare_command(place, bench.scratch / f"{name}.h5", bench.jobs))
         for name, place in places.items()
     }
     seconds = fastest_by(actions, bench.rounds, time.perf_counter, children_seconds)
@@ -287,7 +289,7 @@ def growth(bench: Bench) -> None:
     )
     for clips in (number for number in GROWTH if number <= bench.clips):
         raw, out = bench.corpus(clips), bench.scratch / "growth.h5"
-        runs = [memory_of(prepare(raw, out, bench.jobs)) for _ in range(bench.rounds)]
+        runs = [memory_of(prepare_command(raw, out, bench.jobs)) for _ in range(bench.rounds)]
         seconds, size = min(took for _, took in runs), megabytes(raw)
         parent, worker, total = (
             max(getattr(m, part) for m, _ in runs) for part in ("parent", "worker", "total")
@@ -304,14 +306,14 @@ def growth(bench: Bench) -> None:
 def start(bench: Bench) -> None:
     """Few clips: start-up is all there is; and what loading the compiled reader takes."""
     actions = {
-        f"tsgc prepare, {n} clips": prepare(bench.corpus(n), bench.scratch / "start.h5", bench.jobs)
+        f"tsgc prepare, {n} clips": prepare_command(bench.corpus(n), bench.scratch / "start.h5", bench.jobs)
         for n in (5, 50, 200)
     }
-    load = "from pipelines import ntu_text as n; n.parse_compiled('', b'0')"
+    load = "from pipelines.reading import ntu_text as n; n.parse_compiled('', b'0')"
     actions |= {"import of the readers": [sys.executable, "-c", "import pipelines.reading.ntu_text"]}
     actions |= {"the same, compiled one loaded": [sys.executable, "-c", load]}
     seconds = fastest(
-        {name: partial(run, command) for name, command in actions.items()},
+        {name: partial(run_command, command) for name, command in actions.items()},
         bench.rounds,
         time.perf_counter,
     )
@@ -321,7 +323,9 @@ def start(bench: Bench) -> None:
 
 def compression(bench: Bench) -> None:
     """Size of the joints, and a core's rates of writing, reading in order, and reading clips at random."""
-    run(prepare(bench.corpus(min(bench.clips, 2000)), bench.scratch / "packed.h5", bench.jobs))
+    run_command(
+        prepare_command(bench.corpus(min(bench.clips, 2000)), bench.scratch / "packed.h5", bench.jobs)
+    )
     with h5py.File(bench.scratch / "packed.h5") as file:
         joints = file["joints"][:200_000]
     starts = np.random.default_rng(0).integers(0, max(1, len(joints) - 100), 500)

@@ -22,7 +22,7 @@ LONGEST = 300  # frames
 Body = dict[str, list[np.ndarray]]
 
 
-def parse(path: Path) -> tuple[dict[str, Body], int]:
+def parse_by_line(path: Path) -> tuple[dict[str, Body], int]:
     """Bodies of a clip, by id, and its frames that have any."""
     bodies: dict[str, Body] = {}
     valid = 0
@@ -60,7 +60,7 @@ def choose_actors(bodies: dict[str, Body], valid: int) -> tuple[np.ndarray, np.n
     return joints.reshape(len(joints), -1), pixels
 
 
-def centre(actors: np.ndarray) -> np.ndarray:
+def centre_by_frame(actors: np.ndarray) -> np.ndarray:
     """Joint 2 of actor 1, from the first frame where it is, subtracted frame by frame."""
     first = next(frame for frame in actors if (frame[: V * 3] != 0).any())
     origin = first[3:6]
@@ -75,20 +75,22 @@ def centre(actors: np.ndarray) -> np.ndarray:
     return centred
 
 
-def save(content: object, path: Path) -> None:
+def save_pickle(content: object, path: Path) -> None:
     with path.open("wb") as file:
         pickle.dump(content, file, pickle.HIGHEST_PROTOCOL)
 
 
 def read_all(raw: Path, work: Path) -> None:
     """First step."""
-    save({path.name: parse(path) for path in sorted(raw.iterdir())}, work / "raw.pkl")
+    save_pickle({path.name: parse_by_line(path) for path in sorted(raw.iterdir())}, work / "raw.pkl")
 
 
 def denoise_all(work: Path) -> None:
     """Second step."""
     clips = pickle.loads((work / "raw.pkl").read_bytes())
-    save({name: choose_actors(*clip) for name, clip in clips.items() if clip[0]}, work / "denoised.pkl")
+    save_pickle(
+        {name: choose_actors(*clip) for name, clip in clips.items() if clip[0]}, work / "denoised.pkl"
+    )
 
 
 def transform_all(work: Path) -> None:
@@ -96,7 +98,7 @@ def transform_all(work: Path) -> None:
     clips = pickle.loads((work / "denoised.pkl").read_bytes())
     dense = np.zeros((len(clips), LONGEST, 2 * V * 3), np.float32)
     for number, (joints, _) in enumerate(clips.values()):
-        centred = centre(joints)
+        centred = centre_by_frame(joints)
         dense[number, : len(centred), : centred.shape[1]] = centred
     labels = np.array([int(name[17:20]) - 1 for name in clips])
     one_hot = np.eye(120)[labels]

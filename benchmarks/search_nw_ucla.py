@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
-from nw_ucla.final import check_places, finish, make_specs
+from nw_ucla.final import check_places, final_scorer, make_specs
 from nw_ucla.plan import FOLDS, Spec, read_plan, startable
 from nw_ucla.search import Search, fold_clips, read_results, to_do
 from nw_ucla.trial import Trial
@@ -56,12 +56,12 @@ def main() -> None:
         command.add_argument("--share", default="0/1", help="I/N: this process's part of the trainings")
     options = parser.parse_args()
     try:
-        run(options)
+        run_trainings(options)
     except TsgcError as error:
         sys.exit(f"error: {error}")
 
 
-def run(options: argparse.Namespace) -> None:
+def run_trainings(options: argparse.Namespace) -> None:
     index, of = map(int, options.share.split("/"))
     device = torch.device(options.device)
     if device.type == "cuda":
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
             judge = (test, np.arange(len(test.views)))
             return Trial(spec, (train, everything), judge, device, watch=False)
 
-        ending = finish(options.scores, options.why, options.tta)
+        ending = final_scorer(options.scores, options.why, options.tta)
     specs, waiting = startable(specs)
     for line in waiting:
         print(line)

@@ -15,13 +15,13 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tsgc.bench.contenders import Contender, training
+from tsgc.bench.contenders import Contender, training_work
 from tsgc.bench.inputs import Shape
 
 STEPS = 4
 
 
-def short(name: str) -> str:
+def short_name(name: str) -> str:
     """A kernel's name without its namespaces' and templates' tails."""
     return re.sub(r"\s+", " ", re.sub(r"(void |at::native::|\(anonymous namespace\)::)", "", name))[:110]
 
@@ -34,7 +34,7 @@ def main() -> None:
     options = parser.parse_args()
     shape = Shape("252", "ntu-25", 256, 2, 120, options.batch)
     contender = Contender("ours", options.precision, settings=("graphs=false",))
-    step, _ = training(contender, shape, torch.device("cuda"))
+    step, _ = training_work(contender, shape, torch.device("cuda"))
     for _ in range(3):
         step()
     torch.cuda.synchronize()
@@ -50,7 +50,7 @@ def main() -> None:
     print(f"{total:.2f} ms of kernels a step, {launches:.0f} of them")
     for event in events[: options.rows]:
         ms = event.self_device_time_total / STEPS / 1e3
-        print(f"{ms:8.3f} ms {event.count / STEPS:6.1f} x  {short(event.key)}")
+        print(f"{ms:8.3f} ms {event.count / STEPS:6.1f} x  {short_name(event.key)}")
 
 
 if __name__ == "__main__":

@@ -27,14 +27,14 @@ from kernel_cuts import CANDIDATES, WAVES
 
 from tsgc import kernels
 from tsgc.kernels import bottleneck, mixer_hopper, temporal, temporal_backward, tunings
-from tsgc.kernels.prepare import Prepared, prepare
+from tsgc.kernels.operands import Operands, make_operands
 from tsgc.network.layers import NORM_EPS, Block
 
 FRAMES = {96: 64, 192: 32, 384: 16}
 DROPPED = {96: 0.025, 192: 0.2, 384: 0.375}  # mean drop-path rate of the blocks of a width
 
 
-class Case:
+class KernelInputs:
     """Inputs of one width's kernels, random, bfloat16."""
 
     def __init__(self, width: int, rows: int, frames: int, joints: int) -> None:
@@ -68,7 +68,7 @@ class Case:
         way = bottleneck.Kernels(self.width)
         tunings.TUNINGS[self.width] = before
         x, z, s = self.x, self.z, self.survival
-        ready = prepare(self.w1, self.w2, self.graphs, s, torch.bfloat16, *way.tile_rows)
+        ready = make_operands(self.w1, self.w2, self.graphs, s, torch.bfloat16, *way.tile_rows)
         tuning = way.tuning
         norm = (self.conv, self.bias, self.gamma)
         of = temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal)[1]
@@ -88,7 +88,7 @@ class Case:
         }
         return works[kind]
 
-    def backward(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Prepared) -> None:
+    def backward(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Operands) -> None:
         """Mixing backwards; the two products that it takes in count where it does not."""
         cut, programs = way.tuning.backward, way.tuning.programs
         s, shape = self.survival, self.x.shape
@@ -98,7 +98,7 @@ class Case:
         bottleneck.mix_backward(p, dg, u, p, s, ready, shape, cut, programs, whole=False)
         way.outer(p, self.dout, ready.order, len(s), columns=False)
 
-    def gather(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Prepared) -> None:
+    def gather(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Operands) -> None:
         """The same in one kernel."""
         assert way.tuning.gather
         mixer_hopper.mix_gather(p, self.dout, u, self.survival, ready, way.tuning.gather)
@@ -118,7 +118,7 @@ def compile_one(
     kind, width, candidate, joints = task
     try:
         set_tuning(width, kind, candidate)
-        case = Case(width, 16, 16, joints)
+        case = KernelInputs(width, 16, 16, joints)
         case.work(kind, case.hidden(), case.hidden())()
         torch.cuda.synchronize()
     except Exception as error:  # whatever Triton raises: it is told, and the others go on
@@ -126,7 +126,7 @@ def compile_one(
     return kind, width, candidate, ""
 
 
-def check(width: int, joints: int, frames: int) -> dict[str, float]:
+def relative_errors(width: int, joints: int, frames: int) -> dict[str, float]:
     """Relative errors of a block in bfloat16 against float64: values and gradients."""
     torch.manual_seed(width)
     module = Block(width, torch.randn(3, joints, joints) * 0.2)
@@ -166,12 +166,12 @@ def checked(widths: Sequence[int], joints: int) -> None:
     for width in widths:
         for V, frames in ((joints, 16), (17, 7)):
             try:
-                check(width, V, frames)
+                relative_errors(width, V, frames)
             except Exception as error:
                 print(f"  check {width}: {' '.join(str(error).split())[:300]}   <-- WRONG")
 
 
-def timed(function, repeats: int = 10) -> float:  # type: ignore[no-untyped-def]
+def gpu_milliseconds(function, repeats: int = 10) -> float:  # type: ignore[no-untyped-def]
     """Median milliseconds of what the GPU does, replayed from a CUDA graph: the host's share is left out."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -224,7 +224,7 @@ def main() -> None:
     checked(options.widths, options.joints)
     results = []
     for width in options.widths:
-        case = Case(width, 2 * options.batch, FRAMES[width], options.joints)
+        case = KernelInputs(width, 2 * options.batch, FRAMES[width], options.joints)
         u = case.hidden()
         one = case.x.numel() * 2 / 1e9  # GB of one pass over an activation
         flop = 2 * case.total * width * width * 4 / 1e9  # GFLOP of one C x 4C product
@@ -238,7 +238,7 @@ def main() -> None:
             print(f"  {width} {name:60s} {ms:7.3f} ms", flush=True)
 
         p, dz = case.hidden(), torch.randn_like(case.z)
-        report("copy of one activation", timed(lambda: dz.copy_(case.z)))
+        report("copy of one activation", gpu_milliseconds(lambda: dz.copy_(case.z)))
         least: dict[str, float] = {}  # milliseconds of each kernel's best
         multiprocessors = torch.cuda.get_device_properties(0).multi_processor_count
         for kind, widths in candidates.items():
@@ -254,7 +254,7 @@ def main() -> None:
                 for programs in counts:
                     set_tuning(width, kind, candidate, programs)
                     try:
-                        ms = timed(case.work(kind, u, p))
+                        ms = gpu_milliseconds(case.work(kind, u, p))
                     except Exception as error:
                         print(f"  {kind} {width} {candidate}: {' '.join(str(error).split())[:200]}")
                         continue

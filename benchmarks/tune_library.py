@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Callable
 
 import torch
-from tune_kernels import DROPPED, FRAMES, timed
+from tune_kernels import DROPPED, FRAMES, gpu_milliseconds
 
 from tsgc.kernels import bottleneck, library, tunings
-from tsgc.kernels.prepare import prepare
+from tsgc.kernels.operands import make_operands
 
 MATMUL = {"tf32": "high", "float32": "highest"}  # torch's names
 # As in `kernels.tunings.LibraryTuning`; BH has to divide the width.
@@ -23,7 +23,7 @@ BACKWARD = [(32, 32, 2, 3, 0), (32, 32, 4, 2, 0), (32, 32, 4, 3, 0), (32, 64, 4,
 PROGRAMS = (29, 58, 116)
 
 
-class Case:
+class LibraryInputs:
     """Inputs of one width's kernels, random, float32."""
 
     def __init__(self, width: int, rows: int, frames: int, joints: int, device: str = "cuda") -> None:
@@ -42,7 +42,7 @@ class Case:
         """What a kernel does in a step, cut so."""
         way = library.Library(self.width)
         way.tuning, way.tile_rows = tuning, (tuning.mix[0], tuning.backward[0])
-        ready = prepare(self.w1, self.w2, self.graphs, self.survival, torch.float32, *way.tile_rows)
+        ready = make_operands(self.w1, self.w2, self.graphs, self.survival, torch.float32, *way.tile_rows)
         if kind == "mix":
             return lambda: way.mix(self.p, self.survival, ready, self.shape)
         return lambda: bottleneck.mix_backward(
@@ -62,7 +62,7 @@ def main() -> None:
     for precision in options.precision:
         torch.set_float32_matmul_precision(MATMUL[precision])
         for width in options.widths:
-            case = Case(width, 2 * options.batch, FRAMES[width], options.joints)
+            case = LibraryInputs(width, 2 * options.batch, FRAMES[width], options.joints)
             kept = round(options.kept * 2 * options.batch) * FRAMES[width] * options.joints
             z, u = case.z.view(-1, width)[:kept], case.u[:kept]
             for name, product in {
@@ -70,7 +70,7 @@ def main() -> None:
                 "library: u W1": lambda: torch.mm(u, case.w1),
                 "library: u' z, in parts": lambda: library.outer_product(u, z),
             }.items():
-                print(f"  {precision} {width} {name:40s} {timed(product):7.3f} ms", flush=True)
+                print(f"  {precision} {width} {name:40s} {gpu_milliseconds(product):7.3f} ms", flush=True)
             base = tunings.LIBRARY_TUNINGS[width]
             candidates = [("mix", dataclasses.replace(base, mix=cut)) for cut in MIX]
             candidates += [
@@ -84,7 +84,7 @@ def main() -> None:
                     continue  # a chunk would lie in two slices
                 name = f"{kind} {cut}" + (f" {tuning.programs} programs" if kind == "backward" else "")
                 try:
-                    ms = timed(case.work(tuning, kind))
+                    ms = gpu_milliseconds(case.work(tuning, kind))
                 except Exception as error:  # whatever Triton raises: it is told, and the others go on
                     print(f"  {name}: {' '.join(str(error).split())[:150]}")
                     continue

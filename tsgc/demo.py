@@ -9,7 +9,7 @@ from pipelines.synthetic import raw_files
 from tsgc.config import TrainConfig, build_config
 from tsgc.console import Talker
 from tsgc.distributed.preemption import PreemptedError
-from tsgc.distributed.process import join, pick_device
+from tsgc.distributed.process import join_ranks, pick_device
 from tsgc.evaluation.scores import Scores, all_and_clean
 from tsgc.fusion.ensemble import fuse
 from tsgc.training.loop import train
@@ -72,7 +72,7 @@ def demo(
         talker.line(describe_shards(manifest))
 
     rows, fused = [], {}
-    with join(device) as process:
+    with join_ranks(device) as process:
         for benchmark in BENCHMARKS:
             streams = []
             for modality in STREAMS:

@@ -12,7 +12,7 @@ from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
 from pipelines.errors import TsgcError
 from tsgc.config import parse_settings, resolve
-from tsgc.evaluation.scores import Scores, Source, all_and_clean, write_scores
+from tsgc.evaluation.scores import Scores, ScoreSource, all_and_clean, write_scores
 from tsgc.input.tta import views
 from tsgc.workspace.runs import run_folder, scores_path
 
@@ -55,7 +55,7 @@ def answers(trial: Trial, tta: str) -> dict[str, np.ndarray]:
     return found
 
 
-def finish(folder: Path, why: str, tta: str = "none") -> Callable[[Trial], dict[str, Any]]:
+def final_scorer(folder: Path, why: str, tta: str = "none") -> Callable[[Trial], dict[str, Any]]:
     """Scores a training that is over: writes its score files, returns what its line says of the test.
 
     `tta`: views whose mean answer is scored too, decided on before any of it is seen.
@@ -67,7 +67,7 @@ def finish(folder: Path, why: str, tta: str = "none") -> Callable[[Trial], dict[
         manifest = test.manifest
         figures: dict[str, Any] = {}
         for name, logits in answers(trial, tta).items():
-            source = Source(
+            source = ScoreSource(
                 benchmark=BENCHMARK,
                 split="test",
                 preset=manifest.preset,

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nw_ucla.start import FOLDS, digest, weights_file
+from nw_ucla.weights import FOLDS, weights_digest, weights_file
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, build_config, read_yaml
 
@@ -75,9 +75,9 @@ class Spec:
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
         what = {**kept, "fold": self.fold}
         if self.config.teachers:
-            what["teachers"] = self.taught_by or [digest(Path(name)) for name in self.config.teachers]
+            what["teachers"] = self.taught_by or [weights_digest(Path(name)) for name in self.config.teachers]
         if self.init is not None:
-            what["init"] = digest(self.init)
+            what["init"] = weights_digest(self.init)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     @property

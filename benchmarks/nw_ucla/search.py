@@ -32,7 +32,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def append(path: Path, line: dict[str, Any]) -> None:
+def append_line(path: Path, line: dict[str, Any]) -> None:
     """One line more, in one write: several processes may share the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (json.dumps(line) + "\n").encode()
@@ -162,7 +162,7 @@ class Search:
         try:
             trial = self.make(spec)
         except (TsgcError, RuntimeError) as error:
-            append(out, {**described(spec), "status": "failed", "error": first_line(error)})
+            append_line(out, {**described(spec), "status": "failed", "error": first_line(error)})
             self.say(f"{spec.name} {spec.fold} seed {spec.config.seed}: {first_line(error)}")
             return None
         return trial
@@ -179,7 +179,7 @@ class Search:
             line = {**described(trial.spec), "status": "failed", "error": first_line(error)}
             line["marks"] = trial.marks
         del self.running[trial]
-        append(out, line)
+        append_line(out, line)
         if line["status"] == "ok":
             with trial.turn():
                 trial.save()

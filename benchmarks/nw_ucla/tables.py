@@ -71,7 +71,7 @@ def mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_and_deviation(values: Sequence[float]) -> str:
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{mean(values):.2f} ± {deviation:.2f}"
 
@@ -87,8 +87,9 @@ def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
         every, clean = ([m["test"][f"{checkpoint} {part}"] for m in members] for part in ("all", "clean"))
         rows.append([
             cell(why) or "-", modality, variant, " ".join(f"{figures['top1']:.2f}" for figures in every),
-            spread([figures["top1"] for figures in every]), spread([figures["top1"] for figures in clean]),
-            spread([figures["mean_class"] for figures in clean]),
+            mean_and_deviation([figures["top1"] for figures in every]),
+            mean_and_deviation([figures["top1"] for figures in clean]),
+            mean_and_deviation([figures["mean_class"] for figures in clean]),
             f"{mean(m['seconds'] for m in members):.0f}",
             f"{mean(m['clips_per_second'] for m in members):,.0f}",
         ])  # fmt: skip

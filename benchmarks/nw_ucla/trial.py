@@ -12,7 +12,7 @@ import torch
 
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
-from nw_ucla.start import check
+from nw_ucla.weights import check_unseen_view
 from pipelines.errors import TsgcError
 from shards.options import Reading
 from tsgc.checkpoint import describe, save_weights
@@ -64,11 +64,11 @@ class Trial:
         pipeline = input_pipeline(config, manifest)
         self.model, self.step = new_step(config, manifest, pipeline.bodies, process, Reading())
         if self.spec.init is not None:
-            check(self.spec.init, self.spec.fold)
+            check_unseen_view(self.spec.init, self.spec.fold)
             self.started_from = fine_tune(self.model, manifest, self.spec.init, modality=config.modality)
             self.step.ema.set(self.model)
         for teacher in config.teachers:
-            check(Path(teacher), self.spec.fold)
+            check_unseen_view(Path(teacher), self.spec.fold)
         self.loader = ResidentLoader(clips, chosen, config)
         self.feed = Feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
         self.pipeline = pipeline

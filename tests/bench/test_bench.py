@@ -14,7 +14,7 @@ import torch
 from made.command import fails, tsgc
 from torch.autograd import DeviceType
 
-from tsgc.bench import contenders, graphs, machine
+from tsgc.bench import contenders, joint_mixing, machine
 from tsgc.bench.clock import cost_a_call
 from tsgc.bench.inputs import NTU, Shape, make_batch, make_model, redrawn
 from tsgc.bench.trace import covered, idle_share, kernel_intervals, profiled
@@ -139,10 +139,10 @@ def test_made_steps_drop_other_rows_each_time():
 
 def test_three_products_are_one():
     """Values and gradients of the naive product, the paper's and ours."""
-    stage = graphs.Stage(rows=3, frames=4, joints=5, width=6)
+    stage = joint_mixing.Stage(rows=3, frames=4, joints=5, width=6)
     results = []
-    for product, channels_last in graphs.PRODUCTS.values():
-        a, h = graphs.made_input(stage, channels_last, torch.float64, CPU)
+    for product, channels_last in joint_mixing.PRODUCTS.values():
+        a, h = joint_mixing.made_input(stage, channels_last, torch.float64, CPU)
         out = product(a, h)
         out.square().sum().backward()
         axes = (0, 1, 2, 4, 3) if channels_last else (0, 1, 2, 3, 4)
@@ -171,7 +171,7 @@ def test_the_plain_step_trains_as_ours_does():
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(contenders, "make_step", spy(make))
             patch.setattr(contenders, "plain_twin", spy(twin))
-            work, free = contenders.training(contender, shape, CPU)
+            work, free = contenders.training_work(contender, shape, CPU)
         for _ in range(3):
             work()
         free()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made.command import tsgc
-from made_actions import all_actions, class_name, made_clip, motion, write
+from made_actions import action_motion, all_actions, class_name, made_clip, write_data_set
 
 import cli
 from pipelines.errors import TsgcError
@@ -18,7 +18,7 @@ STEPS = 40  # of a cycle; a quarter is a whole number of them
 
 def signals(action) -> np.ndarray:
     """How far each joint is turned about x, y, z over a cycle: (STEPS, V, 3)."""
-    made = motion(action)
+    made = action_motion(action)
     turns = np.zeros((STEPS, NW_UCLA_20.num_joints, 3))
     for swing in made.swings:
         swung = wave(np.arange(STEPS) / STEPS - swing.lag, made.rise)
@@ -53,9 +53,9 @@ def test_clips_hang_on_their_numbers_alone():
 
 def test_they_are_prepared_sharded_and_trained_from(here, trained):
     """As benchmarks/nw_ucla/README.md says, up to a run on NW-UCLA's shards that starts from them."""
-    write(here / "data/made", clips=240, classes=12, seed=1)
+    write_data_set(here / "data/made", clips=240, classes=12, seed=1)
     with pytest.raises(TsgcError, match="is there already"):
-        write(here / "data/made", clips=240, classes=12, seed=1)
+        write_data_set(here / "data/made", clips=240, classes=12, seed=1)
     tsgc("prepare", "custom", "--raw", "data/made")
     tsgc("shard", "made")
     manifest = load_manifest(here / "data/shards/made/people")
@@ -77,4 +77,4 @@ def test_they_are_prepared_sharded_and_trained_from(here, trained):
 )
 def test_too_few_of_anything_is_told(tmp_path, clips, classes, said):
     with pytest.raises(TsgcError, match=said):
-        write(tmp_path / "made", clips, classes, seed=0)
+        write_data_set(tmp_path / "made", clips, classes, seed=0)

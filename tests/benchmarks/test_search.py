@@ -12,8 +12,8 @@ from made.search import COUNTS, ROOT, SMALL, search
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import read_plan, startable
 from nw_ucla.search import fold_clips, read_results, to_do
-from nw_ucla.start import check
 from nw_ucla.tables import trial_table
+from nw_ucla.weights import check_unseen_view
 
 from pipelines.errors import TsgcError
 from shards.loader import TrainLoader
@@ -166,9 +166,9 @@ def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, hold
     for fold in ("1to2", "2to1", "all"):
         if fold in refused:
             with pytest.raises(TsgcError, match=f"none of the clips that judge {fold}"):
-                check(path, fold)
+                check_unseen_view(path, fold)
         else:
-            check(path, fold)
+            check_unseen_view(path, fold)
 
 
 def test_trials_that_start_from_weights_say_so_and_failures_are_told(plan, shards, trained, tmp_path):

@@ -2,7 +2,7 @@
 
 import search_tables
 from made.search import script
-from nw_ucla.search import append
+from nw_ucla.search import append_line
 from nw_ucla.tables import trial_table
 
 
@@ -30,11 +30,11 @@ def test_the_page_gets_the_tables_of_the_results(tmp_path):
         made_line("better", "1to2", 0, 90.0), made_line("better", "2to1", 0, 92.0),
         made_line("broken", "1to2", 0, 0.0, status="failed", error="out of memory", clips=None),
     ):  # fmt: skip
-        append(trials, line)
+        append_line(trials, line)
     for seed, top1 in ((0, 96.0), (1, 97.0)):
         figures = {"top1": top1, "mean_class": top1 - 1}
         test = {f"{name} {part}": figures for name in ("last", "last-ema") for part in ("all", "clean")}
-        append(final, made_line("f", "all", seed, 0, test=test, date="2026-11-25", why="final"))
+        append_line(final, made_line("f", "all", seed, 0, test=test, date="2026-11-25", why="final"))
     page.write_text("# Page\n<!-- stage1 -->\nstale\n<!-- end -->\ntext\n<!-- final -->\n<!-- end -->\n")
     script(search_tables, "--write", page, trials, final)
     text = page.read_text()

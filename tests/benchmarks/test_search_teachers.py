@@ -11,8 +11,8 @@ from made.command import tsgc
 from made.search import COUNTS, ROOT, SMALL, search
 from nw_ucla import search as searching
 from nw_ucla.plan import read_plan
-from nw_ucla.search import Search, append, read_results
-from nw_ucla.start import check
+from nw_ucla.search import Search, append_line, read_results
+from nw_ucla.weights import check_unseen_view
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_description
@@ -74,9 +74,9 @@ def test_students_wait_for_teachers_that_another_process_trains(shards, tmp_path
     (kept,) = (tmp_path / "found").glob("bone-1to2-seed0-*.safetensors")
     said = read_description(kept)
     assert said.benchmark == "nw-ucla/1to2" and said.ema and said.config.modality == "bone"
-    check(kept, "1to2")
+    check_unseen_view(kept, "1to2")
     with pytest.raises(TsgcError, match="trained on the training view of 1to2"):
-        check(kept, "2to1")
+        check_unseen_view(kept, "2to1")
     kept.unlink()  # then it is trained again
     assert "1 of them for this process" in search(*words)
 
@@ -114,17 +114,17 @@ def test_nobody_waits_for_a_teacher_whose_own_teachers_failed(tmp_path, monkeypa
     specs = read_plan(write_plan(tmp_path / "plan.yaml", trials=CHAIN), COUNTS, tmp_path / "kept")
     out = tmp_path / "found.jsonl"
     assert waits(specs, own, out, monkeypatch)  # nothing failed yet
-    append(out, {"key": specs[0].key, "status": "failed"})
+    append_line(out, {"key": specs[0].key, "status": "failed"})
     assert not waits(specs, own, out, monkeypatch)
     assert not waits(specs[::-1], own, out, monkeypatch)  # rounds may have students first
-    append(out, {"key": specs[0].key, "status": "ok"})  # done again
+    append_line(out, {"key": specs[0].key, "status": "ok"})  # done again
     assert waits(specs, own, out, monkeypatch)
 
 
 def test_a_teacher_that_is_there_teaches_though_its_own_failed_since(tmp_path, monkeypatch):
     specs = read_plan(write_plan(tmp_path / "plan.yaml", trials=CHAIN), COUNTS, tmp_path / "kept")
     out = tmp_path / "found.jsonl"
-    append(out, {"key": specs[0].key, "status": "failed"})
+    append_line(out, {"key": specs[0].key, "status": "failed"})
     (tmp_path / "kept").mkdir()
     specs[1].save.with_suffix(".json").touch()
     assert waits(specs, {"fourth"}, out, monkeypatch)  # for the third, which the second can teach

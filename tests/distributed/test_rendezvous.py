@@ -9,7 +9,7 @@ import pytest
 import torch.distributed as dist
 
 from pipelines.errors import TsgcError
-from tsgc.distributed.rendezvous import fresh
+from tsgc.distributed.rendezvous import fresh_store
 
 SOON = timedelta(seconds=20)
 
@@ -19,7 +19,7 @@ def meet(store: dist.Store, world: int) -> list[dist.Store]:
 
     def come(rank: int) -> dist.Store:
         time.sleep(random.Random(rank).random() / 10)
-        return fresh(store, rank, world, SOON)
+        return fresh_store(store, rank, world, SOON)
 
     with ThreadPoolExecutor(world) as threads:
         return list(threads.map(come, range(world)))
@@ -39,14 +39,14 @@ def test_a_rank_of_an_earlier_start_is_waited_for_until_it_comes_again():
     store = dist.HashStore()
     meet(store, 2)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(fresh, store, 0, 2, SOON)  # finds rank 1's old number
+        first = threads.submit(fresh_store, store, 0, 2, SOON)  # finds rank 1's old number
         time.sleep(0.3)
         assert not first.done()
-        second = threads.submit(fresh, store, 1, 2, SOON)
+        second = threads.submit(fresh_store, store, 1, 2, SOON)
         first.result().set("met", "1")
         assert second.result().check(["met"])
 
 
 def test_ranks_that_never_come_are_named_in_one_line():
     with pytest.raises(TsgcError, match=r"rank 0 of 2: the others did not come within 0:00:00\.2"):
-        fresh(dist.HashStore(), 0, 2, timedelta(seconds=0.2))
+        fresh_store(dist.HashStore(), 0, 2, timedelta(seconds=0.2))

@@ -16,8 +16,8 @@ from pipelines.skeleton import SKELETONS
 from tsgc import kernels, load_run
 from tsgc.evaluation.scores import read_scores
 from tsgc.export import export
-from tsgc.export.joints_input import centre, min_max
-from tsgc.export.modules import crop_positions, even_positions
+from tsgc.export.joints_input import dense_min_max, dense_recentre
+from tsgc.export.modules import traced_crop_positions, traced_even_positions
 from tsgc.inference.windows import recentre
 from tsgc.input.crop import crop_positions as packed_crop_positions
 from tsgc.input.crop import even_frames
@@ -137,15 +137,15 @@ def test_positions_in_the_graph_are_those_of_the_pipeline():
         length = np.array([frames])
         for count in (1, 16, 64, 256):
             expected = packed_crop_positions(*centre_crop(length), count)[0]
-            assert np.array_equal(crop_positions(frames, count).numpy(), expected)
-            assert np.array_equal(even_positions(frames, count).numpy(), even_frames(length, count)[0])
+            assert np.array_equal(traced_crop_positions(frames, count).numpy(), expected)
+            assert np.array_equal(traced_even_positions(frames, count).numpy(), even_frames(length, count)[0])
 
 
 def test_centring_and_min_max_in_the_graph_are_those_of_the_pipeline():
     joints = np.random.default_rng(0).normal(2, 1, (3, 9, 2, 25, 3)).astype(np.float32)
     joints[0, :4, 0] = 0  # the first body comes later
     joints[1, :, 1] = 0  # there is no second body
-    centred = centre(torch.from_numpy(joints), 1).numpy()
+    centred = dense_recentre(torch.from_numpy(joints), 1).numpy()
     assert np.array_equal(centred, np.stack([recentre(clip, 1) for clip in joints]))
     for clip, bodies in zip(centred, (2, 1, 2)):
         rows = torch.from_numpy(clip[:, :bodies].reshape(-1, 25, 3))
@@ -153,7 +153,7 @@ def test_centring_and_min_max_in_the_graph_are_those_of_the_pipeline():
             9, bodies, 25, 3
         )
         there = torch.from_numpy((clip[None] != 0).any((3, 4), keepdims=True))
-        found = min_max(torch.from_numpy(clip[None]), there)[0]
+        found = dense_min_max(torch.from_numpy(clip[None]), there)[0]
         assert torch.equal(found[:, :bodies], expected) and not found[:, bodies:].any()
 
 

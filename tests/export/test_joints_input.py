@@ -10,7 +10,7 @@ from made.batches import NTU, UCLA, bodies_of, made_clips, pack
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
-from tsgc.export.joints_input import centre, place
+from tsgc.export.joints_input import dense_normalise, dense_recentre
 from tsgc.inference.windows import recentre
 from tsgc.input.pipeline import InputPipeline
 
@@ -41,7 +41,7 @@ def test_placing_is_the_pipelines(way, skeleton, bodies):
     ragged = [clip[:, :1] if not clip[:, 1:].any() else clip for clip in clips]
     batch = pack(ragged)
     expected = pipe._place(batch.joints, batch, None, {}, "none")
-    ours = place(torch.from_numpy(clips), pipe)
+    ours = dense_normalise(torch.from_numpy(clips), pipe)
     for n, (clip, start) in enumerate(zip(ragged, batch.offsets.tolist())):
         rows = expected[start : start + len(clip) * clip.shape[1]].view(len(clip), clip.shape[1], -1, 3)
         torch.testing.assert_close(ours[n, :, : clip.shape[1]], rows, atol=1e-5, rtol=1e-4)
@@ -55,12 +55,14 @@ def test_pictures_keep_their_scores():
         pipe = InputPipeline(config, SKELETONS["coco-17"], 1, "zeros", channels="xys")
         batch = pack(list(clips))
         expected = pipe._place(batch.joints, batch, None, {}, "none").view(clips.shape)
-        torch.testing.assert_close(place(torch.from_numpy(clips), pipe), expected, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            dense_normalise(torch.from_numpy(clips), pipe), expected, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_centring_is_that_of_windows():
     clips = clips_of(1) + np.float32([0, 0, 3])
-    ours = centre(torch.from_numpy(clips), 1)
+    ours = dense_recentre(torch.from_numpy(clips), 1)
     for clip, got in zip(clips, ours.numpy()):
         np.testing.assert_allclose(got, recentre(clip, 1), atol=1e-6)
 
@@ -71,7 +73,7 @@ def test_every_way_goes_through_onnx(way, tmp_path):
 
     class Placed(torch.nn.Module):
         def forward(self, joints):
-            return place(joints, pipe)
+            return dense_normalise(joints, pipe)
 
     clips = torch.from_numpy(clips_of(1))
     program = torch.onnx.export(Placed().eval(), (clips,), dynamo=True, verbose=False)

@@ -16,7 +16,7 @@ from pipelines.prepared.histogram import bars, named_bars, spread
 from pipelines.prepared.report import WORST, Report, read_report
 from pipelines.reading.track import Track
 from pipelines.spec import Prepared
-from tsgc.inspect.preset_differences import READERS, Stretch, differences, trace
+from tsgc.inspect.preset_differences import READERS, Stretch, differences, trace_tracks
 
 NAME = "S001C002P003R001A005"
 
@@ -102,12 +102,12 @@ def test_tracing_finds_every_body_frame_again():
     placed = np.zeros((8, 2, 25, 3), np.float32)
     placed[:4, 0], placed[4:7, 0] = body[3:7], body[7:10]
     placed[2:6, 1] = tracks[1].joints
-    assert trace(placed, tracks) == [[Stretch(1, 0, 3, 7)], [Stretch(2, 2, 0, 4)]]
+    assert trace_tracks(placed, tracks) == [[Stretch(1, 0, 3, 7)], [Stretch(2, 2, 0, 4)]]
 
 
 def test_of_equal_body_frames_the_one_that_goes_on_is_taken():
     frozen = np.repeat(person(1), 6, axis=0)
-    assert trace(frozen[:, None], [Track("a", np.arange(6), frozen)]) == [[Stretch(1, 0, 0, 6)]]
+    assert trace_tracks(frozen[:, None], [Track("a", np.arange(6), frozen)]) == [[Stretch(1, 0, 0, 6)]]
 
 
 # Raw clips ------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pipelines.prepared.store import open_store
 from pipelines.reading.track import Track
 from shards.manifest import load_manifest
 from tsgc.inspect.clip_picture import padded
-from tsgc.inspect.preset_differences import RawClip
+from tsgc.inspect.preset_differences import TrackedClip
 from tsgc.inspect.shard_set import balance
 from tsgc.workspace.clips_by_name import clips_by_name
 
@@ -65,10 +65,10 @@ def test_a_raw_clip_plays_in_a_browser(here, raw):
 def test_tracks_stand_in_their_frames():
     joints = np.ones((2, 25, 3), np.float32)
     tracks = [Track("a", np.array([1, 3]), joints), Track("b", np.array([0, 1]), 2 * joints)]
-    whole, present = padded(RawClip(5, tracks, {}), 25)
+    whole, present = padded(TrackedClip(5, tracks, {}), 25)
     assert present.T.astype(int).tolist() == [[0, 1, 0, 1, 0], [1, 1, 0, 0, 0]]
     assert whole[:, :, 0, 0].T.tolist() == [[0, 1, 0, 1, 0], [2, 2, 0, 0, 0]]
-    assert padded(RawClip(3, [], {}), 25)[0].shape == (3, 1, 25, 3)
+    assert padded(TrackedClip(3, [], {}), 25)[0].shape == (3, 1, 25, 3)
 
 
 def test_one_clip_of_a_data_set(here, made):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipelines.datasets import kinetics
 from pipelines.prepared.store import open_store
-from tsgc.inspect.clip_picture import padded, raw_clip
+from tsgc.inspect.clip_picture import padded, raw_clip_picture
 from tsgc.inspect.raw_formats import FORMATS, open_raw, own_folder, ranges
 
 ARM = ["shoulder", "elbow", "hand"]
@@ -89,7 +89,7 @@ def test_raw_kinetics_joints_are_those_of_the_file_and_the_prepared_ones_those_o
     folder = write_kinetics(here / "data/kinetics-skeleton")
     tsgc("prepare", "kinetics", "--jobs", 1)
     path = folder / "kinetics_train/-t00000002_.json"
-    pictured = raw_clip(path, None)
+    pictured = raw_clip_picture(path, None)
     raw, reference, _ = pictured.panels
     content = json.loads(path.read_text())["data"]
     first = np.array(content[4]["skeleton"][1]["pose"], np.float32).reshape(18, 2)
@@ -186,7 +186,7 @@ def test_clips_in_pictures_are_drawn_as_the_file_and_as_the_presets_have_them(he
     joints = 100 * bodies(count=2, channels=len(channels))
     joints[:3, 1] = 0
     path = own(here / "arms", joints, channels=channels, image_size=[200, 100])
-    raw, reference, corrected = raw_clip(path, None).panels
+    raw, reference, corrected = raw_clip_picture(path, None).panels
     assert np.array_equal(raw.joints[..., :2], joints[..., :2].astype(np.float32)) and raw.channels == "xys"
     assert raw.present.sum(axis=0).tolist() == [9, 6]
     assert np.array_equal(reference.joints, corrected.joints)

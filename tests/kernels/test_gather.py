@@ -14,7 +14,7 @@ pytest.importorskip("triton.experimental.gluon", reason="this Triton has no Gluo
 
 from tsgc.kernels import hopper, mixer_hopper, tunings
 from tsgc.kernels.bottleneck import Kernels
-from tsgc.kernels.prepare import prepare
+from tsgc.kernels.operands import make_operands
 from tsgc.kernels.sums import diagonal_sum
 
 GATHERING = {width: tuning.gather for width, tuning in tunings.TUNINGS.items() if tuning.gather}
@@ -106,7 +106,7 @@ def made(width: int, joints: int, frames: int, rows: int, dtype: torch.dtype, ki
     survival = torch.tensor([each[name] for name in kinds], device=DEVICE).repeat(rows)[:rows]
     weights = new(4 * width, width), new(width, 4 * width) * width**-0.5, new(3, joints, joints) * 0.3
     way = Kernels(width)
-    ready = prepare(*weights, survival, dtype, *way.tile_rows)
+    ready = make_operands(*weights, survival, dtype, *way.tile_rows)
     dout = new(rows, frames, joints, width).to(dtype)
     p = (2 * new(rows, frames * joints, 4 * width)).to(dtype)
     for unread in (p, dout):

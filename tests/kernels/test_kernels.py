@@ -21,8 +21,8 @@ from tsgc.kernels import block as fused
 from tsgc.kernels import bottleneck, library, patch, tunings
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.library import Library
+from tsgc.kernels.operands import make_operands
 from tsgc.kernels.patch import PatchNorm
-from tsgc.kernels.prepare import prepare
 from tsgc.kernels.sums import diagonal_sum, plain_sums, sums
 
 
@@ -90,7 +90,7 @@ def test_the_order_lists_rows_that_are_not_dropped_first(rows):
     torch.manual_seed(rows)
     survival = (torch.rand(rows, device=DEVICE) > 0.4) * 1.25
     w1, w2, graphs = (torch.zeros(*s, device=DEVICE) for s in ((384, 96), (96, 384), (3, 25, 25)))
-    order = prepare(w1, w2, graphs, survival, torch.float32, 64, 32).order.cpu()
+    order = make_operands(w1, w2, graphs, survival, torch.float32, 64, 32).order.cpu()
     alive = survival.cpu() > 0
     assert order[-1] == alive.sum()
     assert torch.equal(order[: alive.sum()], alive.nonzero()[:, 0].int())
@@ -115,7 +115,7 @@ def test_a_dropped_row_keeps_its_input_and_gives_no_gradient(road):
     x = torch.randn(2, 4, 25, 96, device=DEVICE)
     survival = torch.tensor([0.0, 1.0], device=DEVICE)
     x.requires_grad_()
-    out = fused.run(x, survival, block, road)
+    out = fused.apply_block(x, survival, block, road)
     assert torch.equal(out[0], x[0])
     assert not torch.equal(out[1], x[1])
     found = torch.autograd.grad(out[0].sum(), [x, *block.parameters()])
@@ -134,7 +134,7 @@ def small_pass() -> tuple[Block, Tensor, Tensor]:
 def test_a_second_backward_pass_gives_the_same_and_adds_up(road, kept):
     """Nothing saved is written over; and of gradients that are views of one tensor none adds to another's."""
     block, x, survival = small_pass()
-    loss = fused.run(x, survival, block, road, kept).square().sum()
+    loss = fused.apply_block(x, survival, block, road, kept).square().sum()
     once = torch.autograd.grad(loss, [x, *block.parameters()], retain_graph=True)
     for _ in range(2):
         loss.backward(retain_graph=True)
@@ -146,7 +146,7 @@ def test_a_second_backward_pass_gives_the_same_and_adds_up(road, kept):
 def test_gradients_of_gradients_are_refused(road):
     """Kernels leave no graph behind: they would be wrong in silence."""
     block, x, survival = small_pass()
-    loss = fused.run(x, survival, block, road).square().sum()
+    loss = fused.apply_block(x, survival, block, road).square().sum()
     (grad,) = torch.autograd.grad(loss, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
@@ -155,9 +155,9 @@ def test_gradients_of_gradients_are_refused(road):
 @each_road
 def test_without_gradients_a_fused_block_gives_the_same(road):
     block, x, survival = small_pass()
-    kept = fused.run(x, survival, block, road)
+    kept = fused.apply_block(x, survival, block, road)
     with torch.inference_mode():
-        assert torch.equal(fused.run(x, survival, block, road), kept)
+        assert torch.equal(fused.apply_block(x, survival, block, road), kept)
 
 
 def test_a_fused_block_gets_autocasts_type(monkeypatch):
@@ -172,7 +172,7 @@ def test_drop_path_factors_may_lie_anywhere():
     block, x, survival = small_pass()
     apart = torch.stack([survival, survival + 7], 1)[:, 0]
     with torch.no_grad():
-        assert torch.equal(fused.run(x, apart, block), fused.run(x, survival, block))
+        assert torch.equal(fused.apply_block(x, apart, block), fused.apply_block(x, survival, block))
 
 
 @pytest.mark.parametrize("programs", [660, 2])
@@ -199,7 +199,7 @@ def test_a_block_on_the_cpu_runs_plain():
 def test_weights_are_prepared_as_the_kernels_read_them():
     torch.manual_seed(0)
     graphs, w1, w2 = torch.randn(3, 25, 25), torch.randn(384, 96), torch.randn(96, 384)
-    ours = prepare(*(t.to(DEVICE) for t in (w1, w2, graphs, torch.ones(3))), torch.float32, 64, 128)
+    ours = make_operands(*(t.to(DEVICE) for t in (w1, w2, graphs, torch.ones(3))), torch.float32, 64, 128)
     narrow1, narrow2, forward, backward, _ = (t.cpu() for t in ours)
     assert torch.equal(narrow1, w1)
     assert torch.equal(narrow2, w2.t())

@@ -46,7 +46,7 @@ def test_products_are_of_the_kept_rows_alone(monkeypatch):
     block, x = made_block(96, 17, device=DEVICE), torch.randn(4, 2, 17, 96, device=DEVICE)
     survival = torch.tensor([0.0, 1.0, 0.0, 0.0], device=DEVICE)
     for kept in (1, None):
-        fused.run(x, survival, block, Library, kept)
+        fused.apply_block(x, survival, block, Library, kept)
     assert rows == [1 * 34, 1 * 34, 4 * 34, 4 * 34]
 
 
@@ -70,7 +70,7 @@ def test_rows_are_packed_in_order_and_added_back_in_place():
     x, branch = torch.randn(5, 3, 25, 96, device=DEVICE), torch.randn(2, 3, 25, 96, device=DEVICE)
     survival = torch.tensor([0.0, 2.0, 0.0, 0.0, 1.5], device=DEVICE)
     order = torch.tensor([1, 4, 3, 2, 0, 2], dtype=torch.int32, device=DEVICE)
-    assert torch.equal(packed.pack(x, order, 2), x[[1, 4]])
+    assert torch.equal(packed.pack_rows(x, order, 2), x[[1, 4]])
     out = packed.add_packed(x, branch, survival, order)
     torch.testing.assert_close(out, x.index_add(0, order[:2], branch * survival[[1, 4], None, None, None]))
     assert torch.equal(out[[0, 2, 3]], x[[0, 2, 3]])

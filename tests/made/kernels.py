@@ -45,5 +45,5 @@ def compare_block(
     twin = copy.deepcopy(block).double()
     with kernels.plain():
         want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
-    got = gradients(lambda x: fused.run(x, survival, block, road, kept), x, block, weights)
+    got = gradients(lambda x: fused.apply_block(x, survival, block, road, kept), x, block, weights)
     assert_close(got, want, 5e-6)

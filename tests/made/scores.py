@@ -8,10 +8,10 @@ import numpy as np
 import orjson
 
 from tsgc.config import TrainConfig, to_yaml
-from tsgc.evaluation.scores import Scores, Source, write_scores
+from tsgc.evaluation.scores import Scores, ScoreSource, write_scores
 from tsgc.workspace.runs import run_folder, scores_path
 
-SOURCE = Source(
+SOURCE = ScoreSource(
     "ntu60/xsub", "test", "reference", "252", "joint", 0, "last", "none", [f"c{k}" for k in range(10)]
 )
 

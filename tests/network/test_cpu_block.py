@@ -38,7 +38,7 @@ def test_it_is_the_plain_block_in_float64(joints, frames, survival, layer_scale)
     x, weights = torch.randn(2, 3, frames, joints, 12, dtype=torch.float64)
     factors = None if survival is None else torch.tensor(survival, dtype=torch.float64)
     want = plain_gradients(block, x, factors, weights)
-    got = gradients(lambda x: cpu_block.run(x, factors, block), x, block, weights)
+    got = gradients(lambda x: cpu_block.joints_first_block(x, factors, block), x, block, weights)
     for name, exact in want.items():
         torch.testing.assert_close(got[name], exact, rtol=1e-11, atol=1e-11, msg=name)
 
@@ -55,7 +55,7 @@ def test_random_shapes_in_float32(seed):
     x, weights = torch.randn(2, rows, frames, joints, width)
     survival = (torch.rand(rows) > 0.3) / 0.7
     want = plain_gradients(block, x, survival, weights)
-    got = gradients(lambda x: cpu_block.run(x, survival, block), x, block, weights)
+    got = gradients(lambda x: cpu_block.joints_first_block(x, survival, block), x, block, weights)
     assert all((got[name] - exact).norm() <= 5e-6 * (exact.norm() + 1) for name, exact in want.items())
 
 
@@ -79,7 +79,7 @@ def test_in_bfloat16_it_errs_no_more_than_the_plain_block():
         want = plain_gradients(block, x, survival, weights)
 
         def first(x: Tensor, block: Block = block, survival: Tensor = survival) -> Tensor:
-            return cpu_block.run(x, survival, block)
+            return cpu_block.joints_first_block(x, survival, block)
 
         def as_before(x: Tensor, block: Block = block, survival: Tensor = survival) -> Tensor:
             with kernels.plain():
@@ -97,7 +97,7 @@ def test_in_bfloat16_it_errs_no_more_than_the_plain_block():
 def test_blocks_hand_each_other_what_they_need_without_a_copy():
     block = made_block(8, 5)
     x = torch.randn(2, 3, 5, 8)
-    out = cpu_block.run(x, None, block)
+    out = cpu_block.joints_first_block(x, None, block)
     assert out.shape == x.shape
     assert cpu_block.joints_first(out).data_ptr() == out.data_ptr()
 
@@ -106,19 +106,19 @@ def test_which_blocks_run_so(monkeypatch):
     """Those of the types in the table, on CPUs, outside `kernels.plain()`."""
     monkeypatch.setattr(cpu_block, "TYPES", (BF16,))
     x = torch.randn(1, 2, 5, 8)
-    assert cpu_block.takes(x.to(BF16)) and not cpu_block.takes(x)
+    assert cpu_block.supports(x.to(BF16)) and not cpu_block.supports(x)
     with torch.autocast("cpu", BF16):
-        assert cpu_block.takes(x)
+        assert cpu_block.supports(x)
         with kernels.plain():
-            assert not cpu_block.takes(x)
-    assert not cpu_block.takes(x.to(BF16).to("meta"))
+            assert not cpu_block.supports(x)
+    assert not cpu_block.supports(x.to(BF16).to("meta"))
     monkeypatch.setattr(cpu_block, "convolves", lambda dtype: False)
-    assert not cpu_block.takes(x.to(BF16))
+    assert not cpu_block.supports(x.to(BF16))
 
 
 def test_float32_and_bfloat16_run_so():
     x = torch.randn(1, 2, 5, 8)
-    assert cpu_block.takes(x) and cpu_block.takes(x.to(BF16)) and not cpu_block.takes(x.double())
+    assert cpu_block.supports(x) and cpu_block.supports(x.to(BF16)) and not cpu_block.supports(x.double())
 
 
 def test_a_whole_network_is_the_plain_one(monkeypatch):
@@ -143,7 +143,7 @@ def test_a_second_backward_pass_gives_the_same():
     """Nothing that is saved is written over."""
     block = made_block(8, 5)
     x = torch.randn(2, 3, 5, 8, requires_grad=True)
-    out = cpu_block.run(x, None, block).square().sum()
+    out = cpu_block.joints_first_block(x, None, block).square().sum()
     first, second = (torch.autograd.grad(out, [x, *block.parameters()], retain_graph=True) for _ in range(2))
     assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
@@ -151,7 +151,7 @@ def test_a_second_backward_pass_gives_the_same():
 def test_gradients_of_gradients_are_refused():
     block = made_block(8, 5)
     x = torch.randn(2, 3, 5, 8, requires_grad=True)
-    loss = cpu_block.run(x, None, block).square().sum()
+    loss = cpu_block.joints_first_block(x, None, block).square().sum()
     (grad,) = torch.autograd.grad(loss, x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()

@@ -63,11 +63,11 @@ def test_another_c_library_is_left_alone(monkeypatch):
 
 
 def test_training_and_scoring_keep_memory(here, made, monkeypatch):
-    from tsgc.evaluation import evaluate
+    from tsgc.evaluation import predict_split
     from tsgc.training import loop
 
     asked = []
-    for name, place in (("train", loop), ("score", evaluate)):
+    for name, place in (("train", loop), ("score", predict_split)):
         monkeypatch.setattr(place, "keep_memory", lambda device, name=name: asked.append((name, device.type)))
     words = ["--data-root", made, "--device", "cpu"]
     tsgc("train", "ntu60/xsub", *words, *quick(), "--set", "eval_every=0")

@@ -55,7 +55,7 @@ def test_the_kernels_give_a_block_with_factors():
     survival = torch.tensor([1.25, 0.0, 1.25], device=device)
     twin = copy.deepcopy(block).double()
     want = gradients(lambda x: twin(x, survival.double()), x.double(), twin, weights)
-    got = gradients(lambda x: fused.run(x, survival, block), x, block, weights)
+    got = gradients(lambda x: fused.apply_block(x, survival, block), x, block, weights)
     for name, exact in want.items():
         assert ((got[name] - exact).norm() / exact.norm()).item() < 5e-6, name
 

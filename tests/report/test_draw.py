@@ -14,12 +14,12 @@ from tsgc.drawing.skeleton import (
     Panel,
     draw_frames,
     draw_strip,
+    even_indices,
     front_view,
     gif_milliseconds,
     joint_sides,
-    spread,
 )
-from tsgc.report.learned_graphs import rest_pose
+from tsgc.report.learned_adjacency import rest_pose
 
 SIZE = (200.0, 100.0)
 
@@ -98,7 +98,7 @@ def test_the_resting_body_is_symmetric_and_no_joints_coincide(skeleton):
 
 @given(st.integers(0, 500), st.integers(1, 40))
 def test_spread_has_the_first_and_the_last(count, wanted):
-    indices = spread(count, wanted)
+    indices = even_indices(count, wanted)
     assert len(indices) == min(count, wanted) and indices == sorted(set(indices))
     assert count == 0 or indices[0] == 0
     assert min(count, wanted) < 2 or indices[-1] == count - 1

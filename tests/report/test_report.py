@@ -17,9 +17,9 @@ from pipelines.datasets.table import DATASETS
 from pipelines.skeleton import NTU_25
 from tsgc.config import TrainConfig, to_yaml
 from tsgc.drawing.html import ASSETS
-from tsgc.evaluation.scores import Scores, Source, write_scores
+from tsgc.evaluation.scores import Scores, ScoreSource, write_scores
 from tsgc.network.adjacency import adjacency
-from tsgc.report import analysis, charts, gather, learned_graphs
+from tsgc.report import analysis, charts, gather, learned_adjacency
 from tsgc.training.run_folder import write_environment
 from tsgc.workspace.runs import open_run
 
@@ -53,7 +53,9 @@ def made_run(folder, classes, clips, config=None, seed=0):
     logits = rng.normal(0, 1, (clips, len(classes))).astype(np.float32)
     logits[np.arange(clips), labels] += 3 * rng.random(clips)
     names = np.array([f"clip{index:06d}" for index in range(clips)])
-    source = Source("ntu120/xsub", "test", "reference", "252", config.modality, seed, "last", "none", classes)
+    source = ScoreSource(
+        "ntu120/xsub", "test", "reference", "252", config.modality, seed, "last", "none", classes
+    )
     write_scores(folder / "scores/last.npz", Scores(names, labels, logits, np.zeros(clips, bool), source))
     lines = [
         {"epoch": epoch, "loss": 3 / epoch, "lr": 1e-3, "clips_per_second": 3000.0, "gpu_memory_gb": 10.7}
@@ -174,16 +176,16 @@ def test_the_strongest_changes_of_a_graph():
     learned[3, 7] -= 0.5
     learned[7, 3] += 0.25
     learned[4, 4] += 0.125
-    edges = learned_graphs.strongest(learned, start)
+    edges = learned_adjacency.strongest(learned, start)
     assert edges == [
-        learned_graphs.Edge(3, 7, -0.5),
-        learned_graphs.Edge(7, 3, 0.25),
-        learned_graphs.Edge(4, 4, 0.125),
+        learned_adjacency.LearnedEdge(3, 7, -0.5),
+        learned_adjacency.LearnedEdge(7, 3, 0.25),
+        learned_adjacency.LearnedEdge(4, 4, 0.125),
     ]
-    drawn = str(learned_graphs.draw_graph(NTU_25, edges, 0.5, "made"))
+    drawn = str(learned_adjacency.draw_adjacency(NTU_25, edges, 0.5, "made"))
     assert "left hand → head: -0.5000" in drawn and "head → left hand: +0.2500" in drawn
     assert drawn.count('class="edge more"') == 2 and drawn.count('class="edge less"') == 1
-    assert learned_graphs.strongest(start, start) == []
+    assert learned_adjacency.strongest(start, start) == []
 
 
 def test_a_run_is_reported_whole(here, trained):
@@ -299,7 +301,7 @@ def test_the_learned_graphs_are_those_of_the_network(trained):
     run = open_run(trained / "joint/seed0")
     from tsgc.checkpoint import load_model
 
-    graphs = gather.read_graphs(run.checkpoint("last"))
+    graphs = gather.read_adjacency(run.checkpoint("last"))
     model, description = load_model(run.checkpoint("last"))
     assert asdict(graphs.description) == asdict(description)
     assert list(graphs.learned) == [(0, 0), (1, 0), (2, 0)]

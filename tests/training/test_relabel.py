@@ -10,7 +10,7 @@ from shards.manifest import load_manifest
 from tsgc.config import CONFIGS, TrainConfig, build_config, read_yaml
 from tsgc.distributed.process import Process
 from tsgc.inspect.checkpoint import changed
-from tsgc.report.page import show
+from tsgc.report.page import setting_text
 from tsgc.training.run import build as build_training
 from tsgc.training.run import describe
 from tsgc.workspace.relabel import count_moved, relabelled
@@ -64,7 +64,7 @@ def test_a_clip_of_two_classes_gets_one_line(manifest):
 def test_lists_of_clips_are_told_in_short():
     many = TrainConfig(relabel={"clap": {f"clip{i}": i for i in range(50)}, "nod": {"one": 1}})
     assert len(changed(many)) < 140 and "relabel={'clap': {'clip0': 0" in changed(many)
-    assert (show(many.relabel), show({})) == ("clap (50), nod (1)", "none")
+    assert (setting_text(many.relabel), setting_text({})) == ("clap (50), nod (1)", "none")
 
 
 def test_training_reads_the_corrected_class(manifest, tmp_path):

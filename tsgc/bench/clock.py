@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 
-def finish(device: torch.device) -> None:
+def synchronise(device: torch.device) -> None:
     """Waits until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -25,11 +25,11 @@ def cost_a_call(
     all threads, over wall clock."""
     for _ in range(warm_up):
         work()
-    finish(device)
+    synchronise(device)
     start, used = time.perf_counter(), time.process_time()
     for _ in range(calls):
         work()
-    finish(device)
+    synchronise(device)
     seconds, cpu = time.perf_counter() - start, time.process_time() - used
     return seconds / calls, cpu / seconds
 

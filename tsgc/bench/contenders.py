@@ -41,7 +41,7 @@ class Contender:
         return " ".join(words)
 
 
-def config_of(contender: Contender, shape: Shape, world: int = 1) -> TrainConfig:
+def contender_config(contender: Contender, shape: Shape, world: int = 1) -> TrainConfig:
     """The published recipe, in the contender's precision, with its settings."""
     options = {
         "variant": shape.variant,
@@ -55,7 +55,7 @@ def config_of(contender: Contender, shape: Shape, world: int = 1) -> TrainConfig
     return resolve("made clips", recipe="reference", settings=contender.settings, options=options)
 
 
-def training(
+def training_work(
     contender: Contender, shape: Shape, device: torch.device, process: Process | None = None
 ) -> tuple[Work, Callable[[], None]]:
     """A step to call again and again on one made batch, and what frees all that it holds.
@@ -64,7 +64,7 @@ def training(
     a batch of that shape.
     """
     process = process or Process(0, 1, device)
-    config = config_of(contender, shape, process.world)
+    config = contender_config(contender, shape, process.world)
     model = make_model(shape, device)
     batches = redrawn(make_batch(shape, model, device, seed=0), model, DRAWS)
     if contender.kind == "plain":
@@ -114,7 +114,7 @@ def plain_step(
     return work
 
 
-def inference(contender: Contender, shape: Shape, device: torch.device) -> Work:
+def inference_work(contender: Contender, shape: Shape, device: torch.device) -> Work:
     """A forward pass to call again and again on one made batch."""
     model = make_model(shape, device).eval()
     network: nn.Module = plain_twin(model) if contender.kind == "plain" else model

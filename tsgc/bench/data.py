@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from shards.manifest import load_manifest
-from tsgc.bench.clock import cost_a_call, finish
-from tsgc.bench.trace import trace
+from tsgc.bench.clock import cost_a_call, synchronise
+from tsgc.bench.trace import trace_idle
 from tsgc.bench.training import WARM_UP
 from tsgc.config import TrainConfig, resolve
 from tsgc.distributed.process import Process
@@ -69,7 +69,7 @@ def _compare(run: Training, steps: int, traced: bool) -> dict[str, Any]:
     for _ in range(WARM_UP):
         made()
         real()
-    finish(device)
+    synchronise(device)
     costs: dict[str, list[tuple[float, float]]] = {"made": [], "real": []}
     for _ in range(2):
         for name, work in (("made", made), ("real", real)):
@@ -86,7 +86,7 @@ def _compare(run: Training, steps: int, traced: bool) -> dict[str, Any]:
         "cores_real": real_cores,
     }
     if traced:
-        result["trace"] = trace(real, device)
+        result["trace"] = trace_idle(real, device)
     return result
 
 

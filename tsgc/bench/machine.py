@@ -16,7 +16,7 @@ CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_b
 PEAK_SIZE = {"cuda": 8192, "cpu": 2048}  # rows and columns of the matrices that the peak is measured with
 
 
-def describe(device: torch.device) -> dict[str, Any]:
+def machine_facts(device: torch.device) -> dict[str, Any]:
     """The device, its CPU's relevant flags, threads, versions."""
     facts: dict[str, Any] = {"device": device.type, "torch": torch.__version__}
     if device.type == "cuda":

@@ -14,16 +14,16 @@ import torch
 from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import SKELETONS
-from tsgc.bench import graphs, machine
-from tsgc.bench.contenders import Contender, contenders, training
+from tsgc.bench import joint_mixing, machine
+from tsgc.bench.contenders import Contender, contenders, training_work
 from tsgc.bench.inputs import Shape
-from tsgc.bench.trace import trace
-from tsgc.bench.training import WARM_UP, clean_up, forward_flops, long_clips, measure, speed
+from tsgc.bench.trace import trace_idle
+from tsgc.bench.training import WARM_UP, clean_up, forward_flops, long_clips, measure_contenders, speed
 from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
 from tsgc.distributed.environment import LAUNCHED
 from tsgc.distributed.launch import launch
-from tsgc.distributed.process import Process, join, pick_device, started_by_torchrun
+from tsgc.distributed.process import Process, join_ranks, pick_device, started_by_torchrun
 from tsgc.variants import VARIANTS
 
 PRECISIONS = ("bf16", "tf32", "float32")
@@ -96,7 +96,7 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         assert out is not None
         _rank(options, out)
         return
-    result: dict[str, Any] = {"machine": machine.describe(options.device)}
+    result: dict[str, Any] = {"machine": machine.machine_facts(options.device)}
     talker.line(_about(result["machine"]))
     if options.data is not None:
         result["data"] = _data(options, talker)
@@ -125,9 +125,9 @@ def bench_graph(
     shape: Shape, device: torch.device, precision: str, steps: int, talker: Talker, out: Path | None
 ) -> None:
     """`tsgc bench graph`."""
-    about = machine.describe(device)
+    about = machine.machine_facts(device)
     talker.line(_about(about))
-    rows = graphs.bench_products(shape, precision, device, steps)
+    rows = joint_mixing.bench_products(shape, precision, device, steps)
     for row in rows:
         slowest = "block, plain" if "block" in row["name"] else "naive"
         plain = next((r for r in rows if (r["stage"], r["name"]) == (row["stage"], slowest)), row)
@@ -235,10 +235,10 @@ def _data(options: TrainOptions, talker: Talker) -> dict[str, Any]:
 def _trace(options: TrainOptions, talker: Talker) -> dict[str, float]:
     (contender,) = _contenders(options, compare=False)[-1:]
     clean_up(options.device)
-    work, free = training(contender, options.shape, options.device)
+    work, free = training_work(contender, options.shape, options.device)
     for _ in range(WARM_UP):
         work()
-    result = trace(work, options.device)
+    result = trace_idle(work, options.device)
     free()
     _say_trace(result, talker)
     return result
@@ -271,9 +271,9 @@ def _devices(
 
 def _rank(options: TrainOptions, out: Path) -> None:
     """A rank's part of `_devices`; the first writes the result."""
-    with join(options.device.type) as process:
+    with join_ranks(options.device.type) as process:
         ours = Contender("ours", options.precision, settings=options.settings)
-        (row,) = measure([ours], options.shape, process.device, options.steps, "training", process)
+        (row,) = measure_contenders([ours], options.shape, process.device, options.steps, "training", process)
         process.barrier()
         if process.main:
             write_atomic(out, json.dumps(dataclasses.asdict(row)).encode())

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch.autograd import DeviceType
 
-from tsgc.bench.clock import finish
+from tsgc.bench.clock import synchronise
 
 Interval = tuple[float, float]
 STEPS = 50  # of a trace
@@ -39,7 +39,7 @@ def kernel_intervals(events: Iterable[Any], device_type: DeviceType) -> list[Int
     ]
 
 
-def trace(work: Callable[[], object], device: torch.device, steps: int = STEPS) -> dict[str, float]:
+def trace_idle(work: Callable[[], object], device: torch.device, steps: int = STEPS) -> dict[str, float]:
     """Idle share of the GPU over `steps` calls in a row, and kernels a call. Warm the work up before."""
     events = profiled(work, device, steps, torch.profiler.ProfilerActivity.CUDA)
     intervals = kernel_intervals(events, DeviceType.CUDA)
@@ -50,10 +50,10 @@ def profiled(
     work: Callable[[], object], device: torch.device, steps: int, activity: torch.profiler.ProfilerActivity
 ) -> list[Any]:
     """What torch's profiler saw in `steps` calls in a row."""
-    finish(device)
+    synchronise(device)
     # There is one cycle, and nothing to accumulate: without acc_events torch warns of losing earlier ones.
     with torch.profiler.profile(activities=[activity], acc_events=True) as profiler:
         for _ in range(steps):
             work()
-        finish(device)
+        synchronise(device)
     return list(profiler.events())

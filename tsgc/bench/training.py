@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from tsgc.bench.clock import finish, median_seconds, seconds_a_call
-from tsgc.bench.contenders import Contender, inference, training
+from tsgc.bench.clock import median_seconds, seconds_a_call, synchronise
+from tsgc.bench.contenders import Contender, inference_work, training_work
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.bench.machine import peak_flops
 from tsgc.distributed.process import Process
@@ -25,7 +25,7 @@ GRADIENTS = (
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """One measurement."""
 
     name: str
@@ -46,14 +46,14 @@ def forward_flops(shape: Shape) -> float:
     return 2.0 * (counted["macs"] + counted["graph_macs"])
 
 
-def measure(
+def measure_contenders(
     contenders: Sequence[Contender],
     shape: Shape,
     device: torch.device,
     steps: int,
     what: str,
     process: Process | None = None,
-) -> list[Row]:
+) -> list[Measurement]:
     """A row for each contender; `what`: `training` or `inference`.
 
     With a process group's `process` every rank calls this; the row is of all their clips together.
@@ -67,16 +67,16 @@ def measure(
         if contender.kind == "ours":
             keep_memory(device)
         if what == "training":
-            work, free = training(contender, shape, device, process)
+            work, free = training_work(contender, shape, device, process)
         else:
-            work, free = inference(contender, shape, device), lambda: None
+            work, free = inference_work(contender, shape, device), lambda: None
         seconds = seconds_a_call(work, device, steps, warm_up=2 if device.type == "cpu" else WARM_UP)
         memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
         free()
         devices = process.world if process else 1
         rate = shape.batch / seconds  # of one device: ranks wait for each other in every step
         used = rate * flops / peaks[contender.precision]
-        rows.append(Row(contender.name, rate * devices, 1e3 * seconds, memory, used, is_kept()))
+        rows.append(Measurement(contender.name, rate * devices, 1e3 * seconds, memory, used, is_kept()))
     clean_up(device)
     return rows
 
@@ -86,7 +86,7 @@ def clean_up(device: torch.device) -> None:
     gc.collect()
     torch.compiler.reset()
     if device.type == "cuda":
-        finish(device)
+        synchronise(device)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
@@ -98,10 +98,10 @@ def speed(contenders: Sequence[Contender], shape: Shape, device: torch.device, s
     `tsgc predict` keeps none.
     """
     plain, ours = ([one for one in contenders if one.kind == kind] for kind in ("plain", "ours"))
-    rows = {what: measure(plain, shape, device, steps, what) for what in ("training", "inference")}
+    rows = {what: measure_contenders(plain, shape, device, steps, what) for what in ("training", "inference")}
     alone = latency([one for one in contenders if not one.compile], shape, device)
     for what, found in rows.items():
-        found += measure(ours, shape, device, steps, what)
+        found += measure_contenders(ours, shape, device, steps, what)
     return {**{what: ratios(found) for what, found in rows.items()}, "latency": alone}
 
 
@@ -111,7 +111,7 @@ def latency(
     """Median milliseconds from one clip's input to its logits, waited for; how many times as fast as the
     first."""
     alone = replace(shape, batch=1)
-    times = [1e3 * median_seconds(inference(one, alone, device), device, calls, 3) for one in contenders]
+    times = [1e3 * median_seconds(inference_work(one, alone, device), device, calls, 3) for one in contenders]
     return [
         {"name": one.name, "ms": ms, "times_first": times[0] / ms}
         for one, ms in zip(contenders, times, strict=True)
@@ -122,7 +122,7 @@ def long_clips(contender: Contender, shape: Shape, device: torch.device, steps: 
     """Time and memory of a training clip as T grows, and both per frame over those at the shortest T."""
     rows = []
     for frames in LONG_FRAMES:
-        (row,) = measure([contender], replace(shape, frames=frames), device, steps, "training")
+        (row,) = measure_contenders([contender], replace(shape, frames=frames), device, steps, "training")
         mb = None if row.memory_gb is None else 1e3 * row.memory_gb / shape.batch
         rows.append((frames, row.ms / shape.batch, mb, row.utilisation))
     shortest, ms, mb, _ = rows[0]
@@ -139,6 +139,6 @@ def long_clips(contender: Contender, shape: Shape, device: torch.device, steps: 
     ]
 
 
-def ratios(rows: Sequence[Row]) -> list[dict[str, Any]]:
+def ratios(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
     """The rows, with how many times as fast as the first each is."""
     return [{**asdict(row), "times_first": row.clips_per_second / rows[0].clips_per_second} for row in rows]

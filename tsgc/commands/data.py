@@ -155,9 +155,8 @@ def inspect(
 ) -> None:
     """Look at a raw clip (and what each preset keeps of it), prepared file, shard set, run or checkpoint."""
     from tsgc.console import Talker
-    from tsgc.inspect.inspect import Wish
-    from tsgc.inspect.inspect import inspect as run
+    from tsgc.inspect.inspect_path import Wish, inspect_path
 
     talker = Talker()
-    for line in run(path, Wish(dataset, compare, clip, out, overwrite)):
+    for line in inspect_path(path, Wish(dataset, compare, clip, out, overwrite)):
         talker.line(line)

@@ -94,12 +94,12 @@ def train(
         return
     from tsgc.console import Silent, Talker
     from tsgc.distributed.process import (
-        join,  # torch comes last, so that what needs none of it answers at once
+        join_ranks,  # torch comes last, so that what needs none of it answers at once
     )
     from tsgc.training.loop import train as run
     from tsgc.workspace.runs import run_folder
 
-    with join(device) as process:
+    with join_ranks(device) as process:
         run(
             settled,
             benchmark,
@@ -142,13 +142,13 @@ def evaluate(
 ) -> None:
     """Score a checkpoint on a split; writes the scores file and prints the accuracies."""
     from tsgc.console import Silent, Talker
-    from tsgc.distributed.process import join
+    from tsgc.distributed.process import join_ranks
     from tsgc.evaluation.evaluate import evaluate_run
 
     read = reading(on_error, cache, cache_size)
     if launch_ranks(ctx, gpus, device):
         return
-    with join(device) as process:
+    with join_ranks(device) as process:
         evaluate_run(
             process,
             Talker(json=json) if process.main else Silent(),

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from pipelines.errors import TsgcError, UsageError
-from tsgc.distributed.rendezvous import agents_store, fresh
+from tsgc.distributed.rendezvous import agents_store, fresh_store
 
 TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
 MEETING = timedelta(minutes=10)  # torchrun has started all ranks when it starts one
@@ -121,7 +121,7 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 
 @contextmanager
-def join(device: str | None) -> Iterator[Process]:
+def join_ranks(device: str | None) -> Iterator[Process]:
     """This process's place, from torchrun's environment; alone without it.
 
     Raises LostRankError where an exchange fails, as it does when another rank has stopped.
@@ -138,7 +138,7 @@ def join(device: str | None) -> Iterator[Process]:
     store = agents_store(TIMEOUT)
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",
-        store=fresh(store, rank, world, MEETING) if store else None,
+        store=fresh_store(store, rank, world, MEETING) if store else None,
         rank=rank,
         world_size=world,
         timeout=TIMEOUT,

@@ -28,7 +28,7 @@ def agents_store(timeout: timedelta) -> dist.Store | None:
     return dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
-def fresh(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.Store:
+def fresh_store(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.Store:
     """A part of `store` that these `world` ranks alone know, and no rank of an earlier start.
 
     Every rank writes a number of its own, and rank 0 lists them until all ranks have confirmed the same

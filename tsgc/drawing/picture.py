@@ -52,11 +52,11 @@ def gif(clip: Pictured) -> bytes:
 def page(clip: Pictured) -> bytes:
     """One self-contained page with a player for each panel."""
     from tsgc.drawing.html import render
-    from tsgc.drawing.player import player
+    from tsgc.drawing.player import make_player
 
     notes = clip.notes or [()] * len(clip.panels)
     players = [
-        player(panel, clip.skeleton, fps=clip.fps, notes=said) for panel, said in zip(clip.panels, notes)
+        make_player(panel, clip.skeleton, fps=clip.fps, notes=said) for panel, said in zip(clip.panels, notes)
     ]
     return render("clip.html", title=clip.title, lines=clip.lines, players=players).encode()
 

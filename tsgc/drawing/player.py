@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.skeleton import Skeleton
-from tsgc.drawing.skeleton import MIDDLE, Panel, bones, joint_sides, spread, view
+from tsgc.drawing.skeleton import MIDDLE, Panel, bones, even_indices, joint_sides, panel_points
 
 SIZE = (240, 240)  # of a drawing, in the page's pixels
 MOST_FRAMES = 150  # frames kept of a clip; a long one is thinned out evenly, and says so
@@ -26,11 +26,11 @@ class Player:
     """For the page's script: size, frames, bodies, milliseconds a frame, points, bones."""
 
 
-def player(panel: Panel, skeleton: Skeleton, *, fps: float, notes: Sequence[str] = ()) -> Player:
+def make_player(panel: Panel, skeleton: Skeleton, *, fps: float, notes: Sequence[str] = ()) -> Player:
     """A clip as an animation at its own speed."""
-    points = view(panel, skeleton, SIZE)
+    points = panel_points(panel, skeleton, SIZE)
     T, M, V, _ = points.shape
-    kept = spread(T, MOST_FRAMES)
+    kept = even_indices(T, MOST_FRAMES)
     sides = joint_sides(skeleton)
     data = {
         "size": SIZE,
@@ -40,7 +40,7 @@ def player(panel: Panel, skeleton: Skeleton, *, fps: float, notes: Sequence[str]
         "bodies": M,
         "joints": V,
         "milliseconds": 1000 * T / (fps * max(1, len(kept))),
-        "points": pack(points[kept]),
+        "points": encode_points(points[kept]),
         "bones": [[child, parent, side] for child, parent, side in bones(skeleton)],
         "sides": ["" if side == MIDDLE else side for side in sides],
     }
@@ -49,7 +49,7 @@ def player(panel: Panel, skeleton: Skeleton, *, fps: float, notes: Sequence[str]
     return Player(panel.title, notes, data)
 
 
-def pack(points: np.ndarray) -> str:
+def encode_points(points: np.ndarray) -> str:
     """Points (T, M, V, 2) in pixels, NaN where absent -> base64 of little-endian 16-bit numbers."""
     scaled = np.clip(np.nan_to_num(points) * SCALE, 0, ABSENT - 1).round()
     numbers = np.where(np.isnan(points), ABSENT, scaled).astype("<u2")

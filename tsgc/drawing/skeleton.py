@@ -91,12 +91,12 @@ def bones(skeleton: Skeleton) -> list[tuple[int, int, str]]:
     return [(child, parent, sides[child]) for child, parent in skeleton.edges]
 
 
-def spread(count: int, wanted: int) -> list[int]:
+def even_indices(count: int, wanted: int) -> list[int]:
     """At most `wanted` of the indices 0..count-1, evenly apart, first and last among them."""
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)).tolist()
 
 
-def view(panel: Panel, skeleton: Skeleton, size: tuple[float, float]) -> np.ndarray:
+def panel_points(panel: Panel, skeleton: Skeleton, size: tuple[float, float]) -> np.ndarray:
     """A panel's clip in pixels, as `front_view` gives it."""
     return front_view(panel.joints, skeleton, panel.present, size=size, channels=panel.channels)
 
@@ -105,10 +105,10 @@ def draw_strip(panels: Sequence[Panel], skeleton: Skeleton, *, frames: int = 8) 
     """A row of still frames for each panel, evenly spread over its clip."""
     rows = []
     for panel in panels:
-        points = view(panel, skeleton, PANEL)
+        points = panel_points(panel, skeleton, PANEL)
         cells = [
             _cell(f"frame {index + 1}/{len(points)}", points[index], skeleton)
-            for index in spread(len(points), frames)
+            for index in even_indices(len(points), frames)
         ]
         rows.append(_titled(panel.title, _beside(cells or [_empty_cell(points, skeleton)])))
     return _below([*rows, _legend()])
@@ -116,9 +116,9 @@ def draw_strip(panels: Sequence[Panel], skeleton: Skeleton, *, frames: int = 8) 
 
 def draw_frames(panels: Sequence[Panel], skeleton: Skeleton, *, most: int = 300) -> list[Image.Image]:
     """The panels side by side, frame by frame: at most `most` frames; a shorter clip waits at its end."""
-    views = [view(panel, skeleton, PANEL) for panel in panels]
+    views = [panel_points(panel, skeleton, PANEL) for panel in panels]
     pictures = []
-    for index in spread(max(1, *map(len, views)), most):
+    for index in even_indices(max(1, *map(len, views)), most):
         cells = []
         for panel, points in zip(panels, views):
             if not len(points):

@@ -19,7 +19,7 @@ from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.scores import (
     COLUMNS,
     Scores,
-    Source,
+    ScoreSource,
     accuracy_rows,
     all_and_clean,
     remarks,
@@ -116,7 +116,7 @@ def make_scores(
     tta: str = "none",
 ) -> Scores:
     """The logits of the clips that were `read` (N,), their names and labels, and where they come from."""
-    source = Source(
+    source = ScoreSource(
         benchmark=manifest.benchmark,
         split=split,
         preset=manifest.preset,

@@ -14,7 +14,7 @@ from pipelines.files import write_atomic
 
 
 @dataclass(frozen=True)
-class Source:
+class ScoreSource:
     """What made the logits of a score file."""
 
     benchmark: str
@@ -46,7 +46,7 @@ class Scores:
     """float32 (N, K)."""
     repeats: np.ndarray
     """bool (N,): the joints equal a training clip's, so the answer was seen in training."""
-    source: Source
+    source: ScoreSource
 
 
 def write_scores(path: Path, scores: Scores) -> None:
@@ -75,7 +75,7 @@ def read_scores(path: Path) -> Scores:
                 content["labels"],
                 content["logits"],
                 content["repeats"],
-                Source(**orjson.loads(str(content["source"]))),
+                ScoreSource(**orjson.loads(str(content["source"]))),
             )
     except (OSError, BadZipFile, KeyError, *BAD_NPY) as error:
         raise TsgcError(

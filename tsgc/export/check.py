@@ -12,7 +12,7 @@ from shards.loader import EvalLoader
 from shards.manifest import load_manifest
 from tsgc.checkpoint import check_match
 from tsgc.export.modules import any_length, least_frames
-from tsgc.inference.trained_stream import Stream, pack
+from tsgc.inference.trained_stream import TrainedStream, pack_clips
 from tsgc.workspace.data_root import sharded
 
 CHECK_CLIPS = 6
@@ -23,19 +23,19 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Case:
+class CheckCase:
     """Inputs to check a file on, and PyTorch's logits for them."""
 
     inputs: Arrays
     logits: np.ndarray
 
 
-def check(run_file: Callable[[Arrays], np.ndarray], cases: Sequence[Case]) -> float:
+def largest_difference(run_file: Callable[[Arrays], np.ndarray], cases: Sequence[CheckCase]) -> float:
     """The largest difference of a file's logits from PyTorch's; NaN where any is NaN."""
     return float(np.max([np.abs(run_file(case.inputs) - case.logits).max() for case in cases]))
 
 
-def check_clips(stream: Stream, data_root: Path) -> tuple[list[np.ndarray], str]:
+def check_clips(stream: TrainedStream, data_root: Path) -> tuple[list[np.ndarray], str]:
     """Clips (T, M, V, C) of the run's test split, or made ones; and where they come from."""
     benchmark = stream.description.benchmark
     folder = sharded(data_root).get(benchmark)
@@ -52,7 +52,7 @@ def check_clips(stream: Stream, data_root: Path) -> tuple[list[np.ndarray], str]
     return clips, f"the test clips of {benchmark}"
 
 
-def made_clips(stream: Stream) -> list[np.ndarray]:
+def made_clips(stream: TrainedStream) -> list[np.ndarray]:
     """Wandering bodies of several lengths, one frame among them."""
     rng = np.random.default_rng(0)
     V, C, M = stream.pipeline.skeleton.num_joints, len(stream.pipeline.channels), stream.pipeline.bodies
@@ -64,7 +64,7 @@ def made_clips(stream: Stream) -> list[np.ndarray]:
     return clips
 
 
-def input_cases(stream: Stream, clips: Sequence[np.ndarray]) -> list[Case]:
+def input_cases(stream: TrainedStream, clips: Sequence[np.ndarray]) -> list[CheckCase]:
     """Batches of network input: those clips in threes, and other lengths where the file takes them."""
     cases = [input_case(stream, clips[start : start + EXAMPLE]) for start in range(0, len(clips), EXAMPLE)]
     least = least_frames(stream)
@@ -77,13 +77,13 @@ def input_cases(stream: Stream, clips: Sequence[np.ndarray]) -> list[Case]:
 
 
 @torch.inference_mode()
-def input_case(stream: Stream, clips: Sequence[np.ndarray]) -> Case:
-    x, presence = stream.pipeline.test(pack(clips), torch.device("cpu"))
+def input_case(stream: TrainedStream, clips: Sequence[np.ndarray]) -> CheckCase:
+    x, presence = stream.pipeline.test(pack_clips(clips), torch.device("cpu"))
     inputs = {"x": x.numpy()} if presence is None else {"x": x.numpy(), "presence": presence.numpy()}
-    return Case(inputs, stream.model(x, presence=presence).numpy())
+    return CheckCase(inputs, stream.model(x, presence=presence).numpy())
 
 
-def joint_cases(stream: Stream, clips: Sequence[np.ndarray]) -> list[Case]:
+def joint_cases(stream: TrainedStream, clips: Sequence[np.ndarray]) -> list[CheckCase]:
     """Three clips cut to one length, and clips by themselves; PyTorch takes them as `tsgc evaluate` does."""
     alone = [joint_case(stream, [clip]) for clip in clips]
     shortest = min(len(clip) for clip in clips[:EXAMPLE])
@@ -91,9 +91,9 @@ def joint_cases(stream: Stream, clips: Sequence[np.ndarray]) -> list[Case]:
     return [together, *alone]
 
 
-def joint_case(stream: Stream, clips: Sequence[np.ndarray]) -> Case:
+def joint_case(stream: TrainedStream, clips: Sequence[np.ndarray]) -> CheckCase:
     filled = [fill_bodies(clip, stream.pipeline.bodies, stream.pipeline.absent_body) for clip in clips]
-    return Case({"joints": np.stack(filled)}, stream.logits(pack(clips), torch.device("cpu")))
+    return CheckCase({"joints": np.stack(filled)}, stream.logits(pack_clips(clips), torch.device("cpu")))
 
 
 def fill_bodies(clip: np.ndarray, bodies: int, absent_body: str) -> np.ndarray:

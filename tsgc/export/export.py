@@ -18,10 +18,10 @@ from torch.export import Dim, ExportedProgram
 from pipelines.errors import TsgcError
 from pipelines.files import atomic_path, refuse_existing, write_atomic
 from tsgc.console import Talker
-from tsgc.export.check import Arrays, check, check_clips, input_cases, joint_cases
+from tsgc.export.check import Arrays, check_clips, input_cases, joint_cases, largest_difference
 from tsgc.export.model_card import model_card
 from tsgc.export.modules import FromInput, FromJoints, any_length, least_frames
-from tsgc.inference.trained_stream import Stream, load_stream
+from tsgc.inference.trained_stream import TrainedStream, load_stream
 from tsgc.workspace.runs import checkpoint_path
 
 TOLERANCE = 1e-4  # largest difference of a logit from PyTorch's
@@ -62,13 +62,13 @@ def export_run(
     module = (FromJoints if raw_input else FromInput)(stream).eval()
     cases = joint_cases(stream, clips) if raw_input else input_cases(stream, clips)
     talker.note(f"tracing {source}")
-    program = trace(module, cases[0].inputs, stream)
+    program = export_program(module, cases[0].inputs, stream)
     differences = {}
     for name, path in paths.items():
         write, run_file = FORMATS[name]
         with atomic_path(path) as temporary:
             temporary.write_bytes(write(program, stream, list(cases[0].inputs)))
-            differences[name] = worst = check(run_file(temporary), cases)
+            differences[name] = worst = largest_difference(run_file(temporary), cases)
             if not worst <= TOLERANCE:
                 raise TsgcError(
                     f"{path}: logits differ from PyTorch's by up to {worst:.1e}, expected {TOLERANCE:.0e} at"
@@ -86,13 +86,13 @@ def export_run(
     return files
 
 
-def in_float32(stream: Stream) -> Stream:
+def in_float32(stream: TrainedStream) -> TrainedStream:
     """The stream in float32, whatever it was trained in: what the exported file computes."""
     config = replace(stream.pipeline.config, precision="float32")
     return replace(stream, pipeline=replace(stream.pipeline, config=config))
 
 
-def trace(module: nn.Module, inputs: Arrays, stream: Stream) -> ExportedProgram:
+def export_program(module: nn.Module, inputs: Arrays, stream: TrainedStream) -> ExportedProgram:
     """The module as a graph, for any number of clips, and of frames where `any_length`."""
     batch = Dim("batch")
     if isinstance(module, FromJoints):
@@ -123,7 +123,7 @@ def quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def facts(stream: Stream) -> dict[str, str]:
+def file_metadata(stream: TrainedStream) -> dict[str, str]:
     """What a file says of itself."""
     said = stream.description
     return {
@@ -138,7 +138,7 @@ def facts(stream: Stream) -> dict[str, str]:
     }
 
 
-def write_onnx(program: ExportedProgram, stream: Stream, names: Sequence[str]) -> bytes:
+def write_onnx(program: ExportedProgram, stream: TrainedStream, names: Sequence[str]) -> bytes:
     """The program as ONNX, weights and all in one file."""
     onnx = needed("onnx")
     needed("onnxscript")
@@ -156,7 +156,7 @@ def write_onnx(program: ExportedProgram, stream: Stream, names: Sequence[str]) -
             dim = value.type.tensor_type.shape.dim[axis]
             if dim.dim_param:  # not where T is fixed
                 dim.dim_param = name
-    onnx.helper.set_model_props(model, facts(stream))
+    onnx.helper.set_model_props(model, file_metadata(stream))
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -167,9 +167,11 @@ def open_onnx(path: Path) -> Callable[[Arrays], np.ndarray]:
     return lambda inputs: session.run(None, inputs)[0]
 
 
-def write_pt2(program: ExportedProgram, stream: Stream, names: Sequence[str]) -> bytes:
+def write_pt2(program: ExportedProgram, stream: TrainedStream, names: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={"tsgc.json": orjson.dumps(facts(stream)).decode()})
+    torch.export.save(
+        program, buffer, extra_files={"tsgc.json": orjson.dumps(file_metadata(stream)).decode()}
+    )
     return buffer.getvalue()
 
 

@@ -12,7 +12,7 @@ from tsgc.input.geometry import trunk_joints
 from tsgc.input.pipeline import InputPipeline
 
 
-def centre(joints: Tensor, joint: int) -> Tensor:
+def dense_recentre(joints: Tensor, joint: int) -> Tensor:
     """`tsgc.inference.windows.recentre` for a batch: (N, T, M, V, C) -> the same."""
     seen = (joints != 0).flatten(3).any(-1)  # (N, T, M)
     first = seen[:, :, 0].to(torch.int64).argmax(1)  # 0 where the first body is never seen: its joint is 0
@@ -20,7 +20,7 @@ def centre(joints: Tensor, joint: int) -> Tensor:
     return torch.where(seen[..., None, None], joints - origin[:, None, None, None], joints)
 
 
-def place(joints: Tensor, pipeline: InputPipeline) -> Tensor:
+def dense_normalise(joints: Tensor, pipeline: InputPipeline) -> Tensor:
     """What `InputPipeline` does to the joints of a test clip before frames are sampled."""
     config, skeleton = pipeline.config, pipeline.skeleton
     coordinates = 2 if pipeline.channels == "xys" else joints.shape[-1]
@@ -29,44 +29,44 @@ def place(joints: Tensor, pipeline: InputPipeline) -> Tensor:
     if pipeline.channels == "xys":
         there = there | (score != 0).any(dim=4).any(dim=3)[..., None, None]
     if config.align == "facing":
-        joints = facing(joints, skeleton)
+        joints = dense_facing(joints, skeleton)
     if config.centre == "middle" and config.normalise in ("none", "spine"):
-        joints = middle_to_zero(joints, there)
+        joints = dense_middle_to_zero(joints, there)
     if config.normalise == "min-max":
-        joints = min_max(joints, there)
+        joints = dense_min_max(joints, there)
     elif config.normalise == "unit":
-        low, high = extremes(joints, there)
+        low, high = dense_extremes(joints, there)
         extent = (high - low).amax(4, keepdim=True)
         scale = torch.where((extent > 0) & extent.isfinite(), 2 / extent, 0.0)
-        joints = middle_to_zero(joints, there) * scale
+        joints = dense_middle_to_zero(joints, there) * scale
     elif config.normalise == "spine":
-        joints = spine_scale(joints, there, skeleton)
+        joints = dense_spine_scale(joints, there, skeleton)
     return torch.cat([joints, score], -1)
 
 
-def extremes(joints: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+def dense_extremes(joints: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
     """Lowest and highest coordinates of each clip where `count`, (N, 1, 1, 1, C) each."""
     low = torch.where(count, joints, torch.inf).amin((1, 2, 3), keepdim=True)
     return low, torch.where(count, joints, -torch.inf).amax((1, 2, 3), keepdim=True)
 
 
-def min_max(joints: Tensor, there: Tensor) -> Tensor:
+def dense_min_max(joints: Tensor, there: Tensor) -> Tensor:
     """Each axis of each clip to [-1, 1]; a body that is never there is one that the clip does not have."""
     have = there.any(dim=1, keepdim=True)
-    low, high = extremes(joints, have)
+    low, high = dense_extremes(joints, have)
     extent = high - low
     scaled = (joints - low) * torch.where(extent > 0, 2 / extent, 0.0) + torch.where(extent > 0, -1.0, 0.0)
     return torch.where(have, scaled, joints)
 
 
-def middle_to_zero(joints: Tensor, there: Tensor) -> Tensor:
+def dense_middle_to_zero(joints: Tensor, there: Tensor) -> Tensor:
     """The middle of each clip's extents to 0; absent bodies stay 0."""
-    low, high = extremes(joints, there)
+    low, high = dense_extremes(joints, there)
     middle = torch.where(low.isfinite(), (low + high) / 2, 0.0)
     return torch.where(there, joints - middle, 0.0)
 
 
-def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
+def dense_facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
     """Each clip turned about the vertical until its mean side axis lies along x."""
     left, right, left_hip, right_hip = trunk_joints(skeleton)
     sides = (
@@ -80,7 +80,7 @@ def facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
     return torch.stack([cos * x + sin * z, y, cos * z - sin * x], -1)
 
 
-def spine_scale(joints: Tensor, there: Tensor, skeleton: Skeleton) -> Tensor:
+def dense_spine_scale(joints: Tensor, there: Tensor, skeleton: Skeleton) -> Tensor:
     """Each clip by its mean length from between the hips to between the shoulders."""
     left, right, left_hip, right_hip = trunk_joints(skeleton)
     trunk = (

@@ -10,13 +10,13 @@ from pipelines.errors import TsgcError
 from pipelines.prepared.store import tool_version
 from tsgc.config import TrainConfig
 from tsgc.evaluation.scores import all_and_clean, read_scores
-from tsgc.inference.trained_stream import Stream
+from tsgc.inference.trained_stream import TrainedStream
 from tsgc.network.cost import count_parts, totals
 from tsgc.workspace.runs import open_run, scores_path
 
 
 def model_card(
-    stream: Stream, run: Path, *, raw_input: bool, differences: Mapping[str, float], checked_on: str
+    stream: TrainedStream, run: Path, *, raw_input: bool, differences: Mapping[str, float], checked_on: str
 ) -> str:
     """The card, in Markdown. `run`: the run's folder, or a checkpoint that has none."""
     said, config = stream.description, stream.description.config
@@ -108,7 +108,7 @@ def _corrected(config: TrainConfig) -> str:
     return f", the class of {count} clips of its training split corrected (`relabel`)" if count else ""
 
 
-def _accuracy(run: Path, stream: Stream) -> str:
+def _accuracy(run: Path, stream: TrainedStream) -> str:
     """The run's own test scores of this checkpoint, as a table."""
     try:
         scores = read_scores(scores_path(open_run(run).folder, "test", stream.path.stem))
@@ -123,7 +123,7 @@ def _accuracy(run: Path, stream: Stream) -> str:
     return "\n".join(lines)
 
 
-def _joints(stream: Stream) -> str:
+def _joints(stream: TrainedStream) -> str:
     """How to feed the file that takes joints."""
     pipeline = stream.pipeline
     V, C, M = pipeline.skeleton.num_joints, len(pipeline.channels), pipeline.bodies
@@ -143,7 +143,7 @@ def _joints(stream: Stream) -> str:
     )
 
 
-def _network_input(stream: Stream) -> str:
+def _network_input(stream: TrainedStream) -> str:
     """How to feed the file that takes the network's input."""
     pipeline = stream.pipeline
     config = pipeline.config

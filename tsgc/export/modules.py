@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
 from shards.batch import PackedBatch
-from tsgc.export.joints_input import centre, place
-from tsgc.inference.trained_stream import Stream
+from tsgc.export.joints_input import dense_normalise, dense_recentre
+from tsgc.inference.trained_stream import TrainedStream
 from tsgc.input.crop import TEST_CROP_MARGIN
 from tsgc.input.resize import resample
 from tsgc.modalities import stream as see
@@ -44,12 +44,12 @@ def for_any_length(model: TSGCNeXt) -> TSGCNeXt:
     return model
 
 
-def least_frames(stream: Stream) -> int:
+def least_frames(stream: TrainedStream) -> int:
     """Fewest frames of a graph for any number: with fewer, the last stage has one step, a case of its own."""
     return 2 * stream.model.min_frames
 
 
-def any_length(stream: Stream) -> bool:
+def any_length(stream: TrainedStream) -> bool:
     """Whether the network's file takes any number of frames: not with presence, nor if trained on few."""
     return not stream.pipeline.present_only and stream.pipeline.config.frames >= least_frames(stream)
 
@@ -57,7 +57,7 @@ def any_length(stream: Stream) -> bool:
 class FromInput(nn.Module):
     """The network by itself: x (N, C, T, V, M), for some runs presence (N, T, M) -> logits (N, K)."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: TrainedStream) -> None:
         super().__init__()
         self.model = for_any_length(stream.model)
 
@@ -72,7 +72,7 @@ class FromJoints(nn.Module):
     the frames to look at are computed from it as tensors, in float64 as there.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: TrainedStream) -> None:
         super().__init__()
         self.model: TSGCNeXt = stream.model
         self.pipeline = stream.pipeline
@@ -81,8 +81,8 @@ class FromJoints(nn.Module):
         pipeline = self.pipeline
         N, T, M, V, C = joints.shape
         if pipeline.channels == "xyz":
-            joints = centre(joints, pipeline.skeleton.centre)
-        joints = place(joints, pipeline)
+            joints = dense_recentre(joints, pipeline.skeleton.centre)
+        joints = dense_normalise(joints, pipeline)
         positions = POSITIONS[pipeline.config.sampling](T, pipeline.config.frames)
         ones = torch.ones(N, dtype=torch.int64)
         clips = torch.arange(N)
@@ -101,7 +101,7 @@ class FromJoints(nn.Module):
         return self.model(x.permute(0, 4, 2, 3, 1))  # (N, M, T, V, C) -> (N, C, T, V, M)
 
 
-def crop_positions(frames: int, count: int) -> Tensor:
+def traced_crop_positions(frames: int, count: int) -> Tensor:
     """`tsgc.input.crop.crop_positions` of the test crop: (count,) float64."""
     length = torch.ones(frames, dtype=torch.float64).sum()
     start = (length / TEST_CROP_MARGIN).floor()
@@ -110,7 +110,7 @@ def crop_positions(frames: int, count: int) -> Tensor:
     return start + places.clamp(min=0).minimum(length - 1)
 
 
-def even_positions(frames: int, count: int) -> Tensor:
+def traced_even_positions(frames: int, count: int) -> Tensor:
     """`tsgc.input.crop.even_frames`: (count,) float64."""
     last = torch.ones(frames, dtype=torch.float64).sum() - 1
     places = torch.arange(count, dtype=torch.float64)
@@ -118,4 +118,4 @@ def even_positions(frames: int, count: int) -> Tensor:
     return torch.where(ends, last, places * (last / max(count - 1, 1))).floor()
 
 
-POSITIONS = {"crop": crop_positions, "frames": even_positions}
+POSITIONS = {"crop": traced_crop_positions, "frames": traced_even_positions}

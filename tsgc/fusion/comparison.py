@@ -10,14 +10,14 @@ from tsgc.console import Talker
 from tsgc.evaluation.scores import Scores, accuracy_of_hits, hits
 from tsgc.evaluation.statistics import RESAMPLES, SEED, bootstrap, mcnemar
 from tsgc.fusion.fuse import fuse
-from tsgc.fusion.scored_streams import Stream
+from tsgc.fusion.scored_streams import ScoredStream
 
 FIGURES = ("top1", "top5", "mean_class")
 COLUMNS = ("", "top-1 %", "top-5 %", "mean class %")
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparisonRow:
     """One line of the verdict: which clips something gets right."""
 
     kind: str
@@ -33,27 +33,31 @@ class Row:
         return f"without {self.name}" if self.kind == "without" else self.name
 
 
-def rows(streams: Sequence[Stream], fused: Scores, weights: Sequence[float], method: str) -> list[Row]:
+def comparison_rows(
+    streams: Sequence[ScoredStream], fused: Scores, weights: Sequence[float], method: str
+) -> list[ComparisonRow]:
     """The streams, the fusion without each (where something is left), the fusion and the oracle.
 
     The oracle is right where any stream is. Clips are in the same order everywhere.
     """
     labels = fused.labels
-    result = [Row("stream", stream.name, *hits(stream.scores.logits, labels)) for stream in streams]
+    result = [ComparisonRow("stream", stream.name, *hits(stream.scores.logits, labels)) for stream in streams]
     for index, stream in enumerate(streams):
         others = [other.scores for other in streams if other is not stream]
         shares = [*weights[:index], *weights[index + 1 :]]
         if any(shares):
-            result.append(Row("without", stream.name, *hits(fuse(others, shares, method).logits, labels)))
+            result.append(
+                ComparisonRow("without", stream.name, *hits(fuse(others, shares, method).logits, labels))
+            )
     singles = [row for row in result if row.kind == "stream"]
     any1, any5 = (np.any([getattr(row, figure) for row in singles], axis=0) for figure in FIGURES[:2])
     name = f"fused, {len(streams)} stream{'' if len(streams) == 1 else 's'}"
-    result.append(Row("fused", name, *hits(fused.logits, labels)))
-    result.append(Row("oracle", "any stream right", any1, any5))
+    result.append(ComparisonRow("fused", name, *hits(fused.logits, labels)))
+    result.append(ComparisonRow("oracle", "any stream right", any1, any5))
     return result
 
 
-def judge(rows: Sequence[Row], scores: Scores) -> dict[str, Any]:
+def judge(rows: Sequence[ComparisonRow], scores: Scores) -> dict[str, Any]:
     """Accuracies with intervals, and McNemar's test, of all clips and (where some repeat) the clean ones.
 
     `scores`: of the same clips in the same order. The result is plain: what --json prints.
@@ -65,7 +69,7 @@ def judge(rows: Sequence[Row], scores: Scores) -> dict[str, Any]:
     return {name: _judge_part(rows, scores.labels, keep) for name, keep in parts.items()}
 
 
-def _judge_part(rows: Sequence[Row], labels: np.ndarray, keep: np.ndarray) -> dict[str, Any]:
+def _judge_part(rows: Sequence[ComparisonRow], labels: np.ndarray, keep: np.ndarray) -> dict[str, Any]:
     labels = labels[keep]
     top1, top5 = (np.stack([getattr(row, figure)[keep] for row in rows], axis=1) for figure in FIGURES[:2])
     intervals = bootstrap(labels, top1, top5)
@@ -93,7 +97,9 @@ def _judge_part(rows: Sequence[Row], labels: np.ndarray, keep: np.ndarray) -> di
     }
 
 
-def show(talker: Talker, title: str, rows: Sequence[Row], verdict: dict[str, Any]) -> None:
+def print_comparison(
+    talker: Talker, title: str, rows: Sequence[ComparisonRow], verdict: dict[str, Any]
+) -> None:
     """Print what `judge` found."""
     for part, found in verdict.items():
         table = [

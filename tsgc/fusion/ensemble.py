@@ -8,13 +8,13 @@ from typing import Any
 from pipelines.errors import UsageError
 from pipelines.files import refuse_existing
 from tsgc.console import Talker
-from tsgc.evaluation.scores import Scores, Source, accuracy, remarks, write_scores
+from tsgc.evaluation.scores import Scores, ScoreSource, accuracy, remarks, write_scores
 from tsgc.evaluation.statistics import RESAMPLES, SEED
 from tsgc.fusion.calibrate import temperature
-from tsgc.fusion.comparison import judge, rows, show
+from tsgc.fusion.comparison import comparison_rows, judge, print_comparison
 from tsgc.fusion.fuse import FUSIONS, fuse, learn_weights
 from tsgc.fusion.recipes import RECIPES, recipe_runs
-from tsgc.fusion.scored_streams import Stream, held_out, open_streams
+from tsgc.fusion.scored_streams import ScoredStream, held_out, open_streams
 from tsgc.workspace.runs import newest_streams
 
 TUNED_ON_TEST = "weights tuned on the test split: for comparison with papers only"
@@ -50,7 +50,7 @@ class Plan:
             raise UsageError(f"--recipe {self.recipe} has weights of its own; leave yours out, or use new4s")
 
 
-def choose(plan: Plan, runs_root: Path) -> list[Stream]:
+def choose_streams(plan: Plan, runs_root: Path) -> list[ScoredStream]:
     """The streams that the plan means."""
     ema = plan.ema or (plan.recipe is not None and RECIPES[plan.recipe].ema)
     checkpoint = "last-ema" if ema else "last"
@@ -65,7 +65,7 @@ def choose(plan: Plan, runs_root: Path) -> list[Stream]:
 class Fused:
     """Streams, how they were weighed, and what came out."""
 
-    streams: list[Stream]
+    streams: list[ScoredStream]
     weights: list[float]
     origin: str
     """Where the weights are from, in words."""
@@ -76,7 +76,7 @@ class Fused:
 
 def fuse_plan(plan: Plan, runs_root: Path) -> Fused:
     """Choose the plan's streams, calibrate and weigh them as it says, and fuse them."""
-    streams = choose(plan, runs_root)
+    streams = choose_streams(plan, runs_root)
     scores = [stream.scores for stream in streams]
     held: list[Scores] = []
     temperatures = None
@@ -123,13 +123,13 @@ def fuse_streams(
     if out is not None:
         refuse_existing(out, overwrite)
     fused = fuse_plan(plan, runs_root)
-    lines = rows(fused.streams, fused.scores, fused.weights, plan.method)
+    lines = comparison_rows(fused.streams, fused.scores, fused.weights, plan.method)
     verdict = judge(lines, fused.scores)
     source = fused_source(plan, fused)
     notes = [TUNED_ON_TEST] if plan.tune == "test" else []
     notes += remarks([stream.scores for stream in fused.streams])
 
-    described = describe(fused)
+    described = stream_entries(fused)
     for stream in described:
         heat = f", temperature {stream['temperature']:.3f}" if fused.temperatures else ""
         seed = "" if stream["seed"] is None else f" seed {stream['seed']}"
@@ -137,7 +137,7 @@ def fuse_streams(
         weight = f"weight {stream['weight']:.4g}"
         talker.line(f"{title}, {stream['checkpoint']}, {weight}{heat}: {stream['path']}")
     talker.line(f"weights: {fused.origin}; fused: {plan.method}")
-    show(talker, f"{source.benchmark}, {source.preset} preset, {source.split}", lines, verdict)
+    print_comparison(talker, f"{source.benchmark}, {source.preset} preset, {source.split}", lines, verdict)
     for note in notes:
         talker.line(note)
     talker.data(
@@ -160,7 +160,7 @@ def fuse_streams(
     return fused.scores
 
 
-def describe(fused: Fused) -> list[dict[str, Any]]:
+def stream_entries(fused: Fused) -> list[dict[str, Any]]:
     """Each stream: what it is, where it lies, how it is weighed."""
     result = []
     for index, stream in enumerate(fused.streams):
@@ -181,7 +181,7 @@ def describe(fused: Fused) -> list[dict[str, Any]]:
     return result
 
 
-def fused_source(plan: Plan, fused: Fused) -> Source:
+def fused_source(plan: Plan, fused: Fused) -> ScoreSource:
     """What made the fused scores."""
     sources = [stream.scores.source for stream in fused.streams]
     chosen = max((source.selected_on for source in sources), key=CHOICES.index)

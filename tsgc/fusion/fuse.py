@@ -53,11 +53,11 @@ def fuse(streams: Sequence[Scores], weights: Sequence[float] | None = None, meth
     if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
         raise UsageError(f"weights {shares.tolist()}: expected numbers of 0 or more, not all 0")
     first = streams[0]
-    logits = FUSIONS[method]([align(first, other).logits for other in streams], shares)
+    logits = FUSIONS[method]([match_clips(first, other).logits for other in streams], shares)
     return replace(first, logits=logits.astype(np.float32))
 
 
-def align(first: Scores, other: Scores) -> Scores:
+def match_clips(first: Scores, other: Scores) -> Scores:
     """The other stream with the first's clips, in its order; clips, labels and classes must be the same."""
     name = f"{other.source.benchmark} {stream_name(other)}"
     if other.logits.shape[1] != first.logits.shape[1]:
@@ -98,7 +98,7 @@ def learn_weights(streams: Sequence[Scores], method: str = "logits") -> np.ndarr
     Those of least cross-entropy; equal ones where those get fewer of the clips right.
     """
     first = streams[0]
-    learned = LEARNERS[method]([align(first, other).logits for other in streams], first.labels)
+    learned = LEARNERS[method]([match_clips(first, other).logits for other in streams], first.labels)
     equal = np.ones(len(streams))
     if not learned.any():
         return equal

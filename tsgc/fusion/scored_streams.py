@@ -11,8 +11,8 @@ import numpy as np
 from pipelines.errors import TsgcError, UsageError
 from pipelines.reading.unpickle import load_pickle
 from shards.manifest import load_manifest
-from tsgc.evaluation.scores import Scores, Source, read_scores
-from tsgc.fusion.fuse import align, match_names, stream_name
+from tsgc.evaluation.scores import Scores, ScoreSource, read_scores
+from tsgc.fusion.fuse import match_clips, match_names, stream_name
 from tsgc.workspace.runs import open_run, refuse_twice
 
 PICKLES = (".pkl", ".pickle")
@@ -27,7 +27,7 @@ PUBLISHED_ORDERS: dict[str, Callable[[re.Match[str]], str]] = {
 
 
 @dataclass(frozen=True)
-class Stream:
+class ScoredStream:
     """One stream's scores and where they lie."""
 
     name: str
@@ -36,7 +36,7 @@ class Stream:
     scores: Scores
 
 
-def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = None) -> list[Stream]:
+def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = None) -> list[ScoredStream]:
     """The streams at `paths`, their clips in one order.
 
     A path is a run's folder (its scores of `checkpoint`), a score file (.npz), or a pickle of
@@ -61,8 +61,8 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
     scores = [ours[file] if file in ours else read_pickle(file, labelled) for file in files]
     if shards is not None:
         scores = [_with_labels(labelled, part) for part in scores]
-    scores = [align(scores[0], part) for part in scores]
-    return [Stream(name, file, part) for name, file, part in zip(unlike(scores), files, scores)]
+    scores = [match_clips(scores[0], part) for part in scores]
+    return [ScoredStream(name, file, part) for name, file, part in zip(unlike(scores), files, scores)]
 
 
 def unlike(scores: Sequence[Scores]) -> list[str]:
@@ -86,7 +86,7 @@ def labelled_clips(shards: Path) -> Scores:
     """Names, labels and origin of a shard set's test split, with logits of no class."""
     manifest = load_manifest(shards)
     clips = manifest.clips["test"]
-    source = Source(
+    source = ScoreSource(
         manifest.benchmark, "test", manifest.preset, "", "", None, "", "none", list(manifest.class_names)
     )
     return Scores(np.asarray(clips.names), clips.labels, np.zeros((len(clips), 0)), clips.repeats, source)
@@ -97,7 +97,7 @@ def _with_labels(labelled: Scores, part: Scores) -> Scores:
     classes = len(labelled.source.class_names)
     if part.logits.shape[1] != classes:
         raise TsgcError(f"{stream_name(part)}: {part.logits.shape[1]} classes, the shards have {classes}")
-    return align(replace(labelled, logits=np.zeros((len(labelled.names), classes))), part)
+    return match_clips(replace(labelled, logits=np.zeros((len(labelled.names), classes))), part)
 
 
 def read_pickle(path: Path, labelled: Scores) -> Scores:
@@ -157,7 +157,7 @@ def _published_names(keys: np.ndarray, labelled: Scores, path: Path) -> np.ndarr
     return np.array([named[number][1] for number in numbers])
 
 
-def held_out(streams: Sequence[Stream]) -> list[Scores]:
+def held_out(streams: Sequence[ScoredStream]) -> list[Scores]:
     """The scores of each stream on clips that its training left out, in one order.
 
     Raises TsgcError unless every stream is of a run that was trained with --holdout, naming those that
@@ -170,14 +170,14 @@ def held_out(streams: Sequence[Stream]) -> list[Scores]:
             " --holdout, or use --tune-on-test to compare with papers"
         )
     scores = [read_scores(_held_out_file(stream)) for stream in streams]
-    return [align(scores[0], part) for part in scores]
+    return [match_clips(scores[0], part) for part in scores]
 
 
-def _held_out_file(stream: Stream) -> Path:
+def _held_out_file(stream: ScoredStream) -> Path:
     return stream.path.with_name(f"holdout-{stream.path.name}")
 
 
-def _no_holdout(stream: Stream) -> str | None:
+def _no_holdout(stream: ScoredStream) -> str | None:
     """Why a stream has no held-out scores, if it has none."""
     folder = stream.path.parent.parent
     if stream.scores.source.split != "test" or not (folder / "config.yaml").is_file():

@@ -74,7 +74,7 @@ def predict_live(
 ) -> int:
     """Recognise frames from standard input as they come; returns how many lines could not be read."""
     if not talker.quiet:
-        for line in describe(recogniser):
+        for line in run_lines(recogniser):
             talker.warn(line)
     failures = 0
     for answer in recognise_live(
@@ -89,7 +89,7 @@ def predict_live(
     return failures
 
 
-def describe(recogniser: Recogniser) -> list[str]:
+def run_lines(recogniser: Recogniser) -> list[str]:
     """A line for each run that answers."""
     lines = []
     for stream, weight in zip(recogniser.streams, recogniser.weights):
@@ -106,7 +106,7 @@ def describe(recogniser: Recogniser) -> list[str]:
 def _as_table(
     talker: Talker, recogniser: Recogniser, found: Sequence[Prediction], failures: Sequence[Failure]
 ) -> None:
-    for line in describe(recogniser):
+    for line in run_lines(recogniser):
         talker.note(line)
     by_clip: dict[str, list[Prediction]] = {}
     for prediction in found:
@@ -142,7 +142,7 @@ def _best(prediction: Prediction) -> list[str]:
     ]
 
 
-def plain(prediction: Prediction) -> dict[str, Any]:
+def json_entry(prediction: Prediction) -> dict[str, Any]:
     """A prediction as JSON has it: without its logits."""
     return {name: value for name, value in asdict(prediction).items() if name != "logits"}
 
@@ -165,7 +165,7 @@ def _as_json(
     talker.data(
         {
             "runs": runs,
-            "predictions": [plain(prediction) for prediction in found],
+            "predictions": [json_entry(prediction) for prediction in found],
             "failures": [asdict(failure) for failure in failures],
         }
     )

@@ -21,13 +21,13 @@ from tsgc.config import TrainConfig
 from tsgc.distributed.process import pick_device
 from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recordings
 from tsgc.inference.raw_format import ImageSize, raw_format
-from tsgc.inference.trained_stream import Stream, load_stream, pack
+from tsgc.inference.trained_stream import TrainedStream, load_stream, pack_clips
 from tsgc.inference.windows import is_centred, plan_windows, recentre
 from tsgc.workspace.runs import checkpoint_path, refuse_twice
 
 BATCH = 32  # clips at once
 
-Source = str | Path | np.ndarray
+ClipSource = str | Path | np.ndarray
 """A raw clip's file, a folder or zip of them, or prepared joints (T, M, V, C)."""
 
 
@@ -64,7 +64,7 @@ class Recogniser:
 
     def __init__(
         self,
-        streams: Sequence[Stream],
+        streams: Sequence[TrainedStream],
         weights: Sequence[float],
         device: torch.device,
         image_size: ImageSize | None = None,
@@ -96,7 +96,7 @@ class Recogniser:
 
     def predict(
         self,
-        clips: Source | Iterable[Source],
+        clips: ClipSource | Iterable[ClipSource],
         *,
         top: int = 5,
         window: int | None = None,
@@ -118,7 +118,7 @@ class Recogniser:
             answers.append(answer)
         return answers
 
-    def recordings(self, clips: Source | Iterable[Source]) -> Iterator[Recording | Failure]:
+    def recordings(self, clips: ClipSource | Iterable[ClipSource]) -> Iterator[Recording | Failure]:
         """The prepared clips of files and arrays, in order."""
         several = [clips] if isinstance(clips, (str, Path, np.ndarray)) else clips
         for number, clip in enumerate(several):
@@ -191,7 +191,7 @@ class Recogniser:
 
     def logits(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Prepared clips (T, M, V, C) -> logits (N, K): the weighted sum over the streams."""
-        batch = pack(clips)
+        batch = pack_clips(clips)
         parts = [np.float32(w) * s.logits(batch, self.device) for s, w in zip(self.streams, self.weights)]
         return np.sum(parts, axis=0)
 
@@ -247,7 +247,7 @@ def load_run(
     return Recogniser(streams, shares, place, image_size)
 
 
-def check_fusible(first: Stream, other: Stream) -> None:
+def check_fusible(first: TrainedStream, other: TrainedStream) -> None:
     """Refuse streams that do not read the same clips or do not name the same classes."""
     facts = [
         {
@@ -266,7 +266,7 @@ def check_fusible(first: Stream, other: Stream) -> None:
 
 
 def predict(
-    clips: Source | Iterable[Source],
+    clips: ClipSource | Iterable[ClipSource],
     run: str | Path | Sequence[str | Path] | Recogniser,
     *,
     top: int = 5,

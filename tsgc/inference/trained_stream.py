@@ -16,7 +16,7 @@ from tsgc.network.precision import arithmetic
 
 
 @dataclass(frozen=True)
-class Stream:
+class TrainedStream:
     """One trained network, and how clips become its input."""
 
     path: Path
@@ -33,7 +33,7 @@ class Stream:
             return self.model(x, presence=presence).float().cpu().numpy()
 
 
-def load_stream(path: Path, device: torch.device) -> Stream:
+def load_stream(path: Path, device: torch.device) -> TrainedStream:
     """The network of one of our checkpoints, with its input."""
     model, description = load_model(path)
     pipeline = InputPipeline(
@@ -44,10 +44,10 @@ def load_stream(path: Path, device: torch.device) -> Stream:
         present_only=interpolates_presence(description.preset),
         channels=description.axes,
     )
-    return Stream(path, model.to(device), pipeline, description)
+    return TrainedStream(path, model.to(device), pipeline, description)
 
 
-def pack(clips: Sequence[np.ndarray]) -> PackedBatch:
+def pack_clips(clips: Sequence[np.ndarray]) -> PackedBatch:
     """Clips (T, M, V, C) end to end, as the shard loader packs them; the labels are 0."""
     frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
     rows = frames * bodies

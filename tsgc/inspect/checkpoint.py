@@ -43,12 +43,12 @@ def our_lines(path: Path) -> list[str]:
         f"takes {said.bodies} x {said.body.num_joints} joints ({said.skeleton}) of"
         f" {said.channels} channels over {config.frames} frames, gives {said.num_classes} classes",
         f"{parameters / 1e6:.3f} M parameters, {path.stat().st_size / 1e6:.1f} MB",
-        *origin(path),
+        *run_origin(path),
         changed(config),
     ]
 
 
-def origin(path: Path) -> list[str]:
+def run_origin(path: Path) -> list[str]:
     """What the run's environment says of where the checkpoint is from."""
     file = path.resolve().parent.parent / "environment.json"
     try:

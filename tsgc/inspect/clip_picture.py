@@ -10,13 +10,13 @@ from pipelines.prepared.store import open_store
 from shards.manifest import load_manifest
 from tsgc.drawing.picture import Pictured
 from tsgc.drawing.skeleton import Panel
-from tsgc.inspect.preset_differences import RawClip
+from tsgc.inspect.preset_differences import TrackedClip
 from tsgc.inspect.raw_formats import open_raw
 
 EXAMPLES = 3  # names that an error lists
 
 
-def raw_clip(path: Path, dataset: str | None) -> Pictured:
+def raw_clip_picture(path: Path, dataset: str | None) -> Pictured:
     """A raw clip as its file has it, and as each preset prepares it."""
     look = open_raw(path, dataset)
     joints, present = padded(look.raw, look.skeleton.num_joints)
@@ -28,7 +28,7 @@ def raw_clip(path: Path, dataset: str | None) -> Pictured:
     return Pictured(path.stem, [f"{path}: {look.what}"], panels, look.skeleton, look.fps, notes)
 
 
-def padded(raw: RawClip, V: int) -> tuple[np.ndarray, np.ndarray]:
+def padded(raw: TrackedClip, V: int) -> tuple[np.ndarray, np.ndarray]:
     """All bodies of a raw clip in one array: (T, M, V, 3), and where they are there, (T, M)."""
     joints = np.zeros((raw.num_frames, max(1, len(raw.tracks)), V, 3), np.float32)
     present = np.zeros(joints.shape[:2], bool)
@@ -38,7 +38,7 @@ def padded(raw: RawClip, V: int) -> tuple[np.ndarray, np.ndarray]:
     return joints, present
 
 
-def store_clip(path: Path, name: str) -> Pictured:
+def store_clip_picture(path: Path, name: str) -> Pictured:
     """A clip of a prepared file, by its name."""
     with open_store(path) as store:
         if name not in store.names:
@@ -65,7 +65,7 @@ def store_clip(path: Path, name: str) -> Pictured:
     return Pictured(name, lines, [panel], info.body, info.fps)
 
 
-def shard_clip(path: Path, name: str) -> Pictured:
+def shard_clip_picture(path: Path, name: str) -> Pictured:
     """A clip of a shard set, by its name."""
     from tsgc.workspace.clips_by_name import clips_by_name  # torch
 

@@ -21,10 +21,10 @@ def is_store(path: Path) -> bool:
 def store_lines(path: Path) -> list[str]:
     """What a prepared file holds. Raises TsgcError where it is damaged; a missing report is only told."""
     with open_store(path) as store:
-        return [*about(store), *report_lines(path, store), *counts(store)]
+        return [*about_store(store), *report_lines(path, store), *counts(store)]
 
 
-def about(store: Store) -> list[str]:
+def about_store(store: Store) -> list[str]:
     """What the file says of itself, and its size."""
     info = store.info
     frames, rows = int(store.num_frames.sum()), int(store.offsets[-1])

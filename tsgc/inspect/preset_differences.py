@@ -24,7 +24,7 @@ SAME_REASON = {
 
 
 @dataclass(frozen=True)
-class RawClip:
+class TrackedClip:
     """One raw clip before any preparation, and its actors by preset."""
 
     num_frames: int
@@ -58,7 +58,7 @@ class Stretch:
         return f"body {self.body} frames {_range(self.frame, self.length)}{moved}"
 
 
-def read_ntu(source: str, data: bytes) -> RawClip:
+def read_ntu(source: str, data: bytes) -> TrackedClip:
     """An NTU `.skeleton` file. Raises TsgcError as `ntu_text.parse`."""
     parsed = ntu_text.parse(source, data)
     num_frames = int(data.split(None, 1)[0])
@@ -66,25 +66,25 @@ def read_ntu(source: str, data: bytes) -> RawClip:
     placed = {"corrected": actors.clean(tracks, num_frames).joints}
     if parsed.tracks:
         placed["reference"] = denoise.denoise(parsed.tracks, parsed.num_frames)[0]
-    return RawClip(num_frames, tracks, placed)
+    return TrackedClip(num_frames, tracks, placed)
 
 
-def read_nw_ucla(source: str, data: bytes) -> RawClip:
+def read_nw_ucla(source: str, data: bytes) -> TrackedClip:
     """An NW-UCLA JSON. Raises TsgcError as `nw_ucla.parse`."""
     joints = nw_ucla.parse(source, data)
     tracks = [Track("the only one", np.arange(len(joints)), joints)]
     placed = {"reference": joints[:, None], "corrected": actors.clean(tracks, len(joints)).joints}
-    return RawClip(len(joints), tracks, placed)
+    return TrackedClip(len(joints), tracks, placed)
 
 
-READERS: dict[str, Callable[[str, bytes], RawClip]] = {
+READERS: dict[str, Callable[[str, bytes], TrackedClip]] = {
     "ntu60": read_ntu,
     "ntu120": read_ntu,
     "nw-ucla": read_nw_ucla,
 }
 
 
-def differences(raw: RawClip, dataset: Dataset, prepared: Mapping[str, Prepared]) -> list[str]:
+def differences(raw: TrackedClip, dataset: Dataset, prepared: Mapping[str, Prepared]) -> list[str]:
     """Every difference between the reference and the corrected preset on a clip, one line each.
 
     `prepared`: preset -> the clip. No line: both presets give the same numbers.
@@ -101,7 +101,7 @@ def differences(raw: RawClip, dataset: Dataset, prepared: Mapping[str, Prepared]
         lines.append(f"bodies: reference {M}, corrected {other_M}")
     if M == other_M == 1 and dataset.absent_body == "copy":
         lines.append("second body: reference a copy of the first, corrected absent")
-    placed = {preset: trace(raw.placed[preset], raw.tracks) for preset in prepared}
+    placed = {preset: trace_tracks(raw.placed[preset], raw.tracks) for preset in prepared}
     lines += _body_lines(raw.tracks, placed)
     for track in range(max(M, other_M)):
         holds = [_holds(placed[preset], track) for preset in ("reference", "corrected")]
@@ -114,7 +114,7 @@ def differences(raw: RawClip, dataset: Dataset, prepared: Mapping[str, Prepared]
     return [*lines, *_rule_lines(one.rules, other.rules)] if lines else []
 
 
-def trace(placed: np.ndarray, tracks: Sequence[Track]) -> list[list[Stretch]]:
+def trace_tracks(placed: np.ndarray, tracks: Sequence[Track]) -> list[list[Stretch]]:
     """Where the bodies of each prepared track, (T, M, V, 3), come from: M lists of stretches.
 
     Of several equal body-frames of the file, the one that continues the stretch before, else the first.

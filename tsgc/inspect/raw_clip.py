@@ -7,19 +7,19 @@ import numpy as np
 from pipelines.cleaning.actors import motion
 from pipelines.reading.track import Track
 from pipelines.spec import Prepared
-from tsgc.inspect.preset_differences import RawClip
+from tsgc.inspect.preset_differences import TrackedClip
 from tsgc.inspect.raw_formats import FORMATS, RawLook, open_raw, ranges, raw_file
 
 ALIKE = "no difference: both presets give the same numbers"
 
 
-def is_clip(path: Path) -> bool:
+def is_raw_clip(path: Path) -> bool:
     """Whether a file, or one in a zip, ends like a raw clip that can be looked at."""
     known = any(path.suffix in one.suffixes for one in FORMATS.values())
     return known and raw_file(path) is not None
 
 
-def clip_lines(path: Path, dataset: str | None = None, compare: bool = False) -> list[str]:
+def raw_clip_lines(path: Path, dataset: str | None = None, compare: bool = False) -> list[str]:
     """The clip, body by body and preset by preset; with `compare` every difference of the presets instead.
 
     Raises TsgcError: a file that is not whole, one that tells no data set.
@@ -38,7 +38,7 @@ def _alike(look: RawLook) -> str:
     return ALIKE if look.channels == "xyz" else f"{ALIKE}, as of all clips in pictures"
 
 
-def _file_line(raw: RawClip) -> str:
+def _file_line(raw: TrackedClip) -> str:
     body_frames = sum(len(track.frames) for track in raw.tracks)
     empty = raw.without_body
     number = len(raw.tracks)

@@ -21,7 +21,7 @@ from pipelines.reading.sources import RawFile, find_clips
 from pipelines.reading.track import Track
 from pipelines.skeleton import OPENPOSE_18, Skeleton
 from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Prepared
-from tsgc.inspect.preset_differences import READERS, RawClip, differences
+from tsgc.inspect.preset_differences import READERS, TrackedClip, differences
 
 SPLITS = {TRAIN: "train", TEST: "test", UNUSED: "unused"}
 
@@ -38,7 +38,7 @@ class RawLook:
     unit: str
     """Of the file's coordinates, as it stands behind a number; empty in pictures."""
     fps: float
-    raw: RawClip
+    raw: TrackedClip
     """Joints as the file has them, (n, V, C) a body."""
     prepared: dict[str, Prepared]
     differences: Callable[[], list[str]]
@@ -118,7 +118,7 @@ def _prepare(spec: Dataset, path: Path, data: bytes) -> dict[str, Prepared]:
     return {preset: read(str(path), data) for preset, read in spec.presets.items()}
 
 
-def _look(spec: Dataset, what: str, raw: RawClip, prepared: dict[str, Prepared]) -> RawLook:
+def _look(spec: Dataset, what: str, raw: TrackedClip, prepared: dict[str, Prepared]) -> RawLook:
     unit = "" if spec.channels != "xyz" else " m" if spec.units == "metres" else f" {spec.units}"
     return RawLook(
         what,
@@ -173,7 +173,7 @@ def _open_kinetics(path: Path, data: bytes) -> RawLook:
     label, number = clip.get("label"), clip.get("label_index")
     named = isinstance(label, str) and number is not None
     what = f"kinetics, {label} (class {number})" if named else "kinetics, of no class that the file tells"
-    raw = RawClip(end - first, tracks, {})
+    raw = TrackedClip(end - first, tracks, {})
     return RawLook(what, OPENPOSE_18, "xys", "", Dataset.fps, raw, prepared, lambda: elsewhere(prepared))
 
 
@@ -218,7 +218,7 @@ def _open_own(path: Path, data: bytes) -> RawLook:
     return replace(look, differences=lambda: [*look.differences(), *elsewhere(prepared)])
 
 
-def own_clip(joints: np.ndarray) -> RawClip:
+def own_clip(joints: np.ndarray) -> TrackedClip:
     """An array of bodies (T, M, V, C) as a raw clip; a body whose joints are all 0 is not there."""
     present = (joints != 0).any(axis=(2, 3))
     tracks = [
@@ -227,7 +227,7 @@ def own_clip(joints: np.ndarray) -> RawClip:
         if there.any()
     ]
     placed = joints[:, present.any(axis=0)]
-    return RawClip(len(joints), tracks, {preset: placed for preset in PRESETS})
+    return TrackedClip(len(joints), tracks, {preset: placed for preset in PRESETS})
 
 
 def elsewhere(prepared: dict[str, Prepared]) -> list[str]:

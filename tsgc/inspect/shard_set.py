@@ -18,10 +18,10 @@ def is_shard_set(path: Path) -> bool:
 def shard_lines(path: Path) -> list[str]:
     """What a shard set holds, from its manifest. Raises TsgcError where that is damaged."""
     manifest = load_manifest(path)
-    return [*about(manifest), *sizes(manifest), *splits(manifest), *classes(manifest)]
+    return [*about_shard_set(manifest), *sizes(manifest), *splits(manifest), *classes(manifest)]
 
 
-def about(manifest: Manifest) -> list[str]:
+def about_shard_set(manifest: Manifest) -> list[str]:
     aligned = f", aligned ({manifest.alignment})" if manifest.alignment else ""
     return [
         f"{manifest.folder}: {manifest.benchmark}, {manifest.preset} preset{aligned}",

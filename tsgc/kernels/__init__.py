@@ -68,9 +68,9 @@ def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
 @torch.compiler.disable
 def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module, kept: int | None = None) -> Tensor:
     """`layers.Block.forward` of x (R, T, V, C), fused, in x's type."""
-    from tsgc.kernels.block import run
+    from tsgc.kernels.block import apply_block
 
-    return run(x, survival, module, kept=kept)
+    return apply_block(x, survival, module, kept=kept)
 
 
 def pooled(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.library import Library
-from tsgc.kernels.prepare import Prepared, prepare
+from tsgc.kernels.operands import Operands, make_operands
 from tsgc.kernels.temporal import Statistics, temporal_norm
 from tsgc.kernels.temporal_backward import temporal_norm_backward
 from tsgc.kernels.tunings import LEAST_ROWS, LIBRARY_ROWS, LIBRARY_TUNINGS, TUNINGS
@@ -41,7 +41,7 @@ class BlockFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training, kept):
         way = road(x.shape[-1])
-        ready = prepare(w1, w2, graphs, survival, x.dtype, *way.tile_rows)
+        ready = make_operands(w1, w2, graphs, survival, x.dtype, *way.tile_rows)
         z, of = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, way.tuning.temporal, ready.order, kept)
         out, p = way.forward(z, x, survival, ready, b1, b2, training)
         ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, *of, *ready)
@@ -54,7 +54,7 @@ class BlockFunction(torch.autograd.Function):
         x, z, p, survival, w_t, b_t, gamma, means, rstds, *ready = ctx.saved_tensors
         way = ctx.way
         dout = dout.to(x.dtype).contiguous()
-        ready = Prepared(*ready)
+        ready = Operands(*ready)
         grads = way.backward(z, dout, p, survival, ready)
         dx, sums = temporal_norm_backward(
             x, grads.z, dout, survival, ready.order, w_t, b_t, gamma, Statistics(means, rstds),
@@ -96,7 +96,7 @@ class DroppedFunction(torch.autograd.Function):
         return dout, *map(torch.zeros_like, ctx.saved_tensors)
 
 
-def run(
+def apply_block(
     x: Tensor, survival: Tensor | None, module: Any, road: Road | None = None, kept: int | None = None
 ) -> Tensor:
     """The block `module` (a `layers.Block`) of x (R, T, V, C); the road is x's type's unless it is given.

@@ -14,7 +14,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tsgc.kernels import hopper, mixer, mixer_backward
-from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.operands import Operands
 from tsgc.kernels.sums import sums
 from tsgc.kernels.tunings import TUNINGS, MixTuning
 
@@ -56,7 +56,7 @@ def options(x: Tensor) -> dict[str, Any]:
 
 
 def mix_backward(
-    p: Tensor, dg: Tensor, u: Tensor, g: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size,
+    p: Tensor, dg: Tensor, u: Tensor, g: Tensor, survival: Tensor, ready: Operands, shape: torch.Size,
     tuning: MixTuning, programs: int, *, whole: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
     """u, the gradient of p, which may lie over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
@@ -114,7 +114,7 @@ class Kernels:
         """Of forward and backward tiles."""
 
     def forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, training: bool
     ) -> tuple[Tensor, Tensor]:
         """x + s (GELU(mix(p)) W2' + b2); and p (total, 4C), which is empty unless `training`.
 
@@ -125,14 +125,14 @@ class Kernels:
             return self.fused_forward(z, x, survival, ready, b1, b2, p), p
         return self.contract(self.expand(z, survival, ready, b1, p), x, survival, ready.w2, b2), p
 
-    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
+    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Operands) -> Gradients:
         of = self.mix(z, dout, p, survival, ready)
         w1, b1 = self.outer(of.u, z, ready.order, len(z))
         dz = self.linear(of.u, ready.w1, survival).view_as(z)
         added = sums(of.graphs, w1, of.w2, b1, z.shape[2], of.fewer)
         return Gradients(dz, added.graphs, added.w1, added.b1, added.w2)
 
-    def mix(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Mixed:
+    def mix(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Operands) -> Mixed:
         """What mixing backwards gives, in one kernel where there is one for this GPU and width."""
         if self.tuning.gather and hopper.usable(p):
             u = torch.empty_like(p)
@@ -169,7 +169,7 @@ class Kernels:
         return out
 
     def fused_forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, p: Tensor
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, p: Tensor
     ) -> Tensor:
         """`forward` in one kernel, which fills p unless it is empty."""
         R, T, V, C = x.shape
@@ -184,7 +184,7 @@ class Kernels:
         )  # fmt: skip
         return out
 
-    def expand(self, z: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, p: Tensor) -> Tensor:
+    def expand(self, z: Tensor, survival: Tensor, ready: Operands, b1: Tensor, p: Tensor) -> Tensor:
         """GELU(mix(p)) of rows that are not dropped, (total, 4C); fills p unless it is empty."""
         R, T, V, C = z.shape
         total = R * T * V

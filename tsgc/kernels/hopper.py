@@ -10,7 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.operands import Operands
 from tsgc.kernels.tunings import GatherTuning
 
 _given_up = False
@@ -26,7 +26,7 @@ def usable(x: Tensor) -> bool:
 
 
 def gathered(
-    p: Tensor, dout: Tensor, u: Tensor, survival: Tensor, ready: Prepared, cut: GatherTuning
+    p: Tensor, dout: Tensor, u: Tensor, survival: Tensor, ready: Operands, cut: GatherTuning
 ) -> tuple[Tensor, Tensor, int] | None:
     """`mixer_hopper.mix_gather`, or None where it does not compile."""
     global _given_up

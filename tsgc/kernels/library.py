@@ -14,8 +14,8 @@ from torch import Tensor
 
 from tsgc.kernels import mixer
 from tsgc.kernels.bottleneck import Gradients, mix_backward, options, sequences
-from tsgc.kernels.packed import add_packed, pack
-from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.operands import Operands
+from tsgc.kernels.packed import add_packed, pack_rows
 from tsgc.kernels.sums import diagonal_sum
 from tsgc.kernels.tunings import LIBRARY_TUNINGS
 
@@ -30,7 +30,7 @@ class Library:
         self.tile_rows = (self.tuning.mix[0], self.tuning.backward.rows)
 
     def forward(
-        self, z: Tensor, x: Tensor, survival: Tensor, ready: Prepared, b1: Tensor, b2: Tensor, training: bool
+        self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, training: bool
     ) -> tuple[Tensor, Tensor]:
         C = x.shape[-1]
         packed = len(z) < len(x)
@@ -41,7 +41,7 @@ class Library:
             return add_packed(x, branch.view_as(z), survival, ready.order), p
         return torch.addcmul(x, branch.view_as(x), survival[:, None, None, None]), p
 
-    def mix(self, p: Tensor, survival: Tensor, ready: Prepared, shape: torch.Size) -> Tensor:
+    def mix(self, p: Tensor, survival: Tensor, ready: Operands, shape: torch.Size) -> Tensor:
         """GELU(mix(p)), 0 for dropped rows: (total, 4C)."""
         R, T, V, C = shape
         rows, hidden, warps = self.tuning.mix
@@ -52,10 +52,10 @@ class Library:
         )  # fmt: skip
         return g
 
-    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Prepared) -> Gradients:
+    def backward(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Operands) -> Gradients:
         kept, C = len(z), z.shape[-1]
         if kept < len(dout):
-            dout = pack(dout, ready.order, kept)
+            dout = pack_rows(dout, ready.order, kept)
             survival = survival.index_select(0, ready.order[:kept])
             # From here on no row is dropped: they are in order, and last, they are all of them.
             in_turn = torch.arange(kept + 1, device=z.device, dtype=torch.int32)

@@ -1,7 +1,7 @@
 """The backward pass of the inverted bottleneck between graphs, the products around its middle among it.
 
 Rows that were dropped cost nothing, and are left as they are where nobody reads them. The last two kernels
-go through the other sequences alone: `order` lists them first, and how many they are after all (`prepare`).
+go through the other sequences alone: `order` lists them first, and how many they are after all (`operands`).
 So tensors are (R, rows of a sequence, channels) there, and a tile never reaches over a sequence's end:
 descriptors read 0 beyond it. Tiles and names are as in `mixer`.
 """

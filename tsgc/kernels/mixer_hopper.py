@@ -20,7 +20,7 @@ from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from tsgc.kernels.gelu import LIMIT, A, B
 from tsgc.kernels.gelu import C as C5
-from tsgc.kernels.prepare import Prepared
+from tsgc.kernels.operands import Operands
 from tsgc.kernels.tunings import GatherTuning
 
 barrier = getattr(gl, "barrier", None) or gl.thread_barrier  # by its name before Triton 3.7
@@ -216,7 +216,7 @@ def _by(x: Tensor, *block: int) -> TensorDescriptor:
 
 
 def mix_gather(
-    p: Tensor, dout: Tensor, u: Tensor, survival: Tensor, ready: Prepared, cut: GatherTuning
+    p: Tensor, dout: Tensor, u: Tensor, survival: Tensor, ready: Operands, cut: GatherTuning
 ) -> tuple[Tensor, Tensor, int]:
     """Writes u, the gradient of p, both (total, 4C), given dout (R, T, V, C), all bfloat16.
 

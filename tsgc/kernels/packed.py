@@ -33,7 +33,7 @@ def _add_packed(x, branch, survival, order, out, kept, numbers, blocks, BLOCK: t
     tl.store(out + row * numbers + i, value, mask=i < numbers)
 
 
-def pack(x: Tensor, order: Tensor, kept: int) -> Tensor:
+def pack_rows(x: Tensor, order: Tensor, kept: int) -> Tensor:
     """The first `kept` (not 0) rows of x (R, ...), contiguous, in `order`: (kept, ...)."""
     packed = x.new_empty(kept, *x.shape[1:])
     numbers = x[0].numel()

@@ -3,7 +3,7 @@
 A program takes the whole sequence of a few joints of one row and slides along it, so that every frame is
 read once. Channels are cut into PIECES of PIECE, a power of two, as tuples of tensors: no lane is idle, and
 few lanes share a joint, whose sums are what a turn waits for. PACKED: z and its gradient hold the rows alone
-that are not dropped, in the order in which `order` (`prepare`) lists them, and programs go through rows so.
+that are not dropped, in the order in which `order` (`operands`) lists them, and programs go through rows so.
 The backward pass is in `temporal_backward`. Plain twin: `layers.TemporalDepthwise`, then LayerNorm.
 """
 
@@ -145,7 +145,7 @@ def temporal_norm(
     """LayerNorm of the convolution: x (R, T, V, C), contiguous; weight (3, C); the others (C,) -> like x.
 
     Rows whose `survival` (R,) is 0 are dropped, and left 0; where their number is known, the `kept` others
-    come alone, in `order` (R + 1,; `prepare`): (kept, T, V, C). `cut`: joints and warps of a
+    come alone, in `order` (R + 1,; `operands`): (kept, T, V, C). `cut`: joints and warps of a
     program, and stages.
     """
     R, T, V, C = x.shape

@@ -139,7 +139,7 @@ def temporal_norm_backward(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
-    With fewer rows than x, `dz` holds those that are not dropped, in `order` (R + 1,; `prepare`).
+    With fewer rows than x, `dz` holds those that are not dropped, in `order` (R + 1,; `operands`).
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
     gradient of the block's last bias. `cut`: joints and warps of a program, programs, and stages.
     """

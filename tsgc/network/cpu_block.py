@@ -50,7 +50,7 @@ def convolves(dtype: torch.dtype) -> bool:
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def takes(x: Tensor) -> bool:
+def supports(x: Tensor) -> bool:
     """Whether a block of x runs so: on CPUs, in one of `TYPES`; compilers see the plain one."""
     if x.device.type != "cpu" or not kernels.enabled() or torch.compiler.is_compiling():
         return False
@@ -70,14 +70,14 @@ def joints_third(x: Tensor) -> Tensor:
 
 def each_joint(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`layer` of x (R, T, V, C), which treats joints alike: one joint to a row where `takes` says so."""
-    if not takes(x):
+    if not supports(x):
         return layer(x)
     R, T, V, C = x.shape
     out = layer(joints_first(x).view(V * R, T, 1, C))  # its patches are views then
     return joints_third(out.view(V, R, out.shape[1], -1))
 
 
-def run(x: Tensor, survival: Tensor | None, block: BlockParts) -> Tensor:
+def joints_first_block(x: Tensor, survival: Tensor | None, block: BlockParts) -> Tensor:
     """`layers.Block.forward` of x (R, T, V, C), in autocast's type where it is on, else in x's."""
     dtype = compute_dtype(x)
     weight, bias = block.projection()
@@ -156,7 +156,7 @@ class JointsFirst(torch.autograd.Function):
         gw2 = gy.t() @ a
         ga = gy @ w2.to(dtype)
         gh = aten.gelu_backward(ga, h)
-        ggraphs, gb1 = joint_bias_backward(column_sums(gh.view(V, -1, len(w1))), graphs, b1.view(-1, C))
+        ggraphs, gb1 = joint_bias_backward(sums_by_joint(gh.view(V, -1, len(w1))), graphs, b1.view(-1, C))
         apart = ga.view(
             -1, len(gh), C
         )  # products read what is contiguous; what ga held is not needed any more
@@ -186,7 +186,7 @@ class JointsFirst(torch.autograd.Function):
             gw1.to(w1.dtype),
             gb1.view_as(b1),
             gw2.to(w2.dtype),
-            column_sums(gy[None])[0].to(w2.dtype),
+            sums_by_joint(gy[None])[0].to(w2.dtype),
         )
 
 
@@ -211,7 +211,7 @@ def convolve_backward(gu: Tensor, x: Tensor, taps: Tensor) -> tuple[Tensor, Tens
     return gx.permute(0, 2, 3, 1).contiguous().view_as(x), gtaps.view(C, -1).t(), gbias
 
 
-def column_sums(x: Tensor) -> Tensor:
+def sums_by_joint(x: Tensor) -> Tensor:
     """(V, N, C) -> (V, C): as a product, which takes half the time that a sum in bfloat16 does."""
     return torch.bmm(x.new_ones(len(x), 1, x.shape[1]), x)[:, 0]
 

@@ -151,8 +151,8 @@ class Block(nn.Module):
         dtype = kernels.fused_dtype(x, x.shape[-1])
         if dtype is not None:
             return kernels.fused_block(x.to(dtype), survival, self, kept)
-        if cpu_block.takes(x):
-            return cpu_block.run(x, survival, self)
+        if cpu_block.supports(x):
+            return cpu_block.joints_first_block(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
         # Split, not sliced: the gradients of slices are added up in tensors of h's size.
         mixed, passed = h.split([GRAPHS, EXPANSION - GRAPHS], dim=-2)

@@ -46,7 +46,7 @@ def line_chart(chart: Chart) -> Markup:
         parts.append(_curve(series, x_ticks, y_ticks))
     parts.append(Markup('<line class="cursor" y1="{}" y2="{}" hidden></line>').format(TOP, HEIGHT - BOTTOM))
     label = f"{chart.title} by epoch. " + "; ".join(
-        f"{series.name}: {plain(series.y[0])} at first, {plain(series.y[-1])} at last"
+        f"{series.name}: {short_figure(series.y[0])} at first, {short_figure(series.y[-1])} at last"
         for series in chart.series
     )
     return Markup('<svg class="curves" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
@@ -62,7 +62,7 @@ def chart_data(chart: Chart) -> dict[str, object]:
         "unit": chart.unit,
         "x": [x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT],
         "series": [
-            {"name": series.name, "x": list(series.x), "y": [plain(value) for value in series.y]}
+            {"name": series.name, "x": list(series.x), "y": [short_figure(value) for value in series.y]}
             for series in chart.series
         ],
     }
@@ -85,7 +85,7 @@ def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[fl
     return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
 
 
-def plain(value: float) -> str:
+def short_figure(value: float) -> str:
     """A figure in few characters: 3.193, 268, 0.00012, 1.2e-07."""
     if not math.isfinite(value):
         return "not finite"
@@ -108,13 +108,13 @@ def _frame(chart: Chart, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> 
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
                 '<text class="end" x="{}" y="{}">{}</text>'
-            ).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 7, y + 4, plain(value))
+            ).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 7, y + 4, short_figure(value))
         )
     for value in x_ticks:
         x = _at(value, x_ticks, LEFT, WIDTH - RIGHT)
         parts.append(
             Markup('<text class="middle" x="{}" y="{}">{}</text>').format(
-                x, HEIGHT - BOTTOM + 17, plain(value)
+                x, HEIGHT - BOTTOM + 17, short_figure(value)
             )
         )
     parts.append(

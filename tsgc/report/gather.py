@@ -18,7 +18,7 @@ from tsgc.workspace.runs import Run
 
 
 @dataclass(frozen=True)
-class Graphs:
+class LearnedAdjacency:
     """What a checkpoint's blocks learned."""
 
     description: Description
@@ -42,7 +42,7 @@ class Gathered:
     """Test scores by checkpoint: last, last-ema, ..."""
     main: str
     """The checkpoint whose scores are looked at closely."""
-    graphs: Graphs | None
+    graphs: LearnedAdjacency | None
     missing: list[str] = field(default_factory=list)
     """What could not be shown, and why: sentences."""
 
@@ -90,7 +90,7 @@ def gather_run(run: Run, label: str, *, ema: bool) -> Gathered:
             " `tsgc evaluate` writes it."
         )
     try:
-        gathered.graphs = read_graphs(run.checkpoint(main))
+        gathered.graphs = read_adjacency(run.checkpoint(main))
     except TsgcError as error:
         missing.append(f"No learned graphs: {error}.")
     return gathered
@@ -136,7 +136,7 @@ def read_all_scores(run: Run, missing: list[str]) -> dict[str, Scores]:
     return found
 
 
-def read_graphs(path: Path) -> Graphs:
+def read_adjacency(path: Path) -> LearnedAdjacency:
     """The graphs in one of our checkpoints, without building its network. Raises TsgcError."""
     description = read_description(path)
     learned = {}
@@ -152,10 +152,10 @@ def read_graphs(path: Path) -> Graphs:
     wrong = [graph.shape for graph in learned.values() if graph.shape != start.shape]
     if wrong or not learned:
         raise TsgcError(f"{path}: graphs of shape {wrong[0] if wrong else 'none'}, expected {start.shape}")
-    return Graphs(description, start, dict(sorted(learned.items())))
+    return LearnedAdjacency(description, start, dict(sorted(learned.items())))
 
 
-def class_names(scores: Scores) -> list[str]:
+def score_class_names(scores: Scores) -> list[str]:
     """Names of the K classes; numbers where the file does not name them."""
     K = scores.logits.shape[1]
     names = scores.source.class_names

@@ -14,10 +14,10 @@ from tsgc.drawing.player import Player
 from tsgc.evaluation.scores import COLUMNS, Scores, accuracy_rows, remarks
 from tsgc.evaluation.statistics import RESAMPLES
 from tsgc.fusion import comparison
-from tsgc.fusion.fuse import align, fuse
-from tsgc.fusion.scored_streams import Stream
-from tsgc.report import analysis, charts, learned_graphs
-from tsgc.report.gather import Gathered, class_names
+from tsgc.fusion.fuse import fuse, match_clips
+from tsgc.fusion.scored_streams import ScoredStream
+from tsgc.report import analysis, charts, learned_adjacency
+from tsgc.report.gather import Gathered, score_class_names
 
 ASSETS = Path(__file__).parent / "assets"  # the report's own; the rest is tsgc/drawing's
 
@@ -37,8 +37,8 @@ def report_page(gathered: Sequence[Gathered], clips: Mapping[str, Sequence[Playe
         curves=curves(gathered),
         classes=class_tables(gathered),
         close={run.label: close_look(run) for run in gathered},
-        graphs={run.label: graph_rows(run) for run in gathered},
-        edges=learned_graphs.EDGES,
+        graphs={run.label: adjacency_rows(run) for run in gathered},
+        edges=learned_adjacency.EDGES,
         clips=clips,
         environment=environment_table(gathered),
     )
@@ -67,11 +67,11 @@ def fusion(gathered: Sequence[Gathered]) -> dict[str, Any] | None:
         return {"problem": f"Only {len(scored)} of these runs has scores; fusion takes two or more."}
     try:
         first = scored[0][1]
-        streams = [Stream(run.label, run.run.folder, align(first, part)) for run, part in scored]
+        streams = [ScoredStream(run.label, run.run.folder, match_clips(first, part)) for run, part in scored]
         fused = fuse([stream.scores for stream in streams])
     except TsgcError as error:
         return {"problem": f"These runs cannot be fused: {error}."}
-    rows = comparison.rows(streams, fused, [1.0] * len(streams), "logits")
+    rows = comparison.comparison_rows(streams, fused, [1.0] * len(streams), "logits")
     return {
         "problem": "",
         "titles": [row.title for row in rows],
@@ -99,12 +99,12 @@ def config_table(gathered: Sequence[Gathered]) -> Table:
     Several runs: rows that differ among them stand out; one: those that differ from the recipe.
     """
     published = asdict(TrainConfig())
-    rows = {key: [show(run.config[key]) for run in gathered] for key in published}
+    rows = {key: [setting_text(run.config[key]) for run in gathered] for key in published}
     if len(gathered) > 1:
         table = compared(rows, differ)
     else:
-        table = compared(rows, lambda key, values: values[0] != show(published[key]))
-    return table | {"published": {key: show(value) for key, value in published.items()}}
+        table = compared(rows, lambda key, values: values[0] != setting_text(published[key]))
+    return table | {"published": {key: setting_text(value) for key, value in published.items()}}
 
 
 def environment_table(gathered: Sequence[Gathered]) -> Table:
@@ -120,11 +120,11 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[prefix + key] = show(value)
+            flat[prefix + key] = setting_text(value)
     return flat
 
 
-def show(value: Any) -> str:
+def setting_text(value: Any) -> str:
     """A setting as people write it."""
     if value is None:
         return "none"
@@ -185,7 +185,7 @@ def class_tables(gathered: Sequence[Gathered]) -> list[Table]:
     groups: dict[tuple[str, ...], list[tuple[int, Gathered, Scores]]] = {}
     for index, run in enumerate(gathered):
         if run.main_scores is not None:
-            key = (run.run.benchmark, *class_names(run.main_scores))
+            key = (run.run.benchmark, *score_class_names(run.main_scores))
             groups.setdefault(key, []).append((index, run, run.main_scores))
     tables = []
     for (benchmark, *names), members in groups.items():
@@ -219,7 +219,7 @@ def close_look(run: Gathered) -> dict[str, Any] | None:
     scores = run.main_scores
     if scores is None:
         return None
-    names = class_names(scores)
+    names = score_class_names(scores)
     matrix = analysis.confusion(scores.logits.argmax(1), scores.labels, len(names))
     true, predicted = np.nonzero(matrix)
     calibration = analysis.calibrate(scores.logits, scores.labels)
@@ -237,18 +237,18 @@ def close_look(run: Gathered) -> dict[str, Any] | None:
     }
 
 
-def graph_rows(run: Gathered) -> list[dict[str, Any]]:
+def adjacency_rows(run: Gathered) -> list[dict[str, Any]]:
     """Each block's three graphs on the body, with the block's largest change."""
     if run.graphs is None:
         return []
     skeleton = run.graphs.description.body
     rows = []
     for (stage, block), learned in run.graphs.learned.items():
-        edges = [learned_graphs.strongest(graph, start) for graph, start in zip(learned, run.graphs.start)]
+        edges = [learned_adjacency.strongest(graph, start) for graph, start in zip(learned, run.graphs.start)]
         largest = max((abs(edge.change) for graph in edges for edge in graph), default=0.0)
         drawings = []
-        for name, graph in zip(learned_graphs.STARTS, edges):
+        for name, graph in zip(learned_adjacency.STARTS, edges):
             label = f"Stage {stage + 1}, block {block + 1}, graph that started as {name}"
-            drawings.append((name, learned_graphs.draw_graph(skeleton, graph, largest, label)))
+            drawings.append((name, learned_adjacency.draw_adjacency(skeleton, graph, largest, label)))
         rows.append({"stage": stage + 1, "block": block + 1, "largest": largest, "drawings": drawings})
     return rows

@@ -7,10 +7,10 @@ from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing, write_atomic
 from shards.manifest import load_manifest
 from tsgc.console import Talker
-from tsgc.drawing.player import Player, player
+from tsgc.drawing.player import Player, make_player
 from tsgc.drawing.skeleton import Panel
 from tsgc.report.analysis import softmax, worst_clips
-from tsgc.report.gather import Gathered, class_names, gather
+from tsgc.report.gather import Gathered, gather, score_class_names
 from tsgc.report.page import report_page
 from tsgc.workspace.clips_by_name import clips_by_name
 from tsgc.workspace.data_root import pick_shards
@@ -63,7 +63,7 @@ def worst(run: Gathered, most: int, data_root: Path) -> list[Player]:
     if scores is None:
         raise TsgcError("there are no scores to judge them by")
     manifest = load_manifest(pick_shards(data_root, run.run.benchmark)[0])
-    names = class_names(scores)
+    names = score_class_names(scores)
     probability = softmax(scores.logits)
     indices = worst_clips(scores.logits, scores.labels, most).tolist()
     if not indices:
@@ -85,5 +85,5 @@ def worst(run: Gathered, most: int, data_root: Path) -> list[Player]:
             f"taken for: {names[taken]} ({100 * probability[index, taken]:.1f} %)",
         ]
         panel = Panel(name, joints[name], channels=manifest.channels)
-        players.append(player(panel, manifest.body, fps=manifest.fps, notes=notes))
+        players.append(make_player(panel, manifest.body, fps=manifest.fps, notes=notes))
     return players

@@ -15,7 +15,7 @@ STARTS = ("identity", "inward", "outward")  # what the three graphs of a block s
 
 
 @dataclass(frozen=True)
-class Edge:
+class LearnedEdge:
     """A learned change: how much more joint `source` now gives to joint `target`."""
 
     target: int
@@ -23,16 +23,16 @@ class Edge:
     change: float
 
 
-def strongest(learned: np.ndarray, start: np.ndarray, most: int = EDGES) -> list[Edge]:
+def strongest(learned: np.ndarray, start: np.ndarray, most: int = EDGES) -> list[LearnedEdge]:
     """The largest changes of a graph (V, V), [target, source], against where it started; largest first."""
     change = learned.astype(np.float64) - start
     order = np.argsort(-np.abs(change), axis=None, kind="stable")[:most]
     targets, sources = np.unravel_index(order, change.shape)
-    edges = [Edge(int(u), int(v), float(change[u, v])) for u, v in zip(targets, sources)]
+    edges = [LearnedEdge(int(u), int(v), float(change[u, v])) for u, v in zip(targets, sources)]
     return [edge for edge in edges if edge.change]
 
 
-def draw_graph(skeleton: Skeleton, edges: list[Edge], largest: float, label: str) -> Markup:
+def draw_adjacency(skeleton: Skeleton, edges: list[LearnedEdge], largest: float, label: str) -> Markup:
     """Edges on the resting body, as wide as they are strong beside `largest`; weakest at the bottom."""
     pose = rest_pose(skeleton)
     low, high = pose.min(0), pose.max(0)
@@ -53,7 +53,7 @@ def draw_graph(skeleton: Skeleton, edges: list[Edge], largest: float, label: str
     )
 
 
-def _edge(skeleton: Skeleton, points: np.ndarray, edge: Edge, largest: float) -> Markup:
+def _edge(skeleton: Skeleton, points: np.ndarray, edge: LearnedEdge, largest: float) -> Markup:
     """A bent arrow from source to target; a ring where a joint gives to itself."""
     source, target = points[edge.source], points[edge.target]
     strength = abs(edge.change) / largest if largest else 0.0

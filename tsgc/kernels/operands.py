@@ -54,7 +54,7 @@ def _prepare(
     _diagonal(graphs, backward, i, V, BACKWARD)
 
 
-class Prepared(NamedTuple):
+class Operands(NamedTuple):
     """What the kernels of one block read, in their type."""
 
     w1: Tensor
@@ -69,9 +69,9 @@ class Prepared(NamedTuple):
     """(R + 1,) int32: rows that were not dropped, then those that were; last, how many the first are."""
 
 
-def prepare(
+def make_operands(
     w1: Tensor, w2: Tensor, graphs: Tensor, survival: Tensor, dtype: torch.dtype, forward: int, backward: int
-) -> Prepared:
+) -> Operands:
     """Of w1 (4C, C), w2 (C, 4C), graphs (3, V, V), survival (R,), for tiles of `forward` and `backward` rows.
 
     The unit matrix is for the slice that no graph mixes.
@@ -86,4 +86,4 @@ def prepare(
         w1.contiguous(), w2.contiguous(), graphs.contiguous(), survival, narrow1, narrow2, *blocks, order,
         graphs.shape[-1], R, C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
-    return Prepared(narrow1, narrow2, blocks[0], blocks[1], order)
+    return Operands(narrow1, narrow2, blocks[0], blocks[1], order)

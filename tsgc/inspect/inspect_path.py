@@ -14,9 +14,9 @@ from pipelines.files import refuse_existing
 from pipelines.reading.sources import find_clips
 from tsgc.drawing.picture import Pictured, check_suffix, write_picture
 from tsgc.inspect.checkpoint import checkpoint_lines, is_checkpoint
-from tsgc.inspect.clip_picture import raw_clip, shard_clip, store_clip
+from tsgc.inspect.clip_picture import raw_clip_picture, shard_clip_picture, store_clip_picture
 from tsgc.inspect.prepared_file import is_store, store_lines
-from tsgc.inspect.raw_clip import clip_lines, is_clip
+from tsgc.inspect.raw_clip import is_raw_clip, raw_clip_lines
 from tsgc.inspect.shard_set import is_shard_set, shard_lines
 from tsgc.workspace.runs import checkpoint_path, is_run
 
@@ -60,13 +60,13 @@ class Kind:
 KINDS = (
     Kind(
         "a raw clip (.skeleton, .json, .npy or .csv)",
-        lambda path: is_clip(path) and not is_shard_set(path),  # a manifest is a .json too
-        lambda path, wish: clip_lines(path, wish.dataset, wish.compare),
+        lambda path: is_raw_clip(path) and not is_shard_set(path),  # a manifest is a .json too
+        lambda path, wish: raw_clip_lines(path, wish.dataset, wish.compare),
         comparable=True,
-        picture=lambda path, wish: raw_clip(path, wish.dataset),
+        picture=lambda path, wish: raw_clip_picture(path, wish.dataset),
     ),
-    Kind("a prepared file (.h5)", is_store, lambda path, wish: store_lines(path), clip=store_clip),
-    Kind("a shard set", is_shard_set, lambda path, wish: shard_lines(path), clip=shard_clip),
+    Kind("a prepared file (.h5)", is_store, lambda path, wish: store_lines(path), clip=store_clip_picture),
+    Kind("a shard set", is_shard_set, lambda path, wish: shard_lines(path), clip=shard_clip_picture),
     Kind(
         "a checkpoint (.safetensors or a released .pth)",
         is_checkpoint,
@@ -80,7 +80,7 @@ KINDS = (
 )
 
 
-def inspect(path: Path, wish: Wish) -> list[str]:
+def inspect_path(path: Path, wish: Wish) -> list[str]:
     """What a path holds, line by line; writes the picture that is wished for.
 
     Raises TsgcError: no such path, of no kind that is known, or a wish that has no meaning for it.

@@ -21,13 +21,13 @@ def weights_file(init: Path) -> Path:
     return path
 
 
-def digest(init: Path) -> str:
+def weights_digest(init: Path) -> str:
     """Of the weights' bytes, wherever they lie."""
     with weights_file(init).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def check(init: Path, fold: str) -> None:
+def check_unseen_view(init: Path, fold: str) -> None:
     """Raises TsgcError where the weights come from clips of NW-UCLA that judge `fold`.
 
     Those that trials save name their fold as their benchmark: nw-ucla/2to1.
