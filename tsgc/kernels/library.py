@@ -4,7 +4,7 @@ No kernel of ours equals the library's products there. z W1' + b1 is kept for th
 it again would cost a seventh of all products.
 
 Where z has fewer rows than x, it is packed: it holds the rows alone that drop path did not drop, in
-`Prepared.order`, and so does all that is made of it. The host has to know their number, as it is in the
+`Operands.order`, and so does all that is made of it. The host has to know their number, as it is in the
 shapes of the products. Otherwise all rows are multiplied, and dropped ones by 0.
 """
 
