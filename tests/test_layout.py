@@ -32,6 +32,7 @@ FLOORS = (
     "tsgc.console",
     "tsgc.variants",
     "tsgc.modalities",
+    "tsgc.setting",
     "tsgc.train_config",
     "tsgc.config",
     "tsgc.kernels",
