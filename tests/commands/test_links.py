@@ -136,6 +136,8 @@ def names(path):
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ClassDef):
             inside = {target for part in node.body for target in defined(part)}
+            for base in node.bases:
+                inside |= found.get(ast.unparse(base), set())
             inits = [part for part in node.body if getattr(part, "name", "") == "__init__"]
             for part in (piece for init in inits for piece in ast.walk(init)):
                 if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
