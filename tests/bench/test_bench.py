@@ -222,5 +222,15 @@ def test_cpu_flags_are_read(tmp_path):
     assert machine.cpu_flags(tmp_path / "none") == []
 
 
-def test_a_peak_is_measured():
-    assert machine.peak_flops("float32", CPU, size=64) > 1e6
+def test_a_products_rate_is_measured():
+    assert machine.product_flops("float32", CPU, size=64) > 1e6
+
+
+@pytest.mark.parametrize("rate, sizes", [(1e12, [512, 2048]), (1e9, [512, 512])])
+def test_a_peak_is_measured_with_less_where_products_are_slow(monkeypatch, rate, sizes):
+    """A CPU without instructions for bfloat16 would take minutes."""
+    multiplied = []
+    monkeypatch.setattr(
+        machine, "product_flops", lambda precision, device, size: multiplied.append(size) or rate
+    )
+    assert machine.peak_flops.__wrapped__("bf16", CPU) == rate and multiplied == sizes

@@ -14,6 +14,8 @@ from tsgc.network.precision import arithmetic
 # What makes bfloat16 fast on a CPU; without the first or the last it is computed by way of float32.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16")
 PEAK_SIZE = {"cuda": 8192, "cpu": 2048}  # rows and columns of the matrices that the peak is measured with
+SLOW_SIZE = 512  # where a product of PEAK_SIZE would take long: bfloat16 on a CPU without instructions for it
+SLOW_SECONDS = 1.0
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
@@ -50,9 +52,16 @@ def _cpuinfo(path: Path) -> dict[str, str]:
 
 
 @lru_cache
-def peak_flops(precision: str, device: torch.device, size: int | None = None) -> float:
+def peak_flops(precision: str, device: torch.device) -> float:
     """FLOP/s of a large square matrix product in a precision: what there is to use."""
-    size = size or PEAK_SIZE[device.type]
+    size = PEAK_SIZE[device.type]
+    if device.type == "cpu" and 2 * size**3 / product_flops(precision, device, SLOW_SIZE) > SLOW_SECONDS:
+        size = SLOW_SIZE
+    return product_flops(precision, device, size)
+
+
+def product_flops(precision: str, device: torch.device, size: int) -> float:
+    """FLOP/s of the product of two matrices of size x size."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     with torch.inference_mode(), arithmetic("tf32" if precision == "tf32" else "float32", device):
