@@ -27,10 +27,7 @@ from shards.batch import PackedBatch, Step
 from shards.manifest import load_manifest
 from tsgc.bench.data import data_config
 from tsgc.distributed.process import Process
-from tsgc.input.augmentations import augmentations
-from tsgc.input.pipeline import Draws
-from tsgc.input.resize import neighbours
-from tsgc.input.row_values import row_arrays
+from tsgc.input.random_numbers import Draws
 from tsgc.training.feed import SWITCH, TOGETHER
 from tsgc.training.join_steps import join_draws, join_parts
 from tsgc.training.run import Training, build
@@ -75,9 +72,8 @@ def small(part: PackedBatch) -> PackedBatch:
 def plan(run: Training, part: PackedBatch, draws: Draws) -> None:
     """The host's part of `InputPipeline.train` and `Feed.micro_batch`."""
     pipeline, here = run.pipeline, part.positions.numpy()
-    positions = pipeline.train_positions(part, draws)
-    neighbours(part, positions, pipeline.bodies, pipeline.absent_body)
-    row_arrays(part, augmentations(draws, here), pipeline.skeleton, part.joints.shape[-1])
+    numbers = {name: array[here] for name, array in draws.augmentations.items()}
+    pipeline.host_arrays(part, pipeline.train_positions(part, draws), numbers)
     run.feed.arrays(part, draws)
 
 

@@ -14,8 +14,9 @@ from nw_ucla.data import ResidentClips
 
 from shards.manifest import load_manifest
 from tsgc.config import TrainConfig
-from tsgc.input.geometry import AXIS_ORDER, rotation_matrices, turn
+from tsgc.input.geometry import rotation_matrices, turn
 from tsgc.input.occlusion import hidden
+from tsgc.input.rotation import AXIS_ORDER
 
 DEGREES = (0, 45, -45, 90, -90)
 

@@ -22,7 +22,7 @@ from tsgc.inference.windows import recentre
 from tsgc.input.crop import crop_positions as packed_crop_positions
 from tsgc.input.crop import even_frames
 from tsgc.input.crop import test_crop as centre_crop
-from tsgc.input.pipeline import min_max as packed_min_max
+from tsgc.input.geometry import min_max as packed_min_max
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.layers import TemporalDepthwise
 from tsgc.network.model import TSGCNeXt

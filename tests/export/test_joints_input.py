@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from made.batches import NTU, UCLA, bodies_of, made_clips, pack
+from made.batches import NTU, UCLA, bodies_of, made_clips, pack, placed_rows
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
@@ -40,7 +40,7 @@ def test_placing_is_the_pipelines(way, skeleton, bodies):
     # Packed clips hold the bodies that they have.
     ragged = [clip[:, :1] if not clip[:, 1:].any() else clip for clip in clips]
     batch = pack(ragged)
-    expected = pipe._place(batch.joints, batch, None, {}, "none")
+    expected = placed_rows(pipe, batch)
     ours = dense_normalise(torch.from_numpy(clips), pipe)
     for n, (clip, start) in enumerate(zip(ragged, batch.offsets.tolist())):
         rows = expected[start : start + len(clip) * clip.shape[1]].view(len(clip), clip.shape[1], -1, 3)
@@ -54,7 +54,7 @@ def test_pictures_keep_their_scores():
         config = dataclasses.replace(TrainConfig(), normalise=normalise)
         pipe = InputPipeline(config, SKELETONS["coco-17"], 1, "zeros", channels="xys")
         batch = pack(list(clips))
-        expected = pipe._place(batch.joints, batch, None, {}, "none").view(clips.shape)
+        expected = placed_rows(pipe, batch).view(clips.shape)
         torch.testing.assert_close(
             dense_normalise(torch.from_numpy(clips), pipe), expected, atol=1e-5, rtol=1e-4
         )

@@ -9,7 +9,7 @@ import torch
 from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
-from tsgc.input.pipeline import InputPipeline, draw
+from tsgc.input.pipeline import InputPipeline
 from tsgc.modalities import MODALITIES, stream
 
 COCO = SKELETONS["coco-17"]
@@ -76,7 +76,7 @@ def test_pictures_turn_about_the_viewing_axis_alone(rotation: str, turns: bool) 
         frames=16, crop_min=1.0, variant="tiny", bodies=1,
     )  # fmt: skip
     pipeline = InputPipeline(config, COCO, 1, "zeros", channels="xys")
-    draws = draw(config, epoch=0, step=0, count=1, bodies=1, blocks=3)
+    draws = pipeline.draw(epoch=0, step=0, count=1, blocks=3)
     seen, _ = pipeline.train(batch_of(clip), draws, torch.device("cpu"))
     found = seen[0, :, :, :, 0].permute(1, 2, 0).numpy()  # (C, T, V) -> (T, V, C)
     np.testing.assert_array_equal(found[..., 2], clip[..., 2])

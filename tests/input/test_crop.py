@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsgc.input import crop
-from tsgc.input.crop import FRAME_COPIES, crop_positions, random_frames, ticket_draws
+from tsgc.input.crop import (
+    FRAME_COPIES,
+    crop_positions,
+    even_times,
+    play_at_speeds,
+    random_frames,
+    ticket_draws,
+)
 
 
 def picked(frames, count, seed=0):
@@ -70,19 +77,21 @@ def test_jitter_moves_frames_within_their_step_and_keeps_their_order():
     start, length = np.array([3, 0]), np.array([64, 16])
     still = crop_positions(start, length, 32)
     jitter = np.random.default_rng(0).random((2, 32)) - 0.5
-    moved = crop_positions(start, length, 32, jitter)
+    moved = crop_positions(start, length, 32, even_times(32) + jitter)
     step = (length / 32)[:, None]
     inside = np.clip(still + jitter * step, start[:, None], (start + length - 1)[:, None])
     np.testing.assert_allclose(moved, inside)
     assert (np.diff(moved) >= 0).all()
-    assert np.array_equal(crop_positions(start, length, 32, np.zeros((2, 32))), still)
+    assert np.array_equal(crop_positions(start, length, 32, even_times(32) + np.zeros((2, 32))), still)
 
 
 def test_speed_runs_through_the_crop_at_the_rates_given():
     start, length = np.array([0, 10]), np.array([100, 100])
     even = crop_positions(start, length, 40)
-    np.testing.assert_allclose(crop_positions(start, length, 40, speed=np.full((2, 4), 3.0)), even)
-    places = crop_positions(start, length, 40, speed=np.array([[1.0, 1, 1, 1], [3.0, 1, 1, 1]]))
+    alike = play_at_speeds(even_times(40), np.full((2, 4), 3.0))
+    np.testing.assert_allclose(crop_positions(start, length, 40, alike), even)
+    times = play_at_speeds(even_times(40), np.array([[1.0, 1, 1, 1], [3.0, 1, 1, 1]]))
+    places = crop_positions(start, length, 40, times)
     np.testing.assert_allclose(places[0], even[0])
     # Half of the second crop goes by in a quarter of the frames, the rest in the other three.
     np.testing.assert_allclose(np.diff(places[1])[1:9], 5.0)

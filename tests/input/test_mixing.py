@@ -5,22 +5,22 @@ import torch
 from made.batches import UCLA, drawn
 
 from pipelines.skeleton import SKELETONS
-from tsgc.input.mixing import body_parts, cut_spans, mix, mix_presence, own_weight
+from tsgc.input.mixing import body_parts, cut_spans, lam_map, mix, mix_presence
 from tsgc.step.loss import soft_targets
 
 
-def weights(draws):
-    names = ("blend", "cut_frames", "cut_joints")
-    return own_weight(*(torch.from_numpy(getattr(draws, name)) for name in names))
+def lam_map_of(draws):
+    names = ("mixup_lam", "cut_frames", "cut_joints")
+    return lam_map(*(torch.from_numpy(getattr(draws, name)) for name in names))
 
 
 def test_a_cut_clip_has_each_frame_and_joint_of_one_clip_or_the_other():
     draws = drawn(count=64, mix_group=4, step=1)
-    own = weights(draws)
+    own = lam_map_of(draws)
     x = torch.randn(64, 3, 64, 20, 1)
     partner = torch.arange(64).flip(0)
     mixed = mix(x, partner, own)
-    cut = draws.blend == 0
+    cut = draws.mixup_lam == 0
     assert 0 < cut.sum() < 64
     for n in range(64):
         given = draws.cut_frames[n][:, None] * draws.cut_joints[n]
@@ -28,34 +28,34 @@ def test_a_cut_clip_has_each_frame_and_joint_of_one_clip_or_the_other():
             expected = torch.where(torch.from_numpy(given > 0)[None, :, :, None], x[63 - n], x[n])
             torch.testing.assert_close(mixed[n], expected)
         else:
-            share = float(draws.mixing[n])
+            share = float(draws.lam[n])
             torch.testing.assert_close(mixed[n], share * x[n] + (1 - share) * x[63 - n])
 
 
 def test_a_targets_share_is_the_share_of_the_input():
     draws = drawn(count=64)
-    own = weights(draws)
-    np.testing.assert_allclose(own.mean((1, 2, 3, 4)), draws.mixing, atol=1e-6)
+    own = lam_map_of(draws)
+    np.testing.assert_allclose(own.mean((1, 2, 3, 4)), draws.lam, atol=1e-6)
     targets = soft_targets(
-        torch.arange(64) % 10, torch.arange(64).flip(0), torch.from_numpy(draws.mixing), 10, 0.0
+        torch.arange(64) % 10, torch.arange(64).flip(0), torch.from_numpy(draws.lam), 10, 0.0
     )
     same = torch.arange(64) % 10 == torch.arange(64).flip(0) % 10
     shares = targets.gather(1, (torch.arange(64) % 10)[:, None])[:, 0]
-    np.testing.assert_allclose(shares[~same], draws.mixing[~same.numpy()], atol=1e-6)
+    np.testing.assert_allclose(shares[~same], draws.lam[~same.numpy()], atol=1e-6)
 
 
-def test_without_cutmix_nothing_is_drawn_and_the_weight_is_one_a_clip():
+def test_without_cutmix_nothing_is_drawn_and_lambda_is_one_a_clip():
     draws = drawn(count=8, cutmix_span=0.0, cutmix_part=0.0)
-    assert draws.blend.size == draws.cut_frames.size == draws.cut_joints.size == 0
+    assert draws.mixup_lam.size == draws.cut_frames.size == draws.cut_joints.size == 0
     x, partner = torch.randn(8, 3, 64, 20, 1), torch.arange(8)
-    torch.testing.assert_close(mix(x, partner, torch.from_numpy(draws.mixing)), x)
+    torch.testing.assert_close(mix(x, partner, torch.from_numpy(draws.lam)), x)
 
 
 def test_presence_is_mixed_frame_by_frame():
     draws = drawn(count=16)
     presence = torch.rand(16, 64, 1).round()
-    mixed = mix_presence(presence, torch.arange(16).flip(0), weights(draws))
-    own = weights(draws)[:, 0, :, :, 0].mean(2)[..., None]
+    mixed = mix_presence(presence, torch.arange(16).flip(0), lam_map_of(draws))
+    own = lam_map_of(draws)[:, 0, :, :, 0].mean(2)[..., None]
     torch.testing.assert_close(mixed, presence * own + presence.flip(0) * (1 - own))
     whole = mix_presence(presence, torch.arange(16).flip(0), torch.full((16,), 0.25))
     torch.testing.assert_close(whole, 0.25 * presence + 0.75 * presence.flip(0))

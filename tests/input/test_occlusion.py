@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from made.batches import CPU, NTU, UCLA, made_clips, pack, pipeline, still_draws, train_input
+from made.batches import CPU, NTU, UCLA, made_clips, pack, pipeline, placed_rows, still_draws, train_input
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
@@ -31,7 +31,7 @@ def from_the_side(frames=60):
 def turned(count, degrees):
     angles = np.zeros((count, 3), np.float32)
     angles[:, 1] = np.deg2rad(degrees)
-    return {"angles": angles}
+    return {"rotation": angles}
 
 
 def placed(clips, skeleton=UCLA, bodies=1, draws=None, present=None, **changes):
@@ -39,7 +39,7 @@ def placed(clips, skeleton=UCLA, bodies=1, draws=None, present=None, **changes):
     pipe = pipeline(skeleton, bodies, **{"rotation": "none", "occlusion": 0.05, **changes})
     batch = pack(clips)
     draws = draws or still_draws(pipe, len(clips))
-    return pipe._place(batch.joints, batch, present, {"occlusion": draws.occlusion}, "none"), draws
+    return placed_rows(pipe, batch, {"occlusion": draws.arrays["occlusion"]}, present), draws
 
 
 @pytest.mark.parametrize(("degrees", "far", "near"), [(0, RIGHT_ARM, LEFT_ARM), (180, LEFT_ARM, RIGHT_ARM)])
@@ -141,7 +141,7 @@ def test_packed_rows_drift_as_a_plain_computation_says(skeleton):
     clips[1][5:9, 1] = 0  # the second body is away for a while
     x, draws = placed(clips, skeleton, 2, occlusion_radius=0.1)
     start = 0
-    for clip, numbers in zip(clips, draws.occlusion):
+    for clip, numbers in zip(clips, draws.arrays["occlusion"]):
         expected = plain_occlusion(clip, numbers, skeleton.parents, 0.05, 0.1)
         rows = clip.shape[0] * clip.shape[1]
         got = x[start : start + rows].numpy().reshape(clip.shape)
@@ -188,17 +188,16 @@ def test_a_clip_drifts_by_its_position_alone():
     few = dataclasses.replace(pack([clips[3], clips[1]]), positions=torch.tensor([3, 1]))
     assert torch.equal(pipe.train(few, draws, CPU)[0], whole[[3, 1]])
     still = dataclasses.replace(pipe, config=dataclasses.replace(pipe.config, occlusion=0.0))
-    off = dataclasses.replace(draws, occlusion=still.draw(0, 0, 4, 3).occlusion)
-    assert off.occlusion.size == 0
+    off = still.draw(0, 0, 4, 3)
+    assert {*off.arrays, "occlusion"} == set(draws.arrays) and "occlusion" not in off.arrays
     assert not torch.equal(pipe.train(pack(clips), off, CPU)[0], whole)
 
 
 def test_switched_on_it_leaves_all_other_numbers_as_they_were():
     on = {"limbs": 0.1, "noise": 0.01, "drop_axis": 0.5, "drop_joints": 0.5, "joint_offset": 0.1}
-    one, two = (pipeline(UCLA, 1, occlusion=value, **on).draw(1, 2, 8, 3) for value in (0.0, 0.1))
-    for field in dataclasses.fields(one):
-        same = np.array_equal(getattr(one, field.name), getattr(two, field.name))
-        assert same == (field.name != "occlusion"), field.name
+    one, two = (pipeline(UCLA, 1, occlusion=value, **on).draw(1, 2, 8, 3).arrays for value in (0.0, 0.1))
+    for name, array in two.items():
+        assert (name in one and np.array_equal(one[name], array)) == (name != "occlusion"), name
 
 
 def test_tests_do_not_drift():

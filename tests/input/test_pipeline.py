@@ -13,7 +13,10 @@ from made.batches import CPU, NTU, UCLA, made_clips, pack, pipeline
 from tsgc.config import TrainConfig
 from tsgc.input.crop import crop_positions, even_frames, random_frames, train_crop
 from tsgc.input.crop import test_crop as centre_crop
-from tsgc.input.pipeline import draw, min_max, mix, rotation_matrices, to_device
+from tsgc.input.geometry import min_max, rotation_matrices
+from tsgc.input.mixing import mix
+from tsgc.input.packed_rows import to_device
+from tsgc.input.random_numbers import draw
 from tsgc.modalities import MODALITIES
 
 
@@ -52,13 +55,13 @@ def test_an_absent_body_is_what_the_data_set_says(absent, filled):
 def test_training_crops_and_turns_each_clip_by_its_own_numbers():
     clips = made_clips()
     pipe = pipeline(frames=64)
-    draws = draw(pipe.config, epoch=3, step=5, count=3, bodies=2, blocks=9)
+    draws = draw(pipe.config, epoch=3, step=5, count=3, bodies=2, blocks=9, skeleton=NTU)
     x, _ = pipe.train(pack(clips), draws, CPU)
     starts, lengths = train_crop(np.array([7, 100, 1]), draws.crop, pipe.config)
     for n, clip in enumerate(clips):
         turned = clip
         for axis in range(3):  # about x, then y, then z, each clockwise
-            a = draws.angles[n, axis]
+            a = draws.arrays["rotation"][n, axis]
             one, two = (axis + 1) % 3, (axis + 2) % 3
             matrix = np.eye(3)
             matrix[one, one] = matrix[two, two] = np.cos(a)
@@ -71,17 +74,17 @@ def test_training_crops_and_turns_each_clip_by_its_own_numbers():
 def test_a_clip_gets_the_same_augmentation_in_any_micro_batch():
     clips = made_clips()
     pipe = pipeline(frames=32, modality="bone_motion")
-    draws = draw(pipe.config, 0, 0, 3, 2, 9)
+    draws = draw(pipe.config, 0, 0, 3, 2, 9, NTU)
     whole, _ = pipe.train(pack(clips), draws, CPU)
     last = dataclasses.replace(pack(clips[2:]), positions=torch.tensor([2]))
     torch.testing.assert_close(pipe.train(last, draws, CPU)[0][0], whole[2])
 
 
 def test_draws_repeat_for_a_step_and_differ_between_steps():
-    one, again, other = (draw(TrainConfig(), 1, step, 64, 2, 9) for step in (4, 4, 5))
-    for name in ("crop", "angles", "mixing", "survival"):
-        assert np.array_equal(getattr(one, name), getattr(again, name))
-        assert not np.array_equal(getattr(one, name), getattr(other, name))
+    one, again, other = (draw(TrainConfig(), 1, step, 64, 2, 9, NTU).arrays for step in (4, 4, 5))
+    for name in ("crop", "rotation", "lam", "survival"):
+        assert np.array_equal(one[name], again[name])
+        assert not np.array_equal(one[name], other[name])
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(0, 2**32))
@@ -129,11 +132,11 @@ def test_the_fields_nw_ucla_input_is_reproduced():
     clips = made_clips(bodies=(1, 1), frames=(31, 3), joints=20)
     pipe = pipeline(UCLA, 1, sampling="frames", frames=52, rotation="degrees-yx", rotation_max=60,
                     normalise="min-max", modality="joint_motion")  # fmt: skip
-    draws = draw(pipe.config, 0, 0, 2, 1, 9)
+    draws = draw(pipe.config, 0, 0, 2, 1, 9, UCLA)
     x, _ = pipe.train(pack(clips), draws, CPU)
     picked = random_frames(np.array([31, 3]), draws.frames, 52)
     for n, clip in enumerate(clips):
-        a, b = draws.angles[n, 1], draws.angles[n, 0]
+        a, b = draws.arrays["rotation"][n, 1], draws.arrays["rotation"][n, 0]
         assert np.rad2deg([a, b]) == pytest.approx(np.round(np.rad2deg([a, b])), abs=1e-4)
         ry = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
         rx = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
@@ -163,10 +166,10 @@ def test_a_bone_is_the_joint_from_its_parent_and_the_roots_is_zero():
 
 
 def test_mixing_half_the_groups_leaves_the_others_unmixed():
-    mixing = draw(dataclasses.replace(TrainConfig(), mix_group=2), 0, 0, 4000, 1, 1).mixing.reshape(-1, 2)
-    assert (mixing[:, 0] == mixing[:, 1]).all()
-    assert (mixing[:, 0] == 1).mean() == pytest.approx(0.5, abs=0.03)
-    assert mixing[mixing < 1].mean() == pytest.approx(0.5, abs=0.03)
+    lam = draw(dataclasses.replace(TrainConfig(), mix_group=2), 0, 0, 4000, 1, 1, NTU).lam.reshape(-1, 2)
+    assert (lam[:, 0] == lam[:, 1]).all()
+    assert (lam[:, 0] == 1).mean() == pytest.approx(0.5, abs=0.03)
+    assert lam[lam < 1].mean() == pytest.approx(0.5, abs=0.03)
 
 
 def test_mixup_blends_partners():

@@ -12,7 +12,9 @@ from made.batches import CPU, NTU, made_clips, pack, pipeline
 from tsgc.config import TrainConfig
 from tsgc.input.crop import crop_positions
 from tsgc.input.crop import test_crop as centre_crop
-from tsgc.input.pipeline import InputPipeline, draw, min_max, mix
+from tsgc.input.geometry import min_max
+from tsgc.input.mixing import mix
+from tsgc.input.pipeline import InputPipeline
 from tsgc.input.resize import BRIDGE, present_rows, resample_present
 from tsgc.modalities import MODALITIES
 from tsgc.network.model import TSGCNeXt, pool_present
@@ -148,7 +150,7 @@ def test_min_max_looks_at_present_rows_only():
 def test_training_gives_presence_too_and_mixing_mixes_it():
     clips = made_clips(bodies=(1, 2), frames=(30, 30))
     pipe = corrected(frames=32)
-    x, presence = pipe.train(pack(clips), draw(pipe.config, 0, 0, 2, 2, 3), CPU)
+    x, presence = pipe.train(pack(clips), pipe.draw(0, 0, 2, 3), CPU)
     assert x.shape == (2, 3, 32, 25, 2) and torch.isfinite(x).all()
     mixed = mix(presence, torch.tensor([1, 0]), torch.tensor([0.75, 0.25]))
     assert mixed[0, 0].tolist() == [1, 0.25] and mixed[1, 0].tolist() == [1, 0.25]

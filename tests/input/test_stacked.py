@@ -21,7 +21,7 @@ from tsgc import load_run
 from tsgc.config import TrainConfig, resolve
 from tsgc.evaluation.scores import read_scores
 from tsgc.inference.raw_clips import read_recordings
-from tsgc.input.pipeline import InputPipeline, draw
+from tsgc.input.pipeline import InputPipeline
 from tsgc.modalities import MODALITIES, mistake, num_channels, parts, place, stream
 
 NTU, COCO = SKELETONS["ntu-25"], SKELETONS["coco-17"]
@@ -122,7 +122,7 @@ def test_an_axis_is_dropped_in_every_part_and_a_score_in_none():
     for channels in ("xyz", "xys"):
         pipeline = InputPipeline(config, COCO, 1, "zeros", channels=channels)
         for step in range(12):
-            draws = draw(config, 0, step, 1, 1, 3)
+            draws = pipeline.draw(0, step, 1, 3)
             x, _ = pipeline.train(pack([clip]), draws, CPU)
             gone = [not x[0, c].any() for c in range(6)]
             assert gone[:3] == gone[3:] and sum(gone[:3]) == (1 if channels == "xyz" else gone[0] or gone[1])

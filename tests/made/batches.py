@@ -8,8 +8,9 @@ import torch
 from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
-from tsgc.input.augmentations import Draws, draw
 from tsgc.input.pipeline import InputPipeline
+from tsgc.input.random_numbers import Draws, draw
+from tsgc.input.resize import present_rows
 
 NTU, UCLA = SKELETONS["ntu-25"], SKELETONS["nw-ucla-20"]
 
@@ -57,7 +58,14 @@ PLAIN = {"frames": 32, "crop_min": 1.0, "rotation": "none"}  # the whole clip, r
 
 def still_draws(pipe, count, **changes):
     """A step's numbers, with some in place of those drawn."""
-    return dataclasses.replace(pipe.draw(0, 0, count, 3), **changes)
+    return Draws.named({**pipe.draw(0, 0, count, 3).arrays, **changes})
+
+
+def placed_rows(pipe, batch, numbers=None, present=None):
+    """Packed rows as the network is to see them, before frames are sampled."""
+    arrays = pipe.host_arrays(batch, pipe.test_positions(batch), numbers or {}).send(CPU)
+    present = present_rows(batch.joints) if present is None else present
+    return pipe.place_rows(batch.joints, present, arrays, len(batch))
 
 
 def train_input(clips, skeleton=UCLA, bodies=1, given=None, **changes):

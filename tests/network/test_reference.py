@@ -1,15 +1,15 @@
 """`--recipe reference` is the published training, to the step (recorded figures: `test_model.py`)."""
 
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from pipelines.skeleton import SKELETONS
 from shards.plan import batch_sizes, mixing_partners
 from tsgc.config import TrainConfig, resolve
-from tsgc.input.augmentations import Draws, draw
+from tsgc.input.random_numbers import draw
 from tsgc.step.loss import soft_targets
 from tsgc.step.optimizer import learning_rate
 
@@ -39,10 +39,10 @@ def test_nothing_of_later_recipes_is_on():
     """Every augmentation that the published code does not have draws nothing and changes nothing."""
     config = resolve("ntu120/xsub", recipe="reference")
     assert config == TrainConfig()
-    draws = draw(config, 0, 0, 128, 2, 9)
-    published = {"crop", "angles", "mixing", "survival"}
-    for field in dataclasses.fields(Draws):
-        assert (getattr(draws, field.name).size > 0) == (field.name in published), field.name
+    draws = draw(config, 0, 0, 128, 2, 9, SKELETONS["ntu-25"])
+    published = {"crop", "rotation", "lam", "survival"}
+    for name, array in draws.arrays.items():
+        assert (array.size > 0) == (name in published), name
     assert (config.normalise, config.align, config.centre, config.sampling) == (
         "none", "none", "prepared", "crop",
     )  # fmt: skip
@@ -51,12 +51,12 @@ def test_nothing_of_later_recipes_is_on():
 def test_augmentation_and_mixing_have_the_published_laws():
     """p uniform in [0.5, 1], angles in +-0.3 rad, lambda ~ Beta(0.8, 0.8) for half of the groups of 32."""
     config = TrainConfig()
-    draws = [draw(config, 0, step, 128, 2, 9) for step in range(400)]
-    angles = np.concatenate([d.angles for d in draws])
+    draws = [draw(config, 0, step, 128, 2, 9, SKELETONS["ntu-25"]) for step in range(400)]
+    angles = np.concatenate([d.arrays["rotation"] for d in draws])
     assert np.abs(angles).max() <= 0.3 and angles.std() == pytest.approx(0.6 / 12**0.5, rel=0.02)
     part = config.crop_min + (1 - config.crop_min) * np.concatenate([d.crop[:, 0] for d in draws])
     assert 0.5 <= part.min() < 0.51 and 0.99 < part.max() < 1
-    shares = np.concatenate([d.mixing.reshape(4, 32) for d in draws])
+    shares = np.concatenate([d.lam.reshape(4, 32) for d in draws])
     assert (shares == shares[:, :1]).all()
     mixed = shares[shares[:, 0] < 1, 0]
     assert len(mixed) / len(shares) == pytest.approx(0.5, abs=0.04)

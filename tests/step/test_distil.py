@@ -56,12 +56,12 @@ def test_the_loss_is_the_one_written_out(presence):
     found = step.loss(batch).item()
 
     student = make_model(SHAPE, CPU).train()
-    share = batch.weight.view(-1, 1, 1, 1, 1)
-    mixed = [x * share + x[batch.partner] * (1 - share) for x in (batch.x, *batch.others.chunk(2, 1))]
+    lam = batch.lam.view(-1, 1, 1, 1, 1)
+    mixed = [x * lam + x[batch.partner] * (1 - lam) for x in (batch.x, *batch.others.chunk(2, 1))]
     there = batch.presence
     if presence:
-        share = share[..., 0, 0]
-        there = there * share + there[batch.partner] * (1 - share)
+        lam = lam[..., 0, 0]
+        there = there * lam + there[batch.partner] * (1 - lam)
     logits = student(mixed[0], batch.survival, there)
     seen = {"joint": mixed[0], "bone": mixed[1], "joint_motion": mixed[2]}
     answers = [
@@ -71,8 +71,8 @@ def test_the_loss_is_the_one_written_out(presence):
     loss = 0.0
     for n in range(6):
         target = torch.full((SHAPE.classes,), 0.1 / SHAPE.classes)
-        target[batch.labels[n]] += 0.9 * batch.weight[n]
-        target[batch.labels[batch.partner[n]]] += 0.9 * (1 - batch.weight[n])
+        target[batch.labels[n]] += 0.9 * batch.lam[n]
+        target[batch.labels[batch.partner[n]]] += 0.9 * (1 - batch.lam[n])
         labels = -(target * logits[n].log_softmax(0)).sum()
         p = sum((answer[n] / 3).softmax(0) for answer in answers) / 4
         q = (logits[n] / 3).softmax(0)
@@ -153,7 +153,7 @@ def test_teachers_see_the_students_clips_in_their_own_modality(ucla, tmp_path):
         joint, bone, motion = (step.parts[0] for step in steps)
         assert torch.equal(mine.x, joint.x)
         assert torch.equal(mine.others, torch.cat([bone.x, motion.x], 1))
-        for name in ("labels", "partner", "weight", "own", "survival"):
+        for name in ("labels", "partner", "lam", "lam_map", "survival"):
             assert torch.equal(getattr(mine, name), getattr(bone, name))
         assert joint.others is None
     assert len(taught) == student.loader.steps_per_epoch

@@ -34,11 +34,11 @@ def plain_loop(config, given):
     for position, batch in enumerate(given):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(position, 2, config)
-        share = batch.weight.view(-1, 1, 1, 1, 1)
-        x = batch.x * share + batch.x[batch.partner] * (1 - share)
+        lam = batch.lam.view(-1, 1, 1, 1, 1)
+        x = batch.x * lam + batch.x[batch.partner] * (1 - lam)
         targets = F.one_hot(batch.labels, SHAPE.classes).float()
         targets = targets * (1 - config.label_smoothing) + config.label_smoothing / SHAPE.classes
-        targets = batch.weight[:, None] * targets + (1 - batch.weight[:, None]) * targets[batch.partner]
+        targets = batch.lam[:, None] * targets + (1 - batch.lam[:, None]) * targets[batch.partner]
         loss = -(targets * F.log_softmax(model(x, batch.survival), dim=-1)).sum()
         (loss * (1 / len(x))).backward()
         nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad)
@@ -68,7 +68,7 @@ def test_micro_batches_accumulate_to_the_whole_step():
                     batch,
                     x=batch.x[rows],
                     labels=batch.labels[rows],
-                    weight=batch.weight[rows],
+                    lam=batch.lam[rows],
                     partner=torch.arange(count),
                     survival=batch.survival.unflatten(1, (6, 2))[:, rows].flatten(1),
                     alive=batch.alive.reshape(-1, 6, 2)[:, rows].reshape(-1, 2 * count),

@@ -8,7 +8,7 @@ import torch
 
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.input.pipeline import draw
+from tsgc.input.random_numbers import draw
 from tsgc.training.feed import Feed, read_ahead
 from tsgc.training.run import build
 
@@ -66,12 +66,12 @@ def test_the_feeds_input_is_that_of_the_draws(run):
     steps = list(run.feed.epoch(1, 2))
     assert [ready.step.step for ready in steps] == list(range(2, run.loader.steps_per_epoch))
     for ready, step in zip(steps, run.loader.epoch(1, 2), strict=True):
-        draws = draw(run.config, 1, step.step, step.size, 2, 3)
+        draws = draw(run.config, 1, step.step, step.size, 2, 3, run.pipeline.skeleton)
         x, _ = run.pipeline.train(step.parts[0], draws, torch.device("cpu"))
         here = step.parts[0].positions
         (mine,) = ready.parts
         assert torch.equal(mine.x, x) and torch.equal(mine.labels, step.parts[0].labels)
-        assert torch.equal(mine.weight, torch.from_numpy(draws.mixing)[here])
+        assert torch.equal(mine.lam, torch.from_numpy(draws.lam)[here])
         uniform = torch.from_numpy(draws.survival)[here]  # (N, M, blocks)
         for block, rate in enumerate(run.model.drop_path_rates.tolist()):
             kept = (uniform[..., block] >= rate).flatten() / (1 - rate)

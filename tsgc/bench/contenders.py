@@ -98,11 +98,11 @@ def plain_step(
 
     def work() -> None:
         batch = next(turns)
-        share = batch.weight.view(-1, 1, 1, 1, 1)
-        x = batch.x * share + batch.x[batch.partner] * (1 - share)
+        lam = batch.lam.view(-1, 1, 1, 1, 1)
+        x = batch.x * lam + batch.x[batch.partner] * (1 - lam)
         targets = F.one_hot(batch.labels, shape.classes) * (1 - config.label_smoothing)
         targets = targets + config.label_smoothing / shape.classes
-        targets = batch.weight[:, None] * targets + (1 - batch.weight[:, None]) * targets[batch.partner]
+        targets = batch.lam[:, None] * targets + (1 - batch.lam[:, None]) * targets[batch.partner]
         with arithmetic(config.precision, device):
             logits = network(x, batch.survival)
         loss = -(targets * F.log_softmax(logits.float(), dim=-1)).sum(1).mean()

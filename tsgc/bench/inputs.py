@@ -54,7 +54,7 @@ def make_batch(
         x=x.to(device).permute(0, 4, 2, 3, 1),  # (N, M, T, V, C) -> (N, C, T, V, M)
         labels=torch.randint(shape.classes, (shape.batch,), generator=random).to(device),
         partner=torch.cat([group.flip(0) for group in groups]).to(device),
-        weight=torch.rand(shape.batch, generator=random).to(device),
+        lam=torch.rand(shape.batch, generator=random).to(device),
         survival=uniform,
         presence=here.float().to(device) if presence else None,
     )

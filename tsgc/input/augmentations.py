@@ -1,230 +1,285 @@
-"""The random numbers of one optimiser step, drawn on the host, in NumPy, over the whole global batch.
+"""The table of augmentations, and of the other steps that a clip's joints go through, in their order.
 
-Keyed by (seed, epoch, step) and dealt by position in the global batch: a clip gets the same augmentation,
-partner and drop path on any number of ranks. What a recipe does not use is not drawn, and has no columns.
-The published recipe's numbers come from one generator, all later augmentations' from a second one, so
-that switching one of those on leaves the others as they were.
+An entry is all that the input pipeline knows of an augmentation: the setting that switches it on, what it
+draws (on the host, in NumPy), and what it does to the times of frames, to packed rows or to the network's
+input. To add one, write an entry here (a big one in a file of its own, as `occlusion`) and its setting in
+tsgc/train_config.py.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from torch import Tensor
 
 from pipelines.skeleton import Skeleton
 from tsgc.config import TrainConfig
-from tsgc.input.crop import SPEED_SEGMENTS, ticket_draws
-from tsgc.input.mixing import cut_parts, cut_spans
-from tsgc.input.occlusion import draw_drift
+from tsgc.input import geometry
+from tsgc.input.crop import SPEED_SEGMENTS, play_at_speeds
+from tsgc.input.noise import add_noise, draw_keys, noise_values
+from tsgc.input.occlusion import check_depth, draw_drift, drift_values, occlude
+from tsgc.input.packed_rows import HostRows, Rows, Values
+from tsgc.input.rotation import check_rotation, check_space, draw_angles, rotate, turn_view
+
+Generator = np.random.Generator
+Tensors = Mapping[str, Tensor]
+
+
+def send_numbers(numbers: np.ndarray, host: HostRows) -> Values:
+    """The numbers of clips as they are, named `numbers`."""
+    return Values(sent={"numbers": numbers})
 
 
 @dataclass(frozen=True)
-class Draws:
-    """One step's random numbers, a row for each position in the global batch (B)."""
+class Augmentation:
+    """One augmentation, or another step that the joints of a clip go through. Most have few of these parts.
 
-    crop: np.ndarray
-    """Uniform (B, 2): size and place of the crop."""
-    frames: np.ndarray
-    """Uniform (B, sampling.ticket_draws(T)): picks of `frames`; (B, 0) for `crop`."""
-    angles: np.ndarray
-    """Radians (B, 3) about x, y, z."""
-    mixing: np.ndarray
-    """A clip's own share of its target (B,); 1 where its group is not mixed."""
-    survival: np.ndarray
-    """Uniform (B, M, blocks) for drop path."""
-    jitter: np.ndarray
-    """Uniform (B, T): places within a step of time; (B, 0) without `time_jitter`."""
-    speed: np.ndarray
-    """Normal (B, SPEED_SEGMENTS): logarithms of relative speeds over `speed`; (B, 0) without."""
-    mirror: np.ndarray
-    """Whether a clip is mirrored, bool (B,); (0,) without `mirror`, and so on."""
-    limbs: np.ndarray
-    """Length factors of the bones that end in each joint (B, V)."""
-    scale: np.ndarray
-    """Factors of x, y, z (B, 3)."""
-    joint_offset: np.ndarray
-    """What each joint is displaced by over the whole clip (B, V, 3)."""
-    noise: np.ndarray
-    """Keys (B,) int64, from 0 under 2**32, of each clip's noise: tsgc/input/noise.py makes the numbers."""
-    keep_joints: np.ndarray
-    """1, or 0 where a joint is dropped (B, V)."""
-    keep_axes: np.ndarray
-    """1, or 0 where an axis is dropped (B, 3)."""
-    occlusion: np.ndarray
-    """Rates and phases of the drift of hidden joints (B, 2, COSINES, V, 3): tsgc/input/occlusion.py."""
-    blend: np.ndarray
-    """Mixup's lambda (B,): 0 where frames or joints are cut out instead; (0,) without CutMix."""
-    cut_frames: np.ndarray
-    """1 in the frames that a partner gives (B, T)."""
-    cut_joints: np.ndarray
-    """1 at the joints that a partner gives (B, V)."""
-
-
-def draw(
-    config: TrainConfig,
-    epoch: int,
-    step: int,
-    count: int,
-    bodies: int,
-    blocks: int,
-    skeleton: Skeleton | None = None,
-) -> Draws:
-    """The step's random numbers for `count` clips; the same for every rank that asks.
-
-    `skeleton` is needed by augmentations that name joints; ValueError where it is then missing.
+    `numbers` are what it has drawn for the N clips of a batch; `values` is what it has sent to the device of
+    them; `rows` is what it may ask of the packed rows. None of its parts may wait for the device.
     """
-    rng = np.random.default_rng([config.seed, epoch, step])
-    more = np.random.default_rng([config.seed, epoch, step, 1])
-    groups = -(-count // config.mix_group)
-    mixed = rng.random(groups) < config.mixup_prob
-    shares = rng.beta(config.mixup, config.mixup, groups) if config.mixup > 0 else np.ones(groups)
-    crop = rng.random((count, 2))
-    frames = rng.random((count, ticket_draws(config.frames) if config.sampling == "frames" else 0))
-    angles = ROTATIONS[config.rotation](rng, count, config).astype(np.float32)
-    survival = rng.random((count, bodies, blocks), dtype=np.float32)
-    mixing = np.repeat(np.where(mixed, shares, 1.0), config.mix_group)[:count].astype(np.float32)
-    blend = cut_frames = cut_joints = _nothing(count)
-    if config.cutmix_span or config.cutmix_part:
-        mixing, blend, cut_frames, cut_joints = _cuts(more, config, mixing, mixed, _named(skeleton))
-    return Draws(
-        crop=crop,
-        frames=frames,
-        angles=angles,
-        mixing=mixing,
-        survival=survival,
-        jitter=more.random((count, config.frames)) if config.time_jitter else _nothing(count),
-        speed=more.standard_normal((count, SPEED_SEGMENTS)) if config.speed else _nothing(count),
-        mirror=more.random(count) < config.mirror if config.mirror else np.zeros(0, np.bool_),
-        limbs=_limbs(more, count, config, skeleton),
-        scale=_scale(more, count, config),
-        joint_offset=_offset(more, count, config, skeleton),
-        noise=more.integers(2**32, size=count) if config.noise else np.zeros(0, np.int64),
-        keep_joints=_keep_joints(more, count, config, skeleton),
-        keep_axes=_keep_axes(more, count, config),
-        occlusion=_occlusion(more, count, config, skeleton),
-        blend=blend,
-        cut_frames=cut_frames,
-        cut_joints=cut_joints,
+
+    name: str
+    """The setting that switches it on, which its numbers are called by too."""
+    on: Callable[[TrainConfig], bool]
+    """Whether the configuration asks for it."""
+    draw: Callable[[Generator, int, TrainConfig, Skeleton], np.ndarray] | None = None
+    """Random numbers for clips (count, ...), in training; without it, no chance is in it."""
+    times: Callable[[np.ndarray, np.ndarray, TrainConfig], np.ndarray] | None = None
+    """(times (N or 1, T) in steps of time from the crop's start, numbers, config) -> times, on the host."""
+    values: Callable[[np.ndarray, HostRows], Values] = send_numbers
+    """(numbers, host) -> what the device needs."""
+    rows: Callable[[Tensor, Tensors, Rows], Tensor] | None = None
+    """(joints (rows, V, 2 or 3), values, rows) -> joints, before frames are sampled."""
+    scores: Callable[[Tensor, Tensors, Rows], Tensor] | None = None
+    """The same for a detector's scores (rows, V, 1), of pictures alone."""
+    input: Callable[[Tensor, Tensors], Tensor] | None = None
+    """(x (N, M, T, V, C), values) -> x, after frames are sampled and the modality is made of them."""
+    check: Callable[[TrainConfig, Skeleton, str], None] | None = None
+    """(config, skeleton, channels); TsgcError where it is on and these clips cannot have it."""
+
+    def acts(self, config: TrainConfig, values: Mapping[str, object]) -> bool:
+        """Whether it does something to a batch: it has `values`, or needs none and is on."""
+        return self.name in values or (self.draw is None and self.on(config))
+
+
+# Times of frames, in steps of time: frame t of the input is at t + 0.5 of T steps through the crop.
+
+
+def jitter(times: np.ndarray, uniform: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Each frame moved by up to half of `time_jitter` of a step, either way."""
+    return times + config.time_jitter * (uniform - 0.5)
+
+
+def speed(times: np.ndarray, normal: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Parts of the crop played each at a rate of its own."""
+    return play_at_speeds(times, np.exp(config.speed * normal))
+
+
+# Sides, and which way the body looks.
+
+
+def mirror_values(mirrored: np.ndarray, host: HostRows) -> Values:
+    """Which rows are mirrored, and -1 where an axis is (rows, 1, axes)."""
+    signs = np.ones((len(mirrored), 1, host.axes), np.float32)
+    signs[mirrored, :, 0] = -1
+    return Values({"mirrored": mirrored[host.clip]}, {"signs": signs})
+
+
+def mirror(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
+    """x negated, left and right joints swapped."""
+    return geometry.swap_sides(joints, values["mirrored"], rows.skeleton) * values["signs"]
+
+
+def mirror_scores(score: Tensor, values: Tensors, rows: Rows) -> Tensor:
+    """Scores of left and right joints swapped."""
+    return geometry.swap_sides(score, values["mirrored"], rows.skeleton)
+
+
+def align(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
+    """Each clip turned until its mean side axis lies along x."""
+    present = joints * rows.there[:, None, None]
+    return geometry.turn(
+        joints, geometry.facing_matrices(present, rows.clip, rows.clips, rows.skeleton), rows.clip
     )
 
 
-def _nothing(count: int) -> np.ndarray:
-    return np.zeros((count, 0), np.float32)
+def check_align(config: TrainConfig, skeleton: Skeleton, channels: str) -> None:
+    check_space("align", channels)
+    geometry.trunk_joints(skeleton)
 
 
-def _named(skeleton: Skeleton | None) -> Skeleton:
-    if skeleton is None:
-        raise ValueError("this recipe's augmentations need to know the skeleton")
-    return skeleton
+# The lengths of bones.
 
 
-def _no_rotation(rng: np.random.Generator, count: int, config: TrainConfig) -> np.ndarray:
-    return np.zeros((count, 3))
-
-
-def _radians(rng: np.random.Generator, count: int, config: TrainConfig) -> np.ndarray:
-    return rng.uniform(-config.rotation_max, config.rotation_max, (count, 3))
-
-
-def _whole_degrees(rng: np.random.Generator, count: int, config: TrainConfig) -> np.ndarray:
-    largest = int(config.rotation_max)
-    degrees = rng.integers(-largest, largest, (count, 3), endpoint=True)
-    degrees[:, 2] = 0
-    return np.deg2rad(degrees)
-
-
-def _vertical(rng: np.random.Generator, count: int, config: TrainConfig) -> np.ndarray:
-    largest = np.array([config.rotation_tilt, config.rotation_max, config.rotation_tilt])
-    return np.deg2rad(rng.uniform(-largest, largest, (count, 3)))
-
-
-ROTATIONS = {
-    "none": _no_rotation,
-    "radians-xyz": _radians,
-    "degrees-yx": _whole_degrees,
-    "vertical": _vertical,
-}
-
-
-def _limbs(
-    rng: np.random.Generator, count: int, config: TrainConfig, skeleton: Skeleton | None
-) -> np.ndarray:
-    """Factors of bones; those of a left and a right joint are the same."""
-    if not config.limbs:
-        return _nothing(count)
-    skeleton = _named(skeleton)
+def draw_limbs(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """Factors of the bones that end in each joint (count, V), alike left and right."""
     factors = 1 + config.limbs * rng.uniform(-1, 1, (count, skeleton.num_joints))
     for left, right in skeleton.left_right:
         factors[:, right] = factors[:, left]
     return factors.astype(np.float32)
 
 
-def _scale(rng: np.random.Generator, count: int, config: TrainConfig) -> np.ndarray:
-    """One factor for all axes, times one for each."""
-    if not (config.scale or config.scale_axes):
-        return _nothing(count)
+def limb_values(factors: np.ndarray, host: HostRows) -> Values:
+    """The factors (rows, V, 1), 1 at roots."""
+    return Values(dealt={"factors": np.where(_roots(host.skeleton), np.float32(1), factors)[:, :, None]})
+
+
+@cache
+def _roots(skeleton: Skeleton) -> np.ndarray:
+    """Joints that are their own parents, bool (V,)."""
+    return np.arange(skeleton.num_joints) == np.array(skeleton.parents)
+
+
+def stretch(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
+    """Bones longer or shorter, put together again from the root."""
+    return geometry.stretch_limbs(joints, values["factors"], rows.skeleton)
+
+
+# Where the clip is and how large.
+
+
+def centre(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
+    """The middle of each clip's extents to 0."""
+    return geometry.middle_to_zero(joints, rows.clip, rows.clips, rows.there)
+
+
+def normalise(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
+    """Each clip to one of three scales."""
+    where = (rows.clip, rows.clips)
+    if rows.config.normalise == "min-max":
+        return geometry.min_max(joints, *where, None if rows.count_absent else rows.there)
+    if rows.config.normalise == "unit":
+        return geometry.unit(joints, *where, rows.there)
+    return geometry.spine_scale(joints, *where, rows.there, rows.skeleton)
+
+
+def check_normalise(config: TrainConfig, skeleton: Skeleton, channels: str) -> None:
+    if config.normalise == "spine":
+        geometry.trunk_joints(skeleton)
+
+
+def draw_scale(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """Factors of x, y, z (count, 3): one for all axes, times one for each."""
     whole = 1 + config.scale * rng.uniform(-1, 1, (count, 1))
     axes = 1 + config.scale_axes * rng.uniform(-1, 1, (count, 3))
     return (whole * axes).astype(np.float32)
 
 
-def _offset(
-    rng: np.random.Generator, count: int, config: TrainConfig, skeleton: Skeleton | None
-) -> np.ndarray:
-    if not config.joint_offset:
-        return _nothing(count)
-    joints = _named(skeleton).num_joints
-    return config.joint_offset * rng.standard_normal((count, joints, 3), dtype=np.float32)
+def draw_offset(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """What each joint is displaced by over the whole clip, (count, V, 3)."""
+    return config.joint_offset * rng.standard_normal((count, skeleton.num_joints, 3), dtype=np.float32)
 
 
-def _keep_joints(
-    rng: np.random.Generator, count: int, config: TrainConfig, skeleton: Skeleton | None
-) -> np.ndarray:
-    if not config.drop_joints:
-        return _nothing(count)
+# What the network does not see.
+
+
+def draw_joints(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """1, or 0 where a joint is dropped, (count, V)."""
     dropping = rng.random((count, 1)) < config.drop_joints
-    dropped = rng.random((count, _named(skeleton).num_joints)) < config.drop_joints_part
+    dropped = rng.random((count, skeleton.num_joints)) < config.drop_joints_part
     return 1 - (dropping & dropped).astype(np.float32)
 
 
-def _keep_axes(rng: np.random.Generator, count: int, config: TrainConfig) -> np.ndarray:
-    if not config.drop_axis:
-        return _nothing(count)
+def draw_axis(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """1, or 0 where an axis is dropped, (count, 3)."""
     dropping = rng.random(count) < config.drop_axis
     dropped = rng.integers(3, size=count)
     return 1 - (dropping[:, None] & (np.arange(3) == dropped[:, None])).astype(np.float32)
 
 
-def _occlusion(
-    rng: np.random.Generator, count: int, config: TrainConfig, skeleton: Skeleton | None
-) -> np.ndarray:
-    return draw_drift(rng, count, _named(skeleton).num_joints) if config.occlusion else _nothing(count)
+def axis_values(keep: np.ndarray, host: HostRows) -> Values:
+    """The same; a picture's third channel is its score, no axis, and stays."""
+    return Values(sent={"keep": np.where(np.arange(3) < host.axes, keep, np.float32(1))})
 
 
-def _cuts(
-    rng: np.random.Generator, config: TrainConfig, mixing: np.ndarray, mixed: np.ndarray, skeleton: Skeleton
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Own shares, lambdas, and the partner's frames and joints, where some mixed groups are cut instead."""
-    count = len(mixing)
-    kind = rng.random(len(mixed))
-    each = np.arange(count) // config.mix_group
-    spans = (mixed & (kind < config.cutmix_span))[each]
-    parts = (mixed & (kind >= config.cutmix_span) & (kind < config.cutmix_span + config.cutmix_part))[each]
-    length = rng.random(len(mixed))[each]  # a group's clips lose spans of one length
-    cut_frames = np.where(spans[:, None], cut_spans(length, rng.random(count), config.frames), 1)
-    cut_joints = np.where(parts[:, None], cut_parts(rng.random(count), skeleton), 1)
-    blend = np.where(spans | parts, 0, mixing)
-    own = 1 - (1 - blend) * cut_frames.mean(1) * cut_joints.mean(1)
-    return tuple(array.astype(np.float32) for array in (own, blend, cut_frames, cut_joints))  # type: ignore[return-value]
+def drop_axis(x: Tensor, values: Tensors) -> Tensor:
+    """One axis 0 throughout; of several modalities side by side, in each."""
+    keep = values["keep"]
+    return x * keep.repeat(1, x.shape[-1] // keep.shape[1])[:, None, None, None, :]
 
 
-# Of the draws: what each clip is given before frames are sampled, and what it loses afterwards.
-DROPS = ("keep_joints", "keep_axes")
-
-
-AUGMENTATIONS = ("angles", "limbs", "scale", "joint_offset", "noise", "mirror", "occlusion", *DROPS)
-
-
-def augmentations(draws: Draws, here: np.ndarray) -> dict[str, np.ndarray]:
-    """What the clips at positions `here` (N,) are given and lose, by name, of what is drawn at all."""
-    found = {name: getattr(draws, name) for name in AUGMENTATIONS}
-    return {name: array[here] for name, array in found.items() if array.size}
+AUGMENTATIONS: tuple[Augmentation, ...] = (
+    Augmentation(
+        "time_jitter",
+        on=lambda config: config.time_jitter > 0,
+        draw=lambda rng, count, config, skeleton: rng.random((count, config.frames)),
+        times=jitter,
+    ),
+    Augmentation(
+        "speed",
+        on=lambda config: config.speed > 0,
+        draw=lambda rng, count, config, skeleton: rng.standard_normal((count, SPEED_SEGMENTS)),
+        times=speed,
+    ),
+    Augmentation(
+        "mirror",
+        on=lambda config: config.mirror > 0,
+        draw=lambda rng, count, config, skeleton: rng.random(count) < config.mirror,
+        values=mirror_values,
+        rows=mirror,
+        scores=mirror_scores,
+    ),
+    Augmentation("align", on=lambda config: config.align != "none", rows=align, check=check_align),
+    Augmentation(
+        "limbs", on=lambda config: config.limbs > 0, draw=draw_limbs, values=limb_values, rows=stretch
+    ),
+    Augmentation(
+        "rotation",
+        on=lambda config: config.rotation != "none",
+        draw=draw_angles,
+        rows=rotate,
+        check=check_rotation,
+    ),
+    Augmentation("view_turn", on=lambda config: False, rows=turn_view),  # its numbers are a view's (tta.py)
+    Augmentation(
+        "occlusion",
+        on=lambda config: config.occlusion > 0,
+        draw=draw_drift,
+        values=drift_values,
+        rows=occlude,
+        check=check_depth,
+    ),
+    Augmentation(
+        "centre",
+        on=lambda config: config.centre == "middle" and config.normalise in ("none", "spine"),
+        rows=centre,
+    ),
+    Augmentation(
+        "normalise", on=lambda config: config.normalise != "none", rows=normalise, check=check_normalise
+    ),
+    Augmentation(
+        "scale",
+        on=lambda config: config.scale > 0 or config.scale_axes > 0,
+        draw=draw_scale,
+        values=lambda factors, host: Values(dealt={"factors": factors[:, None, : host.axes]}),
+        rows=lambda joints, values, rows: joints * values["factors"],
+    ),
+    Augmentation(
+        "joint_offset",
+        on=lambda config: config.joint_offset > 0,
+        draw=draw_offset,
+        values=lambda offset, host: Values(dealt={"offset": offset[..., : host.axes]}),
+        rows=lambda joints, values, rows: geometry.displace(joints, values["offset"], rows.there),
+    ),
+    Augmentation(
+        "noise",
+        on=lambda config: config.noise > 0,
+        draw=draw_keys,
+        values=noise_values,
+        rows=add_noise,
+    ),
+    Augmentation(
+        "drop_joints",
+        on=lambda config: config.drop_joints > 0,
+        draw=draw_joints,
+        input=lambda x, values: x * values["numbers"][:, None, None, :, None],
+    ),
+    Augmentation(
+        "drop_axis",
+        on=lambda config: config.drop_axis > 0,
+        draw=draw_axis,
+        values=axis_values,
+        input=drop_axis,
+    ),
+)

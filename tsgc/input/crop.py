@@ -1,7 +1,4 @@
-"""Which frames of a clip the network sees, and their joints, batched: crops, picks, interpolation.
-
-The numbers are drawn on the host, in NumPy; `resample` and `resample_present` run on the device.
-"""
+"""Which frames of each clip the network sees: crops, picks, times in a crop; on the host, in NumPy."""
 
 import numpy as np
 
@@ -90,33 +87,35 @@ def even_frames(frames: np.ndarray, count: int) -> np.ndarray:
 
 
 def crop_positions(
-    start: np.ndarray,
-    length: np.ndarray,
-    count: int,
-    jitter: np.ndarray | None = None,
-    speed: np.ndarray | None = None,
+    start: np.ndarray, length: np.ndarray, count: int, times: np.ndarray | None = None
 ) -> np.ndarray:
     """Where `count` frames lie in the clip when a crop is resized, in frames: (N, count) float64.
 
-    Half-pixel centres, clamped to the crop's ends (torch's align_corners=False). `jitter` (N, count), -0.5 to
-    0.5, moves each by that part of a step. `speed` (N, S), positive: relative rates at which S equal parts
-    of the output run through the crop.
+    Half-pixel centres, clamped to the crop's ends (torch's align_corners=False). `times` (N or 1, count), in
+    place of `even_times`: when each is, in steps of a `count`th of the crop.
     """
-    step = np.arange(count) + 0.5 + (0 if jitter is None else jitter)
-    if speed is not None:
-        step = count * _run(step / count, speed)
-    places = step * (length[:, None] / count) - 0.5
+    times = even_times(count) if times is None else times
+    places = times * (length[:, None] / count) - 0.5
     return start[:, None] + np.minimum(np.maximum(places, 0), length[:, None] - 1)
 
 
-def _run(part: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """How far (0 to 1) each `part` (N or 1, T) of the output is into the crop, at rates `speed` (N, S)."""
-    clips, segments = speed.shape
+def even_times(count: int) -> np.ndarray:
+    """The middle of each of `count` steps, (1, count)."""
+    return (np.arange(count) + 0.5)[None]
+
+
+def play_at_speeds(times: np.ndarray, speeds: np.ndarray) -> np.ndarray:
+    """The `times` (N or 1, T) of frames where S equal parts of the output run at rates of their own: (N, T).
+
+    `speeds` (N, S), positive, relative to each other.
+    """
+    count = times.shape[1]
+    clips, segments = speeds.shape
     ends = np.zeros((clips, segments + 1))
-    np.cumsum(speed, axis=1, out=ends[:, 1:])
+    np.cumsum(speeds, axis=1, out=ends[:, 1:])
     ends /= ends[:, -1:]
-    scaled = part * segments
+    scaled = times / count * segments
     segment = np.minimum(scaled.astype(np.int64), segments - 1)
     place = segment + np.arange(0, ends.size, segments + 1)[:, None]
     low, high = ends.take(place), ends.take(place + 1)
-    return low + (high - low) * (scaled - segment)
+    return count * (low + (high - low) * (scaled - segment))

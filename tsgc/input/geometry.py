@@ -13,9 +13,6 @@ from torch import Tensor
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 
-# The axes that each rotation turns about; the one turned first comes first.
-AXIS_ORDER = {"none": (), "radians-xyz": (0, 1, 2), "degrees-yx": (1, 0), "vertical": (1, 0, 2)}
-
 
 @cache
 def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -227,3 +224,8 @@ def spine_scale(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor, s
     total, count = clip_sums(length, row_clip, clips).unbind(1)
     scale = torch.where(total > 0, count / total, torch.zeros_like(total))
     return joints * scale.index_select(0, row_clip).view(-1, 1, 1)
+
+
+def displace(joints: Tensor, by: Tensor, present: Tensor) -> Tensor:
+    """Joints moved by `by`, of their shape; rows that are not `present` (rows,) stay."""
+    return torch.where(present.view(-1, 1, 1), joints + by, joints)

@@ -1,6 +1,7 @@
 """Clips mixed with their partners: mixup, a span of time (temporal CutMix), a part of the body.
 
-Mixing comes after the modality, so that no stream sees a jump where a span begins.
+Mixing comes after the modality, so that no stream sees a jump where a span begins. Lambda (`lam`) is a clip's
+own part of its target; the rest is its partner's. `lam_map` is its own part of each frame and joint.
 """
 
 from functools import cache
@@ -9,46 +10,76 @@ import numpy as np
 from torch import Tensor
 
 from pipelines.skeleton import Skeleton
+from tsgc.config import TrainConfig
 
 
-def mix(x: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """`weight` of each clip, the rest of its partner (N,); x (N, ...).
+def draw_lam(rng: np.random.Generator, config: TrainConfig, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lambda of each clip (count,) float32, and which groups are mixed (groups,) bool; 1 in others."""
+    groups = -(-count // config.mix_group)
+    mixed = rng.random(groups) < config.mixup_prob
+    lam = rng.beta(config.mixup, config.mixup, groups) if config.mixup > 0 else np.ones(groups)
+    return np.repeat(np.where(mixed, lam, 1.0), config.mix_group)[:count].astype(np.float32), mixed
 
-    `weight` (N,), or with an axis for each of x's, of its size or 1 (`own_weight`).
+
+def draw_cuts(
+    rng: np.random.Generator, config: TrainConfig, lam: np.ndarray, mixed: np.ndarray, skeleton: Skeleton
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Lambda, mixup's lambda, and a partner's frames and joints, where some mixed groups are cut instead.
+
+    `lam` (N,) and `mixed` (groups,) as `draw_lam` gives them. Without CutMix, lambda and three arrays (N, 0).
     """
-    weight = weight.to(x.dtype)
-    weight = weight.view(*weight.shape, *[1] * (x.dim() - weight.dim()))
-    return x * weight + x[partner] * (1 - weight)
+    count = len(lam)
+    if not (config.cutmix_span or config.cutmix_part):
+        nothing = np.zeros((count, 0), np.float32)
+        return lam, nothing, nothing, nothing
+    kind = rng.random(len(mixed))
+    each = np.arange(count) // config.mix_group
+    spans = (mixed & (kind < config.cutmix_span))[each]
+    parts = (mixed & (kind >= config.cutmix_span) & (kind < config.cutmix_span + config.cutmix_part))[each]
+    length = rng.random(len(mixed))[each]  # a group's clips lose spans of one length
+    cut_frames = np.where(spans[:, None], cut_spans(length, rng.random(count), config.frames), 1)
+    cut_joints = np.where(parts[:, None], cut_parts(rng.random(count), skeleton), 1)
+    mixup_lam = np.where(spans | parts, 0, lam)
+    lam = 1 - (1 - mixup_lam) * cut_frames.mean(1) * cut_joints.mean(1)
+    single = np.float32
+    return lam.astype(single), mixup_lam.astype(single), cut_frames.astype(single), cut_joints.astype(single)
 
 
-def own_weight(blend: Tensor, cut_frames: Tensor, cut_joints: Tensor) -> Tensor:
-    """A clip's own weight in each frame and joint, (N, 1, T, V, 1), as `augmentations.Draws` has them.
+def mix(x: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
+    """`lam` of each clip of x (N, ...), the rest of its `partner` (N,).
 
-    Its mean is the clip's share of the target, `mixing`.
+    `lam` (N,), or with an axis for each of x's, of its size or 1 (`lam_map`).
     """
-    given = (1 - blend)[:, None, None] * cut_frames[:, :, None] * cut_joints[:, None]
-    return (1 - given)[:, None, :, :, None]
+    lam = lam.to(x.dtype)
+    lam = lam.view(*lam.shape, *[1] * (x.dim() - lam.dim()))
+    return x * lam + x[partner] * (1 - lam)
 
 
-def given_parts(
-    blend: np.ndarray, cut_frames: np.ndarray, cut_joints: np.ndarray
+def lam_map(mixup_lam: Tensor, cut_frames: Tensor, cut_joints: Tensor) -> Tensor:
+    """A clip's own part of each frame and joint, (N, 1, T, V, 1), from what `Draws` has for N clips.
+
+    Its mean is the clip's lambda.
+    """
+    partners = (1 - mixup_lam)[:, None, None] * cut_frames[:, :, None] * cut_joints[:, None]
+    return (1 - partners)[:, None, :, :, None]
+
+
+def partner_parts(
+    mixup_lam: np.ndarray, cut_frames: np.ndarray, cut_joints: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The host's part of `own_weight`: what a partner gives of frames and joints, for `own_share`.
-
-    (N, 1, T, 1, 1) and (N, 1, 1, V, 1).
-    """
-    frames = (1 - blend)[:, None] * cut_frames
+    """The host's half of `lam_map`: a partner's part of frames (N, 1, T, 1, 1), of joints (N, 1, 1, V, 1)."""
+    frames = (1 - mixup_lam)[:, None] * cut_frames
     return frames[:, None, :, None, None], cut_joints[:, None, None, :, None]
 
 
-def own_share(frames: Tensor, joints: Tensor) -> Tensor:
-    """`own_weight` of `given_parts`: the same to the bit, in two operations on the device."""
+def lam_map_from_parts(frames: Tensor, joints: Tensor) -> Tensor:
+    """`lam_map` from `partner_parts`: the same to the bit, in two operations on the device."""
     return 1 - frames * joints
 
 
-def mix_presence(presence: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
-    """How much of a body is in a mixed clip's frames, (N, T, M), `weight` as `own_weight` gives it."""
-    return mix(presence, partner, weight if weight.dim() == 1 else weight[:, 0].mean(2))  # (N, T, 1)
+def mix_presence(presence: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
+    """How much of a body is in a mixed clip's frames, (N, T, M); `lam` as `mix` takes it."""
+    return mix(presence, partner, lam if lam.dim() == 1 else lam[:, 0].mean(2))  # (N, T, 1)
 
 
 def cut_spans(length: np.ndarray, place: np.ndarray, frames: int) -> np.ndarray:

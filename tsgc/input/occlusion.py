@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
-from shards.batch import PackedBatch
+from tsgc.config import TrainConfig
 from tsgc.input.geometry import constant
+from tsgc.input.packed_rows import HostRows, Rows, Values
 
 # Of the radius, how much nearer to the camera what hides a joint is, at least: 5 cm of the default 8 cm.
 # Clips come here before `normalise`, in their own unit, and the radius is in the same: so this holds in any.
@@ -27,27 +29,37 @@ FADE = 2  # frames to either side whose mean a joint's share of its drift is
 NEXT_BODY = 1000  # frames that each body is ahead of the last on its clip's drift, as if on one of its own
 
 
-def draw_drift(rng: np.random.Generator, count: int, joints: int) -> np.ndarray:
-    """Of each cosine of each joint and axis, radians a frame and its phase: (B, 2, COSINES, V, 3) float32."""
+def check_depth(config: TrainConfig, skeleton: Skeleton, channels: str) -> None:
+    """TsgcError where clips are pictures."""
+    if channels == "xys":
+        raise TsgcError(
+            f"occlusion={config.occlusion} needs depth; these clips are pictures (xys): leave it out"
+        )
+
+
+def draw_drift(rng: np.random.Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """Rate (radians a frame) and phase of each joint's and axis's cosines: (B, 2, COSINES, V, 3) float32."""
     shortest, longest = PERIODS
-    numbers = rng.random((count, 2, COSINES, joints, 3), dtype=np.float32)
+    numbers = rng.random((count, 2, COSINES, skeleton.num_joints, 3), dtype=np.float32)
     numbers[:, 0] = 2 * math.pi / (shortest + (longest - shortest) * numbers[:, 0])
     numbers[:, 1] *= 2 * math.pi
     return numbers
 
 
-def row_times(batch: PackedBatch, clip: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """When each packed row is on its clip's drift, and the rows of the same body in the frames around it.
+def drift_values(numbers: np.ndarray, host: HostRows) -> Values:
+    """Each row's `draw_drift`, when it is on its clip's drift, and the rows of the same body around it.
 
-    Frames, float32 (rows, 1, 1), and rows, int32 (2 * FADE + 1, rows): the first or last of the clip in place
-    of those beyond it. `clip` (rows,): each row's. All on the host.
+    `times` frames, float32 (rows, 1, 1); `beside` int32 (2 * FADE + 1, rows): rows of the frames around, the
+    first or last of the clip in place of those beyond it.
     """
+    batch, clip = host.batch, host.clip
     bodies, last = batch.bodies.numpy()[clip], batch.frames.numpy()[clip] - 1
     row = np.arange(len(clip))
     frame, body = np.divmod(row - batch.offsets.numpy()[clip], bodies)
     beside = np.clip(frame + np.arange(-FADE, FADE + 1)[:, None], 0, last)
-    times = (frame + NEXT_BODY * body).astype(np.float32)
-    return times.reshape(-1, 1, 1), (row + (beside - frame) * bodies).astype(np.int32)
+    times = (frame + NEXT_BODY * body).astype(np.float32).reshape(-1, 1, 1)
+    sent = {"times": times, "beside": (row + (beside - frame) * bodies).astype(np.int32)}
+    return Values(sent, dealt={"drift": numbers})
 
 
 def hidden(joints: Tensor, skeleton: Skeleton, radius: float) -> Tensor:
@@ -77,23 +89,14 @@ def drift(numbers: Tensor, times: Tensor) -> Tensor:
     return angle.cos_().sum(1).mul_(math.sqrt(2 / COSINES))
 
 
-def occlude(
-    joints: Tensor,
-    there: Tensor,
-    given: Mapping[str, Tensor],
-    skeleton: Skeleton,
-    deviation: float,
-    radius: float,
-) -> Tensor:
-    """Joints displaced by `deviation` times their drift, as far as they are `hidden` in the frames around.
+def occlude(joints: Tensor, values: Mapping[str, Tensor], rows: Rows) -> Tensor:
+    """Joints displaced by `occlusion` times their drift, as far as they are `hidden` in the frames around.
 
-    `given`: what `row_values.row_values` has of `occlusion`, `times` and `beside`. Rows that are not `there`
-    (rows,) stay as they are.
+    `values` are `drift_values`. Rows without a body stay as they are.
     """
-    unseen = hidden(joints, skeleton, radius).to(joints.dtype)
-    beside = given["beside"]
+    config, beside = rows.config, values["beside"]
+    unseen = hidden(joints, rows.skeleton, config.occlusion_radius).to(joints.dtype)
     near = unseen.index_select(0, beside.view(-1)).view(*beside.shape, -1)
-    share = near.mean(0) * there.unsqueeze(1)
-    return torch.addcmul(
-        joints, share.unsqueeze(2), drift(given["occlusion"], given["times"]), value=deviation
-    )
+    share = near.mean(0) * rows.there.unsqueeze(1)
+    curve = drift(values["drift"], values["times"])
+    return torch.addcmul(joints, share.unsqueeze(2), curve, value=config.occlusion)

@@ -53,11 +53,11 @@ def test_span(frames: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
 
 
 def as_augmentation(view: View, clips: int) -> dict[str, np.ndarray]:
-    """A view's mirror and turn for each of `clips` clips, as `augmentations.Draws` would have them."""
+    """A view's numbers for `clips` clips, of `mirror` and `view_turn` (augmentations.py)."""
     arrays: dict[str, np.ndarray] = {}
     if view.mirrored:
         arrays["mirror"] = np.ones(clips, np.bool_)
     if view.degrees:
-        arrays["angles"] = np.zeros((clips, 3), np.float32)
-        arrays["angles"][:, 1] = np.deg2rad(view.degrees)
+        arrays["view_turn"] = np.zeros((clips, 3), np.float32)
+        arrays["view_turn"][:, 1] = np.deg2rad(view.degrees)
     return arrays

@@ -16,15 +16,15 @@ class MicroBatch:
     """Classes (N,) int64, or soft targets (N, K) float32, which are not smoothed; neither is mixed yet."""
     partner: Tensor
     """(N,) int64: index in this batch of each clip's mixing partner."""
-    weight: Tensor
-    """Lambda (N,) float32: a clip's own share of its target; the rest is its partner's."""
+    lam: Tensor
+    """Lambda (N,) float32: a clip's own part of its target; the rest is its partner's."""
     survival: Tensor
     """(blocks, N*M) float32: drop path's factors (`TSGCNeXt.survival`)."""
     presence: Tensor | None = None
     """(N, T, M) float32, 0 to 1, where the network is told which bodies are there."""
-    own: Tensor | None = None
-    """(N, 1, T, V, 1) float32: the clip's own share of each frame and joint, where some clips are cut
-    (`mixing.own_weight`); else it is `weight` everywhere."""
+    lam_map: Tensor | None = None
+    """(N, 1, T, V, 1) float32: a clip's own part of each frame and joint, where some clips are cut
+    (`mixing.lam_map`); else it is `lam` everywhere."""
     others: Tensor | None = None
     """(N, C', T, V, M) float32: x in the further modalities that teachers see (`Teachers.others`), their
     channels side by side."""

@@ -105,18 +105,18 @@ class TrainStep:
 
     def loss(self, batch: MicroBatch) -> Tensor:
         """Summed loss of a micro-batch's clips, mixed."""
-        own = batch.weight if batch.own is None else batch.own
-        x = mix(batch.x, batch.partner, own)
+        lam = batch.lam if batch.lam_map is None else batch.lam_map
+        x = mix(batch.x, batch.partner, lam)
         presence = batch.presence
         if presence is not None:
-            presence = mix_presence(presence, batch.partner, own)
+            presence = mix_presence(presence, batch.partner, lam)
         targets = soft_targets(
-            batch.labels, batch.partner, batch.weight, self.num_classes, self.config.label_smoothing
+            batch.labels, batch.partner, batch.lam, self.num_classes, self.config.label_smoothing
         )
         with arithmetic(self.config.precision, self.process.device):
             answer = None
             if self.teachers is not None:  # before the student, whose activations wait for its backward pass
-                others = None if batch.others is None else mix(batch.others, batch.partner, own)
+                others = None if batch.others is None else mix(batch.others, batch.partner, lam)
                 answer = self.teachers.answer(x, others, presence)
             # Compiled code is for stated numbers of rows: it would be compiled anew for each.
             kept = None if self.config.compile else batch.kept

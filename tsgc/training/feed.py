@@ -19,9 +19,10 @@ import torch
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch, Step
 from shards.loader import TrainLoader
-from tsgc.input.mixing import given_parts, own_share
-from tsgc.input.pipeline import Draws, InputPipeline
-from tsgc.input.to_device import to_device
+from tsgc.input.mixing import lam_map_from_parts, partner_parts
+from tsgc.input.packed_rows import to_device
+from tsgc.input.pipeline import InputPipeline
+from tsgc.input.random_numbers import Draws
 from tsgc.network.model import TSGCNeXt
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.training.join_steps import cut_apart, join_draws, join_parts
@@ -109,29 +110,29 @@ class Feed:
         """A packed micro-batch augmented, with its share of the global batch's random numbers."""
         (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
         arrays = self.arrays(part, draws)
-        labels, partner, weight, survival, *given = to_device(arrays, self.device)
+        labels, partner, lam, survival, *parts = to_device(arrays, self.device)
         return MicroBatch(
             x=x,
             labels=labels,
             partner=partner,
-            weight=weight,
+            lam=lam,
             survival=survival,
             presence=presence,
-            own=own_share(*given) if given else None,
+            lam_map=lam_map_from_parts(*parts) if parts else None,
             others=torch.cat(others, 1) if others else None,
             alive=arrays[3] > 0,
         )
 
     def arrays(self, part: PackedBatch, draws: Draws) -> list[np.ndarray]:
-        """What a micro-batch takes besides its clips: labels, partners, weights, drop path, what is cut."""
+        """What a micro-batch takes besides its clips: labels, partners, lambdas, drop path, what is cut."""
         here = part.positions.numpy()
-        cut = (draws.blend, draws.cut_frames, draws.cut_joints)
+        cut = (draws.mixup_lam, draws.cut_frames, draws.cut_joints)
         return [
             part.labels.numpy(),
             part.partner.numpy(),
-            draws.mixing[here],
+            draws.lam[here],
             survival_factors(draws.survival[here], self._drop_path_rates),
-            *(given_parts(*(array[here] for array in cut)) if draws.blend.size else ()),
+            *(partner_parts(*(array[here] for array in cut)) if draws.mixup_lam.size else ()),
         ]
 
     @cached_property

@@ -4,7 +4,6 @@ A small step's operations cost the host more to launch than the GPU to run, and 
 one. Every clip's input hangs on its own joints and numbers alone, so it is the same in a larger batch.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,17 +11,14 @@ import numpy as np
 import torch
 
 from shards.batch import PackedBatch, Step
-from tsgc.input.augmentations import Draws
+from tsgc.input.random_numbers import Draws
 from tsgc.step.micro_batch import MicroBatch
 
 
 def join_draws(draws: Sequence[Draws]) -> Draws:
     """Several steps' random numbers, one after another."""
-    columns = {
-        field.name: np.concatenate([getattr(one, field.name) for one in draws])
-        for field in dataclasses.fields(Draws)
-    }
-    return Draws(**columns)
+    joined = {name: np.concatenate([one.arrays[name] for one in draws]) for name in draws[0].arrays}
+    return Draws.named(joined)
 
 
 def join_parts(steps: Sequence[Step], device: torch.device) -> PackedBatch:

@@ -15,6 +15,7 @@ from made.batches import (
     made_clips,
     pack,
     pipeline,
+    placed_rows,
     still_draws,
     train_input,
 )
@@ -34,7 +35,7 @@ def test_limbs_change_their_length_and_keep_their_direction():
     x, draws = train_input(clips, limbs=0.3)
     parents = list(UCLA.parents)
     bones, changed = plain - plain[..., parents, :], x - x[..., parents, :]
-    np.testing.assert_allclose(changed, bones * draws.limbs[:, None, None, :, None], atol=1e-5)
+    np.testing.assert_allclose(changed, bones * draws.arrays["limbs"][:, None, None, :, None], atol=1e-5)
     root = next(joint for joint, parent in enumerate(parents) if joint == parent)
     np.testing.assert_allclose(x[..., root, :], plain[..., root, :], atol=1e-6)
 
@@ -65,7 +66,7 @@ def test_a_turn_about_the_vertical_keeps_heights_and_a_quarter_turn_is_known():
     plain, _ = train_input(clips)
     angles = np.zeros((3, 3), np.float32)
     angles[:, 1] = np.pi / 2
-    x, _ = train_input(clips, rotation="vertical", rotation_max=90.0, given={"angles": angles})
+    x, _ = train_input(clips, rotation="vertical", rotation_max=90.0, given={"rotation": angles})
     np.testing.assert_allclose(x[..., 1], plain[..., 1], atol=1e-5)
     np.testing.assert_allclose(x[..., 0], -plain[..., 2], atol=1e-5)
     np.testing.assert_allclose(x[..., 2], plain[..., 0], atol=1e-5)
@@ -76,7 +77,7 @@ def test_a_body_turned_away_has_its_sides_named_as_the_sensor_would(degrees, swa
     clips = bodies_of()
     angles = np.zeros((3, 3), np.float32)
     angles[:, 1] = np.deg2rad(degrees)
-    options = {"rotation": "vertical", "rotation_max": 180.0, "given": {"angles": angles}}
+    options = {"rotation": "vertical", "rotation_max": 180.0, "given": {"rotation": angles}}
     plain, _ = train_input(clips, **options)
     x, _ = train_input(clips, face_camera=True, **options)
     order = list(range(20))
@@ -122,7 +123,7 @@ def test_unit_scale_keeps_proportions_and_fills_one_axis():
     clips.append(np.ones((4, 1, 20, 3), np.float32))  # one point
     pipe = pipeline(UCLA, 1, normalise="unit", rotation="none", crop_min=1.0, frames=32)
     batch = pack(clips)
-    x = pipe._place(batch.joints, batch, None, {}, "none")
+    x = placed_rows(pipe, batch)
     rows = torch.repeat_interleave(torch.arange(4), batch.frames)
     for n, clip in enumerate(clips[:3]):
         low, high = clip.min((0, 1, 2)), clip.max((0, 1, 2))
@@ -138,7 +139,7 @@ def test_centring_puts_the_middle_of_the_extents_at_zero(normalise):
     plain = pipeline(UCLA, 1, normalise=normalise, rotation="none", frames=32)
     batch = pack(clips)
     rows = torch.repeat_interleave(torch.arange(3), batch.frames)
-    x, was = (p._place(batch.joints, batch, None, {}, "none") for p in (pipe, plain))
+    x, was = (placed_rows(p, batch) for p in (pipe, plain))
     for n in range(3):
         low, high = x[rows == n].amin((0, 1)), x[rows == n].amax((0, 1))
         torch.testing.assert_close(low, -high, atol=1e-5, rtol=1e-4)
@@ -151,7 +152,7 @@ def test_spine_scale_makes_the_mean_trunk_one():
     clips.append(np.ones((4, 1, 20, 3), np.float32))  # no trunk
     pipe = pipeline(UCLA, 1, normalise="spine", rotation="none", frames=32)
     batch = pack(clips)
-    x = pipe._place(batch.joints, batch, None, {}, "none")
+    x = placed_rows(pipe, batch)
     rows = torch.repeat_interleave(torch.arange(4), batch.frames)
     for n, clip in enumerate(clips[:3]):
         trunk = (clip[:, 0, [4, 8]].mean(1) - clip[:, 0, [12, 16]].mean(1)).astype(np.float64)
@@ -186,14 +187,14 @@ def test_scale_multiplies_after_normalising():
     clips = bodies_of()
     plain, _ = train_input(clips, normalise="min-max")
     x, draws = train_input(clips, normalise="min-max", scale=0.2, scale_axes=0.1)
-    np.testing.assert_allclose(x, plain * draws.scale[:, None, None, None, :], rtol=1e-5)
+    np.testing.assert_allclose(x, plain * draws.arrays["scale"][:, None, None, None, :], rtol=1e-5)
 
 
 def test_an_offset_is_the_same_throughout_and_noise_is_not():
     clips = bodies_of((40, 40, 40))
     plain, _ = train_input(clips, frames=40)
     moved, draws = train_input(clips, frames=40, joint_offset=0.1)
-    expected = np.broadcast_to(draws.joint_offset[:, None, None], moved.shape)
+    expected = np.broadcast_to(draws.arrays["joint_offset"][:, None, None], moved.shape)
     np.testing.assert_allclose(moved - plain, expected, atol=1e-5)
     noisy, _ = train_input(clips, frames=40, noise=0.1)
     noise = noisy - plain
@@ -207,7 +208,7 @@ def test_dropped_joints_and_axes_are_zero_in_every_stream():
     for modality in ("joint", "bone", "joint_motion"):
         plain, _ = train_input(clips, modality=modality)
         x, draws = train_input(clips, modality=modality, drop_joints=1.0, drop_joints_part=0.3, drop_axis=1.0)
-        keep = draws.keep_joints[:, :, None] * draws.keep_axes[:, None, :]
+        keep = draws.arrays["drop_joints"][:, :, None] * draws.arrays["drop_axis"][:, None, :]
         assert 0 < keep.mean() < 0.8
         np.testing.assert_allclose(x, plain * keep[:, None, None], atol=1e-6)
 
@@ -253,7 +254,7 @@ def test_pictures_scale_and_drop_in_x_and_y_and_keep_their_scores():
     for left, right in coco.left_right:
         order[left], order[right] = right, left
     np.testing.assert_allclose(x[0, 2, ..., 0].numpy(), clip[:, 0, order, 2], atol=1e-6)
-    lost = draws.keep_axes[0] == 0
+    lost = draws.arrays["drop_axis"][0] == 0
     assert [(x[0, axis] == 0).all().item() for axis in (0, 1)] == lost[:2].tolist()
 
 
@@ -271,8 +272,9 @@ def test_a_skeleton_without_shoulders_is_told():
     assert pipeline(worm, 1, normalise="unit", limbs=0.1, mirror=0.5)
 
 
-def test_noise_is_standard_normal_and_hangs_on_its_key_alone():
-    keys = row_keys(torch.full((2000,), 123456), torch.arange(2000))
+def test_noise_is_standard_normal_and_depends_on_its_key_alone():
+    clip, place = np.zeros(2000, int), np.arange(2000)
+    keys = torch.from_numpy(row_keys(np.array([123456]), clip, place))
     x = normal(keys, 61)
     assert x.shape == (2000, 61) and x.dtype == torch.float32 and x.isfinite().all()
     assert torch.equal(normal(keys[500:600], 61), x[500:600])
@@ -280,7 +282,7 @@ def test_noise_is_standard_normal_and_hangs_on_its_key_alone():
     law = 0.5 * (1 + np.array([erf(value / 2**0.5) for value in values[::50]]))
     assert np.abs(law - np.linspace(0, 1, len(values))[::50]).max() < 1.63 / len(values) ** 0.5  # 1 %
     assert np.abs(np.corrcoef(x.numpy().T) - np.eye(61)).max() < 0.12
-    other = normal(row_keys(torch.full((2000,), 123457), torch.arange(2000)), 61)
+    other = normal(torch.from_numpy(row_keys(np.array([123457]), clip, place)), 61)
     assert abs(np.corrcoef(x.numpy().ravel(), other.numpy().ravel())[0, 1]) < 0.01
 
 
@@ -294,4 +296,4 @@ def test_the_hash_is_the_published_one_and_one_to_one():
         assert x == expected == hash32(torch.tensor([value])).item()
     many = hash32(torch.arange(2**16) * 65_537)
     assert len(many.unique()) == 2**16 and many.min() >= 0 and many.max() < 2**32
-    assert uniform(torch.arange(1000), 50).mean().item() == pytest.approx(0.5, abs=0.01)
+    assert uniform(many[:1000], 50).mean().item() == pytest.approx(0.5, abs=0.01)
