@@ -32,6 +32,9 @@ def brief(value: object) -> str:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
+REMOVED = {"min_lr": 1e-6, "beta1": 0.9, "drop_joints_part": 0.2}
+"""Settings of earlier versions -> the value that each always has now; files of theirs still name them."""
+
 
 def build_config(values: Mapping[str, Any], source: str) -> TrainConfig:
     """The config that plain values make; wrong keys and values raise TsgcError, which names `source`."""
@@ -42,7 +45,11 @@ def build_config(values: Mapping[str, Any], source: str) -> TrainConfig:
 
 
 def _make_config(values: Mapping[str, Any]) -> TrainConfig:
-    return TrainConfig(**{str(key): value for key, value in values.items()})  # YAML has keys of any type
+    for name, fixed in REMOVED.items():
+        if values.get(name, fixed) != fixed:
+            raise SettingError(f"{name} is {values[name]}, expected {fixed}: it is no longer a setting", name)
+    # YAML has keys of any type.
+    return TrainConfig(**{str(key): value for key, value in values.items() if key not in REMOVED})
 
 
 def recipe_file(benchmark: str) -> Path:
@@ -86,13 +93,13 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as text (it wants 1.0e-3); people mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+    """The number that 1e-3 means, which YAML 1.1 reads as text (it wants 1.0e-3); '252' stays text."""
+    if not isinstance(value, str) or value.isdecimal():
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def resolve(

@@ -126,9 +126,7 @@ class AugmentationSettings:
     noise: NotNegative = 0.0
     """Deviation of the noise in every coordinate of every frame of a training clip, in the input's unit."""
     drop_joints: Share = 0.0
-    """Part of the training clips in which some joints are 0 to the network throughout."""
-    drop_joints_part: Share = 0.2
-    """Part of the joints that such a clip loses."""
+    """Part of the training clips in which a fifth of the joints is 0 to the network throughout."""
     drop_axis: Share = 0.0
     """Part of the training clips in which one of the axes x, y, z is 0 to the network throughout."""
 
@@ -171,16 +169,12 @@ class OptimizerSettings:
 
     lr: NotNegative = 4e-3
     """Highest learning rate; it does not follow the batch size."""
-    min_lr: NotNegative = 1e-6
-    """Learning rate that the cosine ends at."""
     warmup_epochs: AtLeastZero = 20
     """Epochs of linear rise from 0."""
     weight_decay: NotNegative = 0.05
     """AdamW's decay of tensors of 2 or more dimensions that are not biases."""
     decay_graphs: bool = True
     """Whether weight_decay draws the learned graphs to 0 too, as published."""
-    beta1: UnderOne = 0.9
-    """AdamW's decay of the gradient's mean."""
     beta2: UnderOne = 0.999
     """AdamW's decay of the squared gradient's mean."""
     clip_grad: Annotated[float | None, Field(gt=0)] = None

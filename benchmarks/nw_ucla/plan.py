@@ -31,7 +31,7 @@ from typing import Any
 
 from nw_ucla.weights import FOLDS, weights_digest, weights_file
 from pipelines.errors import TsgcError
-from tsgc.config import TrainConfig, build_config, read_yaml
+from tsgc.config import REMOVED, TrainConfig, build_config, read_yaml
 
 BEFORE = Path(__file__).parent / "before.yaml"
 WARM_UP = 0.05  # of the epochs
@@ -71,7 +71,7 @@ class Spec:
         What is done is not done again. Teachers are known by their own keys, as they may be yet to train, or
         by their files' content; not by where these lie.
         """
-        settings = dataclasses.asdict(self.config)
+        settings = {**REMOVED, **dataclasses.asdict(self.config)}  # as when the first results were made
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
         what = {**kept, "fold": self.fold}
         if self.config.teachers:

@@ -13,8 +13,20 @@ import yaml
 
 import tsgc
 from pipelines.errors import TsgcError
-from tsgc.config import CONFIGS, FIELDS, TrainConfig, build_config, from_run, parse_settings, resolve, to_yaml
+from tsgc.config import (
+    CONFIGS,
+    FIELDS,
+    REMOVED,
+    TrainConfig,
+    build_config,
+    from_run,
+    parse_settings,
+    resolve,
+    to_yaml,
+)
+from tsgc.input.augmentations import DROPPED_JOINTS
 from tsgc.setting import SettingError
+from tsgc.step.optimizer import BETA1, MIN_LR
 
 
 def test_the_defaults_are_the_published_recipe():
@@ -88,7 +100,7 @@ def test_ntu_is_trained_by_the_published_recipe_with_its_repairs(file):
 
 
 def test_a_run_reads_back_the_config_that_it_wrote(tmp_path):
-    config = dataclasses.replace(TrainConfig(), lr=1e-3, bodies=None, modality="bone", min_lr=1e-6)
+    config = dataclasses.replace(TrainConfig(), lr=1e-3, bodies=None, modality="bone", noise=1e-6)
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     assert from_run(tmp_path / "config.yaml") == config
 
@@ -172,6 +184,25 @@ def test_wrong_settings_are_told_without_torch_or_timm(tmp_path):
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert said.endswith("with --set: epochs is 0, expected 1 or more\n[]\n")
+
+
+def test_files_of_earlier_versions_are_read_where_a_removed_setting_is_what_it_always_is_now(tmp_path):
+    file = tmp_path / "config.yaml"
+    file.write_text("min_lr: 1.0e-06\nbeta1: 0.9\ndrop_joints_part: 0.2\n" + to_yaml(TrainConfig(lr=1e-3)))
+    assert from_run(file) == TrainConfig(lr=1e-3)
+    assert resolve("ntu60/xsub", config=file, settings=["beta1=0.9", "min_lr=1e-6"]) == from_run(file)
+    assert {"min_lr": MIN_LR, "beta1": BETA1, "drop_joints_part": DROPPED_JOINTS} == REMOVED
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_another_value_of_a_removed_setting_is_refused(tmp_path, name):
+    said = f"{name} is 0.5, expected {REMOVED[name]}: it is no longer a setting"
+    file = tmp_path / "config.yaml"
+    file.write_text(f"{name}: 0.5\n")
+    with pytest.raises(TsgcError, match=f"config.yaml: {re.escape(said)}"):
+        from_run(file)
+    with pytest.raises(TsgcError, match=rf"ntu60\.yaml with --set: {re.escape(said)}"):
+        resolve("ntu60/xsub", settings=[f"{name}=0.5", "seed=1"])
 
 
 def test_a_file_that_is_not_settings_is_refused(tmp_path):

@@ -207,7 +207,7 @@ def test_dropped_joints_and_axes_are_zero_in_every_stream():
     clips = bodies_of()
     for modality in ("joint", "bone", "joint_motion"):
         plain, _ = train_input(clips, modality=modality)
-        x, draws = train_input(clips, modality=modality, drop_joints=1.0, drop_joints_part=0.3, drop_axis=1.0)
+        x, draws = train_input(clips, modality=modality, drop_joints=1.0, drop_axis=1.0)
         keep = draws.arrays["drop_joints"][:, :, None] * draws.arrays["drop_axis"][:, None, :]
         assert 0 < keep.mean() < 0.8
         np.testing.assert_allclose(x, plain * keep[:, None, None], atol=1e-6)

@@ -8,6 +8,7 @@ from made.batches import drawn
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
+from tsgc.input.augmentations import DROPPED_JOINTS
 from tsgc.input.random_numbers import draw
 
 UCLA = SKELETONS["nw-ucla-20"]
@@ -64,11 +65,11 @@ def test_scale_is_one_factor_times_one_an_axis():
 
 
 def test_clips_lose_joints_and_axes_as_often_as_asked():
-    draws = drawn(drop_joints_part=0.25).arrays
+    draws = drawn().arrays
     keep_joints, keep_axes = draws["drop_joints"], draws["drop_axis"]
     losing = (keep_joints == 0).any(1)
     assert losing.mean() == pytest.approx(0.5, abs=0.03)
-    assert (keep_joints[losing] == 0).mean() == pytest.approx(0.25, abs=0.02)
+    assert (keep_joints[losing] == 0).mean() == pytest.approx(DROPPED_JOINTS, abs=0.02)
     lost = 3 - keep_axes.sum(1)
     assert set(lost.tolist()) == {0.0, 1.0} and lost.mean() == pytest.approx(0.3, abs=0.03)
     assert (keep_axes == 0).sum(0).min() > 300

@@ -173,11 +173,13 @@ def draw_offset(rng: Generator, count: int, config: TrainConfig, skeleton: Skele
 
 # What the network does not see.
 
+DROPPED_JOINTS = 0.2  # of the joints, in a clip that loses some
+
 
 def draw_joints(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
     """1, or 0 where a joint is dropped, (count, V)."""
     dropping = rng.random((count, 1)) < config.drop_joints
-    dropped = rng.random((count, skeleton.num_joints)) < config.drop_joints_part
+    dropped = rng.random((count, skeleton.num_joints)) < DROPPED_JOINTS
     return 1 - (dropping & dropped).astype(np.float32)
 
 

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 
+BETA1 = 0.9  # AdamW's decay of the gradient's mean, as published
+MIN_LR = 1e-6  # what the cosine ends at, as published
+
 
 def build_optimizer(model: nn.Module, config: TrainConfig, device: torch.device) -> torch.optim.AdamW:
     """AdamW; biases and tensors of one dimension do not decay, nor do the graphs where the config says so.
@@ -20,7 +23,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig, device: torch.device)
     graphs = [name for name, _ in model.named_parameters() if name.endswith("graphs")]
     spared = () if config.decay_graphs else graphs
     groups = param_groups_weight_decay(model, config.weight_decay, no_weight_decay_list=spared)
-    betas = (config.beta1, config.beta2)
+    betas = (BETA1, config.beta2)
     if device.type != "cuda":
         return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=True)
     lr = torch.tensor(config.lr, device=device)
@@ -49,7 +52,7 @@ def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]
 
 
 def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float:
-    """Linear rise from 0 to lr, both included, then half a cosine towards min_lr.
+    """Linear rise from 0 to lr, both included, then half a cosine towards MIN_LR.
 
     `step` counts from 0 over the whole run; the cosine stops one step short of its end, as the
     published schedule does.
@@ -58,9 +61,7 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
     if step < warmup:
         return config.lr * step / max(warmup - 1, 1)
     cosine = config.epochs * steps_per_epoch - warmup
-    return (
-        config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * (step - warmup) / cosine)) / 2
-    )
+    return MIN_LR + (config.lr - MIN_LR) * (1 + math.cos(math.pi * (step - warmup) / cosine)) / 2
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from pipelines.errors import TsgcError
 from tsgc import checkpoint
-from tsgc.config import TrainConfig, brief, settle_window
+from tsgc.config import TrainConfig, brief, build_config, settle_window
 from tsgc.step.distil import check_same
 from tsgc.step.optimizer import load_optimizer_state, optimizer_state
 from tsgc.training import snapshots
@@ -81,10 +81,11 @@ def restore(run: Training) -> None:
     }  # fmt: skip
     # Settings that came after an earlier state were off in it, as they are by default.
     before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
-    theirs = {**dataclasses.asdict(before), **state["config"]}
-    changed = [key for key, value in theirs.items() if key not in free and ours.get(key) != value]
+    started = build_config({**dataclasses.asdict(before), **state["config"]}, str(path))
+    theirs = dataclasses.asdict(started)
+    changed = [key for key, value in theirs.items() if key not in free and ours[key] != value]
     if changed:
-        was = ", ".join(f"{key}={brief(theirs[key])} (now {brief(ours.get(key))})" for key in changed)
+        was = ", ".join(f"{key}={brief(theirs[key])} (now {brief(ours[key])})" for key in changed)
         raise TsgcError(
             f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
         )
