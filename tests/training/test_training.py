@@ -13,8 +13,7 @@ from made.command import fails, lose_machine, quick, tsgc
 from made.released import reference_state
 
 from tsgc.evaluation.scores import read_scores
-from tsgc.training import loop
-from tsgc.training import run as run_module
+from tsgc.training import loop, save_restore
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monkeypatch):
@@ -84,7 +83,7 @@ def test_a_full_disk_is_one_line(here, made, monkeypatch):
     def full(path, state):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(run_module.checkpoint, "save_state", full)
+    monkeypatch.setattr(save_restore.checkpoint, "save_state", full)
     said = tsgc("train", "ntu60/xsub", "--data-root", made, "--run-dir", here / "run", *quick(), expect=1)
     assert said.splitlines()[-1].startswith("error:") and "no space left" in said
     assert not (here / "run/checkpoints/state.pt").exists()
