@@ -14,8 +14,8 @@ def test_a_demo_that_is_asked_to_stop_says_how_it_starts_again(tmp_path, monkeyp
             "asked to stop: saved after epoch 1; the same command with --resume goes on there"
         )
 
-    monkeypatch.setattr(module.synthetic_files, "write_ntu", lambda *args, **kwargs: [])
-    monkeypatch.setattr(module.synthetic_files, "write_nw_ucla", lambda *args, **kwargs: [])
+    monkeypatch.setattr(module.raw_files, "write_ntu", lambda *args, **kwargs: [])
+    monkeypatch.setattr(module.raw_files, "write_nw_ucla", lambda *args, **kwargs: [])
     monkeypatch.setattr(module, "prepare", lambda *args, **kwargs: type("Report", (), {"lines": list})())
     monkeypatch.setattr(module, "shard_all", lambda *args, **kwargs: [])
     monkeypatch.setattr(module, "train", stopped)
