@@ -14,8 +14,8 @@ import yaml
 from pipelines.datasets.arrays import Listed, safe_names, some
 from pipelines.datasets.custom_clips import Layout, read
 from pipelines.errors import TsgcError
-from pipelines.formats.clips import choose_format, find_clips
-from pipelines.formats.table import ARRAYS, Format
+from pipelines.formats.clips import Look, find_clips, look
+from pipelines.formats.table import ARRAYS
 from pipelines.reading.yaml_text import load_yaml
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton, parse_definition
@@ -68,8 +68,9 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
     path = folder / DESCRIPTION
     try:
         clips_folder = folder_of_clips(folder, content)
-        kind = choose_format(clips_folder, form or _word(content, "format"))
-        skeleton = _skeleton(name, content, kind)
+        seen = look(clips_folder, form or _word(content, "format"), name, _named_skeleton(content))
+        kind = seen.form
+        skeleton = _skeleton(name, content, seen)
         channels = _one_of(content, "channels", CHANNELS, kind.channels if kind else "xyz")
         layout = Layout(skeleton, channels, _image_size(content, channels), kind.name if kind else ARRAYS)
         classes = _names(content, "classes")
@@ -125,9 +126,18 @@ def _word(content: Mapping[str, Any], key: str) -> str | None:
     return value
 
 
-def _skeleton(name: str, content: Mapping[str, Any], kind: Format | None) -> Skeleton:
-    if kind and kind.skeletons and not any(key in content for key in ("skeleton", *BODY_KEYS)):
-        return find_skeleton(kind.skeletons[0])
+def _named_skeleton(content: Mapping[str, Any]) -> str | None:
+    """The skeleton that a description names; empty: it defines one; None: it leaves that open."""
+    if "skeleton" in content:
+        return str(content["skeleton"])
+    return "" if any(key in content for key in BODY_KEYS) else None
+
+
+def _skeleton(name: str, content: Mapping[str, Any], seen: Look) -> Skeleton:
+    if _named_skeleton(content) is None and seen.form is not None:
+        if seen.skeleton is None and not seen.form.skeletons:
+            raise TsgcError(f"{seen.form.what} says no skeleton; give joints, parents, left_right and centre")
+        return seen.skeleton or find_skeleton(seen.form.skeletons[0])
     if "skeleton" in content:
         if also := [key for key in BODY_KEYS if key in content]:
             raise TsgcError(f"both `skeleton` and `{also[0]}`; a known skeleton brings its own")

@@ -62,7 +62,7 @@ def _read_any(source: str, data: bytes, layout: Layout) -> np.ndarray:
     if layout.format == ARRAYS:
         return READERS[PurePath(source).suffix](source, data, layout)
     recording = FORMATS[layout.format].read(source, data, layout.skeleton)
-    return np.nan_to_num(as_array(recording, layout.skeleton.num_joints, layout.channels))
+    return np.nan_to_num(as_array(source, recording, layout.skeleton.num_joints, layout.channels))
 
 
 def _in_picture(joints: np.ndarray, image_size: tuple[float, float]) -> np.ndarray:

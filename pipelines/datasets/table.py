@@ -10,6 +10,7 @@ import numpy as np
 
 from pipelines.datasets import custom, kinetics, npz, ntu, nw_ucla, pyskl
 from pipelines.errors import UsageError
+from pipelines.formats.table import find_format
 from pipelines.reading.sources import raw_locations
 from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Fields, Identity, Opener, Prepared
 
@@ -56,8 +57,10 @@ def open_dataset(
     `form`: the format of your own recordings, a key of `pipelines.formats.table.FORMATS`.
     Raises TsgcError: no such data set or place, a name that files cannot have, a wrong description.
     """
-    if form is not None and dataset != custom.CUSTOM.name:
-        raise UsageError(f"--format is for {custom.CUSTOM.name}; {dataset} has one format, leave it out")
+    if form is not None:
+        if dataset != custom.CUSTOM.name:
+            raise UsageError(f"--format is for {custom.CUSTOM.name}; {dataset} has one format, leave it out")
+        find_format(form)
     if dataset not in OPENERS:
         spec = find_dataset(dataset)
         return spec, raw_locations(spec, raw, data_root)

@@ -7,6 +7,7 @@ The confidence is passed over: it is 0 for joints such as the neck in every fram
 """
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def read_msr(source: str, data: bytes, skeleton: Skeleton) -> Recording:
 
     A joint at (0, 0, 0), where the sensor is, was not seen.
     """
-    rows = _table(source, data, 4, "x y z confidence")
+    rows = text_table(source, data, 4, "x y z confidence")
     if len(rows) % V:
         raise TsgcError(f"{source}: {len(rows):,} lines, expected {V} a frame; get the file again")
     joints = rows.reshape(-1, V, 4)[:, MSR_ORDER, :3]
@@ -43,7 +44,7 @@ def _bodies(joints: np.ndarray) -> list[Body]:
     return [Body(np.where(seen[:, None], joints, np.nan), id=0)] if seen.any() else []
 
 
-def _table(source: str, data: bytes, columns: int, names: str) -> np.ndarray:
+def text_table(source: str, data: bytes, columns: int, names: str) -> np.ndarray:
     """Lines of `columns` finite numbers: (n, columns). Raises TsgcError for any other."""
     lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
     rows = [(number, fields) for number, line in enumerate(lines, 1) if (fields := line.split())]
@@ -62,7 +63,7 @@ def _table(source: str, data: bytes, columns: int, names: str) -> np.ndarray:
     return table
 
 
-def is_msr(source: str, data: bytes) -> bool:
-    """Whether a text has four numbers in its first line, and 20 lines a frame."""
-    first, _, _ = data.partition(b"\n")
+def is_msr(source: str, content: Any) -> bool:
+    """Whether a text has the name and, in its first line, the four numbers of MSR-Action3D's."""
+    first, _, _ = content.partition(b"\n")
     return len(first.split()) == 4 and MSR_NAME.search(source) is not None

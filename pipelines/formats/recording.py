@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipelines.errors import TsgcError
+
 MOST_FRAMES = 1_000_000  # of a clip; more is a damaged number, and would fill the memory
 MOST_BODIES = 100  # in a frame; as many as any detector gives
 
@@ -32,20 +34,27 @@ class Recording:
     """Width and height of the picture, in the unit of x and y, where the file says so."""
 
 
-def as_array(recording: Recording, num_joints: int, channels: str) -> np.ndarray:
+def as_array(source: str, recording: Recording, num_joints: int, channels: str) -> np.ndarray:
     """A place for each person: (T, M, V, C) float64, NaN where a joint, or the whole person, is not seen.
 
     People who have an id keep one place over the clip, in the order in which they come; the others have the
     place of their turn in the frame. `channels` is `xyz`, `xyzs`, `xys` or `xy`, s the score: 1 where the
-    file has none, 0 where the joint is not seen.
+    file has none, 0 where the joint is not seen. Raises TsgcError: bodies of other joints, or flat ones where
+    space is meant.
     """
+    axes = len(channels.removesuffix("s"))
     places: dict[str | int | None, int] = {}
     rows: list[tuple[int, int, Body]] = []
     for frame, bodies in enumerate(recording.frames):
         for turn, body in enumerate(bodies):
+            if body.joints.shape[0] != num_joints or body.joints.shape[1] < axes:
+                raise TsgcError(
+                    f"{source}: joints of shape {body.joints.shape}, {channels} needs ({num_joints}, {axes})"
+                )
+            if not np.isfinite(body.joints).all(axis=1).any():
+                continue
             key = f"turn {turn}" if body.id is None else body.id
             rows.append((frame, places.setdefault(key, len(places)), body))
-    axes = len(channels.removesuffix("s"))
     joints = np.full((len(recording.frames), len(places), num_joints, axes), np.nan)
     scores = np.zeros((*joints.shape[:3], 1))
     for frame, place, body in rows:
