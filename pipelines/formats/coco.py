@@ -6,9 +6,9 @@ is 0 not labelled, 1 labelled but hidden, 2 visible. Programs that write predict
 in the place of v. One file is one clip: every image is a frame, in the order of the numbers in the file
 names, else of the ids.
 
-AlphaPose (MVIG-SJTU/AlphaPose, docs/output.md) and COCO's results are one flat list: `[{"image_id": "12.jpg",
-"category_id": 1, "keypoints": [x, y, score, ...], "score": 2.9, "idx": 1}, ...]`; images without anybody are
-not in it; `idx` names the person where people were followed.
+AlphaPose (MVIG-SJTU/AlphaPose, its page on output) and COCO's results are one flat list: `[{"image_id":
+"12.jpg", "category_id": 1, "keypoints": [x, y, score, ...], "score": 2.9, "idx": 1}, ...]`; images without
+anybody are not in it; `idx` names the person where people were followed.
 """
 
 from collections import Counter

@@ -2,7 +2,7 @@
 
 `--write_json` writes `<clip>_<number>_keypoints.json`, each `{"people": [{"person_id": [-1],
 "pose_keypoints_2d": [x, y, c, ...], "hand_left_keypoints_2d": [...], ...}]}` (CMU-Perceptual-Computing-Lab/
-openpose, doc/02_output.md): x right and y down in pixels, unless `--keypoint_scale` says otherwise; c is 0
+openpose, its page on output): x right and y down in pixels, unless `--keypoint_scale` says otherwise; c is 0
 for a joint that was not found. BODY_25 has 25 joints, COCO 18.
 Kinetics-Skeleton (Yan et al., 2018) has `{"data": [{"frame_index", "skeleton": [{"pose": [x, y, ...],
 "score": [c, ...]}]}]}`, 18 joints, in parts of the picture.

@@ -64,7 +64,7 @@ def person_id(value: Any) -> str | int | None:
 
 
 def last_number(name: str) -> int | None:
-    """The last number in a name such as `clip2_0012.jpg`; None: there is none."""
+    """The last number in a name of a picture; None: there is none."""
     match = LAST_NUMBER.search(name)
     return int(match[1]) if match and len(match[1]) < 16 else None
 

@@ -1,7 +1,7 @@
 """Bodies that pose estimators find in pictures, and the hand.
 
-Joint order and names: COCO keypoints, OpenPose (doc/02_output.md: COCO and BODY_25, and its hand), MediaPipe
-Pose (PoseLandmark). In pictures y goes down.
+Joint order and names: COCO keypoints, OpenPose (its page on output: COCO, BODY_25 and the hand), MediaPipe Pose
+(PoseLandmark). In pictures y goes down.
 """
 
 from pipelines.skeletons.body_plan import Skeleton, parents_of, sides_of
