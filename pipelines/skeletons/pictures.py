@@ -1,6 +1,6 @@
 """Bodies that pose estimators find in pictures, and the hand.
 
-Joint order and names: COCO keypoints, OpenPose (its page on output: COCO, BODY_25 and the hand), MediaPipe Pose
+Joint order and names: COCO keypoints, OpenPose (its page on output: COCO, BODY_25, the hand), MediaPipe Pose
 (PoseLandmark). In pictures y goes down.
 """
 
