@@ -30,7 +30,7 @@ from tsgc.distributed.process import Process
 from tsgc.input.random_numbers import Draws
 from tsgc.training.feed import SWITCH, TOGETHER
 from tsgc.training.join_steps import join_draws, join_parts
-from tsgc.training.run import Training, build
+from tsgc.training.run import Training, build_training
 
 VIEWS = {
     "alias", "as_strided", "detach", "expand", "permute", "select", "slice", "split", "split_with_sizes", "t",
@@ -148,7 +148,9 @@ def main() -> None:
     config = data_config(options.shards, ())
     benchmark = load_manifest(options.shards).benchmark
     with tempfile.TemporaryDirectory() as folder:
-        run = build(config, benchmark, options.shards, Path(folder), Process(0, 1, torch.device("cpu")))
+        run = build_training(
+            config, benchmark, options.shards, Path(folder), Process(0, 1, torch.device("cpu"))
+        )
         print(f"{benchmark}, T {config.frames}, batch {config.batch}, {run.pipeline.bodies} bodies")
         measure_feed(run, options.steps, options.together)
 

@@ -111,7 +111,7 @@ def feed_agrees(shape: Shape, device: torch.device) -> tuple[bool, float]:
     same = True
     busy = torch.randn(4096, 4096, device=device)
     for epoch in (0, 1):
-        for ahead, in_turn in zip(feed.epoch(epoch), feed._made(epoch, 0), strict=True):
+        for ahead, in_turn in zip(feed.epoch(epoch), feed._in_turn(epoch, 0), strict=True):
             busy = (busy @ busy).clamp(-1, 1)  # keeps the current stream behind
             for mine, plain in zip(ahead.parts, in_turn.parts, strict=True):
                 for name, tensor in mine.tensors.items():

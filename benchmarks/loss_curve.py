@@ -26,7 +26,7 @@ from tsgc.config import TrainConfig, resolve
 from tsgc.console import Talker
 from tsgc.distributed.process import Process, pick_device
 from tsgc.step.optimizer import learning_rate
-from tsgc.training.run import build
+from tsgc.training.run import build_training
 
 WINDOW = 20  # steps that a figure is the mean of: single batches of mixed clips are noisy
 
@@ -36,7 +36,7 @@ def losses(config: TrainConfig, shards: Path, steps: int, device: torch.device) 
     found = []
     with tempfile.TemporaryDirectory() as folder:
         benchmark = load_manifest(shards).benchmark
-        run = build(config, benchmark, shards, Path(folder), Process(0, 1, device))
+        run = build_training(config, benchmark, shards, Path(folder), Process(0, 1, device))
         try:
             run.model.train()
             per_epoch = run.loader.steps_per_epoch

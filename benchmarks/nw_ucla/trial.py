@@ -24,7 +24,7 @@ from tsgc.network.precision import arithmetic
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.feed import Feed
 from tsgc.training.fine_tune import fine_tune
-from tsgc.training.run import new_step
+from tsgc.training.run import make_train_step
 
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
 
@@ -62,7 +62,7 @@ class Trial:
         manifest = clips.manifest
         process = Process(0, 1, device)
         pipeline = input_pipeline(config, manifest)
-        self.model, self.step = new_step(config, manifest, pipeline.bodies, process, Reading())
+        self.model, self.step = make_train_step(config, manifest, pipeline.bodies, process, Reading())
         if self.spec.init is not None:
             check_unseen_view(self.spec.init, self.spec.fold)
             self.started_from = fine_tune(self.model, manifest, self.spec.init, modality=config.modality)

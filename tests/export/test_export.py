@@ -19,9 +19,8 @@ from tsgc.export import export
 from tsgc.export.joints_input import dense_min_max, dense_recentre
 from tsgc.export.modules import traced_crop_positions, traced_even_positions
 from tsgc.inference.windows import recentre
+from tsgc.input.crop import centre_crop, even_frames
 from tsgc.input.crop import crop_positions as packed_crop_positions
-from tsgc.input.crop import even_frames
-from tsgc.input.crop import test_crop as centre_crop
 from tsgc.input.geometry import min_max as packed_min_max
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.layers import TemporalDepthwise

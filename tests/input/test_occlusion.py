@@ -87,7 +87,7 @@ def test_what_hides_a_joint_is_nearer_and_close_across_the_picture():
 
 
 @pytest.mark.parametrize("unit", [0.25, 1024.0])
-def test_what_is_hidden_hangs_on_no_unit(unit):
+def test_what_is_hidden_depends_on_no_unit(unit):
     """By powers of 2, which change no digit."""
     noise = np.random.default_rng(0).normal(0, 0.05, (60, 20, 3))
     body = torch.from_numpy((from_the_side(60)[:, 0] + noise).astype(np.float32))

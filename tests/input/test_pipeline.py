@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from made.batches import CPU, NTU, UCLA, made_clips, pack, pipeline
 
 from tsgc.config import TrainConfig
-from tsgc.input.crop import crop_positions, even_frames, random_frames, train_crop
-from tsgc.input.crop import test_crop as centre_crop
+from tsgc.input.crop import centre_crop, crop_positions, even_frames, random_frames, train_crop
 from tsgc.input.geometry import min_max, rotation_matrices
 from tsgc.input.mixing import mix
 from tsgc.input.packed_rows import to_device

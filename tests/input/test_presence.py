@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from made.batches import CPU, NTU, made_clips, pack, pipeline
 
 from tsgc.config import TrainConfig
-from tsgc.input.crop import crop_positions
-from tsgc.input.crop import test_crop as centre_crop
+from tsgc.input.crop import centre_crop, crop_positions
 from tsgc.input.geometry import min_max
 from tsgc.input.mixing import mix
 from tsgc.input.pipeline import InputPipeline

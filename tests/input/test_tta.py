@@ -13,9 +13,7 @@ from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.evaluation.scores import read_scores
 from tsgc.input.pipeline import InputPipeline
-from tsgc.input.tta import VIEWS, View, test_span, views
-
-test_span.__test__ = False  # the span of a test, not a test
+from tsgc.input.tta import VIEWS, View, view_span, views
 
 
 @pytest.mark.parametrize("sampling", ["crop", "frames"])
@@ -38,7 +36,7 @@ def test_a_mirrored_and_a_turned_view_are_those_of_the_changed_clip(sampling):
 def test_a_span_sees_its_part_of_the_clip(sampling):
     clips = bodies_of((40, 20, 1))
     pipe = pipeline(UCLA, 1, frames=32, sampling=sampling, rotation="none")
-    start, length = test_span(np.array([40, 20, 1]), View(span=(0.5, 1.0)))
+    start, length = view_span(np.array([40, 20, 1]), View(span=(0.5, 1.0)))
     assert start.tolist() == [20, 10, 0] and length.tolist() == [20, 10, 1]
     seen, _ = pipe.test(pack(clips), CPU, View(span=(0.5, 1.0)))
     part = [clip[s : s + n] for clip, s, n in zip(clips, start, length)]

@@ -4,7 +4,7 @@ from made.batches import CPU
 from tsgc.checkpoint import describe, save_weights
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.training.run import build
+from tsgc.training.run import build_training
 
 RECIPE = {
     "variant": "tiny", "frames": 16, "crop_min_frames": 4, "batch": 12, "mix_group": 12, "repeats": 1,
@@ -20,7 +20,7 @@ def ucla_builder(data, folder):
     def make(process=None, **changes):
         config = TrainConfig(**{**RECIPE, **changes})
         process = process or Process(0, 1, CPU)
-        return build(config, "nw-ucla/xview", data / "shards/nw-ucla/xview", folder, process)
+        return build_training(config, "nw-ucla/xview", data / "shards/nw-ucla/xview", folder, process)
 
     return make
 

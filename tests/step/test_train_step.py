@@ -18,8 +18,8 @@ from tsgc.bench.inputs import make_batch, make_model, make_step
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.step import cuda_graphs
-from tsgc.step.cuda_graphs import captures
-from tsgc.step.ema import Average
+from tsgc.step.cuda_graphs import captures_steps
+from tsgc.step.ema import WeightAverage
 from tsgc.step.loss import soft_targets
 from tsgc.step.optimizer import build_optimizer, learning_rate, load_optimizer_state, optimizer_state
 
@@ -99,7 +99,10 @@ def test_the_average_is_timms(warm_up):
     torch.manual_seed(0)
     model = make_model(SHAPE, CPU)
     averaged = [ModelEmaV3(model, decay=0.9, use_warmup=warm_up) for _ in range(3)]
-    ours = [Average(averaged[1], model, on_device=False), Average(averaged[2], model, on_device=True)]
+    ours = [
+        WeightAverage(averaged[1], model, on_device=False),
+        WeightAverage(averaged[2], model, on_device=True),
+    ]
     for number in range(1, 6):
         with torch.no_grad():
             for value in model.state_dict().values():
@@ -185,8 +188,8 @@ def test_large_steps_in_float32_are_not_captured():
         config = dataclasses.replace(ntu, **changes)
         assert cuda_graphs.worth_capturing(config, joints, bodies, world) == worth, changes
     gpu, whole = Process(0, 1, torch.device("cuda")), Reading()
-    assert not captures(ntu, gpu, whole, worth=False)
-    assert captures(dataclasses.replace(ntu, graphs=True), gpu, whole, worth=False)
+    assert not captures_steps(ntu, gpu, whole, worth=False)
+    assert captures_steps(dataclasses.replace(ntu, graphs=True), gpu, whole, worth=False)
 
 
 def test_no_more_graphs_than_their_share_of_memory():
@@ -204,21 +207,23 @@ def test_a_failed_capture_names_its_first_error():
         finally:
             raise RuntimeError("capture is invalid")
     except RuntimeError as error:
-        assert "not permitted" in str(cuda_graphs.origin(error))
+        assert "not permitted" in str(cuda_graphs.first_error(error))
 
 
 def test_graphs_are_for_gpus_and_for_batches_whose_size_says_their_shape():
     gpu = torch.device("cuda")
     skip, whole = Reading(on_error="skip"), Reading()
-    assert captures(CONFIG, Process(0, 1, gpu), skip) and captures(CONFIG, Process(0, 2, gpu), whole)
-    assert not captures(CONFIG, Process(0, 1, CPU), whole)
-    assert not captures(CONFIG, Process(0, 2, gpu), skip)
+    assert captures_steps(CONFIG, Process(0, 1, gpu), skip) and captures_steps(
+        CONFIG, Process(0, 2, gpu), whole
+    )
+    assert not captures_steps(CONFIG, Process(0, 1, CPU), whole)
+    assert not captures_steps(CONFIG, Process(0, 2, gpu), skip)
     off, on = (dataclasses.replace(CONFIG, graphs=graphs) for graphs in (False, True))
-    assert not captures(off, Process(0, 1, gpu), whole)
+    assert not captures_steps(off, Process(0, 1, gpu), whole)
     with pytest.raises(TsgcError, match=r"the device is cpu: .*; --set graphs=null"):
-        captures(on, Process(0, 1, CPU), whole)
+        captures_steps(on, Process(0, 1, CPU), whole)
     with pytest.raises(TsgcError, match="several ranks skip damaged clips"):
-        captures(on, Process(0, 2, gpu), skip)
+        captures_steps(on, Process(0, 2, gpu), skip)
 
 
 def test_gradients_are_summed_in_one_exchange():

@@ -10,7 +10,7 @@ from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.input.random_numbers import draw
 from tsgc.training.feed import Feed, read_ahead
-from tsgc.training.run import build
+from tsgc.training.run import build_training
 
 
 def numbers(count, log=None, fail_at=None):
@@ -58,11 +58,11 @@ def run(made, tmp_path):
         variant="tiny", frames=16, crop_min_frames=2, batch=8, mix_group=8, epochs=3, warmup_epochs=1,
         sampling="frames", normalise="min-max", last_batch="spread",
     )  # fmt: skip
-    return build(config, "ntu60/xsub", shards, tmp_path, Process(0, 1, torch.device("cpu")))
+    return build_training(config, "ntu60/xsub", shards, tmp_path, Process(0, 1, torch.device("cpu")))
 
 
 def test_the_feeds_input_is_that_of_the_draws(run):
-    """What the network sees of a clip hangs on its position alone, not on when it was made."""
+    """A clip's input depends on its position alone, not on when it was made."""
     steps = list(run.feed.epoch(1, 2))
     assert [ready.step.step for ready in steps] == list(range(2, run.loader.steps_per_epoch))
     for ready, step in zip(steps, run.loader.epoch(1, 2), strict=True):
@@ -85,7 +85,7 @@ def test_input_made_ahead_is_input_made_in_turn(run):
     device = torch.device("cuda", 0)
     feed = Feed(run.loader, run.pipeline, run.model.to(device), device)
     for epoch, start in ((0, 0), (1, 0), (2, 1), (0, 2)):
-        for ahead, turn in zip(feed.epoch(epoch, start), feed._made(epoch, start), strict=True):
+        for ahead, turn in zip(feed.epoch(epoch, start), feed._in_turn(epoch, start), strict=True):
             for mine, plain in zip(ahead.parts, turn.parts, strict=True):
                 for name, tensor in mine.tensors.items():
                     assert torch.equal(tensor, plain.tensors[name])

@@ -16,7 +16,7 @@ from tsgc.config import TrainConfig
 from tsgc.export.model_card import model_card
 from tsgc.inference.trained_stream import load_stream
 from tsgc.network.model import TSGCNeXt
-from tsgc.training.fine_tune import Source, fine_tune, joint_pairs
+from tsgc.training.fine_tune import InitWeights, fine_tune, joint_pairs
 
 CLASSES = ("sit", "walk", "wave")
 
@@ -119,10 +119,10 @@ def test_joints_and_bodies_without_a_counterpart_stay_as_initialised(tmp_path):
 
 
 def test_named_skeletons_share_the_joints_that_they_name():
-    """Of the four, by hand: all limbs; the head's joints are other ones in cameras' and in Kinect's."""
+    """The four, by hand: all limbs; the head's joints are other ones in cameras' and in Kinect's."""
     four = ("coco-17", "ntu-25", "nw-ucla-20", "openpose-18")
     shared = {
-        (ours, theirs): len(joint_pairs(SKELETONS[ours], Source(Path(), {}, "", SKELETONS[theirs])))
+        (ours, theirs): len(joint_pairs(SKELETONS[ours], InitWeights(Path(), {}, "", SKELETONS[theirs])))
         for ours in four for theirs in four if ours < theirs
     }  # fmt: skip
     assert shared == {
@@ -133,7 +133,7 @@ def test_named_skeletons_share_the_joints_that_they_name():
 
 def test_a_skeleton_of_ones_own_is_matched_however_its_names_are_spelt():
     own = Skeleton("mine", ("Left_Hand", "hip-center", "tail"), (1, 1, 1), (), 1)
-    pairs = joint_pairs(own, Source(Path(), {}, "", NTU_25))
+    pairs = joint_pairs(own, InitWeights(Path(), {}, "", NTU_25))
     assert pairs == [(0, NTU_25.joints.index("left hand")), (1, NTU_25.joints.index("spine base"))]
 
 

@@ -13,8 +13,8 @@ from pipelines.errors import TsgcError
 from shards.batch import Step
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.training.feed import Feed, groups
-from tsgc.training.run import build
+from tsgc.training.feed import Feed, group_steps
+from tsgc.training.run import build_training
 
 RECIPES = {
     "published": {},
@@ -29,7 +29,9 @@ def run_of(made, folder, **changes):
         last_batch="spread",
     )  # fmt: skip
     config = dataclasses.replace(base, **{**changes, "mix_group": 4})
-    return build(config, "ntu60/xsub", made / "shards/ntu60/xsub", folder, Process(0, 1, torch.device("cpu")))
+    return build_training(
+        config, "ntu60/xsub", made / "shards/ntu60/xsub", folder, Process(0, 1, torch.device("cpu"))
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -38,8 +40,8 @@ def test_input_made_together_on_a_gpu_is_input_made_alone(made, tmp_path):
     device = torch.device("cuda", 0)
     feed = Feed(run.loader, run.pipeline, run.model.to(device), device)
     steps = list(run.loader.epoch(1))[:3]
-    for together, step in zip(feed.made(1, steps), steps, strict=True):
-        ((one,), (other,)) = together.parts, feed.made(1, [step])[0].parts
+    for together, step in zip(feed.make(1, steps), steps, strict=True):
+        ((one,), (other,)) = together.parts, feed.make(1, [step])[0].parts
         for (
             name,
             tensor,
@@ -56,8 +58,8 @@ def test_input_made_together_is_input_made_alone(made, tmp_path, recipe, present
     feed = Feed(run.loader, pipeline, run.model, torch.device("cpu"), ("bone", "joint_motion"))
     steps = list(run.loader.epoch(1))[:3]
     assert len(steps) == 3 and len(steps[0].parts) == math.ceil(8 / micro_batch)
-    for together, step in zip(feed.made(1, steps), steps, strict=True):
-        (alone,) = feed.made(1, [step])
+    for together, step in zip(feed.make(1, steps), steps, strict=True):
+        (alone,) = feed.make(1, [step])
         assert together.step is step
         for one, other in zip(together.parts, alone.parts, strict=True):
             assert set(one.tensors) == set(other.tensors) >= {"x", "others"}
@@ -74,7 +76,7 @@ def numbered(count, fail_at=None, start=0):
 
 
 def grouped(steps, most=4, each=10, limit=35):
-    return [[step.step for step in group] for group in groups(steps, most, lambda step: each, limit)]
+    return [[step.step for step in group] for group in group_steps(steps, most, lambda step: each, limit)]
 
 
 def test_small_steps_are_made_in_groups_and_large_ones_alone():
@@ -90,14 +92,14 @@ def test_no_group_of_steps_of_various_sizes_is_too_large():
     sizes = [8, 8, 8, 9, 8, 9, 8, 8, 8, 9, 8, 8]
     found = [
         [step.step for step in group]
-        for group in groups(numbered(len(sizes)), 4, lambda step: sizes[step.step], 35)
+        for group in group_steps(numbered(len(sizes)), 4, lambda step: sizes[step.step], 35)
     ]
     assert list(chain.from_iterable(found)) == list(range(len(sizes)))
     assert all(len(group) <= 4 and sum(sizes[step] for step in group) <= 35 for group in found)
 
 
 def test_the_steps_before_an_error_are_made():
-    found = groups(numbered(9, fail_at=5), 4, lambda step: 1, 100)
+    found = group_steps(numbered(9, fail_at=5), 4, lambda step: 1, 100)
     assert [len(next(found)), len(next(found))] == [4, 1]
     with pytest.raises(TsgcError, match="damaged"):
         next(found)

@@ -11,8 +11,7 @@ from tsgc.config import CONFIGS, TrainConfig, build_config, read_yaml
 from tsgc.distributed.process import Process
 from tsgc.inspect.checkpoint import changed
 from tsgc.report.page import setting_text
-from tsgc.training.run import build as build_training
-from tsgc.training.run import describe
+from tsgc.training.run import build_training, summary
 from tsgc.workspace.relabel import count_moved, relabelled
 
 
@@ -82,7 +81,7 @@ def test_training_reads_the_corrected_class(manifest, tmp_path):
     }
     assert all(read[name] == where for name in corrections["clap"] if name in read)
     assert set(corrections["clap"]) & set(read)
-    assert f"({run.moved} of corrected class)" in describe(run) and run.moved
+    assert f"({run.moved} of corrected class)" in summary(run) and run.moved
 
 
 def test_the_recipe_of_nw_ucla_corrects_the_24_clips_that_carry_each_others_class(shared):

@@ -17,7 +17,7 @@ from tsgc.bench.reference import plain_twin
 from tsgc.config import TrainConfig, resolve
 from tsgc.distributed.process import Process
 from tsgc.network.precision import arithmetic
-from tsgc.step.cuda_graphs import captures, worth_capturing
+from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.micro_batch import MicroBatch
 
 Work = Callable[[], object]
@@ -71,7 +71,7 @@ def training_work(
         return plain_step(contender, config, shape, batches, device), lambda: None
     joints = SKELETONS[shape.skeleton].num_joints
     worth = worth_capturing(config, joints, shape.bodies, process.world)
-    graphs = captures(config, process, Reading(), worth)
+    graphs = captures_steps(config, process, Reading(), worth)
     step = make_step(shape, config, device, graphs=graphs, process=process)
     size = shape.batch * process.world
     turns = cycle(batches)

@@ -15,7 +15,7 @@ from tsgc.config import TrainConfig, resolve
 from tsgc.distributed.process import Process
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.training.feed import ReadyStep
-from tsgc.training.run import Training, build
+from tsgc.training.run import Training, build_training
 
 
 def data_config(shards: Path | str, settings: Sequence[str], **options: Any) -> TrainConfig:
@@ -33,7 +33,7 @@ def data_path(
     """
     keep_memory(process.device)  # as training does
     with tempfile.TemporaryDirectory() as folder:
-        run = build(config, load_manifest(shards).benchmark, shards, Path(folder), process)
+        run = build_training(config, load_manifest(shards).benchmark, shards, Path(folder), process)
         try:
             return _compare(run, steps, traced)
         finally:

@@ -13,7 +13,7 @@ from tsgc.network.model import TSGCNeXt
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
-from tsgc.training.run import called
+from tsgc.training.run import wrap_network
 
 
 @dataclass(frozen=True)
@@ -88,5 +88,5 @@ def make_step(
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, device)
     process = process or Process(0, 1, device)
-    network = called(model, config, process, graphs)
+    network = wrap_network(model, config, process, graphs)
     return TrainStep(model, optimizer, ema, config, shape.classes, process, network=network, graphs=graphs)

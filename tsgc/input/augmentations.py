@@ -33,16 +33,16 @@ def send_numbers(numbers: np.ndarray, host: HostRows) -> Values:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """One augmentation, or another step that the joints of a clip go through. Most have few of these parts.
+    """One augmentation, or another step that the joints of a clip go through; most have few of these parts.
 
-    `numbers` are what it has drawn for the N clips of a batch; `values` is what it has sent to the device of
-    them; `rows` is what it may ask of the packed rows. None of its parts may wait for the device.
+    `numbers` are its draws for the N clips of a batch; `values` makes arrays of them, which the later parts
+    find on the device. No part may wait for the device.
     """
 
     name: str
     """The setting that switches it on, which its numbers are called by too."""
     on: Callable[[TrainConfig], bool]
-    """Whether the configuration asks for it."""
+    """True where the configuration asks for it."""
     draw: Callable[[Generator, int, TrainConfig, Skeleton], np.ndarray] | None = None
     """Random numbers for clips (count, ...), in training; without it, no chance is in it."""
     times: Callable[[np.ndarray, np.ndarray, TrainConfig], np.ndarray] | None = None
@@ -59,7 +59,7 @@ class Augmentation:
     """(config, skeleton, channels); TsgcError where it is on and these clips cannot have it."""
 
     def acts(self, config: TrainConfig, values: Mapping[str, object]) -> bool:
-        """Whether it does something to a batch: it has `values`, or needs none and is on."""
+        """True where it does something to a batch: it has `values`, or draws none and is on."""
         return self.name in values or (self.draw is None and self.on(config))
 
 
@@ -80,14 +80,14 @@ def speed(times: np.ndarray, normal: np.ndarray, config: TrainConfig) -> np.ndar
 
 
 def mirror_values(mirrored: np.ndarray, host: HostRows) -> Values:
-    """Which rows are mirrored, and -1 where an axis is (rows, 1, axes)."""
+    """Rows that are mirrored (rows,) bool, and -1 where an axis is (rows, 1, axes)."""
     signs = np.ones((len(mirrored), 1, host.axes), np.float32)
     signs[mirrored, :, 0] = -1
     return Values({"mirrored": mirrored[host.clip]}, {"signs": signs})
 
 
 def mirror(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
-    """x negated, left and right joints swapped."""
+    """Joints with x negated, left and right ones swapped."""
     return geometry.swap_sides(joints, values["mirrored"], rows.skeleton) * values["signs"]
 
 
@@ -105,6 +105,7 @@ def align(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
 
 
 def check_align(config: TrainConfig, skeleton: Skeleton, channels: str) -> None:
+    """TsgcError for pictures, and where the skeleton lacks shoulders or hips."""
     check_space("align", channels)
     geometry.trunk_joints(skeleton)
 
@@ -140,12 +141,12 @@ def stretch(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
 
 
 def centre(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
-    """The middle of each clip's extents to 0."""
+    """Each clip with the middle of its extents at 0."""
     return geometry.middle_to_zero(joints, rows.clip, rows.clips, rows.there)
 
 
 def normalise(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
-    """Each clip to one of three scales."""
+    """Each clip at one of three scales."""
     where = (rows.clip, rows.clips)
     if rows.config.normalise == "min-max":
         return geometry.min_max(joints, *where, None if rows.count_absent else rows.there)
@@ -155,6 +156,7 @@ def normalise(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
 
 
 def check_normalise(config: TrainConfig, skeleton: Skeleton, channels: str) -> None:
+    """TsgcError where `spine` has no shoulders or hips to go by."""
     if config.normalise == "spine":
         geometry.trunk_joints(skeleton)
 
@@ -167,7 +169,7 @@ def draw_scale(rng: Generator, count: int, config: TrainConfig, skeleton: Skelet
 
 
 def draw_offset(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
-    """What each joint is displaced by over the whole clip, (count, V, 3)."""
+    """Displacements of each joint over the whole clip, (count, V, 3)."""
     return config.joint_offset * rng.standard_normal((count, skeleton.num_joints, 3), dtype=np.float32)
 
 
@@ -191,12 +193,12 @@ def draw_axis(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleto
 
 
 def axis_values(keep: np.ndarray, host: HostRows) -> Values:
-    """The same; a picture's third channel is its score, no axis, and stays."""
+    """Factors of channels; a picture's third one is its score, no axis, and stays."""
     return Values(sent={"keep": np.where(np.arange(3) < host.axes, keep, np.float32(1))})
 
 
 def drop_axis(x: Tensor, values: Tensors) -> Tensor:
-    """One axis 0 throughout; of several modalities side by side, in each."""
+    """The input with one axis 0 throughout; of several modalities side by side, in each."""
     keep = values["keep"]
     return x * keep.repeat(1, x.shape[-1] // keep.shape[1])[:, None, None, None, :]
 

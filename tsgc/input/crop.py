@@ -1,4 +1,4 @@
-"""Which frames of each clip the network sees: crops, picks, times in a crop; on the host, in NumPy."""
+"""The frames of each clip that the network sees: crops, picks, times in a crop; on the host, in NumPy."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def train_crop(frames: np.ndarray, uniform: np.ndarray, config: TrainConfig) -> 
     return np.floor(uniform[:, 1] * (frames - length + 1)).astype(np.int64), length
 
 
-def test_crop(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def centre_crop(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Start and length of the centre crop of 0.95."""
     margin = frames // TEST_CROP_MARGIN
     return margin, frames - 2 * margin
@@ -89,7 +89,7 @@ def even_frames(frames: np.ndarray, count: int) -> np.ndarray:
 def crop_positions(
     start: np.ndarray, length: np.ndarray, count: int, times: np.ndarray | None = None
 ) -> np.ndarray:
-    """Where `count` frames lie in the clip when a crop is resized, in frames: (N, count) float64.
+    """Positions in the clip of `count` frames when a crop is resized to them, in frames: (N, count) float64.
 
     Half-pixel centres, clamped to the crop's ends (torch's align_corners=False). `times` (N or 1, count), in
     place of `even_times`: when each is, in steps of a `count`th of the crop.

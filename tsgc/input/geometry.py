@@ -38,7 +38,7 @@ def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
 
 @cache
 def _entries(order: tuple[int, ...]) -> tuple[int, ...]:
-    """Where the entries of each axis's matrix, row by row, are among cos (3), sin (3), -sin (3), 0, 1."""
+    """Places of each axis's matrix entries, row by row, among cos (3), sin (3), -sin (3), 0, 1."""
     places: list[int] = []
     for axis in order:
         one, two = (axis + 1) % 3, (axis + 2) % 3
@@ -68,7 +68,7 @@ def trunk_joints(skeleton: Skeleton) -> tuple[int, int, int, int]:
 
 
 def side_axis(joints: Tensor, skeleton: Skeleton) -> Tensor:
-    """From the left to the right shoulder and hip, added up: (rows, V, 3) -> (rows, 3)."""
+    """Vectors from the left to the right shoulder and hip, added up: (rows, V, 3) -> (rows, 3)."""
     left, right, left_hip, right_hip = trunk_joints(skeleton)
     return joints[:, right] - joints[:, left] + joints[:, right_hip] - joints[:, left_hip]
 
@@ -191,10 +191,10 @@ def middle_to_zero(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor
     """Each clip with the middle of its extents at 0; rows not `present` (rows,) do not count, and are 0."""
     absent = ~present
     low, high = clip_extremes(joints, row_clip, clips, absent)
-    return _less(joints, (low + high) / 2, row_clip, absent)
+    return _subtract_middle(joints, (low + high) / 2, row_clip, absent)
 
 
-def _less(joints: Tensor, middle: Tensor, row_clip: Tensor, absent: Tensor) -> Tensor:
+def _subtract_middle(joints: Tensor, middle: Tensor, row_clip: Tensor, absent: Tensor) -> Tensor:
     """Joints less their clip's middle (clips, C), which is NaN where all rows are `absent`; those are 0."""
     moved = joints - middle.index_select(0, row_clip).unsqueeze(1)
     return moved.masked_fill(absent.view(-1, 1, 1), 0)
@@ -209,7 +209,7 @@ def unit(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor) -> Tenso
     low, high = clip_extremes(joints, row_clip, clips, absent)
     extent = (high - low).amax(1, keepdim=True)
     scale = torch.where(extent > 0, 2 / extent, 0.0)  # -inf where nobody is
-    middle = _less(joints, (low + high) / 2, row_clip, absent)
+    middle = _subtract_middle(joints, (low + high) / 2, row_clip, absent)
     return middle * scale.index_select(0, row_clip).unsqueeze(1)
 
 

@@ -46,7 +46,7 @@ def draw_cuts(
 
 
 def mix(x: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
-    """`lam` of each clip of x (N, ...), the rest of its `partner` (N,).
+    """Each clip of x (N, ...) times `lam`, plus the rest times its `partner` (N,).
 
     `lam` (N,), or with an axis for each of x's, of its size or 1 (`lam_map`).
     """
@@ -78,12 +78,12 @@ def lam_map_from_parts(frames: Tensor, joints: Tensor) -> Tensor:
 
 
 def mix_presence(presence: Tensor, partner: Tensor, lam: Tensor) -> Tensor:
-    """How much of a body is in a mixed clip's frames, (N, T, M); `lam` as `mix` takes it."""
+    """Presence (N, T, M) of bodies in mixed clips; `lam` as `mix` takes it."""
     return mix(presence, partner, lam if lam.dim() == 1 else lam[:, 0].mean(2))  # (N, T, 1)
 
 
 def cut_spans(length: np.ndarray, place: np.ndarray, frames: int) -> np.ndarray:
-    """1 in the frames of spans, whose `length` and `place` are uniform (B,): (B, frames) float32.
+    """Spans of frames: (B, frames) float32, 1 inside; their `length` and `place` are uniform (B,).
 
     Lengths are whole frames, all from 1 to frames - 1 alike (0 of one frame); so are the places.
     """
@@ -108,6 +108,6 @@ def body_parts(skeleton: Skeleton) -> np.ndarray:
 
 
 def cut_parts(choice: np.ndarray, skeleton: Skeleton) -> np.ndarray:
-    """1 at the joints of one part, chosen by uniform numbers (B,): (B, V) float32."""
+    """Parts of bodies, chosen by uniform numbers (B,): (B, V) float32, 1 at their joints."""
     parts = body_parts(skeleton)
     return parts[np.floor(choice * len(parts)).astype(np.int64)]

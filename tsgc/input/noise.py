@@ -42,7 +42,7 @@ def add_noise(joints: Tensor, values: Mapping[str, Tensor], rows: Rows) -> Tenso
 
 
 def hash32(x: Numbers) -> Numbers:
-    """Mixes the bits of int64 numbers from 0 under 2**32; one to one (lowbias32, Wellons, 2018)."""
+    """Hash of int64 numbers from 0 under 2**32, one to one (lowbias32, Wellons, 2018)."""
     x = (x ^ (x >> 16)) * 0x7FEB352D & _MASK
     x = (x ^ (x >> 15)) * 0x846CA68B & _MASK
     return x ^ (x >> 16)
@@ -80,5 +80,5 @@ def uniform(keys: Tensor, columns: int) -> Tensor:
 
 @cache
 def _column_keys(columns: int, device: torch.device) -> Tensor:
-    """Made from a list, which is waited for: no stream can see the table before it is whole."""
+    """A key for each column; made from a list, which is waited for: no stream sees it before it is whole."""
     return torch.tensor([column * _GOLDEN & _MASK for column in range(1, columns + 1)], device=device)

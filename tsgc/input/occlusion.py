@@ -1,4 +1,4 @@
-"""Joints that the camera cannot see are guessed by the tracker, and its guess drifts: noise for training.
+"""Drift of joints that the camera cannot see, which trackers guess: noise for training.
 
 Training clips are turned as if another camera had recorded them, but what Kinect got wrong stays what was
 hidden from the old one. So joints that other parts of the body hide from a camera that looks along z are
@@ -47,7 +47,7 @@ def draw_drift(rng: np.random.Generator, count: int, config: TrainConfig, skelet
 
 
 def drift_values(numbers: np.ndarray, host: HostRows) -> Values:
-    """Each row's `draw_drift`, when it is on its clip's drift, and the rows of the same body around it.
+    """Each row's `draw_drift` and time, and the rows of the same body in the frames around it.
 
     `times` frames, float32 (rows, 1, 1); `beside` int32 (2 * FADE + 1, rows): rows of the frames around, the
     first or last of the clip in place of those beyond it.
@@ -76,14 +76,14 @@ def hidden(joints: Tensor, skeleton: Skeleton, radius: float) -> Tensor:
 
 @cache
 def _points(skeleton: Skeleton) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What may hide a joint: halfway between these and those joints. Joints, then the middles of bones."""
+    """Points that may hide a joint, each halfway between two: joints, then the middles of bones."""
     joints = tuple(range(skeleton.num_joints))
     bones = tuple(joint for joint in joints if skeleton.parents[joint] != joint)
     return joints + bones, joints + tuple(skeleton.parents[joint] for joint in bones)
 
 
 def drift(numbers: Tensor, times: Tensor) -> Tensor:
-    """Smooth noise (rows, V, 3) of deviation 1: of rows' `draw_drift` (rows, 2, COSINES, V, 3) and times."""
+    """Smooth noise (rows, V, 3) of deviation 1, from `draw_drift` of rows (rows, 2, COSINES, V, 3)."""
     rate, phase = numbers.unbind(1)
     angle = torch.addcmul(phase, rate, times.unsqueeze(-1))
     return angle.cos_().sum(1).mul_(math.sqrt(2 / COSINES))

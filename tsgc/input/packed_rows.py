@@ -1,4 +1,4 @@
-"""The packed rows of a batch, on the host and on the device, and what goes from one to the other in one copy.
+"""The packed rows of a batch on the host and on the device, and one copy of all that goes there.
 
 Giving a GPU an operation takes the host 5 to 10 microseconds, which is more than a small batch's operation
 takes the GPU. So whatever depends on a clip's numbers alone, and not on its joints, is computed on the host
@@ -19,7 +19,7 @@ from tsgc.config import TrainConfig
 
 @dataclass(frozen=True)
 class HostRows:
-    """The rows of a batch as the host knows them: whose index columns lie here, and whose joints need not."""
+    """The rows of a batch on the host, where its index columns lie; its joints need not."""
 
     batch: PackedBatch
     clip: np.ndarray
@@ -37,7 +37,7 @@ class HostRows:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a batch on the device, apart from their coordinates, which each augmentation is given."""
+    """The rows of a batch on the device, besides their joints, which each augmentation is given apart."""
 
     clip: Tensor
     """Each row's clip (rows,) int64."""
@@ -45,7 +45,7 @@ class Rows:
     there: Tensor
     """Rows (rows,) bool that hold a body."""
     count_absent: bool
-    """Whether rows without a body count in `min-max`, as they do in the field."""
+    """True where rows without a body count in `min-max`, as they do in the field."""
     config: TrainConfig
     skeleton: Skeleton
     channels: str
@@ -56,24 +56,24 @@ class Values:
     """Arrays that one augmentation needs on the device, by names of its own."""
 
     sent: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """As they are: of clips (N, ...) or of rows (rows, ...)."""
+    """Arrays of clips (N, ...) or of rows (rows, ...), which stay as they are."""
     dealt: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """Of clips (N, ...) float32, which become (rows, ...) on the device: each row has its clip's."""
+    """Arrays of clips (N, ...) float32; on the device each row has its clip's: (rows, ...)."""
 
 
 @dataclass(frozen=True)
 class HostArrays:
-    """All that the device needs of a batch besides its joints."""
+    """Arrays that the device needs of a batch besides its joints."""
 
     frames: Sequence[np.ndarray]
-    """What the input's frames are interpolated from, in whatever form the resizing takes it."""
+    """Arrays that say which rows the input's frames are interpolated from, as the resizing takes them."""
     clip: np.ndarray
     """Each row's clip (rows,) int64."""
     values: Mapping[str, Values]
-    """What each augmentation needs, by its name."""
+    """Arrays that each augmentation needs, by its name."""
 
     def send(self, device: torch.device) -> "DeviceArrays":
-        """The same on the device, in one copy."""
+        """These arrays on the device, in one copy."""
         pairs = [(name, kind) for name, kind in self.values.items()]
         sent = {(name, key): array for name, kind in pairs for key, array in kind.sent.items()}
         dealt = {(name, key): array for name, kind in pairs for key, array in kind.dealt.items()}
@@ -93,7 +93,7 @@ class HostArrays:
 
 @dataclass(frozen=True)
 class DeviceArrays:
-    """`HostArrays` on the device, where what was to be dealt to rows has been."""
+    """`HostArrays` on the device, dealt to rows."""
 
     frames: list[Tensor]
     clip: Tensor

@@ -1,4 +1,4 @@
-"""From a packed batch of ragged clips to the network's input, batched, on the device.
+"""The way of a packed batch of ragged clips to the network's input, batched, on the device.
 
 Every random number comes from `random_numbers.draw`, keyed by (seed, epoch, step) and dealt by position in
 the global batch: the same clip gets the same augmentation, partner and drop path on any number of ranks. The
@@ -26,13 +26,13 @@ from tsgc.input.crop import crop_positions, even_frames, even_times, random_fram
 from tsgc.input.packed_rows import DeviceArrays, HostArrays, HostRows, Rows, row_clips
 from tsgc.input.random_numbers import Draws, draw
 from tsgc.input.resize import blend, neighbours, present_rows, resample_present
-from tsgc.input.tta import PLAIN, View, as_augmentation, test_span
+from tsgc.input.tta import PLAIN, View, as_augmentation, view_span
 from tsgc.modalities import stream
 
 
 @dataclass(frozen=True)
 class InputPipeline:
-    """Packed batches to the input of one network: the same for training, evaluation and prediction.
+    """Makes the input of one network of packed batches: for training, evaluation and prediction alike.
 
     `present_only`: interpolate over present frames and tell presence (the corrected preset).
     TsgcError where the configuration turns pictures (`xys`) in space, or the skeleton lacks named joints.
@@ -44,7 +44,7 @@ class InputPipeline:
     absent_body: str
     present_only: bool = False
     channels: str = "xyz"
-    """Or `xys`: pictures, which turn about the viewing axis alone, and a score, which is no coordinate."""
+    """`xyz`, or `xys`: pictures, which turn about the viewing axis alone, with a score, no coordinate."""
 
     def __post_init__(self) -> None:
         for entry in augmentations.AUGMENTATIONS:
@@ -81,21 +81,21 @@ class InputPipeline:
     def train_streams(
         self, batch: PackedBatch, draws: Draws, device: torch.device, modalities: Sequence[str]
     ) -> tuple[list[Tensor], Tensor | None]:
-        """The same clips, augmented once, as each of several modalities has them: `train`'s x for each."""
+        """`train`'s x in each of several modalities, of clips that are augmented once; and their presence."""
         here = batch.positions.numpy()
         numbers = {name: array[here] for name, array in draws.augmentations.items()}
         return self._input(batch, self.train_positions(batch, draws), numbers, device, modalities)
 
     def test_positions(self, batch: PackedBatch, view: View = PLAIN) -> np.ndarray:
-        """Where the frames that a test sees lie in each clip: (N, T) float64, in frames."""
+        """Positions in each clip of the frames that a test sees: (N, T) float64, in frames."""
         count, frames = self.config.frames, batch.frames.numpy()
         if self.config.sampling == "crop":
-            return crop_positions(*test_span(frames, view), count)
-        start, length = (np.zeros_like(frames), frames) if view.span is None else test_span(frames, view)
+            return crop_positions(*view_span(frames, view), count)
+        start, length = (np.zeros_like(frames), frames) if view.span is None else view_span(frames, view)
         return start[:, None] + even_frames(length, count).astype(np.float64)
 
     def train_positions(self, batch: PackedBatch, draws: Draws) -> np.ndarray:
-        """Where the frames that training sees lie in each clip: (N, T) float64, in frames."""
+        """Positions in each clip of the frames that training sees: (N, T) float64, in frames."""
         config, frames, here = self.config, batch.frames.numpy(), batch.positions.numpy()
         if config.sampling == "frames":
             return random_frames(frames, draws.frames[here], config.frames).astype(np.float64)
@@ -109,7 +109,7 @@ class InputPipeline:
     def host_arrays(
         self, batch: PackedBatch, positions: np.ndarray, numbers: Mapping[str, np.ndarray]
     ) -> HostArrays:
-        """All that the input of a batch needs besides its joints: made of index columns and numbers alone."""
+        """Arrays that a batch's input needs besides its joints, made of index columns and numbers alone."""
         if self.present_only:
             columns = (batch.frames, batch.bodies, batch.offsets)
             frames = [positions, *(column.numpy() for column in columns)]
@@ -148,7 +148,7 @@ class InputPipeline:
         return seen, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
 
     def place_rows(self, joints: Tensor, present: Tensor, arrays: DeviceArrays, clips: int) -> Tensor:
-        """Packed rows (rows, V, C) of `clips` clips as the network shall see them: turned, scaled, displaced.
+        """Packed rows (rows, V, C) of `clips` clips, augmented and normalised.
 
         `present` (rows,) bool: which of them hold a body. All lie on the device.
         """
@@ -168,9 +168,9 @@ class InputPipeline:
         return torch.cat([joints, score], -1) if axes == 2 else joints
 
     def _finish(self, x: Tensor, values: Mapping[str, Mapping[str, Tensor]], modality: str) -> Tensor:
-        """The modality, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M).
+        """The modality of joints, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M).
 
-        Of several side by side each loses the same: C becomes k C.
+        C becomes k C where k modalities lie side by side; each loses the same.
         """
         x = stream(modality, x, self.skeleton, self.channels)
         for entry in augmentations.AUGMENTATIONS:
@@ -180,12 +180,12 @@ class InputPipeline:
 
 
 def interpolates_presence(preset: str) -> bool:
-    """Whether a preset's absent bodies are told to the network, not blended with those that are there."""
+    """True for a preset whose network is told which bodies are there: absent ones are not blended in."""
     return preset == "corrected"
 
 
 def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
-    """How this manifest's clips become the network's input."""
+    """The pipeline that makes a network's input of this manifest's clips."""
     most = manifest.max_bodies
     bodies = config.bodies or most
     if most > bodies:

@@ -46,11 +46,11 @@ class Draws:
     survival: np.ndarray
     """Uniform (B, M, blocks) for drop path."""
     augmentations: Mapping[str, np.ndarray]
-    """What each augmentation that is on has drawn (B, ...), by name."""
+    """Numbers of each augmentation that is on (B, ...), by name."""
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """All of them by name."""
+        """All arrays by name, those of augmentations too."""
         own = {name: array for name, array in vars(self).items() if name != "augmentations"}
         return {**own, **self.augmentations}
 
@@ -85,7 +85,7 @@ def draw_augmentations(
     published: np.random.Generator,
     later: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """What each augmentation that is on draws for `count` clips, by name."""
+    """Numbers of each augmentation that is on, for `count` clips, by name."""
     asked = {entry.name: entry.draw for entry in augmentations.AUGMENTATIONS if entry.on(config)}
     generators = {**dict.fromkeys(PUBLISHED, published), **dict.fromkeys(LATER, later)}
     numbers = {}

@@ -39,7 +39,7 @@ def resample(joints: Tensor, batch: PackedBatch, positions: Tensor, bodies: int,
 def neighbours(
     batch: PackedBatch, positions: np.ndarray, bodies: int, absent_body: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows `resample` interpolates between, and their weights, found on the host: for `blend`.
+    """Rows that `resample` interpolates between, and their weights, found on the host: for `blend`.
 
     Rows (2, N, M, T) int32 and weights (2, N, 1 or M, T, 1, 1) float32: those before `positions`, then after.
     """
@@ -59,7 +59,7 @@ def neighbours(
 
 
 def blend(joints: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
-    """What `resample` gives (N, M, T, V, C), from `neighbours`."""
+    """Frames (N, M, T, V, C) as `resample` gives them, from `neighbours`."""
     picked = joints.index_select(0, rows.view(-1)).view(*rows.shape, *joints.shape[1:])
     before, after = (picked * weights).unbind(0)
     return before + after

@@ -1,4 +1,4 @@
-"""Random rotation: the laws of its angles, and what turning does to rows; the turns of views.
+"""Random rotation: the laws of its angles, and turning of rows; the turns of views.
 
 Rotation is linear, so turning packed rows before the linear resize gives what turning frames after it would,
 on fewer rows. Angles are radians (count, 3) about x, y, z.

@@ -1,6 +1,6 @@
 """Test-time augmentation: a clip's logits averaged over several declared views of it.
 
-Off by default. What is averaged is the same for every clip and drawn by no chance; scores say it wherever
+Off by default. The views are the same for every clip, and none is random; scores say which they are wherever
 they are printed.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.errors import UsageError
-from tsgc.input.crop import test_crop
+from tsgc.input.crop import centre_crop
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ def views(name: str) -> tuple[View, ...]:
     return VIEWS[name]
 
 
-def test_span(frames: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
-    """Start and length of what a view sees of clips of `frames` (N,) frames."""
+def view_span(frames: np.ndarray, view: View) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length of the part that a view sees of clips of `frames` (N,) frames."""
     if view.span is None:
-        return test_crop(frames)
+        return centre_crop(frames)
     part, place = view.span
     length = np.maximum(1, np.rint(part * frames).astype(np.int64))
     return np.rint(place * (frames - length)).astype(np.int64), length

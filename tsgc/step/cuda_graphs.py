@@ -27,7 +27,7 @@ MOST_GRAPHS = (
 )
 PACKED_FROM = 1 << 24  # numbers; see `worth_capturing`
 
-Run = Callable[[Sequence[MicroBatch]], None]
+StepFunction = Callable[[Sequence[MicroBatch]], None]
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 Key = tuple[int, Signature]
 
@@ -41,7 +41,7 @@ class Captured:
 
 
 def worth_capturing(config: TrainConfig, joints: int, bodies: int, world: int) -> bool:
-    """Whether a GPU is done sooner with a captured step than with one whose blocks know which rows they keep.
+    """True where a captured step is faster than one whose blocks know which rows they keep.
 
     In float32 and TF32 the library multiplies, and leaves dropped rows out only where the host says how many
     the others are: a graph's shapes are fixed. Without a graph the host launches every kernel, some 10 ms a
@@ -58,8 +58,11 @@ def worth_capturing(config: TrainConfig, joints: int, bodies: int, world: int) -
     return numbers < PACKED_FROM
 
 
-def captures(config: TrainConfig, process: Process, reading: Reading, worth: bool = True) -> bool:
-    """Whether steps are captured in CUDA graphs; `worth`: whether they gain by it (`worth_capturing`)."""
+def captures_steps(config: TrainConfig, process: Process, reading: Reading, worth: bool = True) -> bool:
+    """True where steps are captured in CUDA graphs. `worth`: they gain by it (`worth_capturing`).
+
+    TsgcError where `graphs` is true and they cannot be.
+    """
     on_gpu = process.device.type == "cuda"
     # Where damaged clips are left out, a batch's size does not say each rank's share (`StepGraphs`).
     obstacles = {
@@ -90,7 +93,7 @@ class StepGraphs:
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None  # a handle, of a type that torch keeps to itself
 
-    def __call__(self, parts: Sequence[MicroBatch], size: int, run: Run) -> None:
+    def __call__(self, parts: Sequence[MicroBatch], size: int, run: StepFunction) -> None:
         # Numbers of rows that the host knows would be shapes, and a graph has those of its capture.
         parts = [replace(part, alive=None) for part in parts]
         key = (size, signature(parts))
@@ -116,7 +119,7 @@ class StepGraphs:
         self._seen.clear()
         self._pool = None
 
-    def _warm_up(self, parts: Sequence[MicroBatch], run: Run) -> None:
+    def _warm_up(self, parts: Sequence[MicroBatch], run: StepFunction) -> None:
         if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)
         current = torch.cuda.current_stream(self._device)
@@ -128,7 +131,7 @@ class StepGraphs:
                 tensor.record_stream(self._stream)
         current.wait_stream(self._stream)
 
-    def _capture(self, parts: Sequence[MicroBatch], run: Run) -> Captured:
+    def _capture(self, parts: Sequence[MicroBatch], run: StepFunction) -> Captured:
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         inputs = [clone(part) for part in parts]
@@ -140,7 +143,7 @@ class StepGraphs:
             ):
                 run(inputs)
         except RuntimeError as error:
-            first = str(origin(error)).strip().splitlines()[0]
+            first = str(first_error(error)).strip().splitlines()[0]
             raise TsgcError(
                 f"the training step could not be captured in a CUDA graph ({first});"
                 " --set graphs=false trains without (slower for small inputs), --debug shows where it failed"
@@ -149,20 +152,20 @@ class StepGraphs:
 
 
 def clone(batch: MicroBatch) -> MicroBatch:
-    """The same in tensors of its own, of the same layout."""
+    """A copy in tensors of its own, of the same layout."""
     copies: dict[str, Any] = {name: tensor.clone() for name, tensor in batch.tensors.items()}
     return replace(batch, **copies)
 
 
-def origin(error: BaseException) -> BaseException:
-    """The first error: ending a capture that has failed fails too, and says less."""
+def first_error(error: BaseException) -> BaseException:
+    """The error that came first: ending a capture that has failed fails too, and says less."""
     while error.__context__ is not None:
         error = error.__context__
     return error
 
 
 def signature(parts: Sequence[MicroBatch]) -> Signature:
-    """Which tensors a step is given, of which shapes and types."""
+    """Names, shapes and types of the tensors that a step is given."""
     return tuple(
         (name, tuple(tensor.shape), tensor.dtype) for part in parts for name, tensor in part.tensors.items()
     )

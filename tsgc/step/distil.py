@@ -1,4 +1,4 @@
-"""What trained streams know, taught to one: distillation from the mean of several networks' answers.
+"""Distillation: one stream learns from the mean of several trained networks' answers.
 
 A teacher sees what the student sees, augmented and mixed by the same random numbers, in its own modality.
 Its weights are frozen: it is in no optimiser, average, gradient exchange or checkpoint. The student stays one
@@ -22,7 +22,7 @@ from tsgc.network.model import TSGCNeXt
 from tsgc.workspace.runs import checkpoint_path
 
 SAME_INPUT = ("frames", "sampling", "align", "centre", "normalise")
-"""Settings that say how a clip becomes a network's input, which a teacher must have been trained with."""
+"""Settings that make a network's input of a clip; a teacher's must be the student's."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,12 @@ class Teachers:
 
     @property
     def digests(self) -> list[str]:
+        """The sha256 of each teacher's file."""
         return [teacher.digest for teacher in self.teachers]
 
     @property
     def files(self) -> dict[str, str]:
-        """Their files, and each one's sha256."""
+        """The teachers' files, and each one's sha256."""
         return {str(teacher.path): teacher.digest for teacher in self.teachers}
 
     def __str__(self) -> str:
@@ -107,8 +108,10 @@ def open_teachers(
 def check_teacher(
     description: Description, config: TrainConfig, manifest: Manifest, bodies: int, where: Path
 ) -> None:
-    """Refuse a teacher of other data, or of another input than the student's but for the modality; and one
-    that passes on what the student's figures are judged by: test clips, or the held-out ones.
+    """Refuse a teacher that the student cannot or must not learn from.
+
+    TsgcError for one of other data or of another input, but for the modality; and for one that was selected
+    on the test split or, where the student holds clips out, was trained on these.
     """
     check_match(description, manifest, where, "a teacher must be of the same data")
     if description.class_names and description.class_names != list(manifest.class_names):

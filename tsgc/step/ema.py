@@ -1,11 +1,11 @@
-"""Averaged weights."""
+"""The exponential moving average of the weights."""
 
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
 
-class Average:
+class WeightAverage:
     """Keeps `ema` the running average of a model's parameters and buffers, all tensors at once.
 
     The twin of `ModelEmaV3.update`, to the bit on CPUs. `on_device`: the decay is a tensor there, so that a
@@ -21,7 +21,7 @@ class Average:
             self._share = torch.ones((), device=self._averaged[0][0].device)
 
     def set_decay(self, decay: float) -> None:
-        """The next updates' decay: the part of the average that stays."""
+        """Set the decay of the next updates: the part of the average that stays."""
         if isinstance(self._share, Tensor):
             self._share.fill_(1 - decay)
         else:

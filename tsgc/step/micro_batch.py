@@ -1,4 +1,4 @@
-"""What one forward and backward pass takes: a part of the optimiser step's batch."""
+"""The input of one forward and backward pass: a part of the optimiser step's batch."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What the network and the loss take of N clips, on the device but for `alive`."""
+    """N clips as the network and the loss take them, on the device but for `alive`."""
 
     x: Tensor
     """(N, C, T, V, M) float32: augmented, not yet mixed."""
@@ -38,5 +38,5 @@ class MicroBatch:
 
     @property
     def kept(self) -> tuple[int, ...] | None:
-        """How many rows each block keeps; None: only the device knows."""
+        """The number of rows that each block keeps; None: only the device knows."""
         return None if self.alive is None else tuple(self.alive.sum(1).tolist())

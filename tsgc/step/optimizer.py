@@ -1,4 +1,4 @@
-"""AdamW, the learning rate of each step, the loss, the averaged weights; nothing here waits for a device."""
+"""AdamW, the learning rate of each step, the sum of gradients; nothing here waits for a device."""
 
 import math
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Goes on from a state; how this optimiser works on its own device stays as it is."""
+    """Go on from a state; how this optimiser works on its own device stays as it is."""
     own = [dict(group) for group in optimizer.param_groups]
     groups = [
         {**mine, "params": saved["params"]} for mine, saved in zip(own, state["param_groups"], strict=True)
@@ -65,6 +65,7 @@ def learning_rate(step: int, steps_per_epoch: int, config: TrainConfig) -> float
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the rate of all groups, in place where it is a tensor."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)  # in place: captured steps read this tensor

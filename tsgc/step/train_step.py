@@ -19,7 +19,7 @@ from tsgc.input.mixing import mix, mix_presence
 from tsgc.network.precision import arithmetic
 from tsgc.step.cuda_graphs import StepGraphs
 from tsgc.step.distil import Teachers
-from tsgc.step.ema import Average
+from tsgc.step.ema import WeightAverage
 from tsgc.step.loss import soft_targets, summed_loss
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import set_learning_rate, sum_gradients
@@ -28,7 +28,7 @@ from tsgc.step.optimizer import set_learning_rate, sum_gradients
 class TrainStep:
     """Trains `model` by one global batch a call, and keeps its average `ema` up to date.
 
-    `optimizer` is `optim.build_optimizer`'s. `network` is the model as it is called (compiled, or wrapped in
+    `optimizer` is `build_optimizer`'s. `network` is the model as it is called (compiled, or wrapped in
     DistributedDataParallel); default: the model. On several ranks without that wrapper the gradients are
     summed here, all in one exchange. With `teachers` the loss is part labels, part their answers
     (`config.distil`). With `graphs` (GPUs only) the step is captured for each size of batch
@@ -67,7 +67,7 @@ class TrainStep:
         # DDP averages over ranks, where the loss is the mean over the clips of the global batch.
         self._times = process.world if self._ddp else 1
         self._scale: float | Tensor = 1.0
-        self._average = Average(ema, model, on_device=device.type == "cuda")
+        self._average = WeightAverage(ema, model, on_device=device.type == "cuda")
         if device.type == "cuda":
             self._scale = torch.ones((), device=device)
         self._graphs = StepGraphs(device) if graphs else None

@@ -70,7 +70,7 @@ class Feed:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ReadyStep]:
         """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due."""
         if self.device.type != "cuda":
-            yield from self._made(epoch, start_step)
+            yield from self._in_turn(epoch, start_step)
             return
         if self._steps is None or self._due != (epoch, start_step):
             self.close()
@@ -81,23 +81,23 @@ class Feed:
         self._due = (epoch + 1, 0)
 
     def close(self) -> None:
-        """Stops what is made ahead."""
+        """Stop the thread that makes steps ahead."""
         if self._steps is not None:
             self._steps.close()
             self._steps = None
 
-    def _made(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
+    def _in_turn(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
         most = TOGETHER if self.device.type == "cuda" else 1
-        for steps in groups(self.loader.epoch(epoch, start_step), most, self._numbers, NUMBERS):
-            yield from self.made(epoch, steps)
+        for steps in group_steps(self.loader.epoch(epoch, start_step), most, self._numbers, NUMBERS):
+            yield from self.make(epoch, steps)
 
     def _numbers(self, step: Step) -> int:
         config, pipeline = self.pipeline.config, self.pipeline
         joints = pipeline.skeleton.num_joints * len(pipeline.channels)
         return sum(map(len, step.parts)) * config.frames * pipeline.bodies * joints
 
-    def made(self, epoch: int, steps: Sequence[Step]) -> list[ReadyStep]:
-        """The steps' input: of several, made as one batch, it is the same."""
+    def make(self, epoch: int, steps: Sequence[Step]) -> list[ReadyStep]:
+        """The input of steps; of several it is made as one batch, and is the same."""
         blocks = len(self.model.drop_path_rates)
         draws = [self.pipeline.draw(epoch, step.step, step.size, blocks) for step in steps]
         if len(steps) == 1:
@@ -107,7 +107,7 @@ class Feed:
 
     @torch.no_grad()
     def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:
-        """A packed micro-batch augmented, with its share of the global batch's random numbers."""
+        """A packed micro-batch, augmented by its part of the global batch's random numbers."""
         (x, *others), presence = self.pipeline.train_streams(part, draws, self.device, self.modalities)
         arrays = self.arrays(part, draws)
         labels, partner, lam, survival, *parts = to_device(arrays, self.device)
@@ -124,7 +124,7 @@ class Feed:
         )
 
     def arrays(self, part: PackedBatch, draws: Draws) -> list[np.ndarray]:
-        """What a micro-batch takes besides its clips: labels, partners, lambdas, drop path, what is cut."""
+        """Labels, partners, lambdas, drop path and the parts that are cut, of a micro-batch."""
         here = part.positions.numpy()
         cut = (draws.mixup_lam, draws.cut_frames, draws.cut_joints)
         return [
@@ -179,18 +179,21 @@ class Feed:
             steps.close()
 
     def _made_from(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
-        yield from self._made(epoch, start_step)
+        yield from self._in_turn(epoch, start_step)
         for later in range(epoch + 1, self.pipeline.config.epochs):
-            yield from self._made(later, 0)
+            yield from self._in_turn(later, 0)
 
 
 def survival_factors(uniform: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """`TSGCNeXt.survival` on the host: of uniform numbers (N, M, blocks), (blocks, N*M) float32."""
+    """Drop path's factors (blocks, N*M) float32, of uniform numbers (N, M, blocks).
+
+    The host's twin of `TSGCNeXt.survival`.
+    """
     rows = uniform.reshape(-1, len(rates))
     return ((rows >= rates) / (1 - rates)).T
 
 
-def groups(
+def group_steps(
     steps: Iterator[Step], most: int, numbers: Callable[[Step], int], limit: int
 ) -> Generator[list[Step]]:
     """Steps in order, up to `most` at a time and of no more than `limit` numbers, or one.

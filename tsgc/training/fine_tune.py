@@ -1,7 +1,7 @@
 """Starting a run from the weights of another: of other classes, another skeleton, another number of bodies.
 
-What hangs on the skeleton (the graphs, the input's norm) is carried over joint by joint, the classifier class
-by class, and the input of streams that see several modalities modality by modality, each by name. What has no
+What depends on the skeleton (the graphs, the input's norm) is carried over joint by joint; the classifier,
+class by class; the input of streams of several modalities, modality by modality. All go by name. What has no
 counterpart stays as it was initialised.
 """
 
@@ -30,8 +30,8 @@ SAME_JOINT = {"hip centre": "spine base", "spine": "spine middle", "shoulder cen
 
 
 @dataclass(frozen=True)
-class Source:
-    """Weights, and what their file says of them; a released checkpoint says nothing."""
+class InitWeights:
+    """Weights to start from, and what their file says of them; a released checkpoint says nothing."""
 
     path: Path
     weights: dict[str, Tensor]
@@ -42,7 +42,7 @@ class Source:
     modality: str = ""
     benchmark: str = ""
     holdout: bool = False
-    """Whether it was trained without the held-out clips of its benchmark."""
+    """True where it was trained without the held-out clips of its benchmark."""
     selected_on: str = "none"
 
     @property
@@ -67,14 +67,14 @@ def fine_tune(
     loaded and what was not. Raises TsgcError where no block of the network fits, and for weights of the same
     benchmark that were selected on its test split or, with `holdout`, trained on its held-out clips.
     """
-    source = open_source(path)
+    source = read_init_weights(path)
     if source.benchmark == manifest.benchmark:
         checkpoint.check_unseen(source.path, source.selected_on, source.holdout, holdout)
     own = model.state_dict()
     blocks = [name for name in own if name.startswith("stages.") and name.endswith(".expand.weight")]
     if not any(name in source.weights and source.weights[name].shape == own[name].shape for name in blocks):
         raise TsgcError(f"{source.path}: no block of it fits this network; is it of another variant?")
-    weights, of_factors = settle_factors(own, source.weights)
+    weights, factor_notes = settle_factors(own, source.weights)
     joints = joint_pairs(manifest.body, source)
     classes = class_pairs(manifest.class_names, source)
     channels = channel_pairs(modality, manifest.channels, source)
@@ -94,27 +94,27 @@ def fine_tune(
         elif found.shape == tensor.shape:
             loaded[name] = found
     model.load_state_dict(loaded, strict=False)
-    words = _of_joints(manifest.body, source, joints) + _of_bodies(model, source) + of_factors
-    words += _of_classes(len(manifest.class_names), source, classes)
-    words += _of_channels(modality, manifest.channels, source, channels)
+    notes = _note_joints(manifest.body, source, joints) + _note_bodies(model, source) + factor_notes
+    notes += _note_classes(len(manifest.class_names), source, classes)
+    notes += _note_channels(modality, manifest.channels, source, channels)
     new = _places(name for name in own if name not in weights)
-    words += [f"new: {', '.join(new)}"] if new else []
+    notes += [f"new: {', '.join(new)}"] if new else []
     left = _places(name for name in weights if name not in own)
-    words += [f"not used: {', '.join(left)}"] if left else []
-    said = [f"{len(loaded)} of {len(own)} tensors loaded", *(words or ["nothing new"])]
+    notes += [f"not used: {', '.join(left)}"] if left else []
+    said = [f"{len(loaded)} of {len(own)} tensors loaded", *(notes or ["nothing new"])]
     return f"starting from {source.path} ({source.said}): {'; '.join(said)}"
 
 
-def open_source(path: Path) -> Source:
+def read_init_weights(path: Path) -> InitWeights:
     """The weights that `--init` names. Raises TsgcError: not there, not whole, not a checkpoint."""
     if path.is_dir():
         path = runs.checkpoint_path(path, "last", ema=True)
     if path.suffix != ".safetensors":
         weights = load_released(path, ema=True)
-        return Source(path, weights, f"released, {len(weights['head.bias'])} classes, averaged")
+        return InitWeights(path, weights, f"released, {len(weights['head.bias'])} classes, averaged")
     model, description = checkpoint.load_model(path)
     config = description.config
-    return Source(
+    return InitWeights(
         path,
         model.state_dict(),
         f"{description.benchmark} {config.modality} {config.variant}, epoch {description.epoch},"
@@ -129,8 +129,8 @@ def open_source(path: Path) -> Source:
     )
 
 
-def joint_pairs(ours: Skeleton, source: Source) -> Pairs:
-    """Which of our joints is which of theirs: by place where it is the same skeleton, else by name."""
+def joint_pairs(ours: Skeleton, source: InitWeights) -> Pairs:
+    """Pairs of our joints and theirs: by place where it is the same skeleton, else by name."""
     theirs = source.skeleton
     if theirs is None or theirs.joints == ours.joints:
         return [(v, v) for v in range(ours.num_joints)] if source.num_joints == ours.num_joints else []
@@ -138,18 +138,18 @@ def joint_pairs(ours: Skeleton, source: Source) -> Pairs:
     return [(joint, places[_plain(name)]) for joint, name in enumerate(ours.joints) if _plain(name) in places]
 
 
-def class_pairs(ours: Sequence[str], source: Source) -> Pairs:
-    """Which of our classes is which of theirs: by name; by number where the file names none."""
+def class_pairs(ours: Sequence[str], source: InitWeights) -> Pairs:
+    """Pairs of our classes and theirs: by name; by number where the file names none."""
     if not source.class_names:
         return [(k, k) for k in range(len(ours))] if source.num_classes == len(ours) else []
     places = {name: k for k, name in enumerate(source.class_names)}
     return [(k, places[name]) for k, name in enumerate(ours) if name in places]
 
 
-def channel_pairs(modality: str, axes: str, source: Source) -> Pairs:
-    """Which of our input's channels is which of theirs: none of data of other `axes`.
+def channel_pairs(modality: str, axes: str, source: InitWeights) -> Pairs:
+    """Pairs of our input's channels and theirs; none where the data has other `axes`.
 
-    One modality's are another's where both streams see one; else each modality's are its own, by name.
+    In order where both streams see one modality, whichever it is; else those of modalities that both see.
     """
     count, theirs = len(axes), parts(source.modality)
     if source.axes != axes:
@@ -163,7 +163,7 @@ def channel_pairs(modality: str, axes: str, source: Source) -> Pairs:
 def settle_factors(
     own: Mapping[str, Tensor], weights: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The source's weights with layer scale where the network has it, and what is to say of it.
+    """The source's weights, with layer scale where the network has it, and a note where that changed them.
 
     The blocks compute what they did: where the network has none, factors are multiplied into the weights
     before them; where the source has none, they are 1, as a small start would silence what was learned.
@@ -205,7 +205,7 @@ def _graphs(own: Tensor, found: Tensor, joints: Pairs) -> Tensor:
 
 
 def _input_norm(
-    model: TSGCNeXt, own: Tensor, found: Tensor, joints: Pairs, channels: Pairs, source: Source
+    model: TSGCNeXt, own: Tensor, found: Tensor, joints: Pairs, channels: Pairs, source: InitWeights
 ) -> Tensor:
     """One vector of the input's norm, (M*V*C): the joints, bodies and channels that both have."""
     C, V, M = model.input_shape
@@ -225,8 +225,8 @@ def _stem(own: Tensor, found: Tensor, channels: Pairs) -> Tensor:
     return weight.flatten(1)
 
 
-def _of_channels(modality: str, axes: str, source: Source, channels: Pairs) -> list[str]:
-    """What is to say of the input's channels; nothing where all are there."""
+def _note_channels(modality: str, axes: str, source: InitWeights, channels: Pairs) -> list[str]:
+    """A note on the input's channels, where not all are there."""
     if source.axes != axes:
         return [f"stem and input norm new (channels {source.axes} there, {axes} here)"]
     if not channels:
@@ -236,8 +236,8 @@ def _of_channels(modality: str, axes: str, source: Source, channels: Pairs) -> l
     return [f"of the stem and the input norm {len(channels)} channels (new: {', '.join(new)})"] if new else []
 
 
-def _of_joints(ours: Skeleton, source: Source, joints: Pairs) -> list[str]:
-    """What is to say of the joints; nothing where it is the same skeleton."""
+def _note_joints(ours: Skeleton, source: InitWeights, joints: Pairs) -> list[str]:
+    """A note on the joints, where it is another skeleton."""
     theirs = source.skeleton
     if theirs is not None and theirs.joints == ours.joints:
         return []
@@ -253,14 +253,14 @@ def _of_joints(ours: Skeleton, source: Source, joints: Pairs) -> list[str]:
     return [f"of the graphs and the input norm {count}, by name from {theirs.name}{new}"]
 
 
-def _of_bodies(model: TSGCNeXt, source: Source) -> list[str]:
+def _note_bodies(model: TSGCNeXt, source: InitWeights) -> list[str]:
     M = model.input_shape[2]
     there = len(source.weights["input_norm.weight"]) // source.num_joints // source.num_channels
     return [f"of the input norm {there} of {M} bodies"] if there < M else []
 
 
-def _of_classes(ours: int, source: Source, classes: Pairs) -> list[str]:
-    """What is to say of the classifier; nothing where all classes are there."""
+def _note_classes(ours: int, source: InitWeights, classes: Pairs) -> list[str]:
+    """A note on the classifier, where not all classes are there."""
     if not classes:
         return [f"classifier new ({source.num_classes} classes there, {ours} others here)"]
     return [f"of the classifier {len(classes)} of {ours} classes, by name"] if len(classes) < ours else []
@@ -270,6 +270,6 @@ def _places(names: Iterable[str]) -> list[str]:
     """Modules that tensors belong to, each once: stages.0.2, downs.1, stem."""
     places: dict[str, None] = {}
     for name in names:
-        words = name.split(".")
-        places[".".join(words[: {"stages": 3, "downs": 2}.get(words[0], 1)])] = None
+        notes = name.split(".")
+        places[".".join(notes[: {"stages": 3, "downs": 2}.get(notes[0], 1)])] = None
     return list(places)

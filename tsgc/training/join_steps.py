@@ -1,7 +1,7 @@
 """The input of several steps made as one batch, and cut apart again.
 
 A small step's operations cost the host more to launch than the GPU to run, and as much for four steps as for
-one. Every clip's input hangs on its own joints and numbers alone, so it is the same in a larger batch.
+one. Every clip's input depends on its own joints and numbers alone, so it is the same in a larger batch.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,10 @@ def join_draws(draws: Sequence[Draws]) -> Draws:
 
 
 def join_parts(steps: Sequence[Step], device: torch.device) -> PackedBatch:
-    """All micro-batches of `steps` as one, whose positions are those in `join_draws`; partners stay each
-    micro-batch's own."""
+    """All micro-batches of `steps` as one, whose positions are those in `join_draws`.
+
+    Partners stay as they are: indices in each micro-batch.
+    """
     parts, positions, offsets = [], [], []
     before, rows = 0, 0
     for step in steps:

@@ -22,10 +22,10 @@ from tsgc.network.cpu_memory import keep_memory
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
-from tsgc.training.restart import goes_on
-from tsgc.training.run import Training, build, describe
+from tsgc.training.restart import was_restarted
+from tsgc.training.run import Training, build_training, summary
 from tsgc.training.run_folder import open_folder
-from tsgc.training.save_restore import restore, save, save_weights
+from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.workspace import runs
 
 
@@ -48,9 +48,9 @@ def train(
     `folder`. Returns the test scores of each checkpoint, `last` first.
     """
     keep_memory(process.device)
-    run = build(config, benchmark, shards, folder, process, reading)
+    run = build_training(config, benchmark, shards, folder, process, reading)
     check_shared(process, folder)
-    if goes_on(process, folder):
+    if was_restarted(process, folder):
         talker.note("started again by torchrun, as a rank was lost or a machine came or went")
         resume = True
     if init is not None and not resume:
@@ -64,7 +64,7 @@ def train(
         restore(run)
         more = f", {run.step} steps" if run.step else ""
         talker.note(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
-    talker.note(describe(run))
+    talker.note(summary(run))
 
     try:
         with StopRequest(process) as stop:
@@ -92,7 +92,7 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
         run.epoch, run.step, run.loss_sum, run.missing = epoch + 1, 0, 0.0, 0
         last = run.epoch == config.epochs
         if config.eval_every and (last or run.epoch % config.eval_every == 0):
-            figures |= watch(run)
+            figures |= validate(run)
         if recorder:
             recorder.write(run.epoch, figures)
         if last or run.epoch % max(1, config.epochs // 20) == 0:
@@ -121,60 +121,85 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
 
     A loss that is not finite raises TsgcError; a request to stop saves the run and raises PreemptedError.
     """
-    config, process, train_step = run.config, run.process, run.train_step
+    steps = run.loader.steps_per_epoch
     run.model.train()
-    train_step.clear()
-    before = sum(run.loader.step_counts[: run.step]) - run.missing
-    clips = 0
-    looked, looked_at = run.loss_sum, 0  # summed loss and clips at the last look
+    run.train_step.clear()
+    loss = EpochLoss(run)
     start = time.perf_counter()
     for ready in run.feed.epoch(epoch, run.step):
         step = ready.step
-        position = epoch * run.loader.steps_per_epoch + step.step
-        lr = learning_rate(position, run.loader.steps_per_epoch, config)
+        position = epoch * steps + step.step
+        lr = learning_rate(position, steps, run.config)
         size = clips_read(run, step)
-        train_step(ready.parts, lr=lr, size=size, position=position)
-        clips += size
+        run.train_step(ready.parts, lr=lr, size=size, position=position)
+        loss.clips += size
         run.missing += step.size - size
         done = step.step + 1
-        look = done % config.log_every == 0 or done == run.loader.steps_per_epoch
-        stopping = stop.agreed(look) and done < run.loader.steps_per_epoch
+        last = done == steps
+        look = last or done % run.config.log_every == 0
+        stopping = stop.agreed(look) and not last
         if look or stopping:
-            # Reading the loss waits for the device, so it is read now and then.
-            total = run.loss_sum + process.sum(train_step.loss_sum.clone()).item()
-            mean = total / (before + clips)
-            if not math.isfinite(mean):
-                raise TsgcError(
-                    f"the loss is {mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
-                    f" the last good checkpoint is kept in {run.folder / 'checkpoints'};"
-                    " try a lower lr or --set clip_grad=1"
-                )
-            advance(done, f"loss {mean:.3f}")
+            recent = loss.read(epoch, done)
+            advance(done, f"loss {loss.mean:.3f}")
             if run.recorder:
-                figure = (total - looked) / (clips - looked_at)
-                run.recorder.write_step(position + 1, {"loss": figure, "lr": lr})
-            looked, looked_at = total, clips
+                run.recorder.write_step(position + 1, {"loss": recent, "lr": lr})
         if stopping:
-            run.step, run.loss_sum = done, total
+            run.step, run.loss_sum = done, loss.total
             save_and_stop(run)
-    seconds = time.perf_counter() - start
+    return epoch_figures(run, loss, lr, time.perf_counter() - start)
+
+
+class EpochLoss:
+    """The loss of an epoch so far, over all ranks and, in a resumed run, the steps before it was stopped."""
+
+    def __init__(self, run: Training) -> None:
+        self.run = run
+        self.clips = 0
+        """Clips since the epoch began, or was gone on with."""
+        self.total = run.loss_sum
+        """Summed loss of the epoch's clips, when it was last read."""
+        self.mean = math.nan
+        self._before = sum(run.loader.step_counts[: run.step]) - run.missing
+        self._read_at = 0
+
+    def read(self, epoch: int, done: int) -> float:
+        """Update `total` and `mean`; the mean of the clips since the last time. TsgcError: it is not finite.
+
+        Waits for the device, and for the other ranks.
+        """
+        run = self.run
+        total = run.loss_sum + run.process.sum(run.train_step.loss_sum.clone()).item()
+        self.mean = total / (self._before + self.clips)
+        if not math.isfinite(self.mean):
+            raise TsgcError(
+                f"the loss is {self.mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
+                f" the last good checkpoint is kept in {run.folder / 'checkpoints'};"
+                " try a lower lr or --set clip_grad=1"
+            )
+        recent = (total - self.total) / (self.clips - self._read_at)
+        self.total, self._read_at = total, self.clips
+        return recent
+
+
+def epoch_figures(run: Training, loss: EpochLoss, lr: float, seconds: float) -> dict[str, float]:
+    """What is recorded of an epoch that is over: its loss, its last learning rate, its speed."""
     figures: dict[str, float] = {
-        "loss": mean,
+        "loss": loss.mean,
         "lr": lr,
-        "clips_per_second": clips / seconds,
+        "clips_per_second": loss.clips / seconds,
         "seconds": seconds,
     }
     if run.reading.on_error == "skip":
         figures["skipped"] = run.missing
-    if config.clip_grad is not None:
-        figures["grad_norm"] = train_step.norm.item()
-    if process.device.type == "cuda":
+    if run.config.clip_grad is not None:
+        figures["grad_norm"] = run.train_step.norm.item()
+    if run.process.device.type == "cuda":
         figures["gpu_memory_gb"] = torch.cuda.max_memory_allocated() / 1e9
     return figures
 
 
 def clips_read(run: Training, step: Step) -> int:
-    """Clips of the global batch that could be read, over all ranks."""
+    """The number of clips of the global batch that could be read, over all ranks."""
     if run.reading.on_error == "raise":
         return step.size
     # Waits for the device and the other ranks in every step: the price of skipping.
@@ -182,25 +207,26 @@ def clips_read(run: Training, step: Step) -> int:
     return step.size - int(run.process.sum(missing).item())
 
 
-def watch(run: Training) -> dict[str, float]:
-    """Top-1 of raw and averaged weights on the watched clips; keeps the best checkpoints."""
+def validate(run: Training) -> dict[str, float]:
+    """Top-1 of raw and averaged weights on the validation clips; keeps the best checkpoints."""
     run.model.eval()
     models: Mapping[str, nn.Module] = run.weights
-    logits, read = predict_split(models, run.watched, run.pipeline, run.process)
+    logits, read = predict_split(models, run.validation, run.pipeline, run.process)
     figures: dict[str, float] = {}
     if not read.all():
         figures[f"{run.selected_on}_missing"] = int((~read).sum())
     for suffix, part in logits.items():
-        top1 = accuracy(part[read], run.watched.clips.labels[read]).top1
+        top1 = accuracy(part[read], run.validation.clips.labels[read]).top1
         figures[f"{run.selected_on}_top1{suffix}"] = top1
         if top1 > run.best.get(suffix, -1.0):
             run.best[suffix] = top1
             if run.process.main:
-                save_weights(run, f"best{suffix}", models[suffix], run.selected_on)
+                save_checkpoint(run, f"best{suffix}", models[suffix], run.selected_on)
     return figures
 
 
 def progress_line(run: Training, figures: Mapping[str, float]) -> str:
+    """The line that is noted of an epoch now and then."""
     words = [f"epoch {run.epoch}/{run.config.epochs}", f"loss {figures['loss']:.3f}"]
     words += [f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if "top1" in name]
     if missing := figures.get("test_missing", figures.get("holdout_missing")):

@@ -1,4 +1,4 @@
-"""A run's figures, epoch by epoch and now and then within: metrics.jsonl, steps.jsonl and TensorBoard."""
+"""A run's figures, of each epoch and of some steps: metrics.jsonl, steps.jsonl and TensorBoard."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipelines.files import write_atomic
 
 
 class Recorder:
-    """Appends a line an epoch to metrics.jsonl, and one a look at the loss to steps.jsonl.
+    """Appends a line to metrics.jsonl in each epoch, and to steps.jsonl whenever the loss is read.
 
     `epoch` and `step` (both of the whole run) are what the run goes on after; what was written beyond them,
     by a run that was cut off, is dropped first.
@@ -22,16 +22,17 @@ class Recorder:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
 
     def write(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """An epoch's figures."""
+        """Append an epoch's figures."""
         _append(self.epochs, {"epoch": epoch, **figures})
         for name, value in figures.items():
             self.board.add_scalar(name, value, epoch)
 
     def write_step(self, step: int, figures: Mapping[str, float]) -> None:
-        """Figures of the steps since the last look; `step` counts from 1 over the whole run."""
+        """Append figures of the steps since the last; `step` counts from 1 over the whole run."""
         _append(self.steps, {"step": step, **figures})
 
     def close(self) -> None:
+        """Close TensorBoard's file."""
         self.board.close()
 
 

@@ -1,4 +1,4 @@
-"""Going on by itself: ranks that torchrun starts again resume what it had them begin."""
+"""Ranks that torchrun starts again: they resume what it had them begin."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ from tsgc.distributed.process import Process
 from tsgc.training.snapshots import state_path
 
 
-def goes_on(process: Process, folder: Path) -> bool:
-    """Whether these ranks were started again, and what they began has left a state; alike on all ranks.
+def was_restarted(process: Process, folder: Path) -> bool:
+    """True on all ranks where they were started again, and the run that they began has left a state.
 
-    A run that another command began is no such case, however often torchrun starts this one: that needs
-    `--resume`. So the run's environment.json names the launchers that began it, one a machine, and one of
-    them has to be among those of now; others may be replacements.
+    A run that another command began needs `--resume`, however often torchrun starts this one. So the run's
+    environment.json names the launchers that began it, one a machine, and one of them has to be among the
+    present ones; others may be replacements.
     """
     there = process.main and state_path(folder).exists()
     same = there and bool(_launchers(folder) & {name for name in process.launchers if name})
@@ -21,7 +21,7 @@ def goes_on(process: Process, folder: Path) -> bool:
 
 
 def _launchers(folder: Path) -> set[str]:
-    """Who began the run, as its environment.json says."""
+    """The launchers that began the run, from its environment.json."""
     try:
         facts = orjson.loads((folder / "environment.json").read_bytes())
         return set(facts.get("launchers", []))

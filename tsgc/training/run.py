@@ -1,4 +1,4 @@
-"""What one training holds, and its way to disk and back."""
+"""A training and its parts, put together as before the first step."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
-from tsgc.step.cuda_graphs import captures, worth_capturing
+from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
@@ -30,7 +30,7 @@ from tsgc.workspace.relabel import count_moved, relabelled
 
 @dataclass
 class Training:
-    """Everything that one run holds; `best` maps raw and averaged weights to their best top-1 so far."""
+    """One run: its parts, and how far it is."""
 
     config: TrainConfig
     benchmark: str
@@ -40,7 +40,7 @@ class Training:
     folder: Path
     pipeline: InputPipeline
     loader: TrainLoader
-    watched: EvalLoader
+    validation: EvalLoader
     """The clips that `best` is chosen by: held-out training clips, or the test split."""
     model: TSGCNeXt
     ema: ModelEmaV3
@@ -48,10 +48,10 @@ class Training:
     feed: Feed
     """The training steps' input, ready on the device."""
     train_step: TrainStep
-    """What trains the model, step by step."""
+    """Trains the model, step by step."""
     reading: Reading
     init: str = ""
-    """What was loaded of the weights that it started from (`--init`)."""
+    """The line that says what was loaded of the weights that it started from (`--init`)."""
     moved: int = 0
     """Training clips that `config.relabel` gave another class."""
     epoch: int = 0
@@ -63,6 +63,7 @@ class Training:
     missing: int = 0
     """Damaged clips that those steps have left out, over all ranks."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Best top-1 so far of raw (``) and averaged (`-ema`) weights."""
     recorder: Recorder | None = None
     """On rank 0, while it trains."""
 
@@ -73,14 +74,16 @@ class Training:
 
     @property
     def selected_on(self) -> str:
+        """The clips that `best` is chosen by: `holdout` or `test`."""
         return "holdout" if self.config.holdout else "test"
 
     @property
     def weights(self) -> dict[str, nn.Module]:
+        """Raw and averaged weights, by the suffix of their files."""
         return {"": self.model, "-ema": self.ema.module}
 
 
-def build(
+def build_training(
     config: TrainConfig,
     benchmark: str,
     shards: Path | str,
@@ -88,7 +91,7 @@ def build(
     process: Process,
     reading: Reading | None = None,
 ) -> Training:
-    """Loaders, network, averaged weights and optimiser, all as before the first step."""
+    """A training with its loaders, network, averaged weights and optimiser, as before the first step."""
     published = load_manifest(shards)
     manifest = relabelled(published, config.relabel)
     reading = reading or Reading()
@@ -110,7 +113,7 @@ def build(
         pin=device.type == "cuda",
         reading=reading,
     )
-    watched = EvalLoader(
+    validation = EvalLoader(
         manifest,
         "holdout" if config.holdout else "test",
         batch=config.eval_batch,
@@ -119,7 +122,7 @@ def build(
         pin=device.type == "cuda",
         reading=reading,
     )
-    model, train_step = new_step(config, manifest, pipeline.bodies, process, reading)
+    model, train_step = make_train_step(config, manifest, pipeline.bodies, process, reading)
     feed = Feed(loader, pipeline, model, device, train_step.others)
     return Training(
         config,
@@ -129,7 +132,7 @@ def build(
         folder,
         pipeline,
         loader,
-        watched,
+        validation,
         model,
         train_step.ema,
         train_step.optimizer,
@@ -140,10 +143,10 @@ def build(
     )
 
 
-def new_step(
+def make_train_step(
     config: TrainConfig, manifest: Manifest, bodies: int, process: Process, reading: Reading
 ) -> tuple[TSGCNeXt, TrainStep]:
-    """The network as `config.seed` begins it, and what trains it: its average, optimiser, teachers, step."""
+    """The network as `config.seed` initialises it, and its step, with average, optimiser and teachers."""
     teachers = open_teachers(config, manifest, bodies, process.device)
     torch.manual_seed(config.seed)
     model = TSGCNeXt(
@@ -158,7 +161,7 @@ def new_step(
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)
     worth = worth_capturing(config, manifest.body.num_joints, bodies, process.world)
-    graphs = captures(config, process, reading, worth)
+    graphs = captures_steps(config, process, reading, worth)
     train_step = TrainStep(
         model,
         optimizer,
@@ -166,14 +169,14 @@ def new_step(
         config,
         len(manifest.class_names),
         process,
-        network=called(model, config, process, graphs),
+        network=wrap_network(model, config, process, graphs),
         graphs=graphs,
         teachers=teachers,
     )
     return model, train_step
 
 
-def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:
+def wrap_network(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:
     """The model as it is called in training: compiled, and wrapped where several ranks train.
 
     Captured steps sum the gradients themselves: DDP's exchange in the midst of the backward pass saves less
@@ -191,7 +194,8 @@ def called(model: nn.Module, config: TrainConfig, process: Process, graphs: bool
     )
 
 
-def describe(run: Training) -> str:
+def summary(run: Training) -> str:
+    """The line that a training starts with: data, stream, network, size and place."""
     config, process = run.config, run.process
     parameters = sum(p.numel() for p in run.model.parameters())
     teachers = run.train_step.teachers

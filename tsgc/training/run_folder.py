@@ -49,7 +49,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
 
 
 def _spare(folder: Path, needed: list[str]) -> None:
-    """Refuse to take away files that the run itself needs: a resumed run would look for them."""
+    """Refuse to delete files that the run itself needs: a resumed run would look for them."""
     for name in needed:
         if Path(name).resolve().is_relative_to(folder.resolve()):
             raise TsgcError(
@@ -59,7 +59,7 @@ def _spare(folder: Path, needed: list[str]) -> None:
 
 
 def remove_run(folder: Path) -> None:
-    """Take away what a run wrote, and nothing else that may lie beside it."""
+    """Delete the files that a run wrote, and nothing else that may lie beside them."""
     for pattern in (
         "config.yaml",
         "environment.json",

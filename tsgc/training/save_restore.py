@@ -1,4 +1,4 @@
-"""A run's state: saved and gone on from."""
+"""A run's state and weights: saving, and going on from them."""
 
 import dataclasses
 from pathlib import Path
@@ -15,7 +15,8 @@ from tsgc.training import snapshots
 from tsgc.training.run import Training
 
 
-def save_weights(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
+def save_checkpoint(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
+    """Save a network of the run as checkpoints/`name`.safetensors, with its description."""
     path = run.folder / "checkpoints" / f"{name}.safetensors"
     said = checkpoint.describe(
         run.config,
@@ -30,7 +31,7 @@ def save_weights(run: Training, name: str, model: nn.Module, selected_on: str) -
 
 
 def save(run: Training) -> None:
-    """The state to resume from, and the weights to use."""
+    """Save the state to resume from, and the weights to use."""
     state = {
         "epoch": run.epoch,
         "step": run.step,
@@ -45,16 +46,16 @@ def save(run: Training) -> None:
         "teachers": run.train_step.teachers.digests if run.train_step.teachers else [],
     }
     for suffix, model in run.weights.items():
-        save_weights(run, f"last{suffix}", model, "none")
+        save_checkpoint(run, f"last{suffix}", model, "none")
         if run.config.keep_every and not run.step and run.epoch % run.config.keep_every == 0:
-            save_weights(run, snapshots.weights_name(run.epoch, suffix), model, "none")
+            save_checkpoint(run, snapshots.weights_name(run.epoch, suffix), model, "none")
     # The state comes last: where it says that an epoch is over, that epoch's weights are there.
     checkpoint.save_state(snapshots.state_path(run.folder), state)
     if not run.step:
         snapshots.retain_state(run.folder, run.epoch, run.config.keep_last)
 
 
-def load_state(run: Training, path: Path) -> dict[str, Any]:
+def newest_state(run: Training, path: Path) -> dict[str, Any]:
     """The state at `path`; where it cannot be read, the error says which older ones could take its place."""
     try:
         return checkpoint.load_state(path, run.process.device)
@@ -67,9 +68,9 @@ def load_state(run: Training, path: Path) -> dict[str, Any]:
 
 
 def restore(run: Training) -> None:
-    """Go on where save() stopped; another configuration or other shards raise TsgcError."""
+    """Go on from the state that `save` left; another configuration or other shards raise TsgcError."""
     path = snapshots.state_path(run.folder)
-    state = load_state(run, path)
+    state = newest_state(run, path)
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
     ours = dataclasses.asdict(run.config)

@@ -1,4 +1,4 @@
-"""Which states and weights of a run stay on disk.
+"""States and weights of a run that stay on disk.
 
 `checkpoints/state.pt` is the newest state, and what `--resume` goes on from. `keep_last` keeps older ones
 beside it, `keep_every` keeps weights for good.
@@ -16,7 +16,7 @@ OLDER = re.compile(r"state-(\d+)\.pt")
 
 
 def state_path(folder: Path) -> Path:
-    """Where a run's newest state lies; `folder` is the run's."""
+    """The path of a run's newest state; `folder` is the run's."""
     return folder / "checkpoints" / STATE
 
 
