@@ -2,7 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -18,7 +19,7 @@ from pipelines.reading.sources import find_clips
 from pipelines.skeleton_definition import definition_of
 from pipelines.spec import PRESETS, Dataset, Raw
 from pipelines.workers.read_task import Outcome, RawClip, read_task
-from pipelines.workers.workers import workers
+from pipelines.workers.run_tasks import run_tasks
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
 TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text
@@ -26,7 +27,7 @@ TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text
 Progress = Callable[[int, int], None]
 """Called with the clips done and the clips there are."""
 
-Run = Callable[[Sequence[Sequence[Sequence[Raw]]]], Iterator[list[Outcome]]]
+Run = Callable[[Sequence[Sequence[Sequence[Raw]]]], Generator[list[Outcome], None, None]]
 """Tasks, each some clips' files, to their outcomes, in order: `read_task` of each."""
 
 
@@ -68,12 +69,12 @@ def prepare(
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
     excluded = read_names(exclude, spec) if exclude else frozenset()
-    with workers(partial(read_task, read=read), jobs, dask, spec.load) as run:
-        found = spec.find() if spec.find else find_clips(locations, spec.suffix)
-        clips = choose_clips(spec, found, excluded, report)
-        with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
-            report.source_digest = store_clips(clips, run, writer, report, progress)
-            writer.finish(spec.splits(writer.fields()), report.source_digest)
+    found = spec.find() if spec.find else find_clips(locations, spec.suffix)
+    clips = choose_clips(spec, found, excluded, report)
+    run = partial(run_tasks, partial(read_task, read=read), jobs=jobs, dask=dask)
+    with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
+        report.source_digest = store_clips(clips, run, writer, report, progress)
+        writer.finish(spec.splits(writer.fields()), report.source_digest)
     report.to_json(out.with_name(f"{out.stem}.report.json"))
     return report
 
@@ -148,13 +149,13 @@ def store_clips(
 ) -> str:
     """Reads all clips, by `run`, and stores those that are usable; the digest of them all."""
     tasks = [clips[start : start + TASK_CLIPS] for start in range(0, len(clips), TASK_CLIPS)]
-    outcomes = chain.from_iterable(run([[clip.files for clip in task] for task in tasks]))
     digest = hashlib.sha256()
-    for done, (clip, outcome) in enumerate(zip(clips, outcomes), 1):
-        digest.update(f"{clip.name}\0{outcome.digest}\n".encode())
-        keep(clip, outcome, writer, report)  # copies it: the next task's outcome may lie where this one lay
-        if progress:
-            progress(done, len(clips))
+    with closing(run([[clip.files for clip in task] for task in tasks])) as outcomes:
+        for done, (clip, outcome) in enumerate(zip(clips, chain.from_iterable(outcomes)), 1):
+            digest.update(f"{clip.name}\0{outcome.digest}\n".encode())
+            keep(clip, outcome, writer, report)
+            if progress:
+                progress(done, len(clips))
     if not report.kept:
         raise TsgcError(f"{_places(report)}: no usable {report.dataset} clip among {report.found:,}")
     return digest.hexdigest()

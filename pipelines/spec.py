@@ -82,8 +82,6 @@ class Dataset:
     """Where the list of the unusable clips is published."""
     find: Callable[[], Mapping[str, Sequence[Raw]]] | None = None
     """The raw clips by name, in the order of the result; None: all files that end in `suffix`, by name."""
-    load: Callable[[], object] = dict
-    """What a process best does once before it reads many clips; `dict`, as good as nothing."""
     channels: str = "xyz"
     units: str = "metres"
     fps: int = 30

@@ -12,7 +12,7 @@ from pipelines.cleaning.centre import centre_on_first_actor, centre_present, pre
 from pipelines.cleaning.denoise import denoise
 from pipelines.datasets.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.errors import TsgcError
-from pipelines.reading.ntu_text import NUM_JOINTS, Parsed, load, parse
+from pipelines.reading.ntu_text import NUM_JOINTS, Parsed, parse
 from pipelines.skeleton import NTU_25
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
 
@@ -123,7 +123,6 @@ NTU60 = Dataset(
     presets={"reference": read_reference, "corrected": read_corrected},
     official=(56_880, 56_578),
     unusable=f"{PUBLISHED}: NTU_RGBD_samples_with_missing_skeletons.txt",
-    load=load,
 )
 
 NTU120 = Dataset(
@@ -142,6 +141,5 @@ NTU120 = Dataset(
     presets={"reference": read_reference, "corrected": read_corrected},
     official=(114_480, 113_945),
     unusable=f"{PUBLISHED}: NTU_RGBD120_samples_with_missing_skeletons.txt",
-    load=load,
     absent_body="copy",  # Q: the reference copies the first body in NTU-120 only
 )

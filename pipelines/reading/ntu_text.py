@@ -49,13 +49,6 @@ def parse(source: str, data: bytes) -> Parsed:
     return (parse_compiled if _seen > PATIENCE else parse_plain)(source, data)
 
 
-def load() -> None:
-    """Loads the compiled reader now, for a process that is to read many clips."""
-    global _seen
-    _load_scanner()
-    _seen = PATIENCE
-
-
 def parse_compiled(source: str, data: bytes) -> Parsed:
     """`parse`, compiled: the same result, some ten times as fast once loaded."""
     _check_text(source, data)

@@ -145,7 +145,7 @@ def test_a_bad_clip_on_a_cluster_is_told_as_anywhere(cluster, tmp_path):
 
 def test_a_scheduler_that_does_not_answer_is_told(raw, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("pipelines.workers.workers.PATIENCE", 1)
+    monkeypatch.setattr("pipelines.workers.run_tasks.PATIENCE", 1)
     with pytest.raises(TsgcError, match=r"^tcp://127.0.0.1:9: no Dask scheduler answers there"):
         prepare("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="tcp://127.0.0.1:9")
     assert list(tmp_path.iterdir()) == []
@@ -161,7 +161,7 @@ def test_what_is_no_address_is_told(raw, tmp_path):
 
 def test_a_scheduler_without_workers_is_told(raw, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("pipelines.workers.workers.PATIENCE", 1)
+    monkeypatch.setattr("pipelines.workers.run_tasks.PATIENCE", 1)
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty,
         pytest.raises(TsgcError, match="no Dask worker; start some with `dask worker tcp://"),

@@ -16,7 +16,7 @@ from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from pipelines.prepared.report import Report
 from pipelines.prepared.store import open_store
-from pipelines.workers import workers
+from pipelines.workers import run_tasks
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,13 +69,10 @@ def test_folder_and_zip_give_the_same_bytes(tmp_path):
     assert (tmp_path / "folder.h5").read_bytes() == (tmp_path / "zip.h5").read_bytes()
 
 
-@pytest.mark.parametrize("forked", [True, False])
-def test_any_number_of_jobs_gives_the_same_bytes(tmp_path, monkeypatch, forked):
-    """From workers that are forked here, and from joblib's, the plain twin."""
-    monkeypatch.setattr(workers.forks, "AVAILABLE", forked and workers.forks.AVAILABLE)
+def test_any_number_of_jobs_gives_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
-    monkeypatch.setattr(workers, "WORTH_TASKS", 1)
-    monkeypatch.setattr(workers, "WAVE_TASKS", 1)
+    monkeypatch.setattr(run_tasks, "WORTH_TASKS", 1)
+    monkeypatch.setattr(run_tasks, "WAVE_TASKS", 1)
     raw = write_folder(tmp_path / "raw", ntu_files(7))
     reports = [run(tmp_path, raw, out=tmp_path / f"{jobs}.h5", jobs=jobs) for jobs in (1, 2)]
     assert (tmp_path / "1.h5").read_bytes() == (tmp_path / "2.h5").read_bytes()
@@ -266,7 +263,7 @@ def test_a_bad_nw_ucla_clip_is_told(tmp_path):
 
 def test_too_many_bad_clips_end_the_workers_too(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
-    monkeypatch.setattr(workers, "WORTH_TASKS", 1)
+    monkeypatch.setattr(run_tasks, "WORTH_TASKS", 1)
     files = {name: b"?" for name in ntu_files()}
     assert fails(tmp_path, write_folder(tmp_path / "raw", files), jobs=2).startswith(
         "bad clips so far: 1 of 6"

@@ -1,63 +1,50 @@
-"""Work spread over processes, here or on a Dask cluster: results in order, memory bounded."""
+"""Tasks spread over processes, here or on a Dask cluster: results in order, memory bounded."""
 
 import os
 import re
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
 import joblib
 
 from pipelines.errors import TsgcError, UsageError
-from pipelines.workers import forks
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 WAVE_TASKS = 16  # tasks for each worker in a wave; with fewer, workers wait for the slowest more often
-WORTH_TASKS = 8  # tasks for a worker at least; starting it costs as much as they do
+WORTH_TASKS = 25  # tasks for a worker at least; with fewer, its start takes longer than it saves
+MOST = 64  # workers; one process writes what they read, and ten keep it busy (benchmarks/prepare.py cores)
+EXIT_CODES = re.compile(r"exit codes of the workers are \{([^}]*)\}")
+IDLE = 10  # seconds after which a worker without work ends
 ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
 PATIENCE = 10  # seconds for the scheduler to answer, and for its first worker
 
 
-@contextmanager
-def workers(
-    function: Callable[[Task], Result],
-    jobs: int | None,
-    dask: str | None = None,
-    load: Callable[[], object] = dict,
-) -> Iterator[Callable[[Sequence[Task]], Iterator[Result]]]:
-    """What gives `function` of each task, in the order of the tasks: to be called once, within the block.
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int | None, dask: str | None = None
+) -> Generator[Result, None, None]:
+    """What `function` gives of each task, in the order of the tasks. Close it where you stop before its end.
 
     `jobs`: worker processes at most (default: one a core; 1, or few tasks: this process); `dask`: the
-    address of a Dask scheduler whose workers to use instead; `load`: what a process best does once before
-    many tasks. A result's arrays are to be copied before the next result is asked for (see `forks.py`). Few
-    results wait in memory, and nothing is left running after the block. Raises TsgcError: a worker died, or
-    no cluster answers.
+    address of a Dask scheduler whose workers to use instead. Raises what `function` raises, and TsgcError: a
+    worker died, or no cluster answers.
     """
-    most = jobs or joblib.cpu_count()
-    with ExitStack() as stack:
-        forked = None
-        if forks.AVAILABLE and most > 1 and dask is None:
-            most = min(most, forks.MOST)
-            with suppress(OSError):  # no memory to share under `ulimit -f`, no more files or processes
-                forked = stack.enter_context(forks.forks(function, most, load))
-
-        def run(tasks: Sequence[Task]) -> Iterator[Result]:
-            jobs = min(most, len(tasks) // WORTH_TASKS)
-            if dask is None and jobs <= 1:
-                return map(function, tasks)
-            return forked(tasks, jobs) if forked else run_in_waves(function, tasks, jobs, dask)
-
-        yield run
+    jobs = min(jobs or joblib.cpu_count(), MOST, len(tasks) // WORTH_TASKS)
+    if dask is None and jobs <= 1:
+        yield from map(function, tasks)
+    else:
+        yield from _run_in_waves(function, tasks, jobs, dask)
 
 
-def run_in_waves(
-    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, dask: str | None = None
+def _run_in_waves(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int, dask: str | None
 ) -> Iterator[Result]:
     """The results from joblib's processes, or from those of a Dask cluster.
 
@@ -82,9 +69,10 @@ def _run_wave(
     try:
         return list(pool(joblib.delayed(function)(task) for task in tasks))
     except BrokenExecutor as error:
+        codes = EXIT_CODES.search(str(error))
+        how = codes[1] if codes else str(error).splitlines()[0]
         raise TsgcError(
-            f"a worker process died ({str(error).splitlines()[0]});"
-            " if memory was short, run again with fewer --jobs"
+            f"a worker process died ({how}); if memory was short, run again with fewer --jobs"
         ) from error
 
 
@@ -95,7 +83,8 @@ _parallel = partial(joblib.Parallel, batch_size=1, pre_dispatch="all", max_nbyte
 @contextmanager
 def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
     if dask is None:
-        with _parallel(n_jobs=jobs, initializer=_end_with, initargs=(os.getpid(),)) as pool:
+        begin = {"initializer": _end_with, "initargs": (os.getpid(),)}
+        with _parallel(n_jobs=jobs, idle_worker_timeout=IDLE, **begin) as pool:
             yield pool
         return
     with _connect(dask) as client:
@@ -107,6 +96,7 @@ def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
 
 def _end_with(parent: int) -> None:
     """Lets this worker end soon after its parent, even one that was killed; it would wait for minutes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which says so once
 
     def watch() -> None:
         while os.getppid() == parent:
