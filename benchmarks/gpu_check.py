@@ -145,7 +145,7 @@ def main() -> None:
             results = []
             for graphs in (False, False, True):
                 torch.cuda.reset_peak_memory_stats()
-                step = make_step(shape, config, device, graphs=graphs)
+                step = make_step(shape, config, device, cuda_graphs=graphs)
                 losses = trajectory(step, batches)
                 end = state(step)
                 seconds = step_seconds(step, batches[0], given.calls)

@@ -88,7 +88,7 @@ def test_a_step_that_knows_how_many_rows_are_kept_leaves_the_same_weights(monkey
     assert known.kept == (3, 2, 1)
     ends = []
     for batch in (known, dataclasses.replace(known, alive=None)):
-        step = make_step(shape, config, device, graphs=False)
+        step = make_step(shape, config, device, cuda_graphs=False)
         step([batch], lr=1e-3, size=3, position=0)
         ends.append([*step.model.state_dict().values(), *step.ema.module.state_dict().values()])
     for one, other in zip(*ends, strict=True):

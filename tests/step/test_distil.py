@@ -43,7 +43,7 @@ def with_others(given, count=2):
 
 
 def taught_step(config=TAUGHT, taught_by=None):
-    step = make_step(SHAPE, config, CPU, graphs=False)
+    step = make_step(SHAPE, config, CPU, cuda_graphs=False)
     step.teachers = taught_by or teachers()
     return step
 
@@ -106,7 +106,7 @@ def test_teachers_stay_as_they_are_and_are_nobodys_parameters():
         assert not teacher.model.training
         assert all(torch.equal(value, was[name]) for name, value in teacher.model.state_dict().items())
         assert all(parameter.grad is None for parameter in teacher.model.parameters())
-    alone = make_step(SHAPE, CONFIG, CPU, graphs=False)
+    alone = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
     assert len(tensors(step)) == len(tensors(alone))
     train(alone, batches())
     assert not same(tensors(step), tensors(alone))
@@ -130,7 +130,7 @@ def test_captured_steps_with_teachers_are_the_plain_ones(precision):
         dataclasses.replace(batch, **{name: tensor.to(device) for name, tensor in batch.tensors.items()})
         for batch in with_others(batches(sizes=(6, 5) * 10))
     ]
-    plain, captured = (make_step(SHAPE, config, device, graphs=graphs) for graphs in (False, True))
+    plain, captured = (make_step(SHAPE, config, device, cuda_graphs=graphs) for graphs in (False, True))
     for step in (plain, captured):
         step.teachers = teachers()
         for teacher in step.teachers.teachers:

@@ -50,7 +50,7 @@ def plain_loop(config, given):
 
 
 def test_a_step_is_the_plain_loops_to_the_bit():
-    step = make_step(SHAPE, CONFIG, CPU, graphs=False)
+    step = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
     losses, state = plain_loop(CONFIG, batches())
     assert train(step, batches()) == losses
     assert same(tensors(step), state)
@@ -58,7 +58,7 @@ def test_a_step_is_the_plain_loops_to_the_bit():
 
 
 def test_micro_batches_accumulate_to_the_whole_step():
-    whole, parts = (make_step(SHAPE, CONFIG, CPU, graphs=False) for _ in range(2))
+    whole, parts = (make_step(SHAPE, CONFIG, CPU, cuda_graphs=False) for _ in range(2))
     for position, batch in enumerate(batches()):
         halves = []
         for rows in (slice(0, 2), slice(2, 6)):
@@ -119,14 +119,14 @@ def test_the_average_is_timms(warm_up):
 
 
 def test_optimiser_states_are_for_any_device():
-    step = make_step(SHAPE, CONFIG, CPU, graphs=False)
+    step = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
     train(step, batches())
     saved = copy.deepcopy(optimizer_state(step.optimizer))  # as from a file
     assert all(group["lr"] == pytest.approx(learning_rate(7, 2, CONFIG)) for group in saved["param_groups"])
     assert all(group["capturable"] is False for group in saved["param_groups"])
     for group in saved["param_groups"]:  # as a GPU's optimiser says in checkpoints of before
         group["fused"] = group["capturable"] = True
-    other = make_step(SHAPE, CONFIG, CPU, graphs=False, seed=1)
+    other = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False, seed=1)
     other.model.load_state_dict(step.model.state_dict())
     other.ema.module.load_state_dict(step.ema.module.state_dict())
     load_optimizer_state(other.optimizer, saved)
@@ -149,7 +149,7 @@ def test_replayed_steps_see_each_calls_input(presence):
     """Sizes that take turns have an input of their own each; what is given is never kept."""
     sizes = (6, 5) * 10
     given = batches(presence, sizes)
-    plain, replayed = (make_step(SHAPE, CONFIG, CPU, graphs=False) for _ in range(2))
+    plain, replayed = (make_step(SHAPE, CONFIG, CPU, cuda_graphs=False) for _ in range(2))
     replayed._graphs = Recorded(CPU)
     assert train(plain, given) == train(replayed, [cuda_graphs.clone(batch) for batch in given])
     assert same(tensors(plain), tensors(replayed))
@@ -159,7 +159,7 @@ def test_replayed_steps_see_each_calls_input(presence):
 
 
 def test_captured_steps_are_not_told_how_many_rows_are_kept(monkeypatch):
-    step = make_step(SHAPE, CONFIG, CPU, graphs=False)
+    step = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
     told, loss = [], step.loss
     monkeypatch.setattr(step, "loss", lambda batch: told.append(batch.kept) or loss(batch))
     given = batches()
@@ -193,7 +193,7 @@ def test_large_steps_in_float32_are_not_captured():
 
 
 def test_no_more_graphs_than_their_share_of_memory():
-    step = make_step(SHAPE, CONFIG, CPU, graphs=False)
+    step = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
     graphs = step._graphs = Recorded(CPU)
     for size in range(2, 2 + cuda_graphs.MOST_GRAPHS + 2):
         train(step, batches(sizes=(size,) * (cuda_graphs.WARM_UP + 1)))
@@ -251,7 +251,7 @@ def test_captured_steps_are_the_plain_ones(precision, presence):
         make_batch(dataclasses.replace(SHAPE, batch=size), model, device, seed, presence)
         for seed, size in enumerate((6, 5) * 10)
     ]
-    plain, captured = (make_step(SHAPE, config, device, graphs=graphs) for graphs in (False, True))
+    plain, captured = (make_step(SHAPE, config, device, cuda_graphs=graphs) for graphs in (False, True))
     assert train(captured, given) == pytest.approx(train(plain, given), rel=2e-2)
     assert len(captured._graphs) == 2
     for one, other in zip(tensors(plain), tensors(captured), strict=True):

@@ -1,4 +1,4 @@
-"""How long work takes, on the device that does it."""
+"""Time of work, on the device that does it."""
 
 import statistics
 import time
@@ -8,21 +8,23 @@ import torch
 
 
 def synchronise(device: torch.device) -> None:
-    """Waits until the device has nothing left to do."""
+    """Wait until the device has nothing left to do."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds_a_call(work: Callable[[], object], device: torch.device, calls: int, warm_up: int = 1) -> float:
-    """Mean seconds of a call, over `calls` in a row that nothing waits between."""
+    """Mean seconds of a call, over `calls` in a row without waiting between them."""
     return cost_a_call(work, device, calls, warm_up)[0]
 
 
 def cost_a_call(
     work: Callable[[], object], device: torch.device, calls: int, warm_up: int = 1
 ) -> tuple[float, float]:
-    """`seconds_a_call`, and how many CPU cores the process used meanwhile: its CPU time, user and system, of
-    all threads, over wall clock."""
+    """`seconds_a_call`, and how many CPU cores the process used: its CPU time over wall clock.
+
+    CPU time is that of all threads, user and system.
+    """
     for _ in range(warm_up):
         work()
     synchronise(device)
@@ -35,7 +37,7 @@ def cost_a_call(
 
 
 def median_seconds(work: Callable[[], object], device: torch.device, calls: int, warm_up: int = 1) -> float:
-    """Median seconds of a call that is waited for: a latency."""
+    """Median seconds of a call when each is waited for: the latency."""
     for _ in range(warm_up):
         work()
     times = [seconds_a_call(work, device, 1, warm_up=0) for _ in range(calls)]

@@ -1,4 +1,4 @@
-"""Who takes part in a comparison: our network and training step, and the plain twin with a plain loop."""
+"""What a comparison is between: our network and training step, and the plain twin in a plain loop."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.micro_batch import MicroBatch
 
 Work = Callable[[], object]
-DRAWS = 16  # of drop path, which steps go through in turn: how many rows it drops is part of what they cost
+DRAWS = 16  # of drop path, used in turn: a step's cost depends on how many rows are dropped
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Contender:
     """A way to train and to recognise."""
 
     kind: str
-    """`ours` or `plain`."""
+    """`ours`, or `plain`: the plain twin."""
     precision: str
     compile: bool = False
     settings: tuple[str, ...] = ()
-    """key=value of the recipe."""
+    """Settings of the recipe, as key=value."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class Contender:
 
 
 def contender_config(contender: Contender, shape: Shape, world: int = 1) -> TrainConfig:
-    """The published recipe, in the contender's precision, with its settings."""
+    """The published recipe with the contender's precision and settings."""
     options = {
         "variant": shape.variant,
         "frames": shape.frames,
@@ -58,10 +58,10 @@ def contender_config(contender: Contender, shape: Shape, world: int = 1) -> Trai
 def training_work(
     contender: Contender, shape: Shape, device: torch.device, process: Process | None = None
 ) -> tuple[Work, Callable[[], None]]:
-    """A step to call again and again on one made batch, and what frees all that it holds.
+    """A training step on one made batch, to be called repeatedly, and a function that frees its memory.
 
-    Drop path is drawn anew, as in training. With a process group's `process` (ours alone) every rank has
-    a batch of that shape.
+    Drop path is drawn anew, as in training. With the `process` of a process group (only for ours) every rank
+    has a batch of this shape.
     """
     process = process or Process(0, 1, device)
     config = contender_config(contender, shape, process.world)
@@ -71,8 +71,8 @@ def training_work(
         return plain_step(contender, config, shape, batches, device), lambda: None
     joints = SKELETONS[shape.skeleton].num_joints
     worth = worth_capturing(config, joints, shape.bodies, process.world)
-    graphs = captures_steps(config, process, Reading(), worth)
-    step = make_step(shape, config, device, graphs=graphs, process=process)
+    cuda_graphs = captures_steps(config, process, Reading(), worth)
+    step = make_step(shape, config, device, cuda_graphs=cuda_graphs, process=process)
     size = shape.batch * process.world
     turns = cycle(batches)
 
@@ -89,7 +89,7 @@ def plain_step(
     batches: Sequence[MicroBatch],
     device: torch.device,
 ) -> Work:
-    """What the published training does in a step, on the plain twin."""
+    """A step of the published training, on the plain twin."""
     twin = plain_twin(make_model(shape, device)).train()
     network: nn.Module = torch.compile(twin) if contender.compile else twin  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(param_groups_weight_decay(twin, config.weight_decay), lr=1e-4)
@@ -115,7 +115,7 @@ def plain_step(
 
 
 def inference_work(contender: Contender, shape: Shape, device: torch.device) -> Work:
-    """A forward pass to call again and again on one made batch."""
+    """A forward pass on one made batch, to be called repeatedly."""
     model = make_model(shape, device).eval()
     network: nn.Module = plain_twin(model) if contender.kind == "plain" else model
     if contender.compile:
@@ -133,9 +133,9 @@ def inference_work(contender: Contender, shape: Shape, device: torch.device) -> 
 def contenders(
     precision: str, device: torch.device, *, plain: bool, compare: bool, settings: tuple[str, ...] = ()
 ) -> list[Contender]:
-    """Those of `tsgc bench train`: the plain twin alone, all in turn, or ours; plain ones come first.
+    """The contenders of `tsgc bench train`: the plain twin alone, all in turn, or ours; plain ones first.
 
-    On a CPU bfloat16 is always shown beside the published float32, which is the plain twin's, and our own.
+    On a CPU bfloat16 always stands beside float32, the plain twin's and ours.
     """
     twin, ours = (Contender(kind, precision, settings=settings) for kind in ("plain", "ours"))
     if plain:

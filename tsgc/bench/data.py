@@ -1,4 +1,4 @@
-"""Real batches through the loader against one batch again and again: what the data path costs."""
+"""What the data path costs: training on real batches through the loader against one batch repeated."""
 
 import dataclasses
 import tempfile
@@ -19,7 +19,7 @@ from tsgc.training.run import Training, build_training
 
 
 def data_config(shards: Path | str, settings: Sequence[str], **options: Any) -> TrainConfig:
-    """The shards' own recipe with what is given, full batches alone, over epochs without end."""
+    """The shards' own recipe with the given settings, full batches only, and epochs without end."""
     config = resolve(load_manifest(shards).benchmark, settings=settings, options=options)
     return dataclasses.replace(config, epochs=1_000_000, warmup_epochs=0, last_batch="drop")
 
@@ -27,9 +27,10 @@ def data_config(shards: Path | str, settings: Sequence[str], **options: Any) -> 
 def data_path(
     shards: Path | str, config: TrainConfig, process: Process, steps: int, *, traced: bool = False
 ) -> dict[str, Any]:
-    """Clips a second of training on real batches, and on the first of them again and again; CPU cores used.
+    """Clips a second of training on real batches, and on the first of them repeated; CPU cores used.
 
-    Both in one process, in turn, twice; the better of each counts. `traced`: the GPU's idle share, too.
+    Both run in one process, in turn, twice; the better time of each counts. `traced`: also the GPU's idle
+    share.
     """
     keep_memory(process.device)  # as training does
     with tempfile.TemporaryDirectory() as folder:
@@ -42,7 +43,7 @@ def data_path(
 
 
 def shape_of(run: Training) -> dict[str, Any]:
-    """Of the run's network and batches, as `inputs.Shape` has it for made ones."""
+    """The shape of the run's network and batches, with the fields of `inputs.Shape`."""
     config, manifest = run.config, run.manifest
     return {
         "variant": config.variant,

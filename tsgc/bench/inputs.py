@@ -1,4 +1,4 @@
-"""Made input of stated shape, for timing and comparing: no data set is needed."""
+"""Made input of a given shape, for timing and comparing without a data set."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ from tsgc.training.run import wrap_network
 
 @dataclass(frozen=True)
 class Shape:
-    """What a network is and what it sees."""
+    """The size of a network and of its input."""
 
     variant: str = "252"
     skeleton: str = "ntu-25"
@@ -62,13 +62,13 @@ def make_batch(
 
 
 def with_drop_path(batch: MicroBatch, model: TSGCNeXt, uniform: Tensor) -> MicroBatch:
-    """The same clips, and the rows dropped that numbers in [0, 1) (blocks, rows) say, which the host has."""
+    """The same clips with rows dropped by `uniform` (blocks, rows), numbers in [0, 1) on the host."""
     alive = uniform >= model.drop_path_rates.cpu()[:, None]
     return replace(batch, survival=model.survival(uniform.to(batch.x.device)), alive=alive.numpy())
 
 
 def redrawn(batch: MicroBatch, model: TSGCNeXt, times: int) -> list[MicroBatch]:
-    """The batch, `times` over: the same clips, other rows dropped in each after the first."""
+    """The batch `times` over: the same clips, with other rows dropped in each after the first."""
     random = torch.Generator().manual_seed(1)
     others = (torch.rand(batch.survival.shape, generator=random) for _ in range(times - 1))
     return [batch, *(with_drop_path(batch, model, uniform) for uniform in others)]
@@ -79,14 +79,16 @@ def make_step(
     config: TrainConfig,
     device: torch.device,
     *,
-    graphs: bool,
+    cuda_graphs: bool,
     seed: int = 0,
     process: Process | None = None,
 ) -> TrainStep:
-    """A training of a fresh network: by this device alone, or by all of a process group's."""
+    """The training step of a fresh network: on this device alone, or on all of a process group's."""
     model = make_model(shape, device, seed).train()
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, device)
     process = process or Process(0, 1, device)
-    network = wrap_network(model, config, process, graphs)
-    return TrainStep(model, optimizer, ema, config, shape.classes, process, network=network, graphs=graphs)
+    network = wrap_network(model, config, process, cuda_graphs)
+    return TrainStep(
+        model, optimizer, ema, config, shape.classes, process, network=network, graphs=cuda_graphs
+    )

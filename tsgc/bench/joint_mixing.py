@@ -1,10 +1,10 @@
-"""`tsgc bench graph`: three ways to mix joints over learned graphs, forward and backward.
+"""`tsgc bench graph`: three ways to mix joints by learned adjacency, forward and backward.
 
-All compute out[u] = sum over v of A[k, u, v] x[v] for each of the three graphs k. `naive`: one graph for all
-rows, whose gradient is one reduction over everything. `paper`: the graph repeated over the rows in training,
-so that its gradient is a batched product and a sum (its "acceleration"). `ours`: channels last, so that the
-products are of whole rows, and on GPUs the graph seen once a row, too. The whole block, plain and fused
-(where the product is part of larger kernels), stands beside them.
+All compute out[u] = sum over v of A[k, u, v] x[v] for each of the three matrices k. `naive`: one matrix for
+all rows, whose gradient is one reduction over everything. `paper`: the matrix repeated over the rows in
+training, so that its gradient is a batched product and a sum (the paper's "acceleration"). `ours`: channels
+last, so that products are of whole rows; on GPUs also with a copy of the matrices for each row. Beside them
+stands the whole block, plain and fused (where this product is part of larger kernels).
 """
 
 from collections.abc import Callable
@@ -20,19 +20,19 @@ from pipelines.skeleton import SKELETONS
 from tsgc import kernels
 from tsgc.bench.clock import seconds_a_call
 from tsgc.bench.inputs import Shape, make_model
-from tsgc.network.layers import EXPANSION, GRAPHS, Block, mix_joints
+from tsgc.network.layers import EXPANSION, SUBSETS, Block, mix_joints
 from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 from tsgc.network.precision import arithmetic
 
 
-def naive(graphs: Tensor, h: Tensor) -> Tensor:
-    """graphs (K, V, V), h (R, T, V, C, K) as the published code lays it out -> the same."""
-    return torch.einsum("kuv,rtvck->rtuck", graphs, h)
+def naive(adjacency: Tensor, h: Tensor) -> Tensor:
+    """adjacency (K, V, V), h (R, T, V, C, K) in the published code's layout -> like h."""
+    return torch.einsum("kuv,rtvck->rtuck", adjacency, h)
 
 
-def paper(graphs: Tensor, h: Tensor) -> Tensor:
-    """The same, with the graph repeated over the rows."""
-    return torch.einsum("rkuv,rtvck->rtuck", graphs.repeat(len(h), 1, 1, 1), h)
+def paper(adjacency: Tensor, h: Tensor) -> Tensor:
+    """The same, with the matrices repeated over the rows."""
+    return torch.einsum("rkuv,rtvck->rtuck", adjacency.repeat(len(h), 1, 1, 1), h)
 
 
 PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
@@ -40,12 +40,12 @@ PRODUCTS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], bool]] = {
     "paper": (paper, False),
     "ours": (mix_joints, True),
 }
-"""Name -> the product, and whether channels come last."""
+"""Name -> the product, and whether its input has channels last."""
 BLOCKS: dict[str, Callable[[], AbstractContextManager]] = {
     "block, plain": kernels.plain,
     "block": nullcontext,
 }
-"""A whole block without fused kernels, and with those that fit; a CPU has the first alone."""
+"""A whole block without fused kernels, and with those that fit; on a CPU only the first."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Stage:
 
 
 def stages(shape: Shape) -> list[Stage]:
-    """What the blocks of each stage see."""
+    """The input of each stage's blocks."""
     joints = SKELETONS[shape.skeleton].num_joints
     frames = [shape.frames // (STEM_STRIDE * DOWN_STRIDE**index) for index in range(3)]
     rows = shape.batch * shape.bodies
@@ -69,12 +69,12 @@ def stages(shape: Shape) -> list[Stage]:
 def made_input(
     stage: Stage, channels_last: bool, dtype: torch.dtype, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Graphs (K, V, V) and hidden features, with gradients wanted; the same numbers in both layouts."""
+    """Adjacency (K, V, V) and hidden features that need gradients; the same numbers in both layouts."""
     random = torch.Generator().manual_seed(0)
-    graphs = torch.randn(GRAPHS, stage.joints, stage.joints, generator=random)
-    h = torch.randn(stage.rows, stage.frames, stage.joints, GRAPHS, stage.width, generator=random)
+    adjacency = torch.randn(SUBSETS, stage.joints, stage.joints, generator=random)
+    h = torch.randn(stage.rows, stage.frames, stage.joints, SUBSETS, stage.width, generator=random)
     h = h if channels_last else h.transpose(3, 4).contiguous()
-    return graphs.to(device, dtype).requires_grad_(), h.to(device, dtype).requires_grad_()
+    return adjacency.to(device, dtype).requires_grad_(), h.to(device, dtype).requires_grad_()
 
 
 def forward_and_backward(
@@ -100,9 +100,9 @@ def bench_products(shape: Shape, precision: str, device: torch.device, calls: in
     for number, stage in enumerate(stages(shape)):
         place = {"stage": number + 1, "frames": stage.frames, "width": stage.width}
         for name, (product, channels_last) in PRODUCTS.items():
-            graphs, h = made_input(stage, channels_last, dtype, device)
+            adjacency, h = made_input(stage, channels_last, dtype, device)
             with arithmetic("tf32" if precision == "tf32" else "float32", device):
-                times = forward_and_backward(partial(product, graphs, h), [graphs, h], device, calls)
+                times = forward_and_backward(partial(product, adjacency, h), [adjacency, h], device, calls)
             rows.append({**place, "name": name, **times})
         block = next(iter(model.stages[number].children()))
         assert isinstance(block, Block)
@@ -116,4 +116,4 @@ def bench_products(shape: Shape, precision: str, device: torch.device, calls: in
     return rows
 
 
-assert EXPANSION == GRAPHS + 1  # a quarter of a block's hidden features is passed through
+assert EXPANSION == SUBSETS + 1  # a quarter of a block's hidden features is passed through

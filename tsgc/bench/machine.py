@@ -1,4 +1,4 @@
-"""What a benchmark ran on, and how fast that can multiply."""
+"""The machine that a benchmark ran on, and how fast it multiplies."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import torch
 from tsgc.bench.clock import seconds_a_call
 from tsgc.network.precision import arithmetic
 
-# What makes bfloat16 fast on a CPU; without the first or the last it is computed by way of float32.
+# Instructions that decide how fast bfloat16 is on a CPU; without those in bf16 it goes by way of float32.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16")
 PEAK_SIZE = {"cuda": 8192, "cpu": 2048}  # rows and columns of the matrices that the peak is measured with
 SLOW_SIZE = 512  # where a product of PEAK_SIZE would take long: bfloat16 on a CPU without instructions for it
@@ -19,7 +19,7 @@ SLOW_SECONDS = 1.0
 
 
 def machine_facts(device: torch.device) -> dict[str, Any]:
-    """The device, its CPU's relevant flags, threads, versions."""
+    """The device, the CPU's flags that matter here, threads and versions."""
     facts: dict[str, Any] = {"device": device.type, "torch": torch.__version__}
     if device.type == "cuda":
         facts["gpu"] = torch.cuda.get_device_name(device)
@@ -37,7 +37,7 @@ def cpu_name(path: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> list[str]:
-    """Those of CPU_FLAGS that this CPU has."""
+    """The flags of CPU_FLAGS that this CPU has."""
     there = _cpuinfo(path).get("flags", "").split()
     return [flag for flag in CPU_FLAGS if flag in there]
 
@@ -53,7 +53,7 @@ def _cpuinfo(path: Path) -> dict[str, str]:
 
 @lru_cache
 def peak_flops(precision: str, device: torch.device) -> float:
-    """FLOP/s of a large square matrix product in a precision: what there is to use."""
+    """FLOP/s of a large square matrix product in a precision: the peak that utilisation refers to."""
     size = PEAK_SIZE[device.type]
     if device.type == "cpu" and 2 * size**3 / product_flops(precision, device, SLOW_SIZE) > SLOW_SECONDS:
         size = SLOW_SIZE

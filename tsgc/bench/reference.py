@@ -1,9 +1,9 @@
 """The published network written straight down, to compare speed with: the plain twin of `TSGCNeXt`.
 
-Tensors are (R, C, T, V) as in the published code, R the N*M bodies: temporal layers are 2-D convolutions,
-what works on channels puts them last and back again, and in training each block's graphs are repeated over
-the rows, so that their gradient is a batched product and a sum (the paper's acceleration). The same
-mathematics as `TSGCNeXt`, with its weights: `plain_twin` makes one of the other.
+Tensors are (R, C, T, V) as in the published code, R the N*M bodies. Temporal layers are 2-D convolutions,
+layers on channels move them last and back again, and in training each block's adjacency is repeated over
+the rows, so that its gradient is a batched product and a sum (the paper's acceleration). The mathematics
+and the weights are those of `TSGCNeXt`: `plain_twin` makes one of the other.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tsgc.network.layers import EXPANSION, GRAPHS, NORM_EPS
+from tsgc.network.layers import EXPANSION, NORM_EPS, SUBSETS
 from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS, TSGCNeXt
 
 
@@ -29,7 +29,7 @@ class PlainBlock(nn.Module):
 
     def __init__(self, width: int, joints: int) -> None:
         super().__init__()
-        self.graphs = nn.Parameter(torch.empty(GRAPHS, joints, joints))
+        self.graphs = nn.Parameter(torch.empty(SUBSETS, joints, joints))
         self.temporal = nn.Conv2d(width, width, (3, 1), padding=(1, 0), groups=width)
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.expand = nn.Linear(width, EXPANSION * width)
@@ -39,13 +39,13 @@ class PlainBlock(nn.Module):
         R, C, T, V = x.shape
         h = self.temporal(x).permute(0, 2, 3, 1)  # (R, T, V, C)
         h = self.expand(self.norm(h)).view(R, T, V, C, EXPANSION)
-        graphs: Tensor = self.graphs
+        adjacency: Tensor = self.graphs
         if self.training:
-            graphs = graphs.repeat(R, 1, 1, 1)  # (R, GRAPHS, V, V)
-            mixed = torch.einsum("rkuv,rtvck->rtuck", graphs, h[..., :GRAPHS])
+            adjacency = adjacency.repeat(R, 1, 1, 1)  # (R, SUBSETS, V, V)
+            mixed = torch.einsum("rkuv,rtvck->rtuck", adjacency, h[..., :SUBSETS])
         else:
-            mixed = torch.einsum("kuv,rtvck->rtuck", graphs, h[..., :GRAPHS])
-        h = torch.cat([mixed, h[..., GRAPHS:]], dim=-1).reshape(R, T, V, EXPANSION * C)
+            mixed = torch.einsum("kuv,rtvck->rtuck", adjacency, h[..., :SUBSETS])
+        h = torch.cat([mixed, h[..., SUBSETS:]], dim=-1).reshape(R, T, V, EXPANSION * C)
         h = self.project(F.gelu(h)).permute(0, 3, 1, 2)  # (R, C, T, V)
         if survival is not None:
             h = h * survival[:, None, None, None]
@@ -53,7 +53,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """(N, C, T, V, M) -> logits (N, K); `survival` (blocks, N*M) are drop path's factors."""
+    """The whole network: (N, C, T, V, M) -> logits (N, K); `survival` (blocks, N*M): drop path's factors."""
 
     def __init__(self, variant: str, joints: int, bodies: int, channels: int, num_classes: int) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class PlainNetwork(nn.Module):
 
 
 def plain_twin(model: TSGCNeXt) -> PlainNetwork:
-    """A PlainNetwork of a network's weights, on its device and in its mode."""
+    """A PlainNetwork with a network's weights, on its device and in its mode."""
     channels, joints, bodies = model.input_shape
     depths = tuple(len(list(blocks.children())) for blocks in model.stages)
     width = model.head.in_features
@@ -110,7 +110,7 @@ def plain_twin(model: TSGCNeXt) -> PlainNetwork:
 
 
 def plain_layout(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A TSGCNeXt's tensors by name (weights, or their gradients) as PlainNetwork has them."""
+    """A TSGCNeXt's tensors by name (weights, or their gradients) in PlainNetwork's layout."""
     return {name: _as_plain(name, tensor) for name, tensor in tensors.items()}
 
 
@@ -118,9 +118,9 @@ def _as_plain(name: str, tensor: Tensor) -> Tensor:
     block_part = name.split(".")[-2:]
     if block_part == ["temporal", "weight"]:  # (3, C) -> (C, 1, 3, 1)
         return tensor.T[:, None, :, None].contiguous()
-    if block_part[0] == "expand":  # its rows: our slices lie one after another, there they are the fastest
+    if block_part[0] == "expand":  # rows: our quarters follow one another, there they are the fastest axis
         return tensor.unflatten(0, (EXPANSION, -1)).transpose(0, 1).flatten(0, 1)
-    if block_part == ["project", "weight"]:  # likewise its columns
+    if block_part == ["project", "weight"]:  # the same for columns
         return tensor.unflatten(1, (EXPANSION, -1)).transpose(1, 2).flatten(1, 2)
     stride = STEM_STRIDE if name == "stem.0.weight" else DOWN_STRIDE
     if name == "stem.0.weight" or (name.startswith("downs.") and name.endswith(".1.weight")):

@@ -1,4 +1,4 @@
-"""How long a device stands idle: from the intervals in which its kernels run."""
+"""The time that a device is idle, from the intervals in which its kernels run."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -22,14 +22,14 @@ def covered(intervals: Iterable[Interval]) -> float:
 
 
 def idle_share(intervals: Iterable[Interval]) -> float:
-    """Part of the time from the first start to the last end that no interval covers."""
+    """Share of the time from the first start to the last end that no interval covers."""
     known = list(intervals)
     span = max(end for _, end in known) - min(start for start, _ in known)
     return 1 - covered(known) / span
 
 
 def kernel_intervals(events: Iterable[Any], device_type: DeviceType) -> list[Interval]:
-    """Microseconds of what a profiler saw run on a device: kernels and copies, not the marks around them."""
+    """Start and end, in microseconds, of each kernel and copy on a device; annotations are left out."""
     return [
         (event.time_range.start, event.time_range.end)
         for event in events
@@ -40,7 +40,7 @@ def kernel_intervals(events: Iterable[Any], device_type: DeviceType) -> list[Int
 
 
 def trace_idle(work: Callable[[], object], device: torch.device, steps: int = STEPS) -> dict[str, float]:
-    """Idle share of the GPU over `steps` calls in a row, and kernels a call. Warm the work up before."""
+    """Idle share of the GPU over `steps` calls in a row, and kernels a call. Warm up before."""
     events = profiled(work, device, steps, torch.profiler.ProfilerActivity.CUDA)
     intervals = kernel_intervals(events, DeviceType.CUDA)
     return {"steps": steps, "idle": idle_share(intervals), "kernels_a_step": len(intervals) / steps}
@@ -49,9 +49,9 @@ def trace_idle(work: Callable[[], object], device: torch.device, steps: int = ST
 def profiled(
     work: Callable[[], object], device: torch.device, steps: int, activity: torch.profiler.ProfilerActivity
 ) -> list[Any]:
-    """What torch's profiler saw in `steps` calls in a row."""
+    """Events that torch's profiler saw in `steps` calls in a row."""
     synchronise(device)
-    # There is one cycle, and nothing to accumulate: without acc_events torch warns of losing earlier ones.
+    # Without acc_events torch warns that it drops earlier cycles, though there is only one.
     with torch.profiler.profile(activities=[activity], acc_events=True) as profiler:
         for _ in range(steps):
             work()

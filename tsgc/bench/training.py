@@ -1,4 +1,4 @@
-"""`tsgc bench train`: how fast the network trains and recognises, and how much of the device that uses."""
+"""`tsgc bench train`: how fast the network trains and recognises, and how well it uses the device."""
 
 import gc
 from collections.abc import Sequence
@@ -15,13 +15,10 @@ from tsgc.distributed.process import Process
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.cpu_memory import is_kept, keep_memory
 
-WARM_UP = (
-    6  # steps before any is timed: first ones of a shape, then the capture (tsgc.step.cuda_graphs.WARM_UP)
-)
+# Steps before any is timed: the first ones of a shape, then the capture (tsgc.step.cuda_graphs.WARM_UP).
+WARM_UP = 6
 LONG_FRAMES = (64, 128, 256, 512, 1024)
-GRADIENTS = (
-    3  # a training step is some three forward passes: one on, two back (data's and weights' gradients)
-)
+GRADIENTS = 3  # forward passes that a step costs: one, and two for the gradients of data and weights
 
 
 @dataclass(frozen=True)
@@ -31,17 +28,17 @@ class Measurement:
     name: str
     clips_per_second: float
     ms: float
-    """Of a step, or of a batch's forward pass."""
+    """Milliseconds of a step, or of a batch's forward pass."""
     memory_gb: float | None
-    """Most that tensors took at once, in GB of 1e9 bytes; None on CPUs."""
+    """Peak memory of tensors, in GB of 1e9 bytes; None on CPUs."""
     utilisation: float
-    """Model FLOPs a second over those of a large matrix product in the same precision."""
+    """FLOPs of the model a second, over those of a large matrix product in the same precision."""
     memory_kept: bool = False
     """Whether the process kept what it freed (`tsgc.network.cpu_memory`)."""
 
 
 def forward_flops(shape: Shape) -> float:
-    """FLOPs of one clip's forward pass; graph products counted."""
+    """FLOPs of one clip's forward pass, the mixing of joints included."""
     counted = totals(count_parts(make_model(shape, torch.device("cpu")), shape.frames))
     return 2.0 * (counted["macs"] + counted["graph_macs"])
 
@@ -56,8 +53,8 @@ def measure_contenders(
 ) -> list[Measurement]:
     """A row for each contender; `what`: `training` or `inference`.
 
-    With a process group's `process` every rank calls this; the row is of all their clips together.
-    On a CPU ours keep freed memory, as their commands do; plain ones do not, unless any of ours came before.
+    With the `process` of a process group every rank calls this; the row is of all ranks' clips together.
+    On a CPU ours keep freed memory, as the commands do; plain ones do not, unless one of ours ran before.
     """
     flops = forward_flops(shape) * (GRADIENTS if what == "training" else 1)
     peaks = {precision: peak_flops(precision, device) for precision in {c.precision for c in contenders}}
@@ -82,7 +79,7 @@ def measure_contenders(
 
 
 def clean_up(device: torch.device) -> None:
-    """Forgets what was before: its memory, its compiled code, its peak."""
+    """Free the memory and the compiled code of earlier work, and reset the peak."""
     gc.collect()
     torch.compiler.reset()
     if device.type == "cuda":
@@ -94,8 +91,8 @@ def clean_up(device: torch.device) -> None:
 def speed(contenders: Sequence[Contender], shape: Shape, device: torch.device, steps: int) -> dict[str, Any]:
     """`training`, `inference` (rows with ratios) and `latency` (of one clip) of contenders, plain ones first.
 
-    Memory, once kept, stays so: plain ones are measured before, and so is one clip's latency, for which
-    `tsgc predict` keeps none.
+    Keeping freed memory cannot be undone, so plain ones are measured before ours. So is the latency of one
+    clip, as `tsgc predict` keeps no memory.
     """
     plain, ours = ([one for one in contenders if one.kind == kind] for kind in ("plain", "ours"))
     rows = {what: measure_contenders(plain, shape, device, steps, what) for what in ("training", "inference")}
@@ -108,8 +105,7 @@ def speed(contenders: Sequence[Contender], shape: Shape, device: torch.device, s
 def latency(
     contenders: Sequence[Contender], shape: Shape, device: torch.device, calls: int = 20
 ) -> list[dict[str, Any]]:
-    """Median milliseconds from one clip's input to its logits, waited for; how many times as fast as the
-    first."""
+    """Median milliseconds from one clip's input to its logits; how many times as fast as the first."""
     alone = replace(shape, batch=1)
     times = [1e3 * median_seconds(inference_work(one, alone, device), device, calls, 3) for one in contenders]
     return [
@@ -119,7 +115,7 @@ def latency(
 
 
 def long_clips(contender: Contender, shape: Shape, device: torch.device, steps: int) -> list[dict[str, Any]]:
-    """Time and memory of a training clip as T grows, and both per frame over those at the shortest T."""
+    """Time and memory of a training clip as T grows, and both per frame, relative to the shortest T."""
     rows = []
     for frames in LONG_FRAMES:
         (row,) = measure_contenders([contender], replace(shape, frames=frames), device, steps, "training")
@@ -140,5 +136,5 @@ def long_clips(contender: Contender, shape: Shape, device: torch.device, steps: 
 
 
 def ratios(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """The rows, with how many times as fast as the first each is."""
+    """The rows, each with how many times as fast as the first it is."""
     return [{**asdict(row), "times_first": row.clips_per_second / rows[0].clips_per_second} for row in rows]

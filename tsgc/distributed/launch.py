@@ -1,4 +1,4 @@
-"""Starting N ranks of one command under torchrun's elastic launcher, and what became of them in one line."""
+"""Starting N ranks of one command under torchrun's elastic launcher; their failure in one line."""
 
 import atexit
 import logging
@@ -25,8 +25,8 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     """Run `python -m tsgc ARGUMENTS` as `processes` ranks of this machine.
 
     torchrun reads its options from PET_* variables too: PET_MAX_RESTARTS=3 restarts lost ranks, PET_NNODES
-    and PET_RDZV_ENDPOINT join several machines. Raises TsgcError with the first failed rank's own words;
-    PreemptedError where the ranks were asked to stop.
+    and PET_RDZV_ENDPOINT join several machines. Raises TsgcError with the message of the rank that failed
+    first, PreemptedError where the ranks were asked to stop.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -36,12 +36,12 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         raise TsgcError(
             f"--gpus {processes}: {torch.cuda.device_count()} GPU found; give fewer, or --device cpu"
         )
-    # With a store that is shared over restarts, a machine that takes a lost one's place waits in vain for
-    # the address of rank 0 (seen with torch 2.14).
+    # With a store that is shared over restarts, a machine that replaces a lost one waits in vain for the
+    # address of rank 0 (seen with torch 2.14).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's words are passed on below
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's message is raised below
     alone = not any(name in os.environ for name in RENDEZVOUS)
     options = [
         *(["--standalone"] if alone else []),
@@ -70,7 +70,7 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
 
 
 def _recorded(failure: "ProcessFailure") -> dict[str, Any] | None:
-    """What `record_failure` left of a rank's error."""
+    """The rank's error that `record_failure` wrote, if it did."""
     said = failure.error_file_data.get("message") if failure.error_file_data else None
     return said if isinstance(said, dict) else None
 
@@ -78,7 +78,7 @@ def _recorded(failure: "ProcessFailure") -> dict[str, Any] | None:
 def _follows(failure: "ProcessFailure") -> bool:
     """Whether a rank ended because another one had: it lost that one, or the launcher ended it.
 
-    Times alone do not tell which was first: they are whole seconds.
+    Times alone do not tell which rank failed first, as they are whole seconds.
     """
     said = _recorded(failure)
     if said is None:
@@ -87,7 +87,7 @@ def _follows(failure: "ProcessFailure") -> bool:
 
 
 def _stopped(number: signal.Signals) -> TsgcError:
-    """What to say where the launcher itself got a signal, which it has passed on to the ranks."""
+    """The error for a signal to the launcher itself, which has passed it on to the ranks."""
     said = f"stopped by {number.name}; the same command with --resume goes on from the last checkpoint"
     if number != signal.SIGTERM:
         return TsgcError(said)
@@ -96,15 +96,18 @@ def _stopped(number: signal.Signals) -> TsgcError:
 
 
 def _leave(code: int) -> None:
-    """Ends this process now: a thread of the launcher's store can abort it on its way out (seen with torch
-    2.14), and a batch system would read that instead of the code."""
+    """End this process immediately, with this exit code.
+
+    A thread of the launcher's store can abort an ordinary exit (seen with torch 2.14), and a batch system
+    would then read another code.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
 
 def record_failure(error: BaseException) -> None:
-    """Leave a failed rank's words where the launcher finds them."""
+    """Write a failed rank's error where the launcher finds it."""
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
     get_error_handler().record_exception(error)

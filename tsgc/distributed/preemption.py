@@ -16,7 +16,7 @@ class PreemptedError(TsgcError):
 
 
 class StopRequest:
-    """Notes a SIGTERM while it is open, so that the training loop can finish its step and save."""
+    """A context that records SIGTERM, so that the training loop can finish its step and save."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
@@ -35,7 +35,7 @@ class StopRequest:
         self.requested = True
 
     def agreed(self, look: bool) -> bool:
-        """Whether all ranks stop here. Several ranks ask each other only when `look`, which waits for all."""
+        """Whether all ranks stop here. Ranks ask each other, and wait for each other, only with `look`."""
         if self.process.world == 1:
             return self.requested
         if not look:

@@ -1,4 +1,4 @@
-"""Processes of one training: who this one is, what they tell each other."""
+"""The processes of one training: which of them this one is, and what they exchange."""
 
 import os
 import secrets
@@ -17,28 +17,28 @@ from pipelines.errors import TsgcError, UsageError
 from tsgc.distributed.rendezvous import agents_store, fresh_store
 
 TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
-MEETING = timedelta(minutes=10)  # torchrun has started all ranks when it starts one
+MEETING = timedelta(minutes=10)  # for all ranks to meet: torchrun starts them together
 PATIENCE = 30  # seconds until a network file system shows what another machine wrote
 
 
 class LostRankError(TsgcError):
-    """Another rank is gone, which has said why, or was killed."""
+    """Another rank is gone: it has said why, or was killed."""
 
 
 def _lost(error: RuntimeError) -> bool:
-    """Whether an exchange between ranks failed, and not this rank's own work."""
-    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no class of its own
+    """Whether an exchange between ranks failed, not this rank's own work."""
+    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no error class
 
 
 @dataclass(frozen=True)
 class Process:
-    """This process among the `world` that train together; rank 0 is the one that writes and talks."""
+    """This process among the `world` that train together; rank 0 writes files and prints."""
 
     rank: int
     world: int
     device: torch.device
     launchers: tuple[str, ...] = ()
-    """What started each rank: see `launcher_name`."""
+    """The launcher of each rank: `launcher_name`."""
 
     @property
     def main(self) -> bool:
@@ -65,24 +65,22 @@ class Process:
 
 
 def started_by_torchrun() -> bool:
+    """Whether this process is a rank of torchrun's."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def launcher_name() -> str:
-    """The torchrun that started this process: like no other, and the same when it starts it again.
-
-    A process that was not started by one has the empty name.
-    """
+    """A name for the torchrun that started this process, the same after restarts; empty without one."""
     errors = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if not started_by_torchrun() or not errors:
         return ""
-    # <a folder made for this launcher>/attempt_<restarts>/<local rank>/error.json; torchrun's own count of
-    # restarts says less: it stays 0 on machines that start again because another one failed.
+    # <a folder made for this launcher>/attempt_<restarts>/<local rank>/error.json. torchrun's own count of
+    # restarts does not do: it stays 0 on machines that start again because another one failed.
     return f"{socket.gethostname()}:{Path(errors).parents[2].name}"
 
 
 def check_shared(process: Process, folder: Path) -> None:
-    """Raises TsgcError, on all ranks alike, where some rank does not see what rank 0 writes to `folder`."""
+    """Raise TsgcError on all ranks where any of them does not see what rank 0 writes to `folder`."""
     if process.world == 1:
         return
     token = process.gather(secrets.token_hex(8))[0]
@@ -122,18 +120,18 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 @contextmanager
 def join_ranks(device: str | None) -> Iterator[Process]:
-    """This process's place, from torchrun's environment; alone without it.
+    """This process among its ranks, from torchrun's environment; a world of one without it.
 
-    Raises LostRankError where an exchange fails, as it does when another rank has stopped.
+    Raises LostRankError where an exchange between ranks fails, as it does when another one has stopped.
     """
     if not started_by_torchrun():
         yield Process(0, 1, pick_device(device))
         return
     local_rank = int(os.environ["LOCAL_RANK"])
-    place = pick_device(device, local_rank)
-    if place.type == "cuda":
-        torch.cuda.set_device(place)
-    on_gpu = place.type == "cuda"
+    chosen = pick_device(device, local_rank)
+    on_gpu = chosen.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(chosen)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = agents_store(TIMEOUT)
     dist.init_process_group(
@@ -142,10 +140,10 @@ def join_ranks(device: str | None) -> Iterator[Process]:
         rank=rank,
         world_size=world,
         timeout=TIMEOUT,
-        device_id=place if on_gpu else None,
+        device_id=chosen if on_gpu else None,
     )
     try:
-        process = Process(dist.get_rank(), dist.get_world_size(), place)
+        process = Process(dist.get_rank(), dist.get_world_size(), chosen)
         yield replace(process, launchers=tuple(process.gather(launcher_name())))
     except RuntimeError as error:
         if not _lost(error):

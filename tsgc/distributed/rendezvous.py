@@ -1,9 +1,9 @@
-"""Where the ranks of one start meet, apart from those of every start before.
+"""The meeting of the ranks of one start, apart from those of earlier starts.
 
-torchrun keeps one store of keys for all the times that it starts its ranks. A rank that is started again
-may read there the addresses that a lost rank left, and wait for them until the time is up (seen with
-torch 2.14, and reported as pytorch issue 135712). So the ranks of one start first agree on who they are, by
-numbers drawn anew, and then meet under a name made of those.
+torchrun keeps one store of keys over all restarts of its ranks. A restarted rank may read there the
+addresses of a lost rank, and wait for it until the timeout (seen with torch 2.14, and reported as pytorch
+issue 135712). So the ranks of one start first agree on a list of numbers, one freshly drawn by each rank, and
+then meet in a part of the store that is named after this list.
 """
 
 import hashlib
@@ -29,11 +29,10 @@ def agents_store(timeout: timedelta) -> dist.Store | None:
 
 
 def fresh_store(store: dist.Store, rank: int, world: int, timeout: timedelta) -> dist.Store:
-    """A part of `store` that these `world` ranks alone know, and no rank of an earlier start.
+    """A part of `store` for these `world` ranks, unknown to ranks of earlier starts.
 
-    Every rank writes a number of its own, and rank 0 lists them until all ranks have confirmed the same
-    list: one that still names a rank of an earlier start is never confirmed. Raises TsgcError after
-    `timeout`.
+    Every rank writes a number, and rank 0 lists them until all ranks have confirmed the same list. A list
+    with the number of an earlier rank is never confirmed. Raises TsgcError after `timeout`.
     """
     own = secrets.token_hex(8)
     store.set(f"{ROOT}hello/{rank}", own)
@@ -55,11 +54,11 @@ def fresh_store(store: dist.Store, rank: int, world: int, timeout: timedelta) ->
 
 
 def _hellos(store: dist.Store, world: int) -> str:
-    """Every rank's number, as they stand now; empty where one is missing."""
+    """The numbers that ranks have written so far; empty while one is missing."""
     found = [_read(store, f"hello/{rank}") for rank in range(world)]
     return ",".join(found) if all(found) else ""
 
 
 def _read(store: dist.Store, key: str) -> str:
-    """A key's text; empty where it is not there, as `get` would wait for it."""
+    """A key's text; empty where there is none, as `get` would wait for it."""
     return store.get(ROOT + key).decode() if store.check([ROOT + key]) else ""

@@ -1,136 +1,56 @@
-"""Logits of a whole split, exact on any number of ranks."""
+"""`tsgc evaluate`: score one checkpoint on a split, write its score file, print its accuracies."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from torch import nn
-
-from pipelines.errors import UsageError
-from shards.loader import EvalLoader
-from shards.manifest import Manifest, load_manifest
 from shards.options import Reading
-from tsgc.checkpoint import Description, check_match, describe, load_model, load_weights, read_description
-from tsgc.config import resolve
-from tsgc.console import Count, Talker, no_count
+from tsgc.checkpoint import read_description
+from tsgc.console import Talker
 from tsgc.distributed.process import Process
-from tsgc.evaluation.predict_split import predict_split
+from tsgc.evaluation.score import score_checkpoints
 from tsgc.evaluation.scores import (
     COLUMNS,
     Scores,
-    ScoreSource,
     accuracy_rows,
     all_and_clean,
     remarks,
     write_scores,
 )
-from tsgc.input.pipeline import input_pipeline
-from tsgc.input.tta import views
-from tsgc.network.released import load_released
 from tsgc.workspace.data_root import pick_shards
-from tsgc.workspace.relabel import relabelled
 from tsgc.workspace.runs import newest_run, open_run, scores_path
 
-
-def open_checkpoint(
-    path: Path, manifest: Manifest, *, variant: str | None, modality: str | None, ema: bool
-) -> tuple[nn.Module, Description]:
-    """A network from our .safetensors, or from a released .pth with `variant` and `modality`."""
-    if path.suffix == ".safetensors":
-        model, description = load_model(path)
-    else:
-        if variant is None or modality is None:
-            raise UsageError(
-                f"{path}: a released checkpoint does not say its stream; give --variant and --modality"
-            )
-        config = resolve(
-            manifest.benchmark, recipe="reference", options={"variant": variant, "modality": modality}
-        )
-        description = describe(
-            config,
-            manifest,
-            config.bodies or manifest.max_bodies,
-            manifest.benchmark,
-            epoch=config.epochs,
-            ema=ema,
-            selected_on="test",  # the published code keeps its best epoch on the test split
-        )
-        model = description.build()
-        load_weights(model, load_released(path, ema=ema), path)
-    check_match(description, manifest, path)
-    return model, description
+OURS = ".safetensors"
 
 
-def score(
-    checkpoints: Mapping[str, Path],
-    shards: Manifest | Path | str,
-    split: str,
-    process: Process,
-    *,
-    variant: str | None = None,
-    modality: str | None = None,
-    ema: bool = False,
-    advance: Count = no_count,
-    reading: Reading | None = None,
-    tta: str = "none",
-) -> dict[str, Scores]:
-    """Scores of each named checkpoint on a split; those of one run share one pass over the clips.
+@dataclass(frozen=True)
+class Target:
+    """The checkpoint that is scored."""
 
-    `tta`: the views to average over, a key of `tta.VIEWS`.
-    """
-    seen_as = views(tta)
-    manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
-    opened = {
-        name: open_checkpoint(path, manifest, variant=variant, modality=modality, ema=ema)
-        for name, path in checkpoints.items()
-    }
-    config = next(iter(opened.values()))[1].config
-    manifest = relabelled(manifest, config.relabel)
-    models = {name: model.to(process.device) for name, (model, _) in opened.items()}
-    loader = EvalLoader(
-        manifest,
-        split,
-        batch=config.eval_batch,
-        rank=process.rank,
-        world=process.world,
-        pin=process.device.type == "cuda",
-        reading=reading,
-    )
-    pipeline = input_pipeline(config, manifest)
-    logits, read = predict_split(models, loader, pipeline, process, advance, seen_as)
-    return {
-        name: make_scores(logits[name], read, loader, manifest, split, name, description, tta)
-        for name, (_, description) in opened.items()
-    }
+    file: Path
+    name: str
+    """The checkpoint's name in its score file's: `last`, `best-ema`, or the file's own."""
+    folder: Path
+    """The folder that scores/ is in: the run's, or the checkpoint's."""
+    benchmark: str | None
+    """The benchmark that it was trained on; None: a released checkpoint does not say."""
 
 
-def make_scores(
-    logits: np.ndarray,
-    read: np.ndarray,
-    loader: EvalLoader,
-    manifest: Manifest,
-    split: str,
-    name: str,
-    description: Description,
-    tta: str = "none",
-) -> Scores:
-    """The logits of the clips that were `read` (N,), their names and labels, and where they come from."""
-    source = ScoreSource(
-        benchmark=manifest.benchmark,
-        split=split,
-        preset=manifest.preset,
-        variant=description.config.variant,
-        modality=description.config.modality,
-        seed=description.config.seed,
-        checkpoint=name,
-        selected_on=description.selected_on,
-        class_names=list(manifest.class_names),
-        missing=int((~read).sum()),
-        tta=tta,
-    )
-    clips = loader.clips.select(read)
-    return Scores(np.asarray(clips.names), clips.labels, logits[read], clips.repeats, source)
+def find_target(run: Path | None, checkpoint: str, ema: bool, runs_root: Path) -> Target:
+    """The checkpoint `checkpoint` of a run (default: the newest), or the file of that name."""
+    file = Path(checkpoint)
+    if file.suffix and run is None:
+        return _file_target(file, ema)
+    opened = open_run(run) if run else newest_run(runs_root)
+    name = file.stem if file.suffix else checkpoint + ("-ema" if ema else "")
+    file = file if file.suffix else opened.checkpoint(name)
+    return Target(file, name, opened.folder, opened.benchmark)
+
+
+def _file_target(file: Path, ema: bool) -> Target:
+    """A checkpoint file without its run; a released one has raw and averaged weights in one file."""
+    ours = file.suffix == OURS
+    name = f"{file.stem}-ema" if ema and not ours else file.stem
+    return Target(file, name, file.resolve().parent, read_description(file).benchmark if ours else None)
 
 
 def evaluate_run(
@@ -150,28 +70,16 @@ def evaluate_run(
     reading: Reading | None = None,
     tta: str = "none",
 ) -> Scores:
-    """`tsgc evaluate`: score one checkpoint, write the scores, print the table.
+    """`tsgc evaluate`: score one checkpoint, write its scores, print its accuracies.
 
-    With test-time augmentation the scores file has its name too: it takes no other's place.
+    The name of the score file tells test-time augmentation, so that it replaces no other's.
     """
-    file = Path(checkpoint)
-    from_file = file.suffix != ""
-    if from_file and run is None:
-        folder = run_dir or file.resolve().parent
-        name = f"{file.stem}-ema" if ema and file.suffix != ".safetensors" else file.stem
-        benchmark = read_description(file).benchmark if file.suffix == ".safetensors" else None
-    else:
-        opened = open_run(run) if run else newest_run(runs_root)
-        folder = run_dir or opened.folder
-        name = file.stem if from_file else checkpoint + ("-ema" if ema else "")
-        file = file if from_file else opened.checkpoint(name)
-        benchmark = opened.benchmark
-    if tta != "none":
-        name += f"-tta-{tta}"
-    where, _ = pick_shards(data_root, None if shards else benchmark, shards)
+    target = find_target(run, checkpoint, ema, runs_root)
+    name = target.name if tta == "none" else f"{target.name}-tta-{tta}"
+    where, _ = pick_shards(data_root, None if shards else target.benchmark, shards)
     with talker.counting(f"scoring {name}", "clips") as advance:
-        scores = score(
-            {name: file},
+        scores = score_checkpoints(
+            {name: target.file},
             where,
             split,
             process,
@@ -182,15 +90,20 @@ def evaluate_run(
             reading=reading,
             tta=tta,
         )[name]
-    path = scores_path(folder, split, name)
+    path = scores_path(run_dir or target.folder, split, name)
     if process.main:
         write_scores(path, scores)
+    print_scores(talker, name, scores, path)
+    return scores
+
+
+def print_scores(talker: Talker, name: str, scores: Scores, path: Path) -> None:
+    """Print the accuracies of scores that were written to `path`, as a table and as JSON."""
     source = scores.source
-    title = f"{source.benchmark} {source.modality} {source.variant}, {source.preset} preset, {split}"
+    title = f"{source.benchmark} {source.modality} {source.variant}, {source.preset} preset, {source.split}"
     talker.table(title, COLUMNS, accuracy_rows(name, scores))
-    for said in remarks([scores]):
-        talker.line(said)
+    for remark in remarks([scores]):
+        talker.line(remark)
     talker.line(f"scores: {path}")
     accuracies = {part: asdict(figures) for part, figures in all_and_clean(scores).items()}
     talker.data({**asdict(source), "accuracy": accuracies, "scores": str(path)})
-    return scores

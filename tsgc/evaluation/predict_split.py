@@ -27,10 +27,10 @@ def predict_split(
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
 
-    With several views (`seen_as`) they are the means over these. Second: which clips could be read, (N,)
-    bool; all of them unless the loader skips damaged ones.
+    With several views (`seen_as`) they are means over these. The second result says which clips could be
+    read, (N,) bool: all of them unless the loader skips damaged ones. Raises TsgcError where none could.
 
-    A rank fills in its own batches; the others' rows are 0 until the sum, which therefore changes no bit.
+    Each rank fills in the rows of its own batches; all other rows are 0, so the sum over ranks is exact.
     """
     keep_memory(process.device)
     rows = len(loader.clips)

@@ -15,7 +15,7 @@ from pipelines.files import write_atomic
 
 @dataclass(frozen=True)
 class ScoreSource:
-    """What made the logits of a score file."""
+    """Where the logits of a score file come from."""
 
     benchmark: str
     split: str
@@ -26,17 +26,17 @@ class ScoreSource:
     checkpoint: str
     """`last`, `last-ema`, `best`, ... or a file's name."""
     selected_on: str
-    """What the epoch was chosen by: `none`, `holdout` or `test`; `unknown` for files of other programs."""
+    """What the epoch was selected on: `none`, `holdout` or `test`; `unknown` for files of other programs."""
     class_names: list[str] = field(default_factory=list)
     missing: int = 0
-    """Clips of the split that are not among these: damaged, and skipped by `--on-error skip`."""
+    """How many clips of the split are left out: damaged ones, skipped by `--on-error skip`."""
     tta: str = "none"
-    """Views of each clip that the logits are means over: a key of tsgc.input.tta.VIEWS."""
+    """The views of each clip that logits are averaged over: a key of tsgc.input.tta.VIEWS."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Logits of N clips."""
+    """Logits of N clips, with their names and labels."""
 
     names: np.ndarray
     """Clip names, text (N,)."""
@@ -45,12 +45,12 @@ class Scores:
     logits: np.ndarray
     """float32 (N, K)."""
     repeats: np.ndarray
-    """bool (N,): the joints equal a training clip's, so the answer was seen in training."""
+    """bool (N,): whether the joints equal a training clip's, so that training has seen the answer."""
     source: ScoreSource
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """A compressed .npz without object arrays; the source travels as JSON text."""
+    """Write scores as a compressed .npz without object arrays; the source is JSON text in it."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -65,7 +65,7 @@ def write_scores(path: Path, scores: Scores) -> None:
 
 
 def read_scores(path: Path) -> Scores:
-    """Read what write_scores wrote; nothing in it is unpickled."""
+    """Read a file of `write_scores`; nothing in it is unpickled. Raises TsgcError for any other file."""
     if not path.is_file():
         raise TsgcError(f"{path}: no such file; `tsgc evaluate` writes a run's scores")
     try:
@@ -101,7 +101,7 @@ class Accuracy:
     top1: float
     top5: float
     mean_class: float
-    """Mean over those classes of each one's top-1."""
+    """Mean of the top-1 accuracies of these classes."""
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -119,7 +119,7 @@ def accuracy(logits: np.ndarray, labels: np.ndarray) -> Accuracy:
 
 
 def accuracy_of_hits(top1: np.ndarray, top5: np.ndarray, labels: np.ndarray) -> Accuracy:
-    """Accuracies from what `hits` says of each clip."""
+    """Accuracies from the results of `hits`, (N,) each, and labels (N,)."""
     if len(labels) == 0:
         return Accuracy(0, 0, float("nan"), float("nan"), float("nan"))
     counts = np.bincount(labels)
@@ -135,7 +135,7 @@ def accuracy_of_hits(top1: np.ndarray, top5: np.ndarray, labels: np.ndarray) -> 
 
 
 def all_and_clean(scores: Scores) -> dict[str, Accuracy]:
-    """Accuracy of all clips and, where some repeat training clips, of those that do not."""
+    """Accuracies of all clips and, where some repeat training clips, of the clean ones that do not."""
     result = {"all": accuracy(scores.logits, scores.labels)}
     if scores.repeats.any():
         clean = ~scores.repeats
@@ -158,7 +158,7 @@ def accuracy_rows(name: str, scores: Scores) -> list[list[str]]:
 
 
 def remarks(scores: Sequence[Scores]) -> list[str]:
-    """What must be said below a table of `scores`: what clean means, what was chosen on the test split."""
+    """Notes for below a table of `scores`: what clean means, and what was selected on the test split."""
     said = []
     if any(part.repeats.any() for part in scores):
         said.append("clean: without the clips whose joints equal a training clip's")

@@ -1,4 +1,4 @@
-"""How sure an accuracy is: bootstrap intervals, and McNemar's test of two classifiers."""
+"""The uncertainty of accuracies: bootstrap intervals, and McNemar's test of two classifiers."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ def bootstrap(
 ) -> np.ndarray:
     """95 % percentile intervals (R, 3, 2) of R classifiers' top-1, top-5 and mean-class accuracy, percent.
 
-    `labels` (N,); `top1`, `top5` bool (N, R): which clips each gets right. All classifiers see the same
-    resamples of the clips, which depend on nothing but N, `resamples` and `seed`.
+    `labels` (N,); `top1`, `top5` bool (N, R): which clips each gets right. All classifiers are judged on the
+    same resamples of the clips, which depend only on N, `resamples` and `seed`.
     """
     if len(labels) == 0:
         return np.full((top1.shape[1], 3, 2), np.nan)
@@ -35,9 +35,9 @@ def bootstrap(
 
 
 def _alike(labels: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An order of the clips (N,) with alike ones together, and where each kind starts in it (G,).
+    """An order of the clips (N,) that groups equal ones, and where each group starts in it (G,).
 
-    A kind is a class and a row of `right` (N, R); there are far fewer kinds than clips to add up.
+    Clips are equal in class and in their row of `right` (N, R). There are far fewer groups than clips to sum.
     """
     key = np.hstack([labels.astype(np.int64)[:, None].view(np.uint8), np.packbits(right, axis=1)])
     rows = np.ascontiguousarray(key).view(f"V{key.shape[1]}").ravel()
@@ -48,10 +48,10 @@ def _alike(labels: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarra
 def resampled(counts: np.ndarray, labels: np.ndarray, top1: np.ndarray, top5: np.ndarray) -> np.ndarray:
     """Accuracies (B, R, 3) in percent where clip g counts `counts` (B, G) times.
 
-    `labels` (G,), `top1` and `top5` bool (G, R). A class that a resample lacks is left out of its mean.
+    `labels` (G,), `top1` and `top5` bool (G, R). The mean over classes leaves out those without a clip.
     """
     total = counts.sum(1)[:, None]
-    weights = counts.astype(np.float64)  # BLAS multiplies these; integers it does not
+    weights = counts.astype(np.float64)  # BLAS does not multiply integers
     by_class = np.zeros((len(counts), top1.shape[1]))
     classes = np.zeros((len(counts), 1))
     for label in np.unique(labels):
@@ -64,10 +64,10 @@ def resampled(counts: np.ndarray, labels: np.ndarray, top1: np.ndarray, top5: np
 
 @dataclass(frozen=True)
 class McNemar:
-    """Where two classifiers differ, and how likely at least that difference is if neither is better."""
+    """How two classifiers differ, and the probability of that or more if neither were better."""
 
     first_only: int
-    """Clips that the first alone gets right."""
+    """Clips that only the first gets right."""
     second_only: int
     p: float
 
@@ -75,7 +75,7 @@ class McNemar:
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """McNemar's exact two-sided test of which clips two classifiers get right, bool (N,) each.
 
-    If neither were better, each clip on which they differ would fall to either by the toss of a coin.
+    If neither were better, either would be right with probability 1/2 on each clip on which they differ.
     """
     one, two = int((first & ~second).sum()), int((second & ~first).sum())
     tosses = one + two

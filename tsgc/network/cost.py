@@ -5,25 +5,27 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from tsgc.network.layers import GRAPHS, Block, TemporalPatch
+from tsgc.network.layers import SUBSETS, Block, TemporalPatch
 from tsgc.network.model import TSGCNeXt
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of the network takes, for one clip."""
+    """The cost of one part of the network, for one clip."""
 
     name: str
     output: str
-    """Shape of what it puts out, for all bodies together: frames x joints x channels."""
+    """Shape of its output, for all bodies together: frames x joints x channels."""
     parameters: int
     macs: int
-    """Without the graph products."""
+    """Multiply-adds without the mixing of joints."""
     graph_macs: int
+    """Multiply-adds of mixing joints: the products with the learned adjacency."""
     activations: int
 
 
 def parameters(module: nn.Module) -> int:
+    """How many numbers a module learns."""
     return sum(tensor.numel() for tensor in module.parameters())
 
 
@@ -73,7 +75,7 @@ def _parts(model: TSGCNeXt, frames: int) -> Iterator[Part]:
 
 
 def block_part(name: str, block: Block, bodies: int, frames: int, joints: int) -> Part:
-    """One block: depthwise convolution over time, expansion, graph products, projection."""
+    """The cost of a block: depthwise convolution over time, expansion, mixing of joints, projection."""
     places = bodies * frames * joints
     hidden, width = block.expand.weight.shape
     weights = (block.temporal.weight, block.expand.weight, block.project.weight)
@@ -82,12 +84,12 @@ def block_part(name: str, block: Block, bodies: int, frames: int, joints: int) -
         f"{frames} x {joints} x {width}",
         parameters(block),
         places * sum(weight.numel() for weight in weights),
-        places * GRAPHS * joints * width,
-        places * (width + hidden + GRAPHS * width + width),
+        places * SUBSETS * joints * width,
+        places * (width + hidden + SUBSETS * width + width),
     )
 
 
 def totals(parts: list[Part]) -> dict[str, int]:
-    """The columns added up."""
+    """The sums of the columns, by name."""
     names = ("parameters", "macs", "graph_macs", "activations")
     return {name: sum(getattr(part, name) for part in parts) for name in names}

@@ -1,10 +1,11 @@
-"""A block of the network on a CPU, with joints outermost in memory: as the plain one, in fewer passes.
+"""A block of the network on a CPU, joints outermost in memory: what the plain one gives, in fewer passes.
 
-The plain block mixes joints after its first linear layer: tensors of 4 C channels are copied to where joints
-come first, multiplied, copied back and put together, and so are their gradients. Mixing commutes with a
-layer's weight: A_k (z W_k + b_k) = (A_k z) W_k + (A_k 1) b_k. It is done here on C channels, and with joints
-outermost, (V, R, T, C), it is one matrix product without any copy. Tensors keep their shape (R, T, V, C)
-for everyone else: as with PyTorch's `channels_last`, only their strides differ (`joints_first`).
+The plain block mixes joints after its first linear layer: it copies tensors of 4 C channels to a layout with
+joints first, multiplies, copies back and concatenates, and the same for gradients. Mixing commutes with the
+layer's weight: A_k (z W_k + b_k) = (A_k z) W_k + (A_k 1) b_k. Here it is done before the layer, on C
+channels, and with joints outermost, (V, R, T, C), it is one matrix product without a copy. Callers see
+tensors of the usual shape (R, T, V, C): as with PyTorch's `channels_last`, only the strides differ
+(`joints_first`).
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ aten = torch.ops.aten
 
 
 class BlockParts(Protocol):
-    """What is read of a `layers.Block`."""
+    """The parts of a `layers.Block` that are read here."""
 
     graphs: nn.Parameter
     temporal: Any
@@ -33,12 +34,12 @@ class BlockParts(Protocol):
 
 
 TYPES: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
-"""What runs so; everything else runs plain. Both take less time on a CPU with and without bfloat16's
-instructions (benchmarks/cpu.md)."""
+"""Types that run with joints first; all others run plain. Both save time on CPUs with and without
+instructions for bfloat16 (benchmarks/cpu.md)."""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
-    """The type of products with x on its CPU: autocast's where it is on."""
+    """The type of products with x on a CPU: autocast's where it is on."""
     return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
@@ -51,7 +52,7 @@ def convolves(dtype: torch.dtype) -> bool:
 
 
 def supports(x: Tensor) -> bool:
-    """Whether a block of x runs so: on CPUs, in one of `TYPES`; compilers see the plain one."""
+    """Whether a block of x runs with joints first: on CPUs, in one of `TYPES`, not where it is compiled."""
     if x.device.type != "cpu" or not kernels.enabled() or torch.compiler.is_compiling():
         return False
     dtype = compute_dtype(x)
@@ -69,16 +70,16 @@ def joints_third(x: Tensor) -> Tensor:
 
 
 def each_joint(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`layer` of x (R, T, V, C), which treats joints alike: one joint to a row where `takes` says so."""
+    """`layer` of x (R, T, V, C), which treats all joints alike: with a joint to a row where `supports(x)`."""
     if not supports(x):
         return layer(x)
     R, T, V, C = x.shape
-    out = layer(joints_first(x).view(V * R, T, 1, C))  # its patches are views then
+    out = layer(joints_first(x).view(V * R, T, 1, C))  # so that its patches are views
     return joints_third(out.view(V, R, out.shape[1], -1))
 
 
 def joints_first_block(x: Tensor, survival: Tensor | None, block: BlockParts) -> Tensor:
-    """`layers.Block.forward` of x (R, T, V, C), in autocast's type where it is on, else in x's."""
+    """`layers.Block.forward` of x (R, T, V, C), in autocast's type where it is on, else in the type of x."""
     dtype = compute_dtype(x)
     weight, bias = block.projection()
     with torch.autocast("cpu", enabled=False):
@@ -100,7 +101,7 @@ def joints_first_block(x: Tensor, survival: Tensor | None, block: BlockParts) ->
 
 
 class JointsFirst(torch.autograd.Function):
-    """The block; parameters may be float32 where x is bfloat16, as autocast has them."""
+    """The block with its gradient; as under autocast, parameters may be float32 where x is bfloat16."""
 
     @staticmethod
     def forward(
@@ -112,23 +113,23 @@ class JointsFirst(torch.autograd.Function):
         norm_weight: Tensor,
         norm_bias: Tensor,
         eps: float,
-        graphs: Tensor,
+        adjacency: Tensor,
         w1: Tensor,
         b1: Tensor,
         w2: Tensor,
         b2: Tensor,
     ) -> Tensor:
-        K, V, C = len(graphs), graphs.shape[1], x.shape[-1]
+        K, V, C = len(adjacency), adjacency.shape[1], x.shape[-1]
         dtype = x.dtype
         x = joints_first(x)
         u = convolve(x, taps.to(dtype), taps_bias.to(dtype))
         z, mean, rstd = aten.native_layer_norm(u, (C,), norm_weight, norm_bias, eps)
-        # What each part of the first layer takes, (4, V R T, C): each graph's joints mixed, and z itself.
+        # Inputs of the first layer's quarters, (4, V R T, C): z mixed by each matrix, and z itself.
         sources = z.new_empty(K + 1, z.numel() // C, C)
-        torch.mm(graphs.to(dtype).view(K * V, V), z.view(V, -1), out=sources[:K].view(K * V, -1))
+        torch.mm(adjacency.to(dtype).view(K * V, V), z.view(V, -1), out=sources[:K].view(K * V, -1))
         sources[K] = z.view(-1, C)
         h = z.new_empty(sources.shape[1], len(w1))  # (V R T, 4 C)
-        h.view(V, -1, len(w1)).copy_(joint_bias(graphs, b1.view(-1, C)).to(dtype)[:, None])
+        h.view(V, -1, len(w1)).copy_(joint_bias(adjacency, b1.view(-1, C)).to(dtype)[:, None])
         for source, part, weight in zip(sources, h.split(C, 1), w1.to(dtype).split(C)):
             part.addmm_(source, weight.t())
         a = F.gelu(h)
@@ -139,36 +140,37 @@ class JointsFirst(torch.autograd.Function):
             survival = survival.to(dtype)[:, None, None]
             y = torch.addcmul(x, y, survival)
         ctx.save_for_backward(
-            x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2
+            x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, adjacency, w1, b1, w2
         )
         return joints_third(y)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, graphs, w1, b1, w2 = (
+        x, survival, u, mean, rstd, sources, h, a, taps, norm_weight, norm_bias, adjacency, w1, b1, w2 = (
             ctx.saved_tensors
         )
-        K, V, C = len(graphs), graphs.shape[1], x.shape[-1]
+        K, V, C = len(adjacency), adjacency.shape[1], x.shape[-1]
         dtype = x.dtype
         grad = joints_first(grad)
         gy = (grad if survival is None else grad * survival).view(-1, C)
         gw2 = gy.t() @ a
         ga = gy @ w2.to(dtype)
         gh = aten.gelu_backward(ga, h)
-        ggraphs, gb1 = joint_bias_backward(sums_by_joint(gh.view(V, -1, len(w1))), graphs, b1.view(-1, C))
-        apart = ga.view(
-            -1, len(gh), C
-        )  # products read what is contiguous; what ga held is not needed any more
+        gadjacency, gb1 = joint_bias_backward(
+            sums_by_joint(gh.view(V, -1, len(w1))), adjacency, b1.view(-1, C)
+        )
+        # Products want contiguous quarters. They go to the memory of ga, which is not needed any more.
+        apart = ga.view(-1, len(gh), C)
         apart.copy_(gh.view(len(gh), -1, C).transpose(0, 1))
         gm = gh.view_as(apart)
-        # At once: one by one, these take two to three times as long in bfloat16 at 384 channels.
+        # One batched product: four single ones take two to three times as long in bfloat16 at 384 channels.
         gw1 = torch.bmm(apart.mT, sources).view_as(w1)
         for part, weight, to_source in zip(apart, w1.to(dtype).split(C), gm):
             torch.mm(part, weight, out=to_source)
         mixed = gm[:K].view(K * V, -1)
-        ggraphs += (mixed @ sources[K].view(V, -1).t()).view_as(ggraphs)
-        gz = gm[K].view(V, -1).addmm_(graphs.to(dtype).view(K * V, V).t(), mixed)
+        gadjacency += (mixed @ sources[K].view(V, -1).t()).view_as(gadjacency)
+        gz = gm[K].view(V, -1).addmm_(adjacency.to(dtype).view(K * V, V).t(), mixed)
         gu, gnorm_weight, gnorm_bias = aten.native_layer_norm_backward(
             gz.view_as(x), u, (C,), mean, rstd, norm_weight, norm_bias, [True, True, True]
         )
@@ -182,7 +184,7 @@ class JointsFirst(torch.autograd.Function):
             gnorm_weight,
             gnorm_bias,
             None,
-            ggraphs,
+            gadjacency,
             gw1.to(w1.dtype),
             gb1.view_as(b1),
             gw2.to(w2.dtype),
@@ -191,18 +193,18 @@ class JointsFirst(torch.autograd.Function):
 
 
 def as_image(x: Tensor) -> Tensor:
-    """(V, R, T, C) -> (V R, C, 1, T): what a convolution takes, channels last in memory."""
+    """(V, R, T, C) -> (V R, C, 1, T), a view: a convolution's input, channels last in memory."""
     return x.flatten(0, 1)[:, None].permute(0, 3, 1, 2)
 
 
 def convolve(x: Tensor, taps: Tensor, bias: Tensor) -> Tensor:
-    """`layers.TemporalDepthwise` of x (V, R, T, C): taps (3, C), bias (C,)."""
+    """`layers.TemporalDepthwise` of x (V, R, T, C), by taps (3, C) and bias (C,)."""
     u = F.conv2d(as_image(x), taps.t()[:, None, None], bias, padding=(0, 1), groups=x.shape[-1])
     return u.permute(0, 2, 3, 1).contiguous().view_as(x)
 
 
 def convolve_backward(gu: Tensor, x: Tensor, taps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, the taps (3, C) and the bias (C,), from u's."""
+    """Gradients of x, the taps (3, C) and the bias (C,), from that of the convolution's output."""
     C = x.shape[-1]
     gx, gtaps, gbias = aten.convolution_backward(
         as_image(gu), as_image(x), taps.t()[:, None, None], [C],
@@ -212,19 +214,19 @@ def convolve_backward(gu: Tensor, x: Tensor, taps: Tensor) -> tuple[Tensor, Tens
 
 
 def sums_by_joint(x: Tensor) -> Tensor:
-    """(V, N, C) -> (V, C): as a product, which takes half the time that a sum in bfloat16 does."""
+    """Sums over the rows of each joint, (V, N, C) -> (V, C), as a product: faster than a sum."""
     return torch.bmm(x.new_ones(len(x), 1, x.shape[1]), x)[:, 0]
 
 
-def joint_bias(graphs: Tensor, bias: Tensor) -> Tensor:
-    """What the first layer's bias (4, C) is after mixing, by joint: (V, 4 C)."""
-    weight = F.pad(graphs.sum(2), (0, 0, 0, len(bias) - len(graphs)), value=1.0)  # (4, V)
+def joint_bias(adjacency: Tensor, bias: Tensor) -> Tensor:
+    """The first layer's bias (4, C) after mixing, for each joint: (V, 4 C)."""
+    weight = F.pad(adjacency.sum(2), (0, 0, 0, len(bias) - len(adjacency)), value=1.0)  # (4, V)
     return torch.einsum("kv,kc->vkc", weight, bias).flatten(1)
 
 
-def joint_bias_backward(grad: Tensor, graphs: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients of the graphs (K, V, V) and the bias (4 C,) from that of `joint_bias`, (V, 4 C)."""
+def joint_bias_backward(grad: Tensor, adjacency: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of the adjacency (K, V, V) and the bias (4 C,) from that of `joint_bias`, (V, 4 C)."""
     with torch.enable_grad():
-        leaves = graphs.detach().requires_grad_(), bias.detach().requires_grad_()
-        ggraphs, gbias = torch.autograd.grad(joint_bias(*leaves), leaves, grad.to(bias.dtype))
-    return ggraphs.contiguous(), gbias.flatten()
+        leaves = adjacency.detach().requires_grad_(), bias.detach().requires_grad_()
+        gadjacency, gbias = torch.autograd.grad(joint_bias(*leaves), leaves, grad.to(bias.dtype))
+    return gadjacency.contiguous(), gbias.flatten()

@@ -1,8 +1,8 @@
-"""Has the C library keep memory that is freed, as long work on a CPU wants it.
+"""Freed memory that the process keeps, for long work on a CPU.
 
-glibc gives memory back to the kernel when it is freed: a block over 32 MB at once, and what is free at the
-heap's end beyond 64 MB. A training step allocates and frees the same gigabytes each time, so that the kernel
-must find and zero all of these pages again, 4 KB at a time (benchmarks/cpu.md).
+glibc gives freed memory back to the kernel: a block over 32 MB immediately, and what is free at the end of
+the heap beyond 64 MB. A training step allocates and frees the same gigabytes each time, so the kernel would
+have to find and zero all of these pages again, 4 KB at a time (benchmarks/cpu.md).
 """
 
 import ctypes
@@ -16,9 +16,9 @@ _kept = False
 
 
 def keep_memory(device: torch.device) -> None:
-    """From now on this process keeps what it frees, if `device` is a CPU and the C library glibc.
+    """Keep what this process frees from now on, if `device` is a CPU and the C library is glibc.
 
-    It cannot be undone, so short commands go without. Elsewhere nothing happens.
+    It cannot be undone, so short commands do not call it. Elsewhere nothing happens.
     """
     global _kept
     if device.type != "cpu" or _kept or not sys.platform.startswith("linux"):
@@ -28,5 +28,5 @@ def keep_memory(device: torch.device) -> None:
 
 
 def is_kept() -> bool:
-    """Whether this process was told to keep what it frees."""
+    """Whether this process keeps what it frees."""
     return _kept

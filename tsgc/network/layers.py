@@ -15,17 +15,16 @@ from torch import Tensor, nn
 from tsgc import kernels
 from tsgc.network import cpu_block
 
-GRAPHS = 3  # graphs a block learns; started from identity, inward, outward
-EXPANSION = 4  # hidden width of a block over its width; one quarter per graph, one passed through
+SUBSETS = 3  # adjacency matrices that a block learns; they start from identity, inward, outward
+EXPANSION = 4  # hidden width of a block over its width: a quarter for each matrix, one passes through
 NORM_EPS = 1e-6
 
 
 class InputNorm(nn.BatchNorm1d):
-    """BatchNorm of every body's every joint coordinate, over all ranks' clips and frames.
+    """BatchNorm of each coordinate of each joint of each body, over the clips and frames of all ranks.
 
-    Takes (N*T, M*V*C). In training on several ranks the statistics are those of the whole global
-    micro-batch, whatever the number of ranks: `torch.nn.SyncBatchNorm` is for GPUs only. The input is
-    data, so no gradient flows into it, and the statistics need none.
+    Takes (N*T, M*V*C). In training on several ranks the statistics are those of the global micro-batch, as
+    with `torch.nn.SyncBatchNorm`, which is for GPUs only. The input is data: the statistics need no gradient.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,7 +40,7 @@ class InputNorm(nn.BatchNorm1d):
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        sums = torch.cat([x.sum(0), x.new_full((1,), len(x))])  # filled there: nothing to copy from the host
+        sums = torch.cat([x.sum(0), x.new_full((1,), len(x))])  # filled on the device: no copy from the host
         dist.all_reduce(sums)
         mean, count = sums[:-1] / sums[-1], sums[-1]
         var = (x - mean).square().sum(0)
@@ -112,35 +111,37 @@ class TemporalDepthwise(nn.Module):
         trunc_normal_(self.weight, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
-        # In x's type, as convolutions under autocast: bfloat16 times float32 would be float32 from here on.
+        # In the type of x, as autocast does with convolutions: bfloat16 times float32 would become float32.
         before, now, after = self.weight.to(x.dtype)
         x = F.pad(x, (0, 0, 0, 0, 1, 1))
         return x[:, :-2] * before + x[:, 1:-1] * now + x[:, 2:] * after + self.bias.to(x.dtype)
 
 
-def mix_joints(graphs: Tensor, h: Tensor) -> Tensor:
-    """out[u] = sum over v of graphs[k, u, v] h[v]: graphs (K, V, V), h (R, T, V, K, C) -> the same."""
+def mix_joints(adjacency: Tensor, h: Tensor) -> Tensor:
+    """out[u] = sum over v of adjacency[k, u, v] h[v]: (K, V, V) and h (R, T, V, K, C) -> like h."""
     if h.is_cuda:
-        # The graphs once a row: their gradient is then many small products and a sum. As one reduction over
-        # all rows and frames it takes GPUs forty times as long.
-        return torch.einsum("rkuv,rtvkc->rtukc", graphs.expand(len(h), -1, -1, -1), h)
-    return torch.einsum("kuv,rtvkc->rtukc", graphs, h)
+        # One copy of the matrices for each row: their gradient is then many small products and a sum. As one
+        # reduction over all rows and frames it takes GPUs forty times as long.
+        return torch.einsum("rkuv,rtvkc->rtukc", adjacency.expand(len(h), -1, -1, -1), h)
+    return torch.einsum("kuv,rtvkc->rtukc", adjacency, h)
 
 
 class Block(nn.Module):
-    """One DS-SMG block: depthwise in time, separable mixing over graphs, inverted bottleneck.
+    """One DS-SMG block: depthwise in time, mixing of joints by learned adjacency, inverted bottleneck.
 
     Takes x (R, T, V, C) and `survival` (R,), the drop-path factor of each row (0, or 1 / (1 - rate)),
-    or None for no drop path. `kept`: how many of its rows are not 0, where the host knows that; then fused
-    float32 blocks work on these alone. `layer_scale`: where the factor of each of the branch's channels
-    starts, as in CaiT (arXiv 2103.17239) and ConvNeXt; None: no factors, as in the released network.
+    or None for no drop path. `kept`: how many rows have a factor other than 0, where the host knows that;
+    fused float32 blocks then work on these rows alone. `layer_scale`: the first value of a learned factor for
+    each channel of the branch, as in CaiT (arXiv 2103.17239) and ConvNeXt; None: no factors, as in the
+    released network.
     """
 
     scale: nn.Parameter | None
 
-    def __init__(self, width: int, graphs: Tensor, layer_scale: float | None = None) -> None:
+    def __init__(self, width: int, adjacency: Tensor, layer_scale: float | None = None) -> None:
         super().__init__()
-        self.graphs = nn.Parameter(graphs.clone())  # (GRAPHS, V, V)
+        # The learned adjacency (SUBSETS, V, V); checkpoints know it by this name.
+        self.graphs = nn.Parameter(adjacency.clone())
         self.scale = None if layer_scale is None else nn.Parameter(torch.full((width,), layer_scale))
         self.temporal = TemporalDepthwise(width)
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
@@ -154,8 +155,8 @@ class Block(nn.Module):
         if cpu_block.supports(x):
             return cpu_block.joints_first_block(x, survival, self)
         h = self.expand(self.norm(self.temporal(x))).unflatten(-1, (EXPANSION, -1))  # (R, T, V, 4, C)
-        # Split, not sliced: the gradients of slices are added up in tensors of h's size.
-        mixed, passed = h.split([GRAPHS, EXPANSION - GRAPHS], dim=-2)
+        # Split, not sliced: the gradient of each slice would be a tensor as large as h.
+        mixed, passed = h.split([SUBSETS, EXPANSION - SUBSETS], dim=-2)
         mixed = mix_joints(self.graphs.to(h.dtype), mixed)
         h = torch.cat([mixed, passed], dim=-2).flatten(-2)  # (R, T, V, 4C)
         h = self.project(F.gelu(h))
@@ -166,10 +167,10 @@ class Block(nn.Module):
         return x + h
 
     def projection(self) -> tuple[Tensor, Tensor]:
-        """Weight (C, 4C) and bias (C,) of the last layer with the layer scale in them: what kernels read."""
+        """Weight (C, 4C) and bias (C,) of the last layer times the layer scale: what kernels read."""
         return fold(self.project.weight, self.project.bias, self.scale)
 
 
 def fold(weight: Tensor, bias: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
-    """A layer's weight (C, K) and bias (C,) such that it gives `scale` (C,) times its output."""
+    """A layer's weight (C, K) and bias (C,), changed so that its output is multiplied by `scale` (C,)."""
     return (weight, bias) if scale is None else (weight * scale[:, None], bias * scale)

@@ -15,10 +15,10 @@ from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 
 def pool_present(x: Tensor, presence: Tensor) -> Tensor:
-    """Mean over joints, then over frames and bodies by how much of each body is there.
+    """Mean over joints, then over frames and bodies, weighted by how much of each body is present.
 
-    x (N*M, T', V, C) after the strides; `presence` (N, T, M), 0 to 1 -> (N, C). A clip in which no body is
-    present at all has all frames and bodies counted alike.
+    x (N*M, T', V, C) after the strides; `presence` (N, T, M), 0 to 1 -> (N, C). In a clip without any body
+    all frames and bodies have equal weight.
     """
     N, T, M = presence.shape
     steps = x.shape[1]
@@ -33,8 +33,8 @@ def pool_present(x: Tensor, presence: Tensor) -> Tensor:
 class TSGCNeXt(nn.Module):
     """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, num_classes).
 
-    `drop_path` is the rate of the last block; the first has 0, those between lie on a line. `layer_scale` is
-    where the blocks' factors start (`layers.Block`); None: they have none.
+    `drop_path` is the rate of the last block; rates grow linearly from 0 at the first. `layer_scale`: the
+    first value of the blocks' factors (`layers.Block`); None: they have none.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class TSGCNeXt(nn.Module):
         shape = VARIANTS[variant]
         self.min_frames = shape.min_frames
         self.input_shape = (channels, skeleton.num_joints, bodies)
-        graphs = torch.from_numpy(adjacency(skeleton))
+        matrices = torch.from_numpy(adjacency(skeleton))
 
         self.input_norm = InputNorm(bodies * skeleton.num_joints * channels)
         self.stem = Stem(channels, shape.widths[0], STEM_STRIDE)
         self.stages = nn.ModuleList(
-            nn.ModuleList(Block(width, graphs, layer_scale) for _ in range(depth))
+            nn.ModuleList(Block(width, matrices, layer_scale) for _ in range(depth))
             for depth, width in zip(shape.depths, shape.widths)
         )
         self.downs = nn.ModuleList(
@@ -72,7 +72,10 @@ class TSGCNeXt(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Truncated normal 0.02 and zero bias in blocks and downs; the stem keeps torch's default."""
+        """Draw weights from a truncated normal of deviation 0.02 in blocks and downs; biases are 0.
+
+        The stem keeps torch's default.
+        """
         for module in (*self.stages.modules(), *self.downs.modules()):
             if isinstance(module, nn.Linear):
                 trunc_normal_(module.weight, std=0.02)
@@ -86,11 +89,12 @@ class TSGCNeXt(nn.Module):
         presence: Tensor | None = None,
         kept: Sequence[int] | None = None,
     ) -> Tensor:
-        """`survival` (blocks, N*M) are drop path's factors; drawn here in training when not given.
+        """Logits of clips; TsgcError for an input of another shape than the network's.
 
-        `kept`: how many rows each block does not drop, where the host knows that (`layers.Block`).
-        `presence` (N, T, M), 0 to 1: how much of a body is in a frame. Absent ones are 0 after the input's
-        norm, and the pooling weighs by presence. Without it every body counts, whether there or not.
+        `survival` (blocks, N*M): the factors of drop path; drawn here in training when not given. `kept`: how
+        many rows each block does not drop, where the host knows that (`layers.Block`). `presence` (N, T, M),
+        0 to 1: how much of a body is in a frame. Absent bodies are 0 after the input's norm, and pooling
+        weighs by presence. Without it all bodies count alike.
         """
         N, C, T, V, M = x.shape
         if self.input_shape != (C, V, M) or self.min_frames > T:

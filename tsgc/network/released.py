@@ -62,7 +62,7 @@ def from_reference(
 
 
 def _reference_depths(state: Mapping[str, Tensor], source: Path | str) -> list[int]:
-    """Blocks of each stage, told by where the published `down` layers sit."""
+    """Blocks of each stage, found by where the published `down` layers are."""
     names = [name.removeprefix("module.") for name in state]
     blocks = sorted(int(name[1:].split(".")[0]) for name in names if name.endswith(".PA"))
     downs = sorted(int(name[1:].split(".")[0]) for name in names if name.endswith(".down.1.weight"))
@@ -86,7 +86,7 @@ def _flatten_kernel(tensor: Tensor) -> Tensor:
 
 
 def _quarters_first(tensor: Tensor) -> Tensor:
-    """Rows in channel-major order, the 4 quarters fastest -> quarter-major, as ours are."""
+    """Rows in channel-major order, the 4 quarters fastest -> quarter-major order, as ours."""
     return tensor.unflatten(0, (-1, EXPANSION)).transpose(0, 1).flatten(0, 1).contiguous()
 
 

@@ -15,8 +15,8 @@ from tsgc import console
 from tsgc.config import TrainConfig
 from tsgc.distributed.preemption import PreemptedError, StopRequest
 from tsgc.distributed.process import Process, check_shared
-from tsgc.evaluation.evaluate import score
 from tsgc.evaluation.predict_split import predict_split
+from tsgc.evaluation.score import score_checkpoints
 from tsgc.evaluation.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.step.optimizer import learning_rate
@@ -246,7 +246,7 @@ def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
     splits = ["test", "holdout"] if run.config.holdout else ["test"]
     results = {}
     for split in splits:
-        results[split] = score(paths, run.manifest, split, run.process, reading=run.reading)
+        results[split] = score_checkpoints(paths, run.manifest, split, run.process, reading=run.reading)
         if run.process.main:
             for name, scores in results[split].items():
                 write_scores(runs.scores_path(run.folder, split, name), scores)
