@@ -1,1 +1,1 @@
-"""Several streams to one answer."""
+"""Fusion of several streams: weights, calibration, comparison."""

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 STEPS = 100  # of Newton's method; it takes about 10
-LARGEST = 100.0  # of a scale: where all held-out clips are right, the best one is infinite
+LARGEST = 100.0  # limit of a scale: where all held-out clips are right, the best scale is infinite
 BLOCK = 4096  # clips whose products are held in memory at once
 EM_STEPS = 2000
-SETTLED = 1e-10  # largest gradient, or change of a weight, that counts as none
+SETTLED = 1e-10  # a gradient, or a change of a weight, up to this counts as none
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithms of probabilities, float64, of logits (..., K)."""
+    """Logarithms of softmax over the last axis, float64, of logits (..., K)."""
     shifted = np.asarray(logits, np.float64)
     shifted = shifted - shifted.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
@@ -24,7 +24,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The T of least cross-entropy of softmax(logits / T); between 0.01 and 100 (Guo et al., 2017)."""
+    """The T of least cross-entropy of softmax(logits / T), between 0.01 and 100 (Guo et al., 2017)."""
     return float(1 / fit_scales([logits], labels, low=1 / LARGEST)[0])
 
 
@@ -32,7 +32,7 @@ def fit_scales(streams: Sequence[np.ndarray], labels: np.ndarray, low: float = 0
     """Scales w (S,) of least cross-entropy of softmax(sum_i w_i logits_i), each from `low` to LARGEST.
 
     The cross-entropy is convex in w, so Newton's method with projection onto the box (Bertsekas, 1982)
-    finds the least from any start; it starts at equal scales that sum to 1.
+    finds the minimum from any start. It starts at equal scales that sum to 1.
     """
     scales = np.full(len(streams), 1 / len(streams))
     loss, slope, curve = _derivatives(streams, labels, scales)
@@ -41,7 +41,7 @@ def fit_scales(streams: Sequence[np.ndarray], labels: np.ndarray, low: float = 0
         free = np.flatnonzero(~held)
         if not len(free) or np.abs(slope[free]).max() < SETTLED:
             break
-        # The little ridge shares the weight of streams that say the same.
+        # The small ridge divides the weight evenly among streams that are equal.
         part = curve[np.ix_(free, free)]
         part = part + np.eye(len(free)) * (1e-9 + 1e-8 * np.trace(part) / len(free))
         step = np.zeros_like(scales)
@@ -74,7 +74,7 @@ def _derivatives(
         rows = np.arange(len(here))
         log_p = log_softmax(np.tensordot(scales, block, 1))  # (N, K)
         loss -= log_p[rows, here].sum()
-        mean = (np.exp(log_p) * block).sum(-1)  # (S, N), of each stream's logits under p
+        mean = (np.exp(log_p) * block).sum(-1)  # (S, N): mean of each stream's logits under p
         slope += (mean - block[:, rows, here]).sum(1)
         spread = ((block - mean[..., None]) * np.exp(log_p / 2)).reshape(count, -1)
         curve += spread @ spread.T
@@ -84,14 +84,14 @@ def _derivatives(
 def fit_mixture(streams: Sequence[np.ndarray], labels: np.ndarray) -> np.ndarray:
     """Weights (S,) that sum to 1, of least cross-entropy of sum_i w_i softmax(logits_i).
 
-    Expectation maximisation: no step makes the cross-entropy worse, and it has one least value.
+    Expectation maximisation: no step increases the cross-entropy, which has one minimum.
     """
     rows = np.arange(len(labels))
     chances = np.stack([np.exp(log_softmax(stream)[rows, labels]) for stream in streams], axis=1)  # (N, S)
     weights = np.full(len(streams), 1 / len(streams))
     for _ in range(EM_STEPS):
-        shares = chances * weights + np.finfo(np.float64).tiny
-        improved = (shares / shares.sum(1, keepdims=True)).mean(0)
+        parts = chances * weights + np.finfo(np.float64).tiny
+        improved = (parts / parts.sum(1, keepdims=True)).mean(0)
         settled = np.abs(improved - weights).max() < SETTLED
         weights = improved
         if settled:

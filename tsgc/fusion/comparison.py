@@ -1,4 +1,4 @@
-"""What a fusion is worth: each stream, the fusion without each, the fusion, and the best any could do."""
+"""What a fusion gains: each stream, the fusion without each, the fusion, and the upper bound."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,15 +18,15 @@ COLUMNS = ("", "top-1 %", "top-5 %", "mean class %")
 
 @dataclass(frozen=True)
 class ComparisonRow:
-    """One line of the verdict: which clips something gets right."""
+    """One line of the comparison: which clips are right."""
 
     kind: str
     """`stream`, `without` (the fusion lacks this one), `fused` or `oracle`."""
     name: str
     top1: np.ndarray
-    """bool (N,)"""
+    """Whether the class is first, bool (N,)."""
     top5: np.ndarray
-    """bool (N,)"""
+    """Whether the class is among the first 5, bool (N,)."""
 
     @property
     def title(self) -> str:
@@ -36,18 +36,18 @@ class ComparisonRow:
 def comparison_rows(
     streams: Sequence[ScoredStream], fused: Scores, weights: Sequence[float], method: str
 ) -> list[ComparisonRow]:
-    """The streams, the fusion without each (where something is left), the fusion and the oracle.
+    """The streams, the fusion without each (where any weight is left), the fusion and the oracle.
 
-    The oracle is right where any stream is. Clips are in the same order everywhere.
+    The oracle is right where any stream is. All have their clips in one order.
     """
     labels = fused.labels
     result = [ComparisonRow("stream", stream.name, *hits(stream.scores.logits, labels)) for stream in streams]
     for index, stream in enumerate(streams):
         others = [other.scores for other in streams if other is not stream]
-        shares = [*weights[:index], *weights[index + 1 :]]
-        if any(shares):
+        rest = [*weights[:index], *weights[index + 1 :]]
+        if any(rest):
             result.append(
-                ComparisonRow("without", stream.name, *hits(fuse(others, shares, method).logits, labels))
+                ComparisonRow("without", stream.name, *hits(fuse(others, rest, method).logits, labels))
             )
     singles = [row for row in result if row.kind == "stream"]
     any1, any5 = (np.any([getattr(row, figure) for row in singles], axis=0) for figure in FIGURES[:2])
@@ -60,9 +60,9 @@ def comparison_rows(
 def judge(rows: Sequence[ComparisonRow], scores: Scores) -> dict[str, Any]:
     """Accuracies with intervals, and McNemar's test, of all clips and (where some repeat) the clean ones.
 
-    `scores`: of the same clips in the same order. The result is plain: what --json prints.
+    `scores`: those of the same clips in the same order. The result is what --json prints.
     """
-    by_name = np.argsort(scores.names)  # so that resamples do not depend on the files' order of clips
+    by_name = np.argsort(scores.names)  # resamples do not depend on the order of clips
     parts = {"all": by_name}
     if scores.repeats.any():
         parts["clean"] = by_name[~scores.repeats[by_name]]
@@ -124,6 +124,6 @@ def print_comparison(
 
 
 def _cell(figure: dict[str, float]) -> str:
-    """Such as `92.41 91.8-93.0`: as narrow as it gets, for 3 of them in 80 columns."""
+    """A figure with its interval, as `92.41 91.8-93.0`: 3 of them fit into 80 columns."""
     low, high = ("100" if value == 100 else f"{value:.1f}" for value in (figure["low"], figure["high"]))
     return f"{figure['percent']:.2f} {low}-{high}"

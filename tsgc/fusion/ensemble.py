@@ -1,4 +1,4 @@
-"""`tsgc ensemble`: choose streams, weigh them, fuse them, and say what that is worth."""
+"""`tsgc ensemble`: choose streams, weigh them, fuse them, and compare the results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,24 +18,24 @@ from tsgc.fusion.scored_streams import ScoredStream, held_out, open_streams
 from tsgc.workspace.runs import newest_streams
 
 TUNED_ON_TEST = "weights tuned on the test split: for comparison with papers only"
-CHOICES = ("none", "holdout", "unknown", "test")  # what an epoch was chosen by, the most doubtful last
+CHOICES = ("none", "holdout", "unknown", "test")  # what an epoch was selected on, the most doubtful last
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the command was asked for."""
+    """The options of the command."""
 
     paths: Sequence[Path] = ()
-    """Runs, score files and pickles; none: the newest benchmark's streams, or the recipe's."""
+    """Runs, score files and pickles; none: the streams of the newest benchmark, or of the recipe."""
     recipe: str | None = None
     method: str = "logits"
     """A key of FUSIONS."""
     weights: Sequence[float] | None = None
     tune: str | None = None
-    """What to learn the weights on: `holdout` or `test`."""
+    """The split to learn the weights on: `holdout` or `test`."""
     ema: bool = False
     shards: Path | None = None
-    """Shard set that names and labels the test clips."""
+    """The shard set that names and labels the test clips."""
 
     def __post_init__(self) -> None:
         if self.method not in FUSIONS:
@@ -51,7 +51,7 @@ class Plan:
 
 
 def choose_streams(plan: Plan, runs_root: Path) -> list[ScoredStream]:
-    """The streams that the plan means."""
+    """The streams that the plan names, or the newest ones."""
     ema = plan.ema or (plan.recipe is not None and RECIPES[plan.recipe].ema)
     checkpoint = "last-ema" if ema else "last"
     if plan.recipe is not None:
@@ -63,14 +63,14 @@ def choose_streams(plan: Plan, runs_root: Path) -> list[ScoredStream]:
 
 @dataclass(frozen=True)
 class Fused:
-    """Streams, how they were weighed, and what came out."""
+    """Streams, their weights, and the result of their fusion."""
 
     streams: list[ScoredStream]
     weights: list[float]
     origin: str
-    """Where the weights are from, in words."""
+    """Where the weights come from, in words."""
     temperatures: list[float] | None
-    """Each stream's, by which its logits are divided already; None where nothing is calibrated."""
+    """The temperature of each stream; its logits are divided by it already. None: not calibrated."""
     scores: Scores
 
 
@@ -96,8 +96,8 @@ def cooled(scores: Sequence[Scores], temperatures: Sequence[float]) -> list[Scor
 
 
 def weigh(plan: Plan, scores: Sequence[Scores], held: Sequence[Scores]) -> tuple[list[float], str]:
-    """The weights and where they are from, in words; `held`: the streams on held-out clips, to tune on."""
-    own = RECIPES[plan.recipe].weights if plan.recipe is not None else None
+    """The weights, and in words where they come from; `held`: the streams' scores on held-out clips."""
+    recipe_weights = RECIPES[plan.recipe].weights if plan.recipe is not None else None
     if plan.tune:
         where, clips = ("held-out", held) if plan.tune == "holdout" else ("test", scores)
         weights = learn_weights(clips, plan.method).tolist()
@@ -105,8 +105,8 @@ def weigh(plan: Plan, scores: Sequence[Scores], held: Sequence[Scores]) -> tuple
         kept = ": kept, none learned do better" if len(set(weights)) == 1 < len(weights) else ""
         there = f"top-1 there {top1[0]:.2f} %, of equal weights {top1[1]:.2f} %{kept}"
         return weights, f"learned on {len(clips[0].labels):,} {where} clips ({there})"
-    if own is not None:
-        return list(own), f"of recipe {plan.recipe}"
+    if recipe_weights is not None:
+        return list(recipe_weights), f"of recipe {plan.recipe}"
     if plan.weights is not None:
         return list(plan.weights), "given"
     return [1.0] * len(scores), "equal"
@@ -119,7 +119,7 @@ def _top1(scores: Scores) -> float:
 def fuse_streams(
     talker: Talker, plan: Plan, *, runs_root: Path, out: Path | None = None, overwrite: bool = False
 ) -> Scores:
-    """`tsgc ensemble`: fuse as planned, print the verdict, write the fused scores to `out`."""
+    """`tsgc ensemble`: fuse as planned, print the comparison, write the fused scores to `out`."""
     if out is not None:
         refuse_existing(out, overwrite)
     fused = fuse_plan(plan, runs_root)
@@ -161,7 +161,7 @@ def fuse_streams(
 
 
 def stream_entries(fused: Fused) -> list[dict[str, Any]]:
-    """Each stream: what it is, where it lies, how it is weighed."""
+    """An entry for each stream: what it is, its path, its weight; what --json prints."""
     result = []
     for index, stream in enumerate(fused.streams):
         source = stream.scores.source
@@ -182,7 +182,7 @@ def stream_entries(fused: Fused) -> list[dict[str, Any]]:
 
 
 def fused_source(plan: Plan, fused: Fused) -> ScoreSource:
-    """What made the fused scores."""
+    """The source of the fused scores."""
     sources = [stream.scores.source for stream in fused.streams]
     chosen = max((source.selected_on for source in sources), key=CHOICES.index)
     return replace(

@@ -13,14 +13,14 @@ EXAMPLES = 3  # clips named in an error
 
 
 def add_logits(streams: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """sum_i w_i logits_i"""
+    """The weighted sum of logits, sum_i w_i logits_i."""
     return np.tensordot(weights, np.stack(streams), 1)
 
 
 def mix_probabilities(streams: Sequence[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """log sum_i w_i softmax(logits_i), the weights scaled to sum to 1.
+    """The logarithm of the mixture sum_i w_i softmax(logits_i), the weights scaled to sum to 1.
 
-    Logarithms, because small probabilities vanish in float32; their softmax is the mixture again.
+    A logarithm, because small probabilities vanish in float32; its softmax is the mixture again.
     """
     used = [(stream, weight) for stream, weight in zip(streams, weights / weights.sum()) if weight > 0]
     return np.logaddexp.reduce([log_softmax(stream) + np.log(weight) for stream, weight in used])
@@ -29,36 +29,39 @@ def mix_probabilities(streams: Sequence[np.ndarray], weights: np.ndarray) -> np.
 FUSIONS: dict[str, Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]] = {
     "logits": add_logits,
     "softmax": mix_probabilities,
-    "calibrated": mix_probabilities,  # of logits that are divided by their temperatures already
+    "calibrated": mix_probabilities,  # its logits are divided by their temperatures before
 }
 LEARNERS: dict[str, Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]] = {
     "logits": fit_scales,
     "softmax": fit_mixture,
     "calibrated": fit_mixture,
 }
-"""The weights of least cross-entropy, for each fusion."""
+"""Functions that learn the weights of least cross-entropy, for each fusion."""
 
 
 def fuse(streams: Sequence[Scores], weights: Sequence[float] | None = None, method: str = "logits") -> Scores:
     """One set of scores from several, clips matched by name; equal weights by default.
 
-    `method` is a key of FUSIONS. Streams that are not of the same clips, labels and classes, and weights
-    that are negative, all 0 or of another number raise TsgcError.
+    `method` is a key of FUSIONS. Raises TsgcError for streams of different clips, labels or classes, and
+    UsageError for weights that are negative, all 0 or not one for each stream.
     """
     if not streams:
         raise TsgcError("nothing to fuse: no streams given")
-    shares = np.ones(len(streams)) if weights is None else np.asarray(weights, np.float64)
-    if len(shares) != len(streams):
-        raise UsageError(f"{len(shares)} weights for {len(streams)} streams; give one each, in their order")
-    if not np.isfinite(shares).all() or (shares < 0).any() or not shares.any():
-        raise UsageError(f"weights {shares.tolist()}: expected numbers of 0 or more, not all 0")
+    given = np.ones(len(streams)) if weights is None else np.asarray(weights, np.float64)
+    if len(given) != len(streams):
+        raise UsageError(f"{len(given)} weights for {len(streams)} streams; give one each, in their order")
+    if not np.isfinite(given).all() or (given < 0).any() or not given.any():
+        raise UsageError(f"weights {given.tolist()}: expected numbers of 0 or more, not all 0")
     first = streams[0]
-    logits = FUSIONS[method]([match_clips(first, other).logits for other in streams], shares)
+    logits = FUSIONS[method]([match_clips(first, other).logits for other in streams], given)
     return replace(first, logits=logits.astype(np.float32))
 
 
 def match_clips(first: Scores, other: Scores) -> Scores:
-    """The other stream with the first's clips, in its order; clips, labels and classes must be the same."""
+    """The other stream with its clips in the first one's order.
+
+    Raises TsgcError where clips, labels or classes are not the same.
+    """
     name = f"{other.source.benchmark} {stream_name(other)}"
     if other.logits.shape[1] != first.logits.shape[1]:
         raise TsgcError(
@@ -71,7 +74,7 @@ def match_clips(first: Scores, other: Scores) -> Scores:
 
 
 def match_names(wanted: np.ndarray, found: np.ndarray, name: str, whose: str) -> np.ndarray:
-    """Where each of the `wanted` names (N,) is in `found`; TsgcError where they are not the same names."""
+    """The index in `found` of each of the `wanted` names (N,); TsgcError where the names differ."""
     place = {clip: index for index, clip in enumerate(found.tolist())}
     missing = [clip for clip in wanted.tolist() if clip not in place]
     surplus = sorted(set(place).difference(wanted.tolist()))
@@ -89,13 +92,14 @@ def _examples(clips: Sequence[str], what: str) -> str:
 
 
 def stream_name(scores: Scores) -> str:
+    """Modality and variant, as people name a stream."""
     return f"{scores.source.modality} {scores.source.variant}"
 
 
 def learn_weights(streams: Sequence[Scores], method: str = "logits") -> np.ndarray:
     """Weights (S,) of 0 or more, 1 on average, learned on these very clips.
 
-    Those of least cross-entropy; equal ones where those get fewer of the clips right.
+    They have the least cross-entropy; where they get fewer clips right than equal weights, those are taken.
     """
     first = streams[0]
     learned = LEARNERS[method]([match_clips(first, other).logits for other in streams], first.labels)

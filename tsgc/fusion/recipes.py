@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.errors import TsgcError
 from tsgc.workspace.runs import Run, newest_streams
 
-ANY = ""  # a variant: whichever has most of the recipe's streams
+ANY = ""  # any variant: the one with most of the recipe's streams
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Recipe:
 
     streams: tuple[tuple[str, str], ...]
     weights: tuple[float, ...] | None = None
-    """None: equal."""
+    """The streams' weights; None: equal."""
     ema: bool = False
-    """Whether it is made of the averaged weights' scores."""
+    """Whether the scores of the averaged weights are fused."""
 
 
 NEW_4 = (("joint", "252"), ("bone", "252"), ("joint", "432"), ("bone", "432"))
@@ -34,9 +34,9 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe_runs(name: str, root: Path, checkpoint: str) -> list[Run]:
-    """The newest seed of each of a recipe's streams, of the benchmark under `root` that was trained last.
+    """The newest run of each of a recipe's streams, on the benchmark under `root` that was trained last.
 
-    Streams that are missing raise TsgcError with the command that trains each.
+    Raises TsgcError for missing streams, with the command that trains each.
     """
     recipe = RECIPES[name]
     found = {(run.config.modality, run.config.variant): run for run in newest_streams(root, checkpoint)}

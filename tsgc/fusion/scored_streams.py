@@ -1,4 +1,4 @@
-"""The streams of a fusion: opened from runs, score files and other programs' pickles."""
+"""The streams of a fusion, from runs, score files and pickles of other programs."""
 
 import re
 from collections import Counter
@@ -16,9 +16,9 @@ from tsgc.fusion.fuse import match_clips, match_names, stream_name
 from tsgc.workspace.runs import open_run, refuse_twice
 
 PICKLES = (".pkl", ".pickle")
-RAW_SUFFIXES = (".skeleton", ".json")  # of the raw files that clips are named after
+RAW_SUFFIXES = (".skeleton", ".json")  # raw files; clips are named after them
 NTU_NAME = re.compile(r"S(?P<setup>\d{3})C\d{3}P(?P<performer>\d{3})R\d{3}A\d{3}")
-# CTR-GCN and its descendants number test clips in this order: by a part of the name, then by name.
+# The order in which CTR-GCN and its descendants number test clips: by a part of the name, then by name.
 PUBLISHED_ORDERS: dict[str, Callable[[re.Match[str]], str]] = {
     "xsub": lambda name: name["performer"],
     "xset": lambda name: name["setup"],
@@ -28,10 +28,10 @@ PUBLISHED_ORDERS: dict[str, Callable[[re.Match[str]], str]] = {
 
 @dataclass(frozen=True)
 class ScoredStream:
-    """One stream's scores and where they lie."""
+    """One stream's scores and their path."""
 
     name: str
-    """Unlike every other stream's of the fusion."""
+    """Different from all other streams' of the fusion."""
     path: Path
     scores: Scores
 
@@ -40,8 +40,8 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
     """The streams at `paths`, their clips in one order.
 
     A path is a run's folder (its scores of `checkpoint`), a score file (.npz), or a pickle of
-    {name: logits} (.pkl). Pickles have no labels: those are the test split's of the shard set
-    `shards`, or the first other stream's. Raises TsgcError where names, labels or classes differ, and
+    {name: logits} (.pkl). Pickles have no labels: they get those of the test split of the shard set
+    `shards`, or of the first stream that has some. Raises TsgcError where names, labels or classes differ,
     UsageError where two paths lead to one file.
     """
     files = [
@@ -66,7 +66,7 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
 
 
 def unlike(scores: Sequence[Scores]) -> list[str]:
-    """A name for each stream; seeds, then numbers, tell streams of one name apart."""
+    """A unique name for each stream; seeds, then numbers, are added where names are equal."""
     names = [stream_name(part) for part in scores]
     again = Counter(names)
     names = [
@@ -83,7 +83,7 @@ def unlike(scores: Sequence[Scores]) -> list[str]:
 
 
 def labelled_clips(shards: Path) -> Scores:
-    """Names, labels and origin of a shard set's test split, with logits of no class."""
+    """Names, labels and source of a shard set's test split, with logits (N, 0)."""
     manifest = load_manifest(shards)
     clips = manifest.clips["test"]
     source = ScoreSource(
@@ -138,7 +138,7 @@ def _clip_name(key: str) -> str:
 
 
 def _published_names(keys: np.ndarray, labelled: Scores, path: Path) -> np.ndarray:
-    """Clip names in the place of `test_<number>` keys (N,)."""
+    """The clip names that `test_<number>` keys (N,) stand for."""
     benchmark = labelled.source.benchmark
     order = PUBLISHED_ORDERS.get(benchmark.split("/")[-1])
     matches = [NTU_NAME.fullmatch(name) for name in labelled.names]
@@ -158,10 +158,9 @@ def _published_names(keys: np.ndarray, labelled: Scores, path: Path) -> np.ndarr
 
 
 def held_out(streams: Sequence[ScoredStream]) -> list[Scores]:
-    """The scores of each stream on clips that its training left out, in one order.
+    """The scores of each stream on the clips that its training left out, in one order.
 
-    Raises TsgcError unless every stream is of a run that was trained with --holdout, naming those that
-    are not.
+    Raises TsgcError, with their names, where streams are not of runs that were trained with --holdout.
     """
     wrong = [f"{stream.name} ({reason})" for stream in streams if (reason := _no_holdout(stream))]
     if wrong:
@@ -178,7 +177,7 @@ def _held_out_file(stream: ScoredStream) -> Path:
 
 
 def _no_holdout(stream: ScoredStream) -> str | None:
-    """Why a stream has no held-out scores, if it has none."""
+    """The reason why a stream has no held-out scores; None where it has some."""
     folder = stream.path.parent.parent
     if stream.scores.source.split != "test" or not (folder / "config.yaml").is_file():
         return "no test scores in a run's folder"

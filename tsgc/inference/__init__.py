@@ -1,1 +1,1 @@
-"""Raw clips and live frames to classes."""
+"""Recognition: raw clips and live frames to classes."""

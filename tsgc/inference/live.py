@@ -1,7 +1,7 @@
-"""Recognition while frames come in: one frame a line of JSON, one answer a window.
+"""Recognition of frames as they come in: a line of JSON is a frame, a window of frames gives an answer.
 
-A line is `{"bodies": [body, ...]}`; a body is the list of its joints, each a list of its coordinates, in
-the units of the data set, or null where that body is not seen. A body keeps its place in the list.
+A line is `{"bodies": [body, ...]}`. A body is a list of joints, each a list of coordinates in the units of
+the data set, or null where that body is not seen. A body keeps its place in the list.
 """
 
 import time
@@ -22,15 +22,15 @@ SOURCE = "live"
 
 @dataclass(frozen=True)
 class Answer:
-    """What a window of frames shows; printed as one line of JSON."""
+    """The recognised classes of a window of frames; printed as one line of JSON."""
 
     frames: tuple[int, int]
-    """Lines of the window's first and last frame, from 0; the second is one past it."""
+    """The window's first line, from 0, and one past its last."""
     seconds: tuple[float, float]
     top: list[dict[str, Any]]
-    """Guesses: label, name, probability."""
+    """Guesses, best first: label, name, probability."""
     latency_ms: float
-    """From the window's last frame having been read to this answer."""
+    """Milliseconds from reading the window's last frame to this answer."""
 
 
 def recognise_live(
@@ -38,7 +38,7 @@ def recognise_live(
 ) -> Iterator[Answer | Failure]:
     """An answer for the last `window` frames, every `stride` frames, and one at the end.
 
-    Frames without a body are dropped, as in preparation. A bad line gives a Failure and is left out.
+    Frames without a body are dropped, as in preparation. A malformed line gives a Failure and is left out.
     """
     frames: deque[tuple[int, np.ndarray]] = deque(maxlen=window)
     fresh = 0  # frames since the last answer
@@ -62,7 +62,7 @@ def recognise_live(
 
 
 def parse_frame(line: bytes, recogniser: Recogniser, where: str) -> np.ndarray:
-    """A line's bodies (M, V, C) float32, zeros for a body that is not seen."""
+    """The bodies of a line, (M, V, C) float32, zeros for a body that is not seen. Raises TsgcError."""
     V, C = recogniser.joint_shape
     joint = ", ".join(recogniser.channels)
     expected = f'expected {{"bodies": [[[{joint}], ... {V} joints], ...]}}'
@@ -82,7 +82,7 @@ def parse_frame(line: bytes, recogniser: Recogniser, where: str) -> np.ndarray:
 
 
 def stack_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """Frames of (M, V, C) each -> (T, M, V, C); a body that a frame does not have is 0 there."""
+    """Frames of (M, V, C) each -> (T, M, V, C), zeros for bodies that a frame lacks."""
     listed = list(frames)
     most = max(len(bodies) for bodies in listed)
     joints = np.zeros((len(listed), most, *listed[0].shape[1:]), np.float32)
@@ -94,7 +94,7 @@ def stack_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
 def answer(
     recogniser: Recogniser, frames: Iterable[tuple[int, np.ndarray]], start: float, top: int
 ) -> Answer:
-    """Recognise the frames held, as a clip of their own."""
+    """Recognise frames as a clip of their own; `start`: when the last one was read, for the latency."""
     numbers, bodies = zip(*frames)
     joints = recogniser.prepare_joints(stack_frames(bodies), SOURCE)
     span = (numbers[0], numbers[-1] + 1)

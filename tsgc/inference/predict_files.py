@@ -1,4 +1,4 @@
-"""`tsgc predict`: which runs answer, and the answers as a table, JSON, CSV or JSON lines."""
+"""`tsgc predict`: choose the runs, recognise, print the answers as a table, JSON, CSV or JSON lines."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ STDIN_NAME = "standard input"
 
 
 def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool) -> list[Path]:
-    """The checkpoints that a command means: of the runs named, or of the newest streams."""
+    """The checkpoints of the runs that are named, or of the newest streams."""
     named = runs or [run.folder for run in newest_runs(runs_root, f"{checkpoint}-ema" if ema else checkpoint)]
     return [checkpoint_path(run, checkpoint, ema) for run in named]
 
@@ -54,7 +54,7 @@ def predict_files(
 
 
 def _recordings(files: Sequence[Path], recogniser: Recogniser, count: Count) -> Iterator[Recording | Failure]:
-    """Clips of the paths given; `-` is one raw clip on standard input."""
+    """The clips at the given paths; `-` is one raw clip on standard input."""
     if list(files) == [STDIN]:
         yield read_recording(STDIN_NAME, STDIN_NAME, sys.stdin.buffer.read(), recogniser.format)
         return
@@ -85,12 +85,12 @@ def predict_live(
             failures += 1
         else:
             sys.stdout.write(orjson.dumps(asdict(answer)).decode() + "\n")
-            sys.stdout.flush()  # the reader at the other end of a pipe waits for it
+            sys.stdout.flush()  # a reader at the other end of a pipe waits for it
     return failures
 
 
 def run_lines(recogniser: Recogniser) -> list[str]:
-    """A line for each run that answers."""
+    """A line about each run that recognises."""
     lines = []
     for stream, weight in zip(recogniser.streams, recogniser.weights):
         said = stream.description
@@ -123,7 +123,7 @@ def _as_table(
 
 
 def _columns(found: Sequence[Prediction]) -> tuple[str, ...]:
-    """What `_best` gives of answers with one class, or with more."""
+    """Column titles for the cells of `_best`."""
     return ("class", "%", "next") if len(found[0].top) > 1 else ("class", "%")
 
 
@@ -143,7 +143,7 @@ def _best(prediction: Prediction) -> list[str]:
 
 
 def json_entry(prediction: Prediction) -> dict[str, Any]:
-    """A prediction as JSON has it: without its logits."""
+    """A prediction for JSON: without its logits."""
     return {name: value for name, value in asdict(prediction).items() if name != "logits"}
 
 

@@ -13,10 +13,10 @@ from tsgc.inference.raw_format import RawFormat
 
 @dataclass(frozen=True)
 class Recording:
-    """A prepared clip."""
+    """A raw clip after preparation."""
 
     source: str
-    """The file, or what stands for one, such as `standard input`."""
+    """The file, or another source such as `standard input`."""
     clip: str
     """The file's name without its suffix."""
     joints: np.ndarray
@@ -33,7 +33,7 @@ class Failure:
 
 
 def find_raw(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
-    """The raw clips at paths: files as they are, and all in folders and zips that end in `suffixes`."""
+    """The raw clips at paths: files themselves, and all files in folders and zips that end in `suffixes`."""
     found: list[RawFile | Failure] = []
     for path in paths:
         if path.is_dir() or path.suffix.lower() == ".zip":
@@ -60,7 +60,7 @@ def _find_inside(location: Path, suffixes: tuple[str, ...]) -> list[RawFile | Fa
 def read_recordings(
     files: Iterable[RawFile | Failure], raw_format: RawFormat
 ) -> Iterator[Recording | Failure]:
-    """The prepared clips, in order; what is wrong with one does not stop the others."""
+    """The prepared clips in order; a Failure for each that cannot be read."""
     for file in files:
         if isinstance(file, Failure):
             yield file
@@ -74,7 +74,7 @@ def read_recordings(
 
 
 def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -> Recording | Failure:
-    """Bytes of one raw clip, prepared as the training clips were."""
+    """One raw clip from its bytes, prepared as the training clips were."""
     try:
         joints = raw_format.read(source, data).joints
     except TsgcError as error:
@@ -85,7 +85,7 @@ def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -
 
 
 def _other_data(source: str, raw_format: RawFormat) -> str:
-    """What else may be wrong with a clip that cannot be read, if its name is that of another data set's."""
+    """A hint for a clip that cannot be read and is named as another data set's; empty for others."""
     if PurePath(source).suffix.lower() in ("", *raw_format.suffixes):
         return ""
     endings = ", ".join(raw_format.suffixes)

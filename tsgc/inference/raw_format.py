@@ -1,4 +1,4 @@
-"""Which raw files a checkpoint can read, and how: exactly as its training clips were prepared."""
+"""The raw files that a checkpoint can read, prepared exactly as its training clips were."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RawFormat:
 
     dataset: str
     suffixes: tuple[str, ...]
-    """How file names end, in folders and zips."""
+    """Endings of its files' names."""
     read: Callable[[str, bytes], Prepared]
     """A clip's name and bytes -> the prepared clip. Raises TsgcError: malformed."""
 
@@ -30,8 +30,8 @@ class RawFormat:
 def raw_format(description: Description, image_size: ImageSize | None = None) -> RawFormat:
     """The format of a checkpoint's raw clips: its data set's own, or that of docs/your-own-data.md.
 
-    `image_size` is for people's own clips in pictures. Raises TsgcError: a preset that this version lacks,
-    or a picture's size for data in space.
+    `image_size` is for your own clips in pictures. Raises TsgcError for a preset that this version lacks,
+    UsageError for a picture's size with data in space.
     """
     name, preset = dataset_name(description), description.preset
     if image_size is not None and description.axes == "xyz":

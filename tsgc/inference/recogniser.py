@@ -1,8 +1,8 @@
 """Recognition: raw or prepared clips to classes, by one run or a fusion of several.
 
-Clips take the path of training data: the data set's own reader, the run's preset, the run's test input.
-So the logits are those of `tsgc evaluate`: to the bit in batches of the same clips, and to 1e-5 in others
-(matrix products of another size add up in another order).
+Clips take the path of training data: the data set's own reader, the run's preset, the run's test input. So
+logits equal those of `tsgc evaluate`: to the bit in batches of the same clips, to 1e-5 in other batches
+(matrix products of another size add in another order).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a clip, or a window of a recording, shows."""
+    """The recognised classes of a clip, or of a window of a recording."""
 
     source: str
     """The file that the clip came from; `array N` for joints."""
@@ -129,7 +129,7 @@ class Recogniser:
                 yield from read_recordings(find_raw([Path(clip)], self.format.suffixes), self.format)
 
     def prepare_joints(self, joints: np.ndarray, name: str) -> np.ndarray:
-        """Joints (T, M, V, C) checked, and centred where the data set's are; prepared ones do not change."""
+        """Joints (T, M, V, C), checked and centred as the data set's are; prepared ones do not change."""
         skeleton, channels = self.streams[0].pipeline.skeleton, self.channels
         shape = (skeleton.num_joints, len(channels))
         if joints.ndim != 4 or joints.shape[2:] != shape or not joints.shape[0] * joints.shape[1]:
@@ -142,7 +142,7 @@ class Recogniser:
         return self.settle(joints) if self.channels == "xyz" else joints
 
     def settle(self, joints: np.ndarray) -> np.ndarray:
-        """Joints in space (T, M, V, 3) centred and, for aligned runs, turned as preparation does."""
+        """Joints in space (T, M, V, 3), centred and, for aligned runs, turned as in preparation."""
         joints = recentre(joints, self.skeleton.centre)
         if self.alignment:
             joints = align(joints, present_bodies(joints), JOINTS[self.skeleton.name])
@@ -157,7 +157,7 @@ class Recogniser:
         stride: int | None = None,
         batch: int = BATCH,
     ) -> Iterator[Prediction | Failure]:
-        """Recognise prepared clips as they come, `batch` windows at once; failures pass through in place."""
+        """Recognise prepared clips as they come, `batch` windows at once; failures keep their place."""
         waiting: list[tuple[Recording, tuple[int, int]] | Failure] = []
         for recording in recordings:
             if isinstance(recording, Failure):
@@ -198,15 +198,15 @@ class Recogniser:
     def prediction(
         self, recording: Recording, frames: tuple[int, int], logits: np.ndarray, top: int
     ) -> Prediction:
-        """Logits (K,) as names and probabilities."""
-        shares = probabilities(logits / sum(self.weights))
+        """The most likely classes by logits (K,), with names and probabilities."""
+        likely = probabilities(logits / sum(self.weights))
         order = np.argsort(-logits, kind="stable")[:top].tolist()
         return Prediction(
             recording.source,
             recording.clip,
             frames,
             (frames[0] / self.fps, frames[1] / self.fps),
-            [Guess(label, self.classes[label], float(shares[label])) for label in order],
+            [Guess(label, self.classes[label], float(likely[label])) for label in order],
             logits,
         )
 
@@ -235,16 +235,16 @@ def load_run(
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     if not runs:
         raise TsgcError("no run given; name one or more run folders or checkpoints")
-    shares = [1.0] * len(runs) if weights is None else list(weights)
-    if len(shares) != len(runs) or not np.isfinite(shares).all() or min(shares) < 0 or not any(shares):
-        raise UsageError(f"weights {shares} for {len(runs)} runs; expected one each, 0 or more, not all 0")
-    place = pick_device(device)
+    given = [1.0] * len(runs) if weights is None else list(weights)
+    if len(given) != len(runs) or not np.isfinite(given).all() or min(given) < 0 or not any(given):
+        raise UsageError(f"weights {given} for {len(runs)} runs; expected one each, 0 or more, not all 0")
+    chosen = pick_device(device)
     files = [checkpoint_path(Path(one), checkpoint, ema) for one in runs]
     refuse_twice([Path(one) for one in runs], files, "checkpoint", "weights give a stream more")
-    streams = [load_stream(file, place) for file in files]
+    streams = [load_stream(file, chosen) for file in files]
     for other in streams[1:]:
         check_fusible(streams[0], other)
-    return Recogniser(streams, shares, place, image_size)
+    return Recogniser(streams, given, chosen, image_size)
 
 
 def check_fusible(first: TrainedStream, other: TrainedStream) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint ready to use: its network, and how clips become the network's input."""
+"""A trained stream: a checkpoint's network, with the pipeline of its input."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tsgc.network.precision import arithmetic
 
 @dataclass(frozen=True)
 class TrainedStream:
-    """One trained network, and how clips become its input."""
+    """One trained network with the pipeline of its input."""
 
     path: Path
     """The checkpoint."""
@@ -34,7 +34,7 @@ class TrainedStream:
 
 
 def load_stream(path: Path, device: torch.device) -> TrainedStream:
-    """The network of one of our checkpoints, with its input."""
+    """The network of one of our checkpoints on `device`, with the pipeline of its input."""
     model, description = load_model(path)
     pipeline = InputPipeline(
         description.config,
@@ -48,7 +48,7 @@ def load_stream(path: Path, device: torch.device) -> TrainedStream:
 
 
 def pack_clips(clips: Sequence[np.ndarray]) -> PackedBatch:
-    """Clips (T, M, V, C) end to end, as the shard loader packs them; the labels are 0."""
+    """Clips (T, M, V, C) packed end to end, as by the shard loader; labels are 0."""
     frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
     rows = frames * bodies
     joints = np.concatenate([clip.reshape(-1, *clip.shape[2:]) for clip in clips])

@@ -1,4 +1,4 @@
-"""Cutting long recordings into windows, each as if it were a clip of its own."""
+"""Windows of long recordings, each treated as a clip of its own."""
 
 import numpy as np
 
@@ -6,8 +6,8 @@ import numpy as np
 def plan_windows(frames: int, window: int | None, stride: int | None) -> list[tuple[int, int]]:
     """Windows of a recording of `frames` frames, as (first, one past the last).
 
-    Every `stride` frames (default: half a window) one of `window` frames; the last ends with the
-    recording, so that no frame goes unseen. A shorter recording, or no `window`: all of it at once.
+    A window of `window` frames starts every `stride` frames (default: half a window); the last one ends with
+    the recording, so that no frame is left out. A shorter recording, or any without `window`, is one window.
     """
     if window is None or frames <= window:
         return [(0, frames)]
@@ -18,10 +18,10 @@ def plan_windows(frames: int, window: int | None, stride: int | None) -> list[tu
 
 
 def recentre(joints: np.ndarray, centre: int) -> np.ndarray:
-    """Subtracts the first body's joint `centre`, in the first frame where that body is seen, from all.
+    """Joints (T, M, V, C) relative to the first body's joint `centre` in the first frame where it is seen.
 
-    (T, M, V, C) -> the same shape. A body whose joints in a frame are all 0 is absent and stays so. What
-    `pipelines.cleaning.centre` has centred already does not change: its origin is 0.
+    A body whose joints in a frame are all 0 is absent and stays 0. Clips that `pipelines.cleaning.centre` has
+    centred do not change: their origin is 0.
     """
     seen = (joints != 0).any(axis=(2, 3))  # (T, M)
     if not seen[:, 0].any():
@@ -31,9 +31,9 @@ def recentre(joints: np.ndarray, centre: int) -> np.ndarray:
 
 
 def is_centred(joints: np.ndarray, centre: int, channels: str) -> bool:
-    """Whether preparation put `centre` of the first body at the origin, so that windows need the same.
+    """Whether the first body's joint `centre` is at the origin in (T, M, V, C); windows are centred then, too.
 
-    (T, M, V, C). Coordinates with scores are in the image and never centred on a body.
+    Coordinates with scores are in the picture, and never centred on a body.
     """
     seen = (joints != 0).any(axis=(2, 3))[:, 0]
     return channels == "xyz" and bool(seen.any()) and not joints[seen.argmax(), 0, centre].any()
