@@ -31,7 +31,7 @@ def recentre(joints: np.ndarray, centre: int) -> np.ndarray:
 
 
 def is_centred(joints: np.ndarray, centre: int, channels: str) -> bool:
-    """Whether the first body's joint `centre` is at the origin in (T, M, V, C); windows are centred then, too.
+    """Whether the first body's joint `centre` is at the origin in (T, M, V, C); so are windows then.
 
     Coordinates with scores are in the picture, and never centred on a body.
     """
