@@ -143,15 +143,15 @@ def main() -> None:
             short = dataclasses.replace(shape, batch=shape.batch - 1)
             batches += [make_batch(short, maker, device, seed=100 + number) for number in range(STEPS)]
             results = []
-            for graphs in (False, False, True):
+            for cuda_graphs in (False, False, True):
                 torch.cuda.reset_peak_memory_stats()
-                step = make_step(shape, config, device, cuda_graphs=graphs)
+                step = make_step(shape, config, device, cuda_graphs=cuda_graphs)
                 losses = trajectory(step, batches)
                 end = state(step)
                 seconds = step_seconds(step, batches[0], given.calls)
                 results.append((losses, end, seconds, torch.cuda.max_memory_allocated() / 1e9))
-                if graphs and step._graphs is not None and len(step._graphs) != 2:
-                    wrong.append(f"{name} {precision}: {len(step._graphs)} graphs, expected 2")
+                if cuda_graphs and step._cuda_graphs is not None and len(step._cuda_graphs) != 2:
+                    wrong.append(f"{name} {precision}: {len(step._cuda_graphs)} graphs, expected 2")
                 step.reset()
                 del step
                 synchronise(device)

@@ -115,10 +115,10 @@ def test_teachers_stay_as_they_are_and_are_nobodys_parameters():
 def test_replayed_steps_see_each_calls_others():
     given = with_others(batches(sizes=(6, 5) * 6))
     plain, replayed = taught_step(), taught_step()
-    replayed._graphs = Recorded(CPU)
+    replayed._cuda_graphs = Recorded(CPU)
     assert train(plain, given) == train(replayed, [clone(batch) for batch in given])
     assert same(tensors(plain), tensors(replayed))
-    assert len(replayed._graphs) == 2
+    assert len(replayed._cuda_graphs) == 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: there are no CUDA graphs to compare with")
@@ -136,7 +136,7 @@ def test_captured_steps_with_teachers_are_the_plain_ones(precision):
         for teacher in step.teachers.teachers:
             teacher.model.to(device)
     assert train(captured, given) == pytest.approx(train(plain, given), rel=2e-2)
-    assert len(captured._graphs) == 2
+    assert len(captured._cuda_graphs) == 2
 
 
 def test_teachers_see_the_students_clips_in_their_own_modality(ucla, tmp_path):

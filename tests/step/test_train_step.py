@@ -150,12 +150,12 @@ def test_replayed_steps_see_each_calls_input(presence):
     sizes = (6, 5) * 10
     given = batches(presence, sizes)
     plain, replayed = (make_step(SHAPE, CONFIG, CPU, cuda_graphs=False) for _ in range(2))
-    replayed._graphs = Recorded(CPU)
+    replayed._cuda_graphs = Recorded(CPU)
     assert train(plain, given) == train(replayed, [cuda_graphs.clone(batch) for batch in given])
     assert same(tensors(plain), tensors(replayed))
-    assert len(replayed._graphs) == 2
+    assert len(replayed._cuda_graphs) == 2
     replayed.reset()
-    assert len(replayed._graphs) == 0
+    assert len(replayed._cuda_graphs) == 0
 
 
 def test_captured_steps_are_not_told_how_many_rows_are_kept(monkeypatch):
@@ -166,7 +166,7 @@ def test_captured_steps_are_not_told_how_many_rows_are_kept(monkeypatch):
     train(step, given)
     assert told == [tuple((batch.survival > 0).sum(1).tolist()) for batch in given]
     told.clear()
-    step._graphs = Recorded(CPU)
+    step._cuda_graphs = Recorded(CPU)
     train(step, given)
     assert told == [None] * STEPS
 
@@ -194,7 +194,7 @@ def test_large_steps_in_float32_are_not_captured():
 
 def test_no_more_graphs_than_their_share_of_memory():
     step = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
-    graphs = step._graphs = Recorded(CPU)
+    graphs = step._cuda_graphs = Recorded(CPU)
     for size in range(2, 2 + cuda_graphs.MOST_GRAPHS + 2):
         train(step, batches(sizes=(size,) * (cuda_graphs.WARM_UP + 1)))
     assert len(graphs) == cuda_graphs.MOST_GRAPHS
@@ -253,7 +253,7 @@ def test_captured_steps_are_the_plain_ones(precision, presence):
     ]
     plain, captured = (make_step(SHAPE, config, device, cuda_graphs=graphs) for graphs in (False, True))
     assert train(captured, given) == pytest.approx(train(plain, given), rel=2e-2)
-    assert len(captured._graphs) == 2
+    assert len(captured._cuda_graphs) == 2
     for one, other in zip(tensors(plain), tensors(captured), strict=True):
         torch.testing.assert_close(one, other, rtol=5e-2, atol=2e-2)
 

@@ -90,5 +90,5 @@ def make_step(
     process = process or Process(0, 1, device)
     network = wrap_network(model, config, process, cuda_graphs)
     return TrainStep(
-        model, optimizer, ema, config, shape.classes, process, network=network, graphs=cuda_graphs
+        model, optimizer, ema, config, shape.classes, process, network=network, cuda_graphs=cuda_graphs
     )

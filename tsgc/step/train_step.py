@@ -31,7 +31,7 @@ class TrainStep:
     `optimizer` is `build_optimizer`'s. `network` is the model as it is called (compiled, or wrapped in
     DistributedDataParallel); default: the model. On several ranks without that wrapper the gradients are
     summed here, all in one exchange. With `teachers` the loss is part labels, part their answers
-    (`config.distil`). With `graphs` (GPUs only) the step is captured for each size of batch
+    (`config.distil`). With `cuda_graphs` (GPUs only) the step is captured for each size of batch
     after its first few steps, and replayed; on several ranks the size must then say each rank's share.
 
         step = TrainStep(model, optimizer, ema, config, num_classes, process)
@@ -51,7 +51,7 @@ class TrainStep:
         process: Process,
         *,
         network: nn.Module | None = None,
-        graphs: bool = False,
+        cuda_graphs: bool = False,
         teachers: Teachers | None = None,
     ) -> None:
         self.model, self.network = model, network or model
@@ -70,7 +70,7 @@ class TrainStep:
         self._average = WeightAverage(ema, model, on_device=device.type == "cuda")
         if device.type == "cuda":
             self._scale = torch.ones((), device=device)
-        self._graphs = StepGraphs(device) if graphs else None
+        self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
 
     def __call__(self, parts: Sequence[MicroBatch], *, lr: float, size: int, position: int) -> None:
         """One step: this rank's micro-batches of a global batch of `size` clips, over all ranks.
@@ -84,10 +84,10 @@ class TrainStep:
         else:
             self._scale = scale
         self._average.set_decay(self.ema.get_decay(position + 1 if self.config.ema_warmup else None))
-        if self._graphs is None:
+        if self._cuda_graphs is None:
             self._run(parts)
         else:
-            self._graphs(parts, size, self._run)
+            self._cuda_graphs(parts, size, self._run)
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -100,8 +100,8 @@ class TrainStep:
 
     def reset(self) -> None:
         """Drops what was captured. Needed before the process group ends, and after loading a state."""
-        if self._graphs is not None:
-            self._graphs.clear()
+        if self._cuda_graphs is not None:
+            self._cuda_graphs.clear()
 
     def loss(self, batch: MicroBatch) -> Tensor:
         """Summed loss of a micro-batch's clips, mixed."""

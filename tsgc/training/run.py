@@ -161,7 +161,7 @@ def make_train_step(
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)
     worth = worth_capturing(config, manifest.body.num_joints, bodies, process.world)
-    graphs = captures_steps(config, process, reading, worth)
+    cuda_graphs = captures_steps(config, process, reading, worth)
     train_step = TrainStep(
         model,
         optimizer,
@@ -169,21 +169,21 @@ def make_train_step(
         config,
         len(manifest.class_names),
         process,
-        network=wrap_network(model, config, process, graphs),
-        graphs=graphs,
+        network=wrap_network(model, config, process, cuda_graphs),
+        cuda_graphs=cuda_graphs,
         teachers=teachers,
     )
     return model, train_step
 
 
-def wrap_network(model: nn.Module, config: TrainConfig, process: Process, graphs: bool) -> nn.Module:
+def wrap_network(model: nn.Module, config: TrainConfig, process: Process, cuda_graphs: bool) -> nn.Module:
     """The model as it is called in training: compiled, and wrapped where several ranks train.
 
     Captured steps sum the gradients themselves: DDP's exchange in the midst of the backward pass saves less
     than launching kernels one by one costs.
     """
     network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
-    if process.world == 1 or graphs:
+    if process.world == 1 or cuda_graphs:
         return network
     # InputNorm makes its statistics equal on all ranks itself: there is no buffer to broadcast.
     # Newer torch calls the option forward_sync_buffers, which torch 2.10 does not know yet.
