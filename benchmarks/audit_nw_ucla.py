@@ -25,7 +25,7 @@ from nw_ucla.plan import FOLDS
 from nw_ucla.search import fold_clips, read_results
 
 from pipelines.datasets.nw_ucla import identify
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.console import Talker
 
 HEAD, HANDS, ELBOWS, WRISTS, KNEES, ANKLES, HIPS = 3, (7, 11), (5, 9), (6, 10), (13, 17), (14, 18), 0

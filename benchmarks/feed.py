@@ -24,7 +24,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shards.batch import PackedBatch, Step
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.bench.data import data_config
 from tsgc.distributed.process import Process
 from tsgc.input.random_numbers import Draws

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
 
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.config import TrainConfig
 from tsgc.input.geometry import rotation_matrices, turn
 from tsgc.input.occlusion import hidden

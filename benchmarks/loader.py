@@ -16,8 +16,9 @@ from pathlib import Path
 
 import webdataset
 
+from shards.load_manifest import load_manifest
 from shards.loader import TrainLoader
-from shards.manifest import Manifest, load_manifest
+from shards.manifest import Manifest
 
 
 def stock(manifest: Manifest) -> Iterator[int]:
@@ -29,7 +30,7 @@ def stock(manifest: Manifest) -> Iterator[int]:
 
 def ours(manifest: Manifest, threads: int) -> Iterator[int]:
     """Clips of one epoch, as counts."""
-    loader = TrainLoader(manifest, batch=128, seed=0, last_batch="spread", threads=threads, keep=0)
+    loader = TrainLoader(manifest, batch=128, seed=0, last_batch="spread", threads=threads, memory_bytes=0)
     for step in loader.epoch(0):
         yield step.size
     loader.close()

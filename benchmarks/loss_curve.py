@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc import kernels
 from tsgc.config import TrainConfig, resolve
 from tsgc.console import Talker

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from pipelines.datasets.table import DATASETS
-from shards.manifest import FILE_NAME, Clips, Manifest, Shard, load_manifest
+from shards.load_manifest import load_manifest
+from shards.manifest import FILE_NAME, Clips, Manifest, Shard
 from shards.plan import deal, epoch_batches
 
 SHARDS = 256

@@ -17,7 +17,7 @@ from nw_ucla.data import ResidentClips
 from nw_ucla.plan import FOLDS
 from nw_ucla.search import fold_clips
 
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.config import TrainConfig
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.tta import PLAIN, View

@@ -22,7 +22,7 @@ from nw_ucla.search import Search, fold_clips, read_results, to_do
 from nw_ucla.trial import Trial
 
 from pipelines.errors import TsgcError
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 
 SHARDS = Path("data/shards/nw-ucla/xview")
 

@@ -11,12 +11,12 @@ import numpy as np
 from shards.manifest import Clips
 from shards.plan import IntArray
 
-KEPT_BYTES = 1 << 28  # of one process; larger splits have longer steps, and are read clip by clip
+MEMORY_BYTES = 1 << 28  # of one process; larger splits have longer steps, and are read clip by clip
 
 Fill = Callable[[memoryview, IntArray, IntArray], list[int]]
 
 
-class KeptClips:
+class ClipsInMemory:
     """Memory for all of `clips`, filled as they are asked for; threads may share it."""
 
     def __init__(self, clips: Clips, row_bytes: int) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError, UsageError
 from shards.batch import PackedBatch, Step
-from shards.in_memory import KEPT_BYTES
-from shards.manifest import Clips, Manifest, load_manifest
-from shards.options import Reading
+from shards.in_memory import MEMORY_BYTES
+from shards.load_manifest import load_manifest
+from shards.manifest import Clips, Manifest
+from shards.options import LoaderOptions
 from shards.plan import batch_sizes, deal, epoch_batches, eval_batches, parts_of_rank
 from shards.reader import ShardReader
 from shards.remote_files import check_room, expecting
@@ -39,8 +40,8 @@ class TrainLoader:
     `mix_group`, `last_batch` and `repeats` are as in `plan`; with `holdout` the clips that the manifest
     lists as held out are not trained on. `window` shards are drawn from at a time (0: all). `prefetch`
     steps are read ahead by `threads` threads, their joints into page-locked memory if `pin`. Clips of up to
-    `keep` bytes in all are read once, and stay in memory.
-    `reading` says what happens to damaged clips, and where remote shards are kept; where they are left out,
+    `memory_bytes` in all are read once, and stay in memory.
+    `options` says what happens to damaged clips, and where remote shards are kept; where they are left out,
     a step's parts are smaller, and one that would be empty raises.
     Raises TsgcError: no clips, no batch, too small a batch for the ranks, a shard missing or cut.
     """
@@ -62,12 +63,12 @@ class TrainLoader:
         prefetch: int = 4,
         threads: int = 2,
         pin: bool = False,
-        reading: Reading | None = None,
-        keep: int = KEPT_BYTES,
+        options: LoaderOptions | None = None,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
         manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
         if manifest.url:
-            check_room(manifest.shards["train"], window, reading or Reading())
+            check_room(manifest.shards["train"], window, options or LoaderOptions())
         clips = manifest.clips["train"]
         if holdout:
             _some(clips.select(clips.holdout), manifest, "holdout")
@@ -95,7 +96,7 @@ class TrainLoader:
         self._accumulation = accumulation
         self._ahead = prefetch * accumulation
         self._threads = threads
-        self._reader = ShardReader(manifest, "train", clips, pin, reading, keep)
+        self._reader = ShardReader(manifest, "train", clips, pin, options, memory_bytes)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -162,7 +163,7 @@ class EvalLoader:
         prefetch: int = 4,
         threads: int = 2,
         pin: bool = False,
-        reading: Reading | None = None,
+        options: LoaderOptions | None = None,
     ) -> None:
         if split not in EVALUATED:
             raise UsageError(f"split is {split!r}, expected one of {', '.join(EVALUATED)}")
@@ -176,7 +177,7 @@ class EvalLoader:
         self._batches = eval_batches(len(self.clips), batch, rank, world)
         self._ahead = prefetch
         self._threads = threads
-        self._reader = ShardReader(manifest, source, self.clips, pin, reading)
+        self._reader = ShardReader(manifest, source, self.clips, pin, options)
 
     def __len__(self) -> int:
         """Batches of this rank."""

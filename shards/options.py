@@ -15,8 +15,8 @@ def default_cache() -> Path:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Options of reading, the same on every rank."""
+class LoaderOptions:
+    """How a loader reads shards: the same on every rank."""
 
     on_error: str = "raise"
     """`raise`: the first damaged clip ends the run. `skip`: damaged clips are left out, and counted."""

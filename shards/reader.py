@@ -13,12 +13,12 @@ import torch
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch
 from shards.buffers import BufferPool
-from shards.in_memory import KeptClips
+from shards.in_memory import ClipsInMemory
 from shards.local_files import AGAIN, DamagedError, LocalFiles, ShardFiles, check_shard
 from shards.manifest import Clips, Manifest
-from shards.options import ON_ERROR, Reading
+from shards.options import ON_ERROR, LoaderOptions
 from shards.plan import IntArray, partners_left
-from shards.remote_files import CachedFiles
+from shards.remote_files import RemoteFiles
 
 try:
     from isal.isal_zlib import crc32  # nine times as fast, where it has wheels
@@ -30,9 +30,9 @@ class ShardReader:
     """Reads clips of one split; threads may share it.
 
     `clips` may be a part of the split's. Files open on first use and close with the reader. Raises
-    TsgcError, naming the shard, if one that is needed is missing or has not its size; with `reading`'s
-    on_error "skip" the clips of such a shard are left out of their batches, as damaged clips are.
-    Clips of up to `keep` bytes in all stay in memory once they have been read, if their shards are files.
+    TsgcError, naming the shard, if one that is needed is missing or has not its size; with on_error "skip" in
+    `options` the clips of such a shard are left out of their batches, as damaged clips are.
+    Clips of up to `memory_bytes` in all stay in memory once they have been read, if their shards are files.
     """
 
     def __init__(
@@ -41,27 +41,27 @@ class ShardReader:
         split: str,
         clips: Clips,
         pin: bool = False,
-        reading: Reading | None = None,
-        keep: int = 0,
+        options: LoaderOptions | None = None,
+        memory_bytes: int = 0,
     ) -> None:
-        reading = reading or Reading()
-        if reading.on_error not in ON_ERROR:
-            raise TsgcError(f"on_error is {reading.on_error!r}, expected one of {', '.join(ON_ERROR)}")
+        options = options or LoaderOptions()
+        if options.on_error not in ON_ERROR:
+            raise TsgcError(f"on_error is {options.on_error!r}, expected one of {', '.join(ON_ERROR)}")
         self.clips = clips
         self._row_shape = (manifest.num_joints, len(manifest.channels))
         self._pin = pin
-        self._skip = reading.on_error == "skip"
+        self._skip = options.on_error == "skip"
         self._buffers = BufferPool()
-        self._kept: KeptClips | None = None
+        self._memory: ClipsInMemory | None = None
         shards = manifest.shards[split]
         self.files: ShardFiles
         """Where the bytes come from."""
         if manifest.url:
-            self.files = CachedFiles(manifest.url, shards, reading)
+            self.files = RemoteFiles(manifest.url, shards, options)
             return
         self.files = LocalFiles(manifest.folder, shards)
-        if clips.lengths.sum() <= keep:
-            self._kept = KeptClips(clips, 4 * int(np.prod(self._row_shape)))
+        if clips.lengths.sum() <= memory_bytes:
+            self._memory = ClipsInMemory(clips, 4 * int(np.prod(self._row_shape)))
         if not self._skip:
             for index in np.unique(clips.shards).tolist():
                 check_shard(manifest.folder, shards[index])
@@ -125,10 +125,10 @@ class ShardReader:
             joints = torch.empty(count, dtype=torch.float32, pin_memory=True)
         else:
             joints = torch.from_numpy(self._buffers.take(count))
-        if self._kept is not None:
-            damaged = self._kept.read(indices, self._fill)
+        if self._memory is not None:
+            damaged = self._memory.read(indices, self._fill)
             if not damaged:
-                self._kept.gather(indices, joints.view(-1, int(np.prod(self._row_shape))).numpy())
+                self._memory.gather(indices, joints.view(-1, int(np.prod(self._row_shape))).numpy())
             return joints.view(-1, *self._row_shape), damaged
         damaged = self._fill(joints.numpy().view(np.uint8).data, indices, np.cumsum(lengths) - lengths)
         return joints.reshape(-1, *self._row_shape), damaged

@@ -14,7 +14,7 @@ from pipelines.errors import TsgcError
 from shards.cache import ShardCache
 from shards.local_files import ShardFiles
 from shards.manifest import Shard
-from shards.options import Reading, default_cache
+from shards.options import LoaderOptions, default_cache
 from shards.plan import IntArray
 from shards.remote import download, join_url, safe
 
@@ -22,15 +22,17 @@ FETCHERS = 4  # downloads at a time
 AHEAD = 4  # shards fetched before a batch needs them
 
 
-class CachedFiles:
+class RemoteFiles:
     """Files that open when a batch needs them and close after it, so that the cache may drop them.
 
     A shard that cannot be fetched raises TsgcError, naming its URL, whatever `on_error` says: a server that
     is away is no damaged clip.
     """
 
-    def __init__(self, url: str, shards: Sequence[Shard], reading: Reading) -> None:
-        self._source = _Source(url, shards, ShardCache(reading.cache or default_cache(), reading.cache_bytes))
+    def __init__(self, url: str, shards: Sequence[Shard], options: LoaderOptions) -> None:
+        self._source = _RemoteShards(
+            url, shards, ShardCache(options.cache or default_cache(), options.cache_bytes)
+        )
         self._wanted: SimpleQueue[int | None] = SimpleQueue()
         self._started = False
         self._close = weakref.finalize(self, _stop, self._source, self._wanted)
@@ -63,7 +65,7 @@ class CachedFiles:
         self._close()
 
 
-class _Source:
+class _RemoteShards:
     """A split's shards, by way of the cache."""
 
     def __init__(self, url: str, shards: Sequence[Shard], cache: ShardCache) -> None:
@@ -85,7 +87,7 @@ class _Source:
         return self._cache.open(wanted, fetch)
 
 
-def _fetch_wanted(source: _Source, wanted: "SimpleQueue[int | None]") -> None:
+def _fetch_wanted(source: _RemoteShards, wanted: "SimpleQueue[int | None]") -> None:
     """What a fetching thread does until it is given None."""
     while (shard := wanted.get()) is not None:
         if not source.closed.is_set():
@@ -93,24 +95,24 @@ def _fetch_wanted(source: _Source, wanted: "SimpleQueue[int | None]") -> None:
                 os.close(source.open(shard))
 
 
-def _stop(source: _Source, wanted: "SimpleQueue[int | None]") -> None:
+def _stop(source: _RemoteShards, wanted: "SimpleQueue[int | None]") -> None:
     source.closed.set()
     for _ in range(FETCHERS):
         wanted.put(None)
 
 
-def check_room(shards: Sequence[Shard], window: int, reading: Reading) -> None:
+def check_room(shards: Sequence[Shard], window: int, options: LoaderOptions) -> None:
     """Raises TsgcError if the shards that training draws from at a time do not fit in the cache.
 
     `window`: how many; 0: all.
     """
     sizes = sorted((shard.bytes for shard in shards), reverse=True)
     needed = sum(sizes[: window + AHEAD] if window else sizes)
-    if needed > reading.cache_bytes:
+    if needed > options.cache_bytes:
         few = 0 < window < len(sizes)
         what = f"{window} shards at a time and {AHEAD} ahead" if few else "all shards at a time"
         raise TsgcError(
-            f"a cache of {reading.cache_bytes / 1e9:.3g} GB, but training draws from {what}:"
+            f"a cache of {options.cache_bytes / 1e9:.3g} GB, but training draws from {what}:"
             f" {needed / 1e9:.3g} GB; give a larger --cache-size, or --set shuffle_window=N of fewer shards"
         )
 

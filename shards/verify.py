@@ -14,8 +14,9 @@ import numpy as np
 import orjson
 
 from pipelines.errors import BAD_NPY, TsgcError
+from shards.load_manifest import load_manifest
 from shards.local_files import check_shard
-from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, Shard, clip_digest, load_manifest
+from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, Shard, clip_digest
 
 MEMBERS = ("cls", "json", "npy")  # of every clip, in this order
 THREADS = 4  # hashing lets other threads run

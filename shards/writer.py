@@ -14,15 +14,8 @@ import numpy as np
 from pipelines.datasets.table import hold_out
 from pipelines.errors import TsgcError
 from pipelines.prepared.store import Store, open_store, tool_version
-from shards.manifest import (
-    FILE_NAME,
-    PAYLOAD,
-    SPLITS,
-    Clips,
-    Manifest,
-    check_names,
-    load_manifest,
-)
+from shards.load_manifest import load_manifest
+from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, check_names
 from shards.plan import IntArray, clip_order
 from shards.tar import TAR_BLOCK, Written, write_tar
 from shards.whole_folder import check_space, new_folder

@@ -9,7 +9,7 @@ from typing import Any
 from pipelines.datasets.table import DATASETS, OPENERS, Dataset, Opener
 from pipelines.errors import TsgcError
 from pipelines.prepared.store import open_store, tool_version
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.console import Talker
 from tsgc.workspace.data_root import sharded
 from tsgc.workspace.runs import find_runs

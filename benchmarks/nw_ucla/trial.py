@@ -14,7 +14,7 @@ from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
 from nw_ucla.weights import check_unseen_view
 from pipelines.errors import TsgcError
-from shards.options import Reading
+from shards.options import LoaderOptions
 from tsgc.checkpoint import describe, save_weights
 from tsgc.distributed.process import Process
 from tsgc.evaluation.scores import accuracy
@@ -62,7 +62,7 @@ class Trial:
         manifest = clips.manifest
         process = Process(0, 1, device)
         pipeline = input_pipeline(config, manifest)
-        self.model, self.step = make_train_step(config, manifest, pipeline.bodies, process, Reading())
+        self.model, self.step = make_train_step(config, manifest, pipeline.bodies, process, LoaderOptions())
         if self.spec.init is not None:
             check_unseen_view(self.spec.init, self.spec.fold)
             self.started_from = fine_tune(self.model, manifest, self.spec.init, modality=config.modality)

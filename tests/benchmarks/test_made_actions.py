@@ -11,7 +11,7 @@ import cli
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20
 from pipelines.synthetic.bodies import wave
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 
 STEPS = 40  # of a cycle; a quarter is a whole number of them
 

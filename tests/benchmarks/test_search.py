@@ -16,8 +16,8 @@ from nw_ucla.tables import trial_table
 from nw_ucla.weights import check_unseen_view
 
 from pipelines.errors import TsgcError
+from shards.load_manifest import load_manifest
 from shards.loader import TrainLoader
-from shards.manifest import load_manifest
 from tsgc.checkpoint import Description, save_weights
 from tsgc.config import build_config
 from tsgc.evaluation.scores import read_scores

@@ -9,7 +9,7 @@ import pytest
 from made.ranks import lines, train_words, tsgc, weights
 from made.shard_sets import make_shards
 
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.evaluation.scores import read_scores
 
 

@@ -68,7 +68,7 @@ def test_the_mean_is_over_every_view(made):
     from tsgc.input.pipeline import input_pipeline
 
     loader = EvalLoader(made / "shards/ntu60/xsub", batch=8)
-    from shards.manifest import load_manifest
+    from shards.load_manifest import load_manifest
 
     config = dataclasses.replace(TrainConfig(), frames=16, variant="tiny")
     pipe = input_pipeline(config, load_manifest(made / "shards/ntu60/xsub"))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.prepared.store import open_store
 from pipelines.reading.track import Track
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.inspect.clip_picture import padded
 from tsgc.inspect.preset_differences import TrackedClip
 from tsgc.inspect.shard_set import balance

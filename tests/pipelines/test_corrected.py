@@ -6,7 +6,7 @@ from made.command import fails, quick, tsgc
 
 from pipelines.prepared.store import open_store
 from pipelines.synthetic.raw_files import write_ntu
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.checkpoint import read_description
 from tsgc.inference.recogniser import load_run
 

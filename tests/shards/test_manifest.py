@@ -11,7 +11,8 @@ from made.shard_sets import make_shards
 
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
-from shards.manifest import Clips, Manifest, Shard, find_shard_sets, load_manifest
+from shards.load_manifest import load_manifest
+from shards.manifest import Clips, Manifest, Shard, find_shard_sets
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from made.loading import all_ranks, global_batches
 from made.shard_sets import make_shards
 
+from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
-from shards.manifest import load_manifest
 
 
 def fingerprint(loader: TrainLoader, epoch: int = 3) -> str:

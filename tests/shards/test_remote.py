@@ -15,9 +15,9 @@ from made.shard_sets import make_shards
 from pipelines.errors import TsgcError
 from shards import remote
 from shards.cache import ShardCache
+from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
-from shards.manifest import load_manifest
-from shards.options import Reading
+from shards.options import LoaderOptions
 from shards.remote import check_url, is_url, join_url, parse_place, safe
 from shards.remote_files import AHEAD, expecting
 
@@ -35,13 +35,13 @@ def server(local, monkeypatch):
 
 
 @pytest.fixture
-def reading(tmp_path):
-    return Reading(cache=tmp_path / "cache")
+def options(tmp_path):
+    return LoaderOptions(cache=tmp_path / "cache")
 
 
-def batches(shards, reading=None, epoch=3, **options):
+def batches(shards, options=None, epoch=3, **more):
     """What identifies every batch of an epoch, and its numbers."""
-    loader = TrainLoader(shards, batch=10, seed=1, last_batch="spread", reading=reading, **options)
+    loader = TrainLoader(shards, batch=10, seed=1, last_batch="spread", options=options, **more)
     parts = [part for step in loader.epoch(epoch) for part in step.parts]
     loader.close()
     return [(part.indices.tolist(), part.partner.tolist(), part.joints.clone()) for part in parts]
@@ -60,36 +60,36 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("window", [0, 2])
-def test_batches_over_http_are_those_of_the_folder(local, server, reading, window):
+def test_batches_over_http_are_those_of_the_folder(local, server, options, window):
     ours = batches(local, window=window)
-    assert same(batches(server.url, reading, window=window), ours)
+    assert same(batches(server.url, options, window=window), ours)
     assert all(server.asked[shard.file] == 1 for shard in local.shards["train"])
     server.shutdown()
     there = load_manifest(local.folder)
     assert (there.digest, there.place) == (local.digest, str(local.folder))
 
 
-def test_a_second_run_reads_from_the_cache_alone(local, server, reading):
-    batches(server.url, reading)
+def test_a_second_run_reads_from_the_cache_alone(local, server, options):
+    batches(server.url, options)
     asked = dict(server.asked)
-    assert same(batches(server.url, reading), batches(local))
+    assert same(batches(server.url, options), batches(local))
     assert {name: count for name, count in server.asked.items() if name != "manifest.json"} == {
         name: count for name, count in asked.items() if name != "manifest.json"
     }
 
 
-def test_evaluation_over_http_is_that_of_the_folder(local, server, reading):
-    there = EvalLoader(server.url, "test", batch=4, reading=reading)
+def test_evaluation_over_http_is_that_of_the_folder(local, server, options):
+    there = EvalLoader(server.url, "test", batch=4, options=options)
     here = EvalLoader(local, "test", batch=4)
     assert there.names == here.names
     assert all(torch.equal(a.joints, b.joints) for a, b in zip(there, here, strict=True))
 
 
 @pytest.mark.parametrize("ailment", ["truncate", "no length", "500", "503", "429", "hang up", "flip", "more"])
-def test_a_download_that_fails_is_tried_again(local, server, reading, ailment):
+def test_a_download_that_fails_is_tried_again(local, server, options, ailment):
     for shard in local.shards["train"]:
         server.ill[shard.file] = [ailment] * 2
-    assert same(batches(server.url, reading), batches(local))
+    assert same(batches(server.url, options), batches(local))
     assert all(server.asked[shard.file] == 3 for shard in local.shards["train"])
 
 
@@ -115,7 +115,7 @@ def test_a_download_that_keeps_failing_is_one_line_naming_the_shard(
 ):
     name = local.shards["test"][0].file
     server.ill[name] = [ailment] * 50
-    loader = EvalLoader(server.url, reading=Reading(on_error, cache=tmp_path))
+    loader = EvalLoader(server.url, options=LoaderOptions(on_error, cache=tmp_path))
     with pytest.raises(TsgcError, match=rf"http://127\S+/{name}: {SAYS[ailment]}.*; tried 5 times") as error:
         list(loader)
     assert "\n" not in str(error.value)
@@ -190,14 +190,14 @@ def test_paths_stay_paths(text):
     assert not is_url(Path(text))
 
 
-def test_other_schemes_go_through_fsspec(local, reading):
+def test_other_schemes_go_through_fsspec(local, options):
     memory = fsspec.filesystem("memory")
     for file in local.folder.iterdir():
         memory.pipe_file(f"/made/xsub/{file.name}", file.read_bytes())
-    assert same(batches("memory://made/xsub", reading), batches(local))
+    assert same(batches("memory://made/xsub", options), batches(local))
     memory.rm("/made/xsub/test-000000.tar")
     with pytest.raises(TsgcError, match=r"memory://made/xsub/test-000000.tar: FileNotFoundError"):
-        list(EvalLoader("memory://made/xsub", reading=reading))
+        list(EvalLoader("memory://made/xsub", options=options))
     with pytest.raises(TsgcError, match=r"nosuch://x/manifest.json: cannot be opened: .*nosuch"):
         load_manifest("nosuch://x")
 
@@ -223,7 +223,7 @@ def test_shards_are_fetched_before_a_batch_needs_them():
         assert len(batch) == 4
 
 
-def test_reading_ahead_overlaps_a_slow_server(local, server, reading):
+def test_reading_ahead_overlaps_a_slow_server(local, server, options):
     """With read-ahead more than one request waits at the server at a time."""
     busy, most = [], []
     process = server.process_request
@@ -243,15 +243,15 @@ def test_reading_ahead_overlaps_a_slow_server(local, server, reading):
             busy.pop()
 
     server.RequestHandlerClass = Counting
-    batches(server.url, reading, window=2, threads=1)
+    batches(server.url, options, window=2, threads=1)
     assert max(most) > 1
 
 
-def test_two_loaders_at_once_fetch_each_shard_once(local, server, reading):
+def test_two_loaders_at_once_fetch_each_shard_once(local, server, options):
     server.delay = 0.02
     results = []
     threads = [
-        threading.Thread(target=lambda: results.append(batches(server.url, reading))) for _ in range(3)
+        threading.Thread(target=lambda: results.append(batches(server.url, options))) for _ in range(3)
     ]
     for thread in threads:
         thread.start()
@@ -264,10 +264,10 @@ def test_two_loaders_at_once_fetch_each_shard_once(local, server, reading):
 
 def test_a_cache_that_cannot_hold_the_window_is_refused_at_once(local, server, tmp_path):
     some = sum(sorted(shard.bytes for shard in local.shards["train"])[-(2 + AHEAD) :])
-    tight = Reading(cache=tmp_path, cache_bytes=some)
+    tight = LoaderOptions(cache=tmp_path, cache_bytes=some)
     assert same(batches(server.url, tight, window=2), batches(local, window=2))
     with pytest.raises(TsgcError, match=r"draws from 2 shards at a time and 4 ahead: .* --cache-size, or"):
-        batches(server.url, Reading(cache=tmp_path, cache_bytes=some - 1), window=2)
+        batches(server.url, LoaderOptions(cache=tmp_path, cache_bytes=some - 1), window=2)
     with pytest.raises(TsgcError, match="draws from all shards at a time"):
         batches(server.url, tight)
 
@@ -275,8 +275,8 @@ def test_a_cache_that_cannot_hold_the_window_is_refused_at_once(local, server, t
 def test_a_cache_smaller_than_the_set_never_holds_more_than_it_may(local, server, tmp_path):
     limit = sum(sorted(shard.bytes for shard in local.shards["train"])[-(1 + AHEAD) :])
     assert limit < sum(shard.bytes for shard in local.shards["train"])
-    reading = Reading(cache=tmp_path, cache_bytes=limit)
-    loader = TrainLoader(server.url, batch=10, seed=1, last_batch="spread", window=1, reading=reading)
+    options = LoaderOptions(cache=tmp_path, cache_bytes=limit)
+    loader = TrainLoader(server.url, batch=10, seed=1, last_batch="spread", window=1, options=options)
     seen = []
     for step in loader.epoch(0):
         seen += step.parts[0].indices.tolist()

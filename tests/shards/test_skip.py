@@ -14,16 +14,16 @@ from made.loading import all_ranks, global_batches
 from made.shard_sets import make_shards
 
 from pipelines.errors import TsgcError
+from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
-from shards.manifest import load_manifest
-from shards.options import Reading
+from shards.options import LoaderOptions
 from shards.plan import mixing_partners, partners_left
 from shards.verify import verify_shards
 from tsgc.evaluation.scores import read_scores
 
 # Each example puts back what it changed.
 FLIPS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
-SKIP = Reading(on_error="skip")
+SKIP = LoaderOptions(on_error="skip")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_damaged_clip_is_left_out_of_its_batch_and_nothing_else_changes(own, w
     }
     damaged = {3, 40, 41, 75}
     damage(own, "train", *damaged)
-    ranks = all_ranks(own, world, epoch=2, reading=SKIP)
+    ranks = all_ranks(own, world, epoch=2, options=SKIP)
     assert {len(steps) for steps in ranks} == {4}
     seen = []
     for steps, batch in zip(zip(*ranks, strict=True), expected, strict=True):
@@ -96,7 +96,7 @@ def test_a_damaged_clip_is_left_out_of_its_batch_and_nothing_else_changes(own, w
 def test_a_missing_shard_s_clips_are_skipped_too(own):
     shard = own.shards["train"][1]
     (own.folder / shard.file).unlink()
-    steps = list(TrainLoader(own, batch=38, seed=0, last_batch="spread", reading=SKIP).epoch(0))
+    steps = list(TrainLoader(own, batch=38, seed=0, last_batch="spread", options=SKIP).epoch(0))
     assert sum(step.missing for step in steps) == shard.count
     with pytest.raises(TsgcError, match=shard.file):
         TrainLoader(own, batch=38, seed=0)
@@ -105,7 +105,7 @@ def test_a_missing_shard_s_clips_are_skipped_too(own):
 def test_a_micro_batch_of_which_nothing_can_be_read_raises_whatever_was_asked_for(own):
     for shard in own.shards["train"]:
         (own.folder / shard.file).unlink()
-    loader = TrainLoader(own, batch=8, seed=0, reading=SKIP)
+    loader = TrainLoader(own, batch=8, seed=0, options=SKIP)
     with pytest.raises(TsgcError, match=r"step 0: all 8 clips of a micro-batch are damaged \(S001\w+, ...\)"):
         list(loader.epoch(0))
 
@@ -113,7 +113,7 @@ def test_a_micro_batch_of_which_nothing_can_be_read_raises_whatever_was_asked_fo
 @pytest.mark.parametrize("world", [1, 2, 3])
 def test_evaluation_leaves_out_damaged_clips_and_batches_of_nothing_else(own, world):
     damage(own, "test", 4, 5, 6, 7, 9)
-    loaders = [EvalLoader(own, batch=4, rank=rank, world=world, reading=SKIP) for rank in range(world)]
+    loaders = [EvalLoader(own, batch=4, rank=rank, world=world, options=SKIP) for rank in range(world)]
     batches = [batch for loader in loaders for batch in loader]
     assert all(len(batch) for batch in batches)
     seen = sorted(index for batch in batches for index in batch.indices.tolist())
@@ -122,7 +122,7 @@ def test_evaluation_leaves_out_damaged_clips_and_batches_of_nothing_else(own, wo
 
 def test_an_unknown_way_is_refused(whole, here):
     with pytest.raises(TsgcError, match="on_error is 'ignore', expected one of raise, skip"):
-        EvalLoader(whole, reading=Reading(on_error="ignore"))
+        EvalLoader(whole, options=LoaderOptions(on_error="ignore"))
     assert "--on-error ignore: expected raise or skip" in tsgc("train", "--on-error", "ignore", expect=2)
 
 

@@ -10,7 +10,8 @@ import orjson
 import pytest
 from made.shard_sets import make_shards
 
-from shards.manifest import Manifest, load_manifest
+from shards.load_manifest import load_manifest
+from shards.manifest import Manifest
 from shards.verify import verify_shards
 
 

@@ -17,7 +17,8 @@ from pipelines.errors import TsgcError
 from pipelines.prepared.store import Clip, open_store
 from pipelines.prepared.writer import StoreWriter
 from shards import whole_folder as folders
-from shards.manifest import SPLITS, Manifest, load_manifest
+from shards.load_manifest import load_manifest
+from shards.manifest import SPLITS, Manifest
 from shards.verify import verify_shards
 from shards.writer import SHARDS_PER_JOB, write_shards
 

@@ -13,7 +13,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipelines.errors import TsgcError
-from shards.options import Reading
+from shards.options import LoaderOptions
 from tsgc.bench.inputs import make_batch, make_model, make_step
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
@@ -187,7 +187,7 @@ def test_large_steps_in_float32_are_not_captured():
     ):
         config = dataclasses.replace(ntu, **changes)
         assert cuda_graphs.worth_capturing(config, joints, bodies, world) == worth, changes
-    gpu, whole = Process(0, 1, torch.device("cuda")), Reading()
+    gpu, whole = Process(0, 1, torch.device("cuda")), LoaderOptions()
     assert not captures_steps(ntu, gpu, whole, worth=False)
     assert captures_steps(dataclasses.replace(ntu, graphs=True), gpu, whole, worth=False)
 
@@ -212,7 +212,7 @@ def test_a_failed_capture_names_its_first_error():
 
 def test_graphs_are_for_gpus_and_for_batches_whose_size_says_their_shape():
     gpu = torch.device("cuda")
-    skip, whole = Reading(on_error="skip"), Reading()
+    skip, whole = LoaderOptions(on_error="skip"), LoaderOptions()
     assert captures_steps(CONFIG, Process(0, 1, gpu), skip) and captures_steps(
         CONFIG, Process(0, 2, gpu), whole
     )

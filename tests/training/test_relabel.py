@@ -6,7 +6,7 @@ import torch
 from made.shard_sets import make_shards
 
 from pipelines.errors import TsgcError
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.config import CONFIGS, TrainConfig, build_config, read_yaml
 from tsgc.distributed.process import Process
 from tsgc.inspect.checkpoint import changed

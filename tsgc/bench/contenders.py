@@ -11,7 +11,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipelines.skeleton import SKELETONS
-from shards.options import Reading
+from shards.options import LoaderOptions
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
 from tsgc.config import TrainConfig, resolve
@@ -71,7 +71,7 @@ def training_work(
         return plain_step(contender, config, shape, batches, device), lambda: None
     joints = SKELETONS[shape.skeleton].num_joints
     worth = worth_capturing(config, joints, shape.bodies, process.world)
-    cuda_graphs = captures_steps(config, process, Reading(), worth)
+    cuda_graphs = captures_steps(config, process, LoaderOptions(), worth)
     step = make_step(shape, config, device, cuda_graphs=cuda_graphs, process=process)
     size = shape.batch * process.world
     turns = cycle(batches)

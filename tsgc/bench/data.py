@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.bench.clock import cost_a_call, synchronise
 from tsgc.bench.trace import trace_idle
 from tsgc.bench.training import WARM_UP

@@ -9,7 +9,7 @@ import typer
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
-    from shards.options import Reading
+    from shards.options import LoaderOptions
 
 DATA = Path("data")
 RUNS = Path("runs")
@@ -82,11 +82,11 @@ def place(shards: str | None) -> Path | str | None:
     return None if shards is None else parse_place(shards)
 
 
-def reading(on_error: str, cache: Path | None, cache_size: float) -> "Reading":
-    """The options of reading, checked before any rank starts."""
-    from shards.options import ON_ERROR, Reading
+def loader_options(on_error: str, cache: Path | None, cache_size: float) -> "LoaderOptions":
+    """Options of the loaders, checked before any rank starts."""
+    from shards.options import ON_ERROR, LoaderOptions
 
     check_word("--on-error", on_error, ON_ERROR)
     if not 0 < cache_size < 1e6:
         raise UsageError(f"--cache-size {cache_size:g}: expected GB, more than 0 and less than a million")
-    return Reading(on_error, cache, int(cache_size * 1e9))
+    return LoaderOptions(on_error, cache, int(cache_size * 1e9))

@@ -21,8 +21,8 @@ from tsgc.commands.options import (
     Overwrite,
     RunsRoot,
     exclude_each_other,
+    loader_options,
     place,
-    reading,
 )
 
 
@@ -76,7 +76,7 @@ def train(
     exclude_each_other({"--recipe": recipe, "--config": config})
     if recipe not in (None, "reference"):
         raise UsageError(f"--recipe {recipe}: expected reference, or no --recipe for configs/")
-    read = reading(on_error, cache, cache_size)
+    read = loader_options(on_error, cache, cache_size)
     folder, benchmark = pick_shards(data_root, benchmark, place(shards))
     options = {
         "modality": modality,
@@ -110,7 +110,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             init=init,
-            reading=read,
+            loader_options=read,
         )
 
 
@@ -145,7 +145,7 @@ def evaluate(
     from tsgc.distributed.process import join_ranks
     from tsgc.evaluation.evaluate import evaluate_run
 
-    read = reading(on_error, cache, cache_size)
+    read = loader_options(on_error, cache, cache_size)
     if launch_ranks(ctx, gpus, device):
         return
     with join_ranks(device) as process:
@@ -162,6 +162,6 @@ def evaluate(
             run_dir=run_dir,
             data_root=data_root,
             runs_root=runs,
-            reading=read,
+            loader_options=read,
             tta=tta,
         )

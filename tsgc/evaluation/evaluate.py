@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shards.options import Reading
+from shards.options import LoaderOptions
 from tsgc.checkpoint import read_description
 from tsgc.console import Talker
 from tsgc.distributed.process import Process
@@ -67,7 +67,7 @@ def evaluate_run(
     run_dir: Path | None,
     data_root: Path,
     runs_root: Path,
-    reading: Reading | None = None,
+    loader_options: LoaderOptions | None = None,
     tta: str = "none",
 ) -> Scores:
     """`tsgc evaluate`: score one checkpoint, write its scores, print its accuracies.
@@ -87,7 +87,7 @@ def evaluate_run(
             modality=modality,
             ema=ema,
             advance=advance,
-            reading=reading,
+            options=loader_options,
             tta=tta,
         )[name]
     path = scores_path(run_dir or target.folder, split, name)

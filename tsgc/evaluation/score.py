@@ -7,9 +7,10 @@ import numpy as np
 from torch import nn
 
 from pipelines.errors import UsageError
+from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader
-from shards.manifest import Manifest, load_manifest
-from shards.options import Reading
+from shards.manifest import Manifest
+from shards.options import LoaderOptions
 from tsgc.checkpoint import Description, check_match, describe, load_model, load_weights
 from tsgc.config import resolve
 from tsgc.console import Count, no_count
@@ -64,7 +65,7 @@ def score_checkpoints(
     modality: str | None = None,
     ema: bool = False,
     advance: Count = no_count,
-    reading: Reading | None = None,
+    loader_options: LoaderOptions | None = None,
     tta: str = "none",
 ) -> dict[str, Scores]:
     """Scores of each named checkpoint on a split; those of one run share one pass over the clips.
@@ -87,7 +88,7 @@ def score_checkpoints(
         rank=process.rank,
         world=process.world,
         pin=process.device.type == "cuda",
-        reading=reading,
+        options=loader_options,
     )
     pipeline = input_pipeline(config, manifest)
     logits, read = predict_split(models, loader, pipeline, process, advance, seen_as)

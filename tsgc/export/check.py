@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader
-from shards.manifest import load_manifest
 from tsgc.checkpoint import check_match
 from tsgc.export.modules import any_length, least_frames
 from tsgc.inference.trained_stream import TrainedStream, pack_clips

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipelines.errors import TsgcError, UsageError
 from pipelines.reading.unpickle import load_pickle
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.evaluation.scores import Scores, ScoreSource, read_scores
 from tsgc.fusion.fuse import match_clips, match_names, stream_name
 from tsgc.workspace.runs import open_run, refuse_twice

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipelines.errors import TsgcError
 from pipelines.prepared.store import open_store
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.drawing.picture import Pictured
 from tsgc.drawing.skeleton import Panel
 from tsgc.inspect.preset_differences import TrackedClip

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.prepared.histogram import bars, named_bars
-from shards.manifest import FILE_NAME, Manifest, load_manifest
+from shards.load_manifest import load_manifest
+from shards.manifest import FILE_NAME, Manifest
 
 
 def is_shard_set(path: Path) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError
 from pipelines.files import refuse_existing, write_atomic
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.console import Talker
 from tsgc.drawing.player import Player, make_player
 from tsgc.drawing.skeleton import Panel

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pipelines.errors import TsgcError
-from shards.options import Reading
+from shards.options import LoaderOptions
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.kernels.tunings import LIBRARY_ROWS
@@ -58,7 +58,9 @@ def worth_capturing(config: TrainConfig, joints: int, bodies: int, world: int) -
     return numbers < PACKED_FROM
 
 
-def captures_steps(config: TrainConfig, process: Process, reading: Reading, worth: bool = True) -> bool:
+def captures_steps(
+    config: TrainConfig, process: Process, loader_options: LoaderOptions, worth: bool = True
+) -> bool:
     """True where steps are captured in CUDA graphs. `worth`: they gain by it (`worth_capturing`).
 
     TsgcError where `graphs` is true and they cannot be.
@@ -67,7 +69,7 @@ def captures_steps(config: TrainConfig, process: Process, reading: Reading, wort
     # Where damaged clips are left out, a batch's size does not say each rank's share (`StepGraphs`).
     obstacles = {
         f"the device is {process.device.type}": not on_gpu,
-        "several ranks skip damaged clips": process.world > 1 and reading.on_error == "skip",
+        "several ranks skip damaged clips": process.world > 1 and loader_options.on_error == "skip",
     }
     for obstacle, there in obstacles.items():
         if there and config.graphs:

@@ -10,7 +10,7 @@ from torch import nn
 
 from pipelines.errors import TsgcError
 from shards.batch import Step
-from shards.options import Reading
+from shards.options import LoaderOptions
 from tsgc import console
 from tsgc.config import TrainConfig
 from tsgc.distributed.preemption import PreemptedError, StopRequest
@@ -40,15 +40,15 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     init: Path | None = None,
-    reading: Reading | None = None,
+    loader_options: LoaderOptions | None = None,
 ) -> dict[str, Scores]:
     """Train one stream on the shards of a benchmark and score it on the test split.
 
-    `shards`: their folder or URL; `reading`: how they are read, the same on every rank. Writes the run to
-    `folder`. Returns the test scores of each checkpoint, `last` first.
+    `shards`: their folder or URL; `loader_options`: how they are read, the same on every rank. Writes the run
+    to `folder`. Returns the test scores of each checkpoint, `last` first.
     """
     keep_memory(process.device)
-    run = build_training(config, benchmark, shards, folder, process, reading)
+    run = build_training(config, benchmark, shards, folder, process, loader_options)
     check_shared(process, folder)
     if was_restarted(process, folder):
         talker.note("started again by torchrun, as a rank was lost or a machine came or went")
@@ -189,7 +189,7 @@ def epoch_figures(run: Training, loss: EpochLoss, lr: float, seconds: float) -> 
         "clips_per_second": loss.clips / seconds,
         "seconds": seconds,
     }
-    if run.reading.on_error == "skip":
+    if run.loader_options.on_error == "skip":
         figures["skipped"] = run.missing
     if run.config.clip_grad is not None:
         figures["grad_norm"] = run.train_step.norm.item()
@@ -200,7 +200,7 @@ def epoch_figures(run: Training, loss: EpochLoss, lr: float, seconds: float) -> 
 
 def clips_read(run: Training, step: Step) -> int:
     """The number of clips of the global batch that could be read, over all ranks."""
-    if run.reading.on_error == "raise":
+    if run.loader_options.on_error == "raise":
         return step.size
     # Waits for the device and the other ranks in every step: the price of skipping.
     missing = torch.tensor(step.missing, device=run.process.device)
@@ -246,7 +246,9 @@ def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
     splits = ["test", "holdout"] if run.config.holdout else ["test"]
     results = {}
     for split in splits:
-        results[split] = score_checkpoints(paths, run.manifest, split, run.process, reading=run.reading)
+        results[split] = score_checkpoints(
+            paths, run.manifest, split, run.process, loader_options=run.loader_options
+        )
         if run.process.main:
             for name, scores in results[split].items():
                 write_scores(runs.scores_path(run.folder, split, name), scores)

@@ -11,9 +11,10 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
-from shards.manifest import Manifest, load_manifest
-from shards.options import Reading
+from shards.manifest import Manifest
+from shards.options import LoaderOptions
 from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline
@@ -49,7 +50,7 @@ class Training:
     """The training steps' input, ready on the device."""
     train_step: TrainStep
     """Trains the model, step by step."""
-    reading: Reading
+    loader_options: LoaderOptions
     init: str = ""
     """The line that says what was loaded of the weights that it started from (`--init`)."""
     moved: int = 0
@@ -89,12 +90,12 @@ def build_training(
     shards: Path | str,
     folder: Path,
     process: Process,
-    reading: Reading | None = None,
+    loader_options: LoaderOptions | None = None,
 ) -> Training:
     """A training with its loaders, network, averaged weights and optimiser, as before the first step."""
     published = load_manifest(shards)
     manifest = relabelled(published, config.relabel)
-    reading = reading or Reading()
+    loader_options = loader_options or LoaderOptions()
     config = settle_window(config, remote=bool(manifest.url))
     device = process.device
     pipeline = input_pipeline(config, manifest)
@@ -111,7 +112,7 @@ def build_training(
         holdout=config.holdout,
         window=config.shuffle_window or 0,
         pin=device.type == "cuda",
-        reading=reading,
+        options=loader_options,
     )
     validation = EvalLoader(
         manifest,
@@ -120,9 +121,9 @@ def build_training(
         rank=process.rank,
         world=process.world,
         pin=device.type == "cuda",
-        reading=reading,
+        options=loader_options,
     )
-    model, train_step = make_train_step(config, manifest, pipeline.bodies, process, reading)
+    model, train_step = make_train_step(config, manifest, pipeline.bodies, process, loader_options)
     feed = Feed(loader, pipeline, model, device, train_step.others)
     return Training(
         config,
@@ -138,13 +139,13 @@ def build_training(
         train_step.optimizer,
         feed,
         train_step,
-        reading,
+        loader_options,
         moved=count_moved(published, manifest, config.holdout),
     )
 
 
 def make_train_step(
-    config: TrainConfig, manifest: Manifest, bodies: int, process: Process, reading: Reading
+    config: TrainConfig, manifest: Manifest, bodies: int, process: Process, loader_options: LoaderOptions
 ) -> tuple[TSGCNeXt, TrainStep]:
     """The network as `config.seed` initialises it, and its step, with average, optimiser and teachers."""
     teachers = open_teachers(config, manifest, bodies, process.device)
@@ -161,7 +162,7 @@ def make_train_step(
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)
     worth = worth_capturing(config, manifest.body.num_joints, bodies, process.world)
-    cuda_graphs = captures_steps(config, process, reading, worth)
+    cuda_graphs = captures_steps(config, process, loader_options, worth)
     train_step = TrainStep(
         model,
         optimizer,

@@ -7,7 +7,8 @@ from pathlib import Path
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import AmbiguousError, TsgcError
 from pipelines.prepared.store import open_store
-from shards.manifest import Manifest, find_shard_sets, load_manifest
+from shards.load_manifest import load_manifest
+from shards.manifest import Manifest, find_shard_sets
 from tsgc.console import Count, no_count
 
 

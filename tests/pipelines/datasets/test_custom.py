@@ -22,7 +22,7 @@ from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from pipelines.prepared.store import open_store
 from pipelines.skeleton import Skeleton
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 from tsgc.checkpoint import load_model
 
 GUIDE = (Path(__file__).parents[3] / "docs/your-own-data.md").read_text()

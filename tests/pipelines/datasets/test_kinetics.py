@@ -14,7 +14,7 @@ from pipelines.datasets.kinetics import EXTRA, parse, read
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare
 from pipelines.prepared.store import open_store
-from shards.manifest import load_manifest
+from shards.load_manifest import load_manifest
 
 
 def body(x: float = 0.25, y: float = 0.25, score: float = 0.5) -> dict:

@@ -9,9 +9,9 @@ import torch
 from made.shard_sets import make_shards
 
 from pipelines.errors import TsgcError
-from shards.in_memory import KEPT_BYTES
+from shards.in_memory import MEMORY_BYTES
 from shards.loader import TrainLoader
-from shards.options import Reading
+from shards.options import LoaderOptions
 
 OPTIONS = {"batch": 20, "seed": 5, "mix_group": 4, "last_batch": "spread", "repeats": 2}
 
@@ -39,7 +39,9 @@ def damage(manifest, clip):
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_kept_clips_make_the_same_batches(manifest, threads):
-    kept, plain = (parts(TrainLoader(manifest, threads=threads, keep=k, **OPTIONS)) for k in (KEPT_BYTES, 0))
+    kept, plain = (
+        parts(TrainLoader(manifest, threads=threads, memory_bytes=k, **OPTIONS)) for k in (MEMORY_BYTES, 0)
+    )
     assert len(kept) == len(plain) > 8
     for one, other in zip(kept, plain, strict=True):
         assert torch.equal(one.joints, other.joints)
@@ -47,9 +49,9 @@ def test_kept_clips_make_the_same_batches(manifest, threads):
             assert torch.equal(getattr(one, name), getattr(other, name))
 
 
-@pytest.mark.parametrize("keep", [0, KEPT_BYTES])
+@pytest.mark.parametrize("keep", [0, MEMORY_BYTES])
 def test_files_are_read_once_where_clips_are_kept(manifest, keep):
-    loader = TrainLoader(manifest, keep=keep, **OPTIONS)
+    loader = TrainLoader(manifest, memory_bytes=keep, **OPTIONS)
     first = parts(loader, 1)
     loader.close()
     for shard in manifest.shards["train"]:
@@ -63,7 +65,7 @@ def test_files_are_read_once_where_clips_are_kept(manifest, keep):
 
 def test_what_does_not_fit_is_not_kept(manifest):
     size = int(manifest.clips["train"].lengths.sum())
-    kept = [TrainLoader(manifest, keep=keep, **OPTIONS)._reader._kept for keep in (size, size - 1)]
+    kept = [TrainLoader(manifest, memory_bytes=keep, **OPTIONS)._reader._memory for keep in (size, size - 1)]
     assert kept[0] is not None and kept[1] is None
 
 
@@ -71,8 +73,10 @@ def test_damaged_clips_are_told_and_skipped_in_every_epoch(manifest):
     damage(manifest, 7)
     with pytest.raises(TsgcError, match=r"damaged: clip .* bytes that do not match its CRC-32"):
         parts(TrainLoader(manifest, **OPTIONS))
-    skip = Reading(on_error="skip")
-    kept, plain = (parts(TrainLoader(manifest, keep=k, reading=skip, **OPTIONS)) for k in (KEPT_BYTES, 0))
+    skip = LoaderOptions(on_error="skip")
+    kept, plain = (
+        parts(TrainLoader(manifest, memory_bytes=k, options=skip, **OPTIONS)) for k in (MEMORY_BYTES, 0)
+    )
     assert sum(len(part.missing) for part in kept) == 2 * OPTIONS["repeats"]
     for one, other in zip(kept, plain, strict=True):
         assert torch.equal(one.joints, other.joints) and torch.equal(one.missing, other.missing)
