@@ -87,7 +87,7 @@ def evaluate_run(
             modality=modality,
             ema=ema,
             advance=advance,
-            options=loader_options,
+            loader_options=loader_options,
             tta=tta,
         )[name]
     path = scores_path(run_dir or target.folder, split, name)
