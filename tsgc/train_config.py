@@ -142,10 +142,11 @@ class MixingSettings:
     mix_group: AtLeastOne = 32
     """Neighbouring clips of a global batch that share lambda; partners are reversed within it."""
     cutmix_span: Share = 0.0
-    """Part of the mixed groups that trade a span of time instead (temporal CutMix); a target's share is the
-    frames'."""
+    """Part of the mixed groups that trade a span of time instead (temporal CutMix); lambda is then the part
+    of the frames that a clip keeps."""
     cutmix_part: Share = 0.0
-    """Part of the mixed groups that trade a part of the body instead; a target's share is the joints'."""
+    """Part of the mixed groups that trade a part of the body instead; lambda is then the part of the joints
+    that a clip keeps."""
     label_smoothing: UnderOne = 0.1
     """Part of each target that is spread over all classes."""
 

@@ -16,10 +16,10 @@ def lam_map_of(draws):
 
 def test_a_cut_clip_has_each_frame_and_joint_of_one_clip_or_the_other():
     draws = drawn(count=64, mix_group=4, step=1)
-    own = lam_map_of(draws)
+    own_part = lam_map_of(draws)
     x = torch.randn(64, 3, 64, 20, 1)
     partner = torch.arange(64).flip(0)
-    mixed = mix(x, partner, own)
+    mixed = mix(x, partner, own_part)
     cut = draws.mixup_lam == 0
     assert 0 < cut.sum() < 64
     for n in range(64):
@@ -28,20 +28,20 @@ def test_a_cut_clip_has_each_frame_and_joint_of_one_clip_or_the_other():
             expected = torch.where(torch.from_numpy(given > 0)[None, :, :, None], x[63 - n], x[n])
             torch.testing.assert_close(mixed[n], expected)
         else:
-            share = float(draws.lam[n])
-            torch.testing.assert_close(mixed[n], share * x[n] + (1 - share) * x[63 - n])
+            lam = float(draws.lam[n])
+            torch.testing.assert_close(mixed[n], lam * x[n] + (1 - lam) * x[63 - n])
 
 
-def test_a_targets_share_is_the_share_of_the_input():
+def test_a_targets_lambda_is_the_mean_of_the_inputs():
     draws = drawn(count=64)
-    own = lam_map_of(draws)
-    np.testing.assert_allclose(own.mean((1, 2, 3, 4)), draws.lam, atol=1e-6)
+    own_part = lam_map_of(draws)
+    np.testing.assert_allclose(own_part.mean((1, 2, 3, 4)), draws.lam, atol=1e-6)
     targets = soft_targets(
         torch.arange(64) % 10, torch.arange(64).flip(0), torch.from_numpy(draws.lam), 10, 0.0
     )
     same = torch.arange(64) % 10 == torch.arange(64).flip(0) % 10
-    shares = targets.gather(1, (torch.arange(64) % 10)[:, None])[:, 0]
-    np.testing.assert_allclose(shares[~same], draws.lam[~same.numpy()], atol=1e-6)
+    found = targets.gather(1, (torch.arange(64) % 10)[:, None])[:, 0]
+    np.testing.assert_allclose(found[~same], draws.lam[~same.numpy()], atol=1e-6)
 
 
 def test_without_cutmix_nothing_is_drawn_and_lambda_is_one_a_clip():
@@ -55,8 +55,8 @@ def test_presence_is_mixed_frame_by_frame():
     draws = drawn(count=16)
     presence = torch.rand(16, 64, 1).round()
     mixed = mix_presence(presence, torch.arange(16).flip(0), lam_map_of(draws))
-    own = lam_map_of(draws)[:, 0, :, :, 0].mean(2)[..., None]
-    torch.testing.assert_close(mixed, presence * own + presence.flip(0) * (1 - own))
+    lam = lam_map_of(draws)[:, 0, :, :, 0].mean(2)[..., None]
+    torch.testing.assert_close(mixed, presence * lam + presence.flip(0) * (1 - lam))
     whole = mix_presence(presence, torch.arange(16).flip(0), torch.full((16,), 0.25))
     torch.testing.assert_close(whole, 0.25 * presence + 0.75 * presence.flip(0))
 

@@ -17,8 +17,8 @@ UCLA = SKELETONS["nw-ucla-20"]
 def test_the_published_recipe_draws_what_it_did_and_nothing_else():
     draws = draw(TrainConfig(), 2, 7, 128, 2, 9, UCLA)
     rng = np.random.default_rng([0, 2, 7])
-    mixed, shares = rng.random(4) < 0.5, rng.beta(0.8, 0.8, 4)
-    assert np.array_equal(draws.lam, np.repeat(np.where(mixed, shares, 1), 32).astype(np.float32))
+    mixed, lam = rng.random(4) < 0.5, rng.beta(0.8, 0.8, 4)
+    assert np.array_equal(draws.lam, np.repeat(np.where(mixed, lam, 1), 32).astype(np.float32))
     assert np.array_equal(draws.crop, rng.random((128, 2)))
     assert np.array_equal(draws.arrays["rotation"], rng.uniform(-0.3, 0.3, (128, 3)).astype(np.float32))
     assert np.array_equal(draws.survival, rng.random((128, 2, 9), dtype=np.float32))

@@ -25,7 +25,7 @@ from tsgc.input.packed_rows import HostRows, Rows, Values
 NEARER = 0.625
 COSINES = 3  # of which each joint's drift along each axis is the sum
 PERIODS = (8, 40)  # frames, shortest and longest of a cosine
-FADE = 2  # frames to either side whose mean a joint's share of its drift is
+FADE = 2  # frames to either side whose mean says how far a joint drifts
 NEXT_BODY = 1000  # frames that each body is ahead of the last on its clip's drift, as if on one of its own
 
 
@@ -97,6 +97,6 @@ def occlude(joints: Tensor, values: Mapping[str, Tensor], rows: Rows) -> Tensor:
     config, beside = rows.config, values["beside"]
     unseen = hidden(joints, rows.skeleton, config.occlusion_radius).to(joints.dtype)
     near = unseen.index_select(0, beside.view(-1)).view(*beside.shape, -1)
-    share = near.mean(0) * rows.there.unsqueeze(1)
+    strength = near.mean(0) * rows.there.unsqueeze(1)
     curve = drift(values["drift"], values["times"])
-    return torch.addcmul(joints, share.unsqueeze(2), curve, value=config.occlusion)
+    return torch.addcmul(joints, strength.unsqueeze(2), curve, value=config.occlusion)

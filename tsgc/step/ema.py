@@ -16,27 +16,27 @@ class WeightAverage:
         pairs = list(zip(ema.module.state_dict().values(), model.state_dict().values(), strict=True))
         self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
-        self._share: float | Tensor = 1.0
+        self._rate: float | Tensor = 1.0
         if on_device:
-            self._share = torch.ones((), device=self._averaged[0][0].device)
+            self._rate = torch.ones((), device=self._averaged[0][0].device)
 
     def set_decay(self, decay: float) -> None:
         """Set the decay of the next updates: the part of the average that stays."""
-        if isinstance(self._share, Tensor):
-            self._share.fill_(1 - decay)
+        if isinstance(self._rate, Tensor):
+            self._rate.fill_(1 - decay)
         else:
-            self._share = 1 - decay
+            self._rate = 1 - decay
 
     @torch.no_grad()
     def update(self) -> None:
         """Moves the average by 1 - decay of the way to the model."""
         averages, values = ([pair[side] for pair in self._averaged] for side in (0, 1))
-        if isinstance(self._share, Tensor):
+        if isinstance(self._rate, Tensor):
             # lerp takes no tensor for all; rounds differently in the last place.
             way = torch._foreach_sub(values, averages)
-            torch._foreach_mul_(way, self._share)
+            torch._foreach_mul_(way, self._rate)
             torch._foreach_add_(averages, way)
         else:
-            torch._foreach_lerp_(averages, values, weight=self._share)
+            torch._foreach_lerp_(averages, values, weight=self._rate)
         for average, value in self._copied:
             average.copy_(value)
