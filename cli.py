@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import typer
 
-from tsgc.commands import bench, data, networks, results, start, training
-from tsgc.commands.error_line import Edge
+from tsgc.commands import bench, data, first_steps, networks, results, training
+from tsgc.commands.error_line import OneLineErrors
 
 app = typer.Typer(
-    cls=Edge,
+    cls=OneLineErrors,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -41,8 +41,8 @@ EXAMPLES: dict[Callable[..., None], str] = {
     results.report: "tsgc report runs/ntu120/xsub/252/joint/seed0 --out report.html",
     networks.export: "tsgc export runs/ntu120/xsub/252/joint/seed0 --ema --raw-input",
     networks.info: "tsgc info --variant 432 --frames 64 --classes 60",
-    start.doctor: "tsgc doctor --json",
-    start.demo: "tsgc demo --out demo",
+    first_steps.doctor: "tsgc doctor --json",
+    first_steps.demo: "tsgc demo --out demo",
 }
 
 for command, example in EXAMPLES.items():

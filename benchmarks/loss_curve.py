@@ -22,7 +22,7 @@ import torch
 
 from shards.load_manifest import load_manifest
 from tsgc import kernels
-from tsgc.config import TrainConfig, resolve
+from tsgc.config import TrainConfig, resolve_config
 from tsgc.console import Talker
 from tsgc.distributed.process import Process, pick_device
 from tsgc.step.optimizer import learning_rate
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the curves as JSON")
     options = parser.parse_args()
     device = pick_device(options.device, 0)
-    config = resolve(load_manifest(options.shards).benchmark, settings=options.set)
+    config = resolve_config(load_manifest(options.shards).benchmark, settings=options.set)
     other = dataclasses.replace(config, seed=config.seed + 1)
     ways: dict[str, tuple[TrainConfig, Callable[[], AbstractContextManager]]] = {
         "as it runs here": (config, nullcontext),

@@ -68,7 +68,7 @@ class Description:
         """The skeleton itself."""
         return find_skeleton(self.skeleton, self.skeleton_definition)
 
-    def build(self) -> TSGCNeXt:
+    def build_network(self) -> TSGCNeXt:
         """The network, without drop path, in eval mode, its weights not yet loaded."""
         return TSGCNeXt(
             self.body,
@@ -81,7 +81,7 @@ class Description:
         ).eval()
 
 
-def describe(
+def describe_weights(
     config: TrainConfig,
     manifest: Manifest,
     bodies: int,
@@ -136,14 +136,14 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], description: Descrip
 
 def load_model(path: Path) -> tuple[TSGCNeXt, Description]:
     """A network from one of our checkpoints."""
-    description = read_description(path)
+    description = read_weights_description(path)
     try:
         weights = parse_safetensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise TsgcError(
             f"{path}: not a whole safetensors file ({error}); copy it again, or take another checkpoint"
         ) from None
-    model = description.build()
+    model = description.build_network()
     load_weights(model, weights, path)
     return model, description
 
@@ -162,7 +162,7 @@ def load_weights(model: TSGCNeXt, weights: Mapping[str, Tensor], source: Path) -
     model.load_state_dict(dict(weights))
 
 
-def read_description(path: Path) -> Description:
+def read_weights_description(path: Path) -> Description:
     """What the JSON beside a checkpoint says of it."""
     beside = path.with_suffix(".json")
     for needed in (path, beside):

@@ -102,7 +102,7 @@ def _number(value: Any) -> Any:
         return value
 
 
-def resolve(
+def resolve_config(
     benchmark: str,
     *,
     recipe: str | None = None,
@@ -142,6 +142,6 @@ def to_yaml(config: TrainConfig) -> str:
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
 
 
-def from_run(path: Path) -> TrainConfig:
+def read_run_config(path: Path) -> TrainConfig:
     """The config that a run folder's config.yaml holds."""
     return build_config(read_yaml(path), str(path))

@@ -13,8 +13,8 @@ from tsgc.distributed.process import join_ranks, pick_device
 from tsgc.evaluation.scores import Scores, all_and_clean
 from tsgc.fusion.ensemble import fuse
 from tsgc.training.loop import train
-from tsgc.workspace.data_root import describe_shards, shard_all
 from tsgc.workspace.runs import run_folder
+from tsgc.workspace.shard_all import describe_shards, shard_all
 
 BENCHMARKS = ("ntu60/xsub", "nw-ucla/xview")
 STREAMS = ("joint", "joint_motion")

@@ -11,7 +11,7 @@ from pipelines.errors import TsgcError
 from pipelines.prepared.store import open_store, tool_version
 from shards.load_manifest import load_manifest
 from tsgc.console import Talker
-from tsgc.workspace.data_root import sharded
+from tsgc.workspace.data_root import prepared_files, shard_sets
 from tsgc.workspace.runs import find_runs
 
 # Package -> what it is for; the optional ones say which extra brings them.
@@ -32,8 +32,8 @@ PACKAGES = {
 def examine(data_root: Path, runs_root: Path) -> dict[str, Any]:
     """Everything that is found, and what to run next; plain values only."""
     raw = raw_data(data_root)
-    prepared = [prepared_file(path) for path in sorted((data_root / "prepared").glob("*.h5"))]
-    shards = [shard_set(name, folder) for name, folder in sharded(data_root).items()]
+    prepared = [prepared_file(path) for path in prepared_files(data_root)]
+    shards = [shard_set(name, folder) for name, folder in shard_sets(data_root).items()]
     runs = trained_runs(runs_root)
     return {
         "versions": {"tsgc": tool_version(), "python": platform.python_version(), **package_versions()},

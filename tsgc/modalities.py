@@ -195,7 +195,7 @@ def mistake(name: str) -> str:
     return ""
 
 
-def place(name: str) -> tuple[int, list[int]]:
+def stream_order(name: str) -> tuple[int, list[int]]:
     """A stream's place in lists: single modalities in the order of MODALITIES, then pairs, and so on."""
     order = list(MODALITIES)
     return len(parts(name)), [order.index(part) for part in parts(name)]

@@ -11,7 +11,7 @@ import numpy as np
 from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
 from pipelines.errors import TsgcError
-from tsgc.config import parse_settings, resolve
+from tsgc.config import parse_settings, resolve_config
 from tsgc.evaluation.scores import Scores, ScoreSource, all_and_clean, write_scores
 from tsgc.input.tta import views
 from tsgc.workspace.runs import run_folder, scores_path
@@ -24,7 +24,7 @@ def make_specs(options: argparse.Namespace, num_clips: int) -> list[Spec]:
     specs = []
     for seed in options.seed or [0]:
         for modality in options.modality or ["joint"]:
-            config = resolve(
+            config = resolve_config(
                 BENCHMARK,
                 config=options.config,
                 settings=options.set,

@@ -15,7 +15,7 @@ from nw_ucla.plan import Spec
 from nw_ucla.weights import check_unseen_view
 from pipelines.errors import TsgcError
 from shards.options import LoaderOptions
-from tsgc.checkpoint import describe, save_weights
+from tsgc.checkpoint import describe_weights, save_weights
 from tsgc.distributed.process import Process
 from tsgc.evaluation.scores import accuracy
 from tsgc.input.pipeline import input_pipeline
@@ -148,7 +148,7 @@ class Trial:
             return
         split = "xview" if self.spec.fold == "all" else self.spec.fold
         config, bodies = self.spec.config, self.pipeline.bodies
-        said = describe(
+        said = describe_weights(
             config, self.train[0].manifest, bodies, f"nw-ucla/{split}",
             epoch=config.epochs, ema=True, selected_on="none",
         )  # fmt: skip

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from tsgc.checkpoint import read_description
+from tsgc.checkpoint import read_weights_description
 from tsgc.workspace.runs import checkpoint_path
 
 FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
@@ -35,7 +35,7 @@ def check_unseen_view(init: Path, fold: str) -> None:
     path = weights_file(init)
     if fold == "all" or path.suffix != ".safetensors":  # released ones know NTU alone
         return
-    said = read_description(path)
+    said = read_weights_description(path)
     seen = (said.dataset or said.benchmark).startswith("nw-ucla")
     split = said.benchmark.split("/")[-1]
     trained = split if split in FOLDS else HOLDOUT_FOLD if said.config.holdout else ""

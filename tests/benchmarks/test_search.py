@@ -162,7 +162,7 @@ def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, hold
         preset="reference", epoch=1, ema=True, selected_on="none", config=config, dataset=dataset,
     )  # fmt: skip
     path = tmp_path / "there.safetensors"
-    save_weights(path, description.build().state_dict(), description)
+    save_weights(path, description.build_network().state_dict(), description)
     for fold in ("1to2", "2to1", "all"):
         if fold in refused:
             with pytest.raises(TsgcError, match=f"none of the clips that judge {fold}"):

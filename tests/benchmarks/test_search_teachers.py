@@ -15,7 +15,7 @@ from nw_ucla.search import Search, append_line, read_results
 from nw_ucla.weights import check_unseen_view
 
 from pipelines.errors import TsgcError
-from tsgc.checkpoint import read_description
+from tsgc.checkpoint import read_weights_description
 from tsgc.evaluation.scores import read_scores
 
 TEACHING = {
@@ -72,7 +72,7 @@ def test_students_wait_for_teachers_that_another_process_trains(shards, tmp_path
     lines = {line["name"]: line for line in read_results(out)}
     assert lines["taught"]["set"] == {"distil": 0.9, "teachers": "bone"}
     (kept,) = (tmp_path / "found").glob("bone-1to2-seed0-*.safetensors")
-    said = read_description(kept)
+    said = read_weights_description(kept)
     assert said.benchmark == "nw-ucla/1to2" and said.ema and said.config.modality == "bone"
     check_unseen_view(kept, "1to2")
     with pytest.raises(TsgcError, match="trained on the training view of 1to2"):

@@ -19,9 +19,9 @@ from tsgc.config import (
     REMOVED,
     TrainConfig,
     build_config,
-    from_run,
     parse_settings,
-    resolve,
+    read_run_config,
+    resolve_config,
     to_yaml,
 )
 from tsgc.input.augmentations import DROPPED_JOINTS
@@ -30,7 +30,7 @@ from tsgc.step.optimizer import BETA1, MIN_LR
 
 
 def test_the_defaults_are_the_published_recipe():
-    config = resolve("ntu60/xsub", recipe="reference")
+    config = resolve_config("ntu60/xsub", recipe="reference")
     assert config == TrainConfig()
     assert (config.lr, config.epochs, config.batch, config.mix_group, config.last_batch) == (
         4e-3, 300, 128, 32, "drop",
@@ -38,26 +38,28 @@ def test_the_defaults_are_the_published_recipe():
 
 
 def test_a_bare_command_uses_the_benchmarks_own_file():
-    assert resolve("nw-ucla/xview").last_batch == "spread"
-    assert resolve("ntu120/xset").mix_group == 128
+    assert resolve_config("nw-ucla/xview").last_batch == "spread"
+    assert resolve_config("ntu120/xset").mix_group == 128
 
 
 def test_settings_win_over_files_and_options_over_settings(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("epochs: 7\nlr: 1e-3\nwarmup_epochs: 0\n")
-    config = resolve("ntu60/xsub", config=file, settings=["lr=5e-4"], options={"seed": 3, "modality": None})
+    config = resolve_config(
+        "ntu60/xsub", config=file, settings=["lr=5e-4"], options={"seed": 3, "modality": None}
+    )
     assert (config.epochs, config.lr, config.seed, config.modality) == (7, 5e-4, 3, "joint")
 
 
 def test_settings_read_numbers_booleans_and_null():
     values = parse_settings(["lr=1e-3", "clip_grad=null", "ema_warmup=true"])
     assert values == {"lr": 1e-3, "clip_grad": None, "ema_warmup": True}
-    assert resolve("x/y", settings=["variant=432"]).variant == "432"
+    assert resolve_config("x/y", settings=["variant=432"]).variant == "432"
 
 
 def test_every_shipped_recipe_is_valid():
     for path in CONFIGS.glob("**/*.yaml"):
-        build_config(resolve(path.stem + "/any").__dict__, str(path))
+        build_config(resolve_config(path.stem + "/any").__dict__, str(path))
         assert set(yaml.safe_load(path.read_text())) <= set(FIELDS)
 
 
@@ -91,34 +93,34 @@ def test_every_field_is_read_somewhere():
 @pytest.mark.parametrize("file", sorted(path.stem for path in CONFIGS.glob("ntu*.yaml")))
 def test_ntu_is_trained_by_the_published_recipe_with_its_repairs(file):
     """EMA warmed up, mixing on the global batch, always on; bf16 for speed. Nothing else differs."""
-    published, ours = TrainConfig(), resolve(f"{file}/xsub")
+    published, ours = TrainConfig(), resolve_config(f"{file}/xsub")
     differ = {name: getattr(ours, name) for name in FIELDS if getattr(ours, name) != getattr(published, name)}
     assert differ == {
         "ema_warmup": True, "mix_group": published.batch, "mixup_prob": 1.0, "precision": "bf16",
     }  # fmt: skip
-    assert resolve(f"{file}/xsub", recipe="reference") == published
+    assert resolve_config(f"{file}/xsub", recipe="reference") == published
 
 
 def test_a_run_reads_back_the_config_that_it_wrote(tmp_path):
     config = dataclasses.replace(TrainConfig(), lr=1e-3, bodies=None, modality="bone", noise=1e-6)
     (tmp_path / "config.yaml").write_text(to_yaml(config))
-    assert from_run(tmp_path / "config.yaml") == config
+    assert read_run_config(tmp_path / "config.yaml") == config
 
 
 def test_a_wrong_option_is_named_beside_the_files():
     with pytest.raises(TsgcError, match=r"ntu60\.yaml with --modality: modality is joints, expected one of"):
-        resolve("ntu60/xsub", options={"modality": "joints", "seed": None})
+        resolve_config("ntu60/xsub", options={"modality": "joints", "seed": None})
 
 
 def test_only_what_an_error_is_about_is_named():
     """Of the words of a command line, those that gave the settings in question; a bench gives many more."""
     options = {"variant": "tiny", "micro_batch": 8, "teachers": None}
     with pytest.raises(TsgcError, match=r"recipe with --set: graphs is 'maybe', expected a valid boolean"):
-        resolve("made", recipe="reference", settings=["graphs=maybe"], options=options)
+        resolve_config("made", recipe="reference", settings=["graphs=maybe"], options=options)
     with pytest.raises(TsgcError, match=r"ntu60\.yaml with --set: unknown key 'nonsense'"):
-        resolve("ntu60/xsub", settings=["nonsense=1", "seed=2"], options=options)
+        resolve_config("ntu60/xsub", settings=["nonsense=1", "seed=2"], options=options)
     with pytest.raises(TsgcError, match=r"ntu60\.yaml with --set: warmup_epochs is 20, .* epochs \(2\)"):
-        resolve("ntu60/xsub", settings=["epochs=2"], options=options)
+        resolve_config("ntu60/xsub", settings=["epochs=2"], options=options)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +142,7 @@ def test_only_what_an_error_is_about_is_named():
 )
 def test_a_wrong_setting_is_told_what_was_expected(setting, words):
     with pytest.raises(TsgcError, match=re.escape(words)):
-        resolve("ntu60/xsub", settings=[setting])
+        resolve_config("ntu60/xsub", settings=[setting])
 
 
 @pytest.mark.parametrize(
@@ -177,8 +179,8 @@ def test_every_setting_stands_in_one_group_with_its_meaning_below_it():
 
 def test_wrong_settings_are_told_without_torch_or_timm(tmp_path):
     program = (
-        "import sys; from tsgc.config import resolve\n"
-        "try: resolve('ntu60/xsub', settings=['epochs=0'])\n"
+        "import sys; from tsgc.config import resolve_config\n"
+        "try: resolve_config('ntu60/xsub', settings=['epochs=0'])\n"
         "except Exception as error: print(error)\n"
         "print(sorted({'torch', 'timm', 'numpy'} & set(sys.modules)))"
     )
@@ -189,8 +191,10 @@ def test_wrong_settings_are_told_without_torch_or_timm(tmp_path):
 def test_files_of_earlier_versions_are_read_where_a_removed_setting_is_what_it_always_is_now(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text("min_lr: 1.0e-06\nbeta1: 0.9\ndrop_joints_part: 0.2\n" + to_yaml(TrainConfig(lr=1e-3)))
-    assert from_run(file) == TrainConfig(lr=1e-3)
-    assert resolve("ntu60/xsub", config=file, settings=["beta1=0.9", "min_lr=1e-6"]) == from_run(file)
+    assert read_run_config(file) == TrainConfig(lr=1e-3)
+    assert resolve_config(
+        "ntu60/xsub", config=file, settings=["beta1=0.9", "min_lr=1e-6"]
+    ) == read_run_config(file)
     assert {"min_lr": MIN_LR, "beta1": BETA1, "drop_joints_part": DROPPED_JOINTS} == REMOVED
 
 
@@ -200,16 +204,16 @@ def test_another_value_of_a_removed_setting_is_refused(tmp_path, name):
     file = tmp_path / "config.yaml"
     file.write_text(f"{name}: 0.5\n")
     with pytest.raises(TsgcError, match=f"config.yaml: {re.escape(said)}"):
-        from_run(file)
+        read_run_config(file)
     with pytest.raises(TsgcError, match=rf"ntu60\.yaml with --set: {re.escape(said)}"):
-        resolve("ntu60/xsub", settings=[f"{name}=0.5", "seed=1"])
+        resolve_config("ntu60/xsub", settings=[f"{name}=0.5", "seed=1"])
 
 
 def test_a_file_that_is_not_settings_is_refused(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(TsgcError, match="expected key: value lines"):
-        resolve("a/b", config=tmp_path / "list.yaml")
+        resolve_config("a/b", config=tmp_path / "list.yaml")
     with pytest.raises(TsgcError, match="no such file"):
-        resolve("a/b", config=tmp_path / "none.yaml")
+        resolve_config("a/b", config=tmp_path / "none.yaml")
     with pytest.raises(TsgcError, match="a folder; --config takes a YAML file"):
-        resolve("a/b", config=tmp_path)
+        resolve_config("a/b", config=tmp_path)

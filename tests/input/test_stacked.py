@@ -18,11 +18,11 @@ from made.teachers import save_teacher
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc import load_run
-from tsgc.config import TrainConfig, resolve
+from tsgc.config import TrainConfig, resolve_config
 from tsgc.evaluation.scores import read_scores
 from tsgc.inference.raw_clips import read_recordings
 from tsgc.input.pipeline import InputPipeline
-from tsgc.modalities import MODALITIES, mistake, num_channels, parts, place, stream
+from tsgc.modalities import MODALITIES, mistake, num_channels, parts, stream, stream_order
 
 NTU, COCO = SKELETONS["ntu-25"], SKELETONS["coco-17"]
 FOUR = "joint+bone+joint_motion+bone_motion"
@@ -34,7 +34,7 @@ def test_any_modalities_in_any_order_are_a_stream(names):
     name = "+".join(names)
     assert parts(name) == names and mistake(name) == ""
     assert TrainConfig(modality=name).modality == name
-    assert resolve("ntu60/xsub", settings=[f"modality={name}"]).modality == name
+    assert resolve_config("ntu60/xsub", settings=[f"modality={name}"]).modality == name
 
 
 @given(
@@ -76,7 +76,7 @@ def test_the_command_tells_the_nearest_right_name(here, made, name, said):
 
 def test_single_streams_come_first_in_lists():
     names = ["bone+joint", "angle", "joint+bone", FOUR, "joint"]
-    assert sorted(names, key=place) == ["joint", "angle", "joint+bone", "bone+joint", FOUR]
+    assert sorted(names, key=stream_order) == ["joint", "angle", "joint+bone", "bone+joint", FOUR]
 
 
 @given(names=LISTS, channels=st.sampled_from(["xyz", "xys"]))

@@ -1,7 +1,7 @@
 """Teachers for tests."""
 
 from made.batches import CPU
-from tsgc.checkpoint import describe, save_weights
+from tsgc.checkpoint import describe_weights, save_weights
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.training.run import build_training
@@ -27,7 +27,7 @@ def ucla_builder(data, folder):
 
 def save_teacher(run, path):
     """A network as `run` begins it, as if it were trained."""
-    said = describe(
+    said = describe_weights(
         run.config, run.manifest, run.pipeline.bodies, run.benchmark, epoch=2, ema=True, selected_on="none"
     )
     save_weights(path, run.model.state_dict(), said)

@@ -8,7 +8,7 @@ import torch
 
 from pipelines.skeleton import SKELETONS
 from shards.plan import batch_sizes, mixing_partners
-from tsgc.config import TrainConfig, resolve
+from tsgc.config import TrainConfig, resolve_config
 from tsgc.input.random_numbers import draw
 from tsgc.step.loss import soft_targets
 from tsgc.step.optimizer import learning_rate
@@ -19,7 +19,7 @@ CLIPS = {"ntu60/xsub": 40_091, "ntu60/xview": 37_646, "ntu120/xsub": 63_026, "nt
 
 @pytest.mark.parametrize("benchmark", CLIPS)
 def test_the_schedule_is_the_published_one_in_every_step_of_its_300_epochs(benchmark):
-    config = resolve(benchmark, recipe="reference")
+    config = resolve_config(benchmark, recipe="reference")
     steps = len(batch_sizes(CLIPS[benchmark], config.batch, config.last_batch, config.repeats))
     assert steps == CLIPS[benchmark] // 128 and config.epochs == 300
     warm, cosine = 20 * steps, 280 * steps
@@ -37,7 +37,7 @@ def test_the_schedule_is_the_published_one_in_every_step_of_its_300_epochs(bench
 
 def test_nothing_of_later_recipes_is_on():
     """Every augmentation that the published code does not have draws nothing and changes nothing."""
-    config = resolve("ntu120/xsub", recipe="reference")
+    config = resolve_config("ntu120/xsub", recipe="reference")
     assert config == TrainConfig()
     draws = draw(config, 0, 0, 128, 2, 9, SKELETONS["ntu-25"])
     published = {"crop", "rotation", "lam", "survival"}

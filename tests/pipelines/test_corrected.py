@@ -7,7 +7,7 @@ from made.command import fails, quick, tsgc
 from pipelines.prepared.store import open_store
 from pipelines.synthetic.raw_files import write_ntu
 from shards.load_manifest import load_manifest
-from tsgc.checkpoint import read_description
+from tsgc.checkpoint import read_weights_description
 from tsgc.inference.recogniser import load_run
 
 
@@ -32,7 +32,7 @@ def test_every_part_says_how_its_clips_were_prepared(trained):
     with open_store(root / "data/prepared/ntu60-corrected-aligned.h5") as store:
         facts = (store.info.preset, store.info.alignment, store.info.absent_body)
     manifest = load_manifest(root / "data/shards/ntu60-corrected-aligned/xsub")
-    description = read_description(root / "run/checkpoints/last.safetensors")
+    description = read_weights_description(root / "run/checkpoints/last.safetensors")
     assert facts == ("corrected", "spine-shoulders", "zeros")
     assert (manifest.preset, manifest.alignment, manifest.absent_body) == facts
     assert (description.preset, description.alignment) == facts[:2]

@@ -14,8 +14,8 @@ from made.teachers import save_teacher
 
 from pipelines.errors import TsgcError
 from tsgc.bench.inputs import make_model, make_step
-from tsgc.checkpoint import describe, load_state, save_weights
-from tsgc.config import resolve
+from tsgc.checkpoint import describe_weights, load_state, save_weights
+from tsgc.config import resolve_config
 from tsgc.export.model_card import model_card
 from tsgc.inference.trained_stream import load_stream
 from tsgc.step.cuda_graphs import clone
@@ -189,10 +189,12 @@ def test_teachers_of_other_data_or_input_are_refused(ucla, tmp_path, changes, sa
     run = ucla(bodies=1)
     if "config" in changes:
         changes = {"config": dataclasses.replace(run.config, **changes["config"])}
-    said_of_it = describe(run.config, run.manifest, 1, run.benchmark, epoch=2, ema=True, selected_on="none")
+    said_of_it = describe_weights(
+        run.config, run.manifest, 1, run.benchmark, epoch=2, ema=True, selected_on="none"
+    )
     said_of_it = dataclasses.replace(said_of_it, **changes)
     path = tmp_path / "teacher.safetensors"
-    save_weights(path, said_of_it.build().state_dict(), said_of_it)
+    save_weights(path, said_of_it.build_network().state_dict(), said_of_it)
     config = dataclasses.replace(run.config, teachers=(str(path),))
     with pytest.raises(TsgcError, match=said):
         open_teachers(config, run.manifest, run.pipeline.bodies, CPU)
@@ -201,13 +203,13 @@ def test_teachers_of_other_data_or_input_are_refused(ucla, tmp_path, changes, sa
 def test_a_student_that_holds_clips_out_wants_teachers_that_did(ucla, tmp_path):
     run = ucla(bodies=1)
     path = tmp_path / "teacher.safetensors"
-    said = describe(run.config, run.manifest, 1, run.benchmark, epoch=2, ema=True, selected_on="none")
+    said = describe_weights(run.config, run.manifest, 1, run.benchmark, epoch=2, ema=True, selected_on="none")
     config = dataclasses.replace(run.config, teachers=(str(path),), holdout=True)
-    save_weights(path, said.build().state_dict(), said)
+    save_weights(path, said.build_network().state_dict(), said)
     with pytest.raises(TsgcError, match="trained on the clips that --holdout leaves out"):
         open_teachers(config, run.manifest, 1, CPU)
     said = dataclasses.replace(said, config=dataclasses.replace(run.config, holdout=True))
-    save_weights(path, said.build().state_dict(), said)
+    save_weights(path, said.build_network().state_dict(), said)
     assert open_teachers(config, run.manifest, 1, CPU) is not None
 
 
@@ -221,7 +223,7 @@ def test_a_student_that_holds_clips_out_wants_teachers_that_did(ucla, tmp_path):
 )
 def test_wrong_settings_are_told(setting, said):
     with pytest.raises(TsgcError, match=said):
-        resolve("ntu60/xsub", settings=[setting])
+        resolve_config("ntu60/xsub", settings=[setting])
 
 
 def test_a_run_is_taught_by_runs_and_goes_on_with_them_alone(trained, here):

@@ -14,7 +14,7 @@ from pipelines.skeleton import SKELETONS
 from shards.options import LoaderOptions
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
-from tsgc.config import TrainConfig, resolve
+from tsgc.config import TrainConfig, resolve_config
 from tsgc.distributed.process import Process
 from tsgc.network.precision import arithmetic
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
@@ -52,7 +52,7 @@ def contender_config(contender: Contender, shape: Shape, world: int = 1) -> Trai
         "precision": contender.precision,
         "compile": contender.compile,
     }
-    return resolve("made clips", recipe="reference", settings=contender.settings, options=options)
+    return resolve_config("made clips", recipe="reference", settings=contender.settings, options=options)
 
 
 def training_work(

@@ -11,7 +11,7 @@ from shards.load_manifest import load_manifest
 from tsgc.bench.clock import cost_a_call, synchronise
 from tsgc.bench.trace import trace_idle
 from tsgc.bench.training import WARM_UP
-from tsgc.config import TrainConfig, resolve
+from tsgc.config import TrainConfig, resolve_config
 from tsgc.distributed.process import Process
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.training.feed import ReadyStep
@@ -20,7 +20,7 @@ from tsgc.training.run import Training, build_training
 
 def data_config(shards: Path | str, settings: Sequence[str], **options: Any) -> TrainConfig:
     """The shards' own recipe with the given settings, full batches only, and epochs without end."""
-    config = resolve(load_manifest(shards).benchmark, settings=settings, options=options)
+    config = resolve_config(load_manifest(shards).benchmark, settings=settings, options=options)
     return dataclasses.replace(config, epochs=1_000_000, warmup_epochs=0, last_batch="drop")
 
 

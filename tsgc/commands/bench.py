@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tsgc.commands.error_line import Edge
+from tsgc.commands.error_line import OneLineErrors
 from tsgc.commands.options import Device, Json
 
 app = typer.Typer(
@@ -79,7 +79,7 @@ def train(
         long=long,
     )
     command = ctx.find_root().command
-    assert isinstance(command, Edge)
+    assert isinstance(command, OneLineErrors)
     bench_train(options, Talker(json=json), out, command.words)
 
 

@@ -89,7 +89,7 @@ def shard(
 ) -> None:
     """Prepared HDF5 to WebDataset tars and a manifest, for each benchmark."""
     from tsgc.console import Talker
-    from tsgc.workspace.data_root import describe_shards, shard_all
+    from tsgc.workspace.shard_all import describe_shards, shard_all
 
     talker = Talker()
     with talker.counting("sharding", "clips") as progress:
@@ -118,11 +118,11 @@ def verify(
     from pipelines.prepared.verify import verify_store
     from shards.verify import verify_shards
     from tsgc.console import Talker
-    from tsgc.workspace.data_root import prepared, sharded
+    from tsgc.workspace.data_root import prepared_files, shard_sets
 
     talker = Talker()
     problems = 0
-    places = [path] if path else [*prepared(data_root), *sharded(data_root).values()]
+    places = [path] if path else [*prepared_files(data_root), *shard_sets(data_root).values()]
     if not places or not places[0].exists():
         raise TsgcError(f"{path or data_root}: nothing to verify; expected a prepared HDF5 or a shard set")
     for place in places:

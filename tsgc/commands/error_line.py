@@ -17,7 +17,7 @@ from tsgc.distributed.environment import LAUNCHED, QUIET
 PARSER_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
-class Edge(TyperGroup):
+class OneLineErrors(TyperGroup):
     """A group of commands whose every error is one line on standard error, and an exit code.
 
     2 for wrong usage, whether the parser or a command finds it; 1 for the rest, but for errors with a code of
@@ -107,7 +107,7 @@ def launch_ranks(ctx: typer.Context, gpus: int | None, device: str | None) -> bo
     if gpus is None or started_by_torchrun():
         return False
     command = ctx.find_root().command
-    assert isinstance(command, Edge)
+    assert isinstance(command, OneLineErrors)
     os.environ[LAUNCHED] = "1"
     launch(gpus, command.words, device)
     return True

@@ -75,7 +75,7 @@ def picture_size(words: str | None) -> tuple[float, float] | None:
     return size[0], size[1]
 
 
-def place(shards: str | None) -> Path | str | None:
+def shards_place(shards: str | None) -> Path | str | None:
     """A shard set as --shards names it: a folder here, or a URL."""
     from shards.remote import parse_place
 

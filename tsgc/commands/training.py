@@ -22,7 +22,7 @@ from tsgc.commands.options import (
     RunsRoot,
     exclude_each_other,
     loader_options,
-    place,
+    shards_place,
 )
 
 
@@ -69,7 +69,7 @@ def train(
     runs: RunsRoot = RUNS,
 ) -> None:
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
-    from tsgc.config import resolve, settle_window, to_yaml
+    from tsgc.config import resolve_config, settle_window, to_yaml
     from tsgc.workspace.data_root import pick_shards
 
     exclude_each_other({"--resume": resume, "--overwrite": overwrite})
@@ -77,7 +77,7 @@ def train(
     if recipe not in (None, "reference"):
         raise UsageError(f"--recipe {recipe}: expected reference, or no --recipe for configs/")
     read = loader_options(on_error, cache, cache_size)
-    folder, benchmark = pick_shards(data_root, benchmark, place(shards))
+    folder, benchmark = pick_shards(data_root, benchmark, shards_place(shards))
     options = {
         "modality": modality,
         "variant": variant,
@@ -85,7 +85,9 @@ def train(
         "holdout": holdout or None,
         "teachers": teacher or None,
     }
-    settled = resolve(benchmark, recipe=recipe, config=config, settings=settings or [], options=options)
+    settled = resolve_config(
+        benchmark, recipe=recipe, config=config, settings=settings or [], options=options
+    )
     settled = settle_window(settled, remote=isinstance(folder, str))
     if print_config:
         print(to_yaml(settled), end="")
@@ -157,7 +159,7 @@ def evaluate(
             ema=ema,
             variant=variant,
             modality=modality,
-            shards=place(shards),
+            shards=shards_place(shards),
             split=split,
             run_dir=run_dir,
             data_root=data_root,

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from shards.options import LoaderOptions
-from tsgc.checkpoint import read_description
+from tsgc.checkpoint import read_weights_description
 from tsgc.console import Talker
 from tsgc.distributed.process import Process
 from tsgc.evaluation.score import score_checkpoints
@@ -50,7 +50,9 @@ def _file_target(file: Path, ema: bool) -> Target:
     """A checkpoint file without its run; a released one has raw and averaged weights in one file."""
     ours = file.suffix == OURS
     name = f"{file.stem}-ema" if ema and not ours else file.stem
-    return Target(file, name, file.resolve().parent, read_description(file).benchmark if ours else None)
+    return Target(
+        file, name, file.resolve().parent, read_weights_description(file).benchmark if ours else None
+    )
 
 
 def evaluate_run(

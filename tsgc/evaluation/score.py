@@ -11,8 +11,8 @@ from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader
 from shards.manifest import Manifest
 from shards.options import LoaderOptions
-from tsgc.checkpoint import Description, check_match, describe, load_model, load_weights
-from tsgc.config import resolve
+from tsgc.checkpoint import Description, check_match, describe_weights, load_model, load_weights
+from tsgc.config import resolve_config
 from tsgc.console import Count, no_count
 from tsgc.distributed.process import Process
 from tsgc.evaluation.predict_split import predict_split
@@ -37,10 +37,10 @@ def open_checkpoint(
             raise UsageError(
                 f"{path}: a released checkpoint does not say its stream; give --variant and --modality"
             )
-        config = resolve(
+        config = resolve_config(
             manifest.benchmark, recipe="reference", options={"variant": variant, "modality": modality}
         )
-        description = describe(
+        description = describe_weights(
             config,
             manifest,
             config.bodies or manifest.max_bodies,
@@ -49,7 +49,7 @@ def open_checkpoint(
             ema=ema,
             selected_on="test",  # the published code keeps its best epoch on the test split
         )
-        model = description.build()
+        model = description.build_network()
         load_weights(model, load_released(path, ema=ema), path)
     check_match(description, manifest, path)
     return model, description

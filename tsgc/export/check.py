@@ -13,7 +13,7 @@ from shards.loader import EvalLoader
 from tsgc.checkpoint import check_match
 from tsgc.export.modules import any_length, least_frames
 from tsgc.inference.trained_stream import TrainedStream, pack_clips
-from tsgc.workspace.data_root import sharded
+from tsgc.workspace.data_root import shard_sets
 
 CHECK_CLIPS = 6
 EXAMPLE = 3  # clips in the first batch, which is traced; 1 would be taken for a constant
@@ -38,7 +38,7 @@ def largest_difference(run_file: Callable[[Arrays], np.ndarray], cases: Sequence
 def check_clips(stream: TrainedStream, data_root: Path) -> tuple[list[np.ndarray], str]:
     """Clips (T, M, V, C) of the run's test split, or made ones; and where they come from."""
     benchmark = stream.description.benchmark
-    folder = sharded(data_root).get(benchmark)
+    folder = shard_sets(data_root).get(benchmark)
     if folder is None:
         return made_clips(stream), "made clips"
     manifest = load_manifest(folder)

@@ -15,7 +15,7 @@ from tsgc.fusion.comparison import comparison_rows, judge, print_comparison
 from tsgc.fusion.fuse import FUSIONS, fuse, learn_weights
 from tsgc.fusion.recipes import RECIPES, recipe_runs
 from tsgc.fusion.scored_streams import ScoredStream, held_out, open_streams
-from tsgc.workspace.runs import newest_streams
+from tsgc.workspace.runs import newest_scored
 
 TUNED_ON_TEST = "weights tuned on the test split: for comparison with papers only"
 CHOICES = ("none", "holdout", "unknown", "test")  # what an epoch was selected on, the most doubtful last
@@ -57,7 +57,7 @@ def choose_streams(plan: Plan, runs_root: Path) -> list[ScoredStream]:
     if plan.recipe is not None:
         paths = [run.folder for run in recipe_runs(plan.recipe, runs_root, checkpoint)]
     else:
-        paths = list(plan.paths) or [run.folder for run in newest_streams(runs_root, checkpoint)]
+        paths = list(plan.paths) or [run.folder for run in newest_scored(runs_root, checkpoint)]
     return open_streams(paths, checkpoint, plan.shards)
 
 

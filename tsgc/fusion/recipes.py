@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from tsgc.workspace.runs import Run, newest_streams
+from tsgc.workspace.runs import Run, newest_scored
 
 ANY = ""  # any variant: the one with most of the recipe's streams
 
@@ -39,7 +39,7 @@ def recipe_runs(name: str, root: Path, checkpoint: str) -> list[Run]:
     Raises TsgcError for missing streams, with the command that trains each.
     """
     recipe = RECIPES[name]
-    found = {(run.config.modality, run.config.variant): run for run in newest_streams(root, checkpoint)}
+    found = {(run.config.modality, run.config.variant): run for run in newest_scored(root, checkpoint)}
     newest = sorted(found.values(), key=lambda run: run.age, reverse=True)
     variants = list(dict.fromkeys(run.config.variant for run in newest))
 

@@ -14,7 +14,7 @@ from tsgc.console import Count, Talker
 from tsgc.inference.live import recognise_live
 from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
-from tsgc.workspace.runs import checkpoint_path, newest_runs
+from tsgc.workspace.runs import checkpoint_path, newest_trained
 
 LIVE_WINDOW = 64  # frames; about two seconds, the length of a short action
 STDIN = Path("-")
@@ -23,7 +23,9 @@ STDIN_NAME = "standard input"
 
 def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool) -> list[Path]:
     """The checkpoints of the runs that are named, or of the newest streams."""
-    named = runs or [run.folder for run in newest_runs(runs_root, f"{checkpoint}-ema" if ema else checkpoint)]
+    named = runs or [
+        run.folder for run in newest_trained(runs_root, f"{checkpoint}-ema" if ema else checkpoint)
+    ]
     return [checkpoint_path(run, checkpoint, ema) for run in named]
 
 

@@ -11,7 +11,7 @@ import orjson
 from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import TsgcError
-from tsgc.checkpoint import Description, read_description
+from tsgc.checkpoint import Description, read_weights_description
 from tsgc.evaluation.scores import Scores, read_scores
 from tsgc.network.adjacency import adjacency
 from tsgc.workspace.runs import Run
@@ -138,7 +138,7 @@ def read_all_scores(run: Run, missing: list[str]) -> dict[str, Scores]:
 
 def read_adjacency(path: Path) -> LearnedAdjacency:
     """The graphs in one of our checkpoints, without building its network. Raises TsgcError."""
-    description = read_description(path)
+    description = read_weights_description(path)
     learned = {}
     try:
         with safe_open(path, framework="numpy") as file:

@@ -18,7 +18,7 @@ from tsgc.training.run import Training
 def save_checkpoint(run: Training, name: str, model: nn.Module, selected_on: str) -> None:
     """Save a network of the run as checkpoints/`name`.safetensors, with its description."""
     path = run.folder / "checkpoints" / f"{name}.safetensors"
-    said = checkpoint.describe(
+    said = checkpoint.describe_weights(
         run.config,
         run.manifest,
         run.pipeline.bodies,

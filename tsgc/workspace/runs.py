@@ -8,9 +8,8 @@ from pathlib import Path
 import orjson
 
 from pipelines.errors import TsgcError, UsageError
-from tsgc import config as configs
-from tsgc.config import TrainConfig
-from tsgc.modalities import place
+from tsgc.config import TrainConfig, read_run_config
+from tsgc.modalities import stream_order
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def open_run(folder: Path) -> Run:
         benchmark = orjson.loads((folder / "environment.json").read_bytes())["benchmark"]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise TsgcError(f"{folder / 'environment.json'}: does not name a benchmark; was it edited?") from None
-    return Run(folder, configs.from_run(folder / "config.yaml"), benchmark)
+    return Run(folder, read_run_config(folder / "config.yaml"), benchmark)
 
 
 def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
@@ -103,13 +102,26 @@ def newest_run(root: Path) -> Run:
     return found[-1]
 
 
-def newest_streams(root: Path, name: str) -> list[Run]:
-    """The newest scored seed of each stream of the benchmark that was trained last, in a fixed order."""
+def newest_scored(root: Path, name: str) -> list[Run]:
+    """The newest run of each stream of the benchmark trained last, of runs with scores `name`."""
     runs = [run for run in find_runs(root) if run.scores(name).is_file()]
     if not runs:
         raise TsgcError(f"{root}: no run with scores/{name}.npz; `tsgc train` ends by writing them")
+    return _newest_streams(runs)
+
+
+def newest_trained(root: Path, name: str) -> list[Run]:
+    """The newest run of each stream of the benchmark trained last, of runs with the checkpoint `name`."""
+    runs = [run for run in find_runs(root) if (run.checkpoints / f"{name}.safetensors").is_file()]
+    if not runs:
+        raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
+    return _newest_streams(runs)
+
+
+def _newest_streams(runs: Sequence[Run]) -> list[Run]:
+    """The newest seed of each stream of the last run's benchmark, in a fixed order; `runs`: oldest first."""
     newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
+    return sorted(newest.values(), key=lambda run: (run.config.variant, stream_order(run.config.modality)))
 
 
 def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:
@@ -126,12 +138,3 @@ def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instea
                 f" leave one out ({instead})"
             )
         seen[place] = path
-
-
-def newest_runs(root: Path, name: str) -> list[Run]:
-    """The newest seed of each stream of the benchmark trained last, of runs with the checkpoint `name`."""
-    runs = [run for run in find_runs(root) if (run.checkpoints / f"{name}.safetensors").is_file()]
-    if not runs:
-        raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
-    newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    return sorted(newest.values(), key=lambda run: (run.config.variant, place(run.config.modality)))
