@@ -48,7 +48,7 @@ class KernelInputs:
         self.z = rand(*shape).bfloat16()
         self.dout = rand(*shape).bfloat16()
         self.survival = (torch.rand(rows, device="cuda", generator=gen) >= DROPPED[width]).float()
-        self.graphs = rand(3, joints, joints, scale=0.2)
+        self.adjacency = rand(3, joints, joints, scale=0.2)
         self.w1 = rand(4 * width, width, scale=width**-0.5)
         self.w2 = rand(width, 4 * width, scale=(4 * width) ** -0.5)
         self.b1, self.b2 = rand(4 * width, scale=0.1), rand(width, scale=0.1)
@@ -68,7 +68,7 @@ class KernelInputs:
         way = bottleneck.Kernels(self.width)
         tunings.TUNINGS[self.width] = before
         x, z, s = self.x, self.z, self.survival
-        ready = make_operands(self.w1, self.w2, self.graphs, s, torch.bfloat16, *way.tile_rows)
+        ready = make_operands(self.w1, self.w2, self.adjacency, s, torch.bfloat16, *way.tile_rows)
         tuning = way.tuning
         norm = (self.conv, self.bias, self.gamma)
         of = temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal)[1]

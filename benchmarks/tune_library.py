@@ -33,7 +33,7 @@ class LibraryInputs:
         self.width, self.shape = width, torch.Size((rows, frames, joints, width))
         total = rows * frames * joints
         self.survival = (torch.rand(rows, device=device) >= DROPPED[width]).float()
-        self.graphs = 0.2 * rand(3, joints, joints)
+        self.adjacency = 0.2 * rand(3, joints, joints)
         self.w1, self.w2 = rand(4 * width, width), rand(width, 4 * width)
         self.z = rand(*self.shape)
         self.p, self.u, self.g = (rand(total, 4 * width) for _ in range(3))
@@ -42,7 +42,7 @@ class LibraryInputs:
         """What a kernel does in a step, cut so."""
         way = library.Library(self.width)
         way.tuning, way.tile_rows = tuning, (tuning.mix[0], tuning.backward[0])
-        ready = make_operands(self.w1, self.w2, self.graphs, self.survival, torch.float32, *way.tile_rows)
+        ready = make_operands(self.w1, self.w2, self.adjacency, self.survival, torch.float32, *way.tile_rows)
         if kind == "mix":
             return lambda: way.mix(self.p, self.survival, ready, self.shape)
         return lambda: bottleneck.mix_backward(

@@ -34,8 +34,8 @@ cut = TUNINGS[width].gather
 kernel = mixer_hopper.mix_gather_kernel
 blocks = {"p_d": (1, 64, cut.hidden), "dout_d": (1, 64, 64), "w2_d": (cut.hidden, 64)}
 kinds = {name: f"tensordesc<bf16{list(at)},{mixer_hopper.layout(*at)!r}>" for name, at in blocks.items()}
-kinds |= dict.fromkeys(("survival", "graph_sums", "w2_sums"), "*fp32")
-kinds |= {"order": "*i32", "graphs": "*bf16", "u_out": "*bf16"}
+kinds |= dict.fromkeys(("survival", "adjacency_sums", "w2_sums"), "*fp32")
+kinds |= {"order": "*i32", "adjacency": "*bf16", "u_out": "*bf16"}
 fixed = {"C": width, "PIECES": -(-width // 64), "BH": cut.hidden}
 signature = {name: kinds.get(name, "constexpr" if name in fixed else "i32") for name in kernel.arg_names}
 constants = {(kernel.arg_names.index(name),): value for name, value in fixed.items()}
@@ -125,14 +125,14 @@ def test_gathering_is_mixing_and_a_product(width, joints, frames, rows, slots, m
     way, dout, p, survival, ready = made(width, joints, frames, rows, torch.bfloat16)
     u = torch.empty_like(p)
     cut = GATHERING[width] if slots is None else GATHERING[width]._replace(slots=slots)
-    graphs, w2, fewer = mixer_hopper.mix_gather(p, dout, u, survival, ready, cut)
+    adjacency, w2, fewer = mixer_hopper.mix_gather(p, dout, u, survival, ready, cut)
     monkeypatch.setattr(hopper, "_given_up", True)
     plain = way.mix(dout, dout, p, survival, ready)
     mixed = 3 * width
     kept = survival > 0
     pairs = {
         "u": (u.view(rows, -1)[kept], plain.u.view(rows, -1)[kept]),
-        "graphs": (diagonal_sum(graphs.sum(1), joints), diagonal_sum(plain.graphs.sum(1), joints)),
+        "adjacency": (diagonal_sum(adjacency.sum(1), joints), diagonal_sum(plain.adjacency.sum(1), joints)),
         "w2, mixed": (w2[..., :mixed].sum(0), plain.w2.sum(0)[:, :mixed]),
         "w2, passing": (w2[:fewer, :, mixed:].sum(0), plain.w2.sum(0)[:, mixed:]),
     }
@@ -144,9 +144,9 @@ def test_gathering_is_mixing_and_a_product(width, joints, frames, rows, slots, m
 @pytest.mark.parametrize("width", GATHERING)
 def test_where_every_row_is_dropped_there_is_no_gradient(width, unwritten_is_nan):
     _, dout, p, survival, ready = made(width, 25, 4, 3, torch.bfloat16, "D")
-    graphs, w2, fewer = mixer_hopper.mix_gather(
+    adjacency, w2, fewer = mixer_hopper.mix_gather(
         p, dout, torch.empty_like(p), survival, ready, GATHERING[width]
     )
-    assert not graphs.any()
+    assert not adjacency.any()
     assert not w2[..., : 3 * width].any()
     assert not w2[:fewer].any()

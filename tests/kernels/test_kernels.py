@@ -89,8 +89,8 @@ def test_a_weights_gradient_in_parts_over_rows_is_the_whole(monkeypatch, sequenc
 def test_the_order_lists_rows_that_are_not_dropped_first(rows):
     torch.manual_seed(rows)
     survival = (torch.rand(rows, device=DEVICE) > 0.4) * 1.25
-    w1, w2, graphs = (torch.zeros(*s, device=DEVICE) for s in ((384, 96), (96, 384), (3, 25, 25)))
-    order = make_operands(w1, w2, graphs, survival, torch.float32, 64, 32).order.cpu()
+    w1, w2, adjacency = (torch.zeros(*s, device=DEVICE) for s in ((384, 96), (96, 384), (3, 25, 25)))
+    order = make_operands(w1, w2, adjacency, survival, torch.float32, 64, 32).order.cpu()
     alive = survival.cpu() > 0
     assert order[-1] == alive.sum()
     assert torch.equal(order[: alive.sum()], alive.nonzero()[:, 0].int())
@@ -198,17 +198,17 @@ def test_a_block_on_the_cpu_runs_plain():
 
 def test_weights_are_prepared_as_the_kernels_read_them():
     torch.manual_seed(0)
-    graphs, w1, w2 = torch.randn(3, 25, 25), torch.randn(384, 96), torch.randn(96, 384)
-    ours = make_operands(*(t.to(DEVICE) for t in (w1, w2, graphs, torch.ones(3))), torch.float32, 64, 128)
+    adjacency, w1, w2 = torch.randn(3, 25, 25), torch.randn(384, 96), torch.randn(96, 384)
+    ours = make_operands(*(t.to(DEVICE) for t in (w1, w2, adjacency, torch.ones(3))), torch.float32, 64, 128)
     narrow1, narrow2, forward, backward, _ = (t.cpu() for t in ours)
     assert torch.equal(narrow1, w1)
     assert torch.equal(narrow2, w2.t())
     for blocks, rows in ((forward, 64), (backward, 128)):
-        for k, graph in enumerate([*graphs, torch.eye(25)]):
+        for k, matrix in enumerate([*adjacency, torch.eye(25)]):
             frames = rows // 25
             rest = torch.zeros(rows - 25 * frames, rows - 25 * frames)
-            assert torch.equal(blocks[k], torch.block_diag(*[graph] * frames, rest))
-        assert torch.allclose(diagonal_sum(blocks[:3], 25), rows // 25 * graphs)
+            assert torch.equal(blocks[k], torch.block_diag(*[matrix] * frames, rest))
+        assert torch.allclose(diagonal_sum(blocks[:3], 25), rows // 25 * adjacency)
 
 
 @pytest.mark.parametrize("turned", [False, True])

@@ -1,7 +1,7 @@
 """Fused GPU operations, each with a plain PyTorch twin in `layers`, and the choice between the two.
 
-A block runs fused, in bfloat16 or float32, on a GPU with Triton, at widths and numbers of joints that the
-kernels are cut for; on CPUs, at other widths or without Triton it runs the plain twin. Nothing has to be set.
+A block runs fused, in bfloat16 or float32, on a GPU with Triton, at the widths and numbers of joints that the
+kernels have tile sizes for. On CPUs, at other widths or without Triton it runs plain. There is no setting.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _enabled = True
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Inside, every operation is its plain twin: for tests and benchmarks."""
+    """A context in which every operation is its plain twin, for tests and benchmarks."""
     global _enabled
     before, _enabled = _enabled, False
     try:
@@ -37,7 +37,7 @@ def _triton() -> bool:
 
 
 def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
-    """The type that a block of x (R, T, V, ...) and `width` channels runs fused in; None: it runs plain."""
+    """The type in which a block of x (R, T, V, ...) with `width` channels runs fused; None: it runs plain."""
     if not (_enabled and x.is_cuda and _triton()):
         return None
     from tsgc.kernels.block import fits
@@ -58,7 +58,7 @@ def patch_norm(x: Tensor, norm: nn.LayerNorm, stride: int) -> Tensor:
 
 @torch.compiler.disable
 def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """`layer` of x (..., K) in x's type: (..., N)."""
+    """`layer` of x (..., K) -> (..., N), in the type of x."""
     from tsgc.kernels.tall import TallLinear
 
     result: Tensor = TallLinear.apply(x, layer.weight, layer.bias)
@@ -67,7 +67,7 @@ def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
 
 @torch.compiler.disable
 def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module, kept: int | None = None) -> Tensor:
-    """`layers.Block.forward` of x (R, T, V, C), fused, in x's type."""
+    """`layers.Block.forward` of x (R, T, V, C), fused, in the type of x."""
     from tsgc.kernels.block import apply_block
 
     return apply_block(x, survival, module, kept=kept)

@@ -1,9 +1,9 @@
 """The whole DS-SMG block as one differentiable function over fused kernels.
 
-The temporal layer and its norm are one kernel (`temporal`), the inverted bottleneck between graphs takes one
-of two roads: its own kernels in bfloat16 (`bottleneck`), the library's products with kernels between them in
-float32 (`library`), of the rows alone that drop path keeps where the host knows how many. Plain twin:
-`layers.Block.forward`; which one runs is `kernels.fused_dtype`'s choice.
+The temporal layer and its norm are one kernel (`temporal`). The inverted bottleneck with its mixing of joints
+takes one of two roads: kernels alone in bfloat16 (`bottleneck`), or the library's products with kernels
+between them in float32 (`library`), which works only on the rows that drop path keeps where the host knows
+their number. Plain twin: `layers.Block.forward`; `kernels.fused_dtype` chooses between the two.
 """
 
 from typing import Any
@@ -23,25 +23,26 @@ Road = type[Kernels] | type[Library]
 
 
 def fits(width: int, joints: int, dtype: torch.dtype) -> bool:
-    """Whether the kernels are cut for this width and type, and a frame's joints fit into a tile."""
+    """Whether the kernels have tile sizes for this width and type, and a frame's joints fit into a tile."""
     if dtype == torch.float32:
         return width in LIBRARY_TUNINGS and joints <= LIBRARY_ROWS
     return width in TUNINGS and joints <= LEAST_ROWS
 
 
 class BlockFunction(torch.autograd.Function):
-    """`apply(x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training, kept)` in x's
-    type.
+    """The block's function, in the type of x; its arguments are those of `forward`.
 
     x (R, T, V, C) contiguous, `survival` (R,) float32, the others as `layers.Block` holds them, float32.
-    `training`: whether a backward pass may follow. `kept`: how many rows are not dropped, where these alone
-    are worked on; None: where all are.
+    `training`: whether a backward pass may follow. `kept`: how many rows are not dropped, where only these
+    are computed; None: all rows are.
     """
 
     @staticmethod
-    def forward(ctx, x, survival, graphs, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training, kept):
+    def forward(
+        ctx, x, survival, adjacency, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training, kept
+    ):
         way = road(x.shape[-1])
-        ready = make_operands(w1, w2, graphs, survival, x.dtype, *way.tile_rows)
+        ready = make_operands(w1, w2, adjacency, survival, x.dtype, *way.tile_rows)
         z, of = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, way.tuning.temporal, ready.order, kept)
         out, p = way.forward(z, x, survival, ready, b1, b2, training)
         ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, *of, *ready)
@@ -63,7 +64,7 @@ class BlockFunction(torch.autograd.Function):
         return (
             dx,
             None,
-            grads.graphs,
+            grads.adjacency,
             sums[:3],
             sums[3],
             sums[4],
@@ -80,9 +81,9 @@ class BlockFunction(torch.autograd.Function):
 
 
 class DroppedFunction(torch.autograd.Function):
-    """`apply(x, *parameters)`: x of a block that drops every row; parameters get gradients of 0, not None.
+    """`apply(x, *parameters)`: a block that drops every row; parameters get gradients of 0, not None.
 
-    There is nothing to launch kernels on, and an optimiser leaves what has no gradient out.
+    There is no row to launch kernels for, and an optimiser would leave out parameters without a gradient.
     """
 
     @staticmethod
@@ -99,7 +100,7 @@ class DroppedFunction(torch.autograd.Function):
 def apply_block(
     x: Tensor, survival: Tensor | None, module: Any, road: Road | None = None, kept: int | None = None
 ) -> Tensor:
-    """The block `module` (a `layers.Block`) of x (R, T, V, C); the road is x's type's unless it is given.
+    """The block `module` (a `layers.Block`) of x (R, T, V, C); `road`: by default that of the type of x.
 
     `kept`: how many rows of `survival` are not 0, where the host knows that.
     """
@@ -114,7 +115,7 @@ def apply_block(
     if kept == 0:
         dropped: Tensor = DroppedFunction.apply(x, *parameters)
         return dropped
-    # Kernels leave dropped rows out by themselves, and where none is dropped there is nothing to pack.
+    # Kernels skip dropped rows by themselves, and where none is dropped there is nothing to pack.
     packed = kept if road is Library and kept != len(x) else None
     factors = survival.float().contiguous()
     result: Tensor = BlockFunction.apply(

@@ -1,9 +1,8 @@
-"""The inverted bottleneck between graphs in bfloat16: a plan for the kernels of `mixer`, and their launches.
+"""The inverted bottleneck with its mixing of joints in bfloat16: the launches of the kernels of `mixer`.
 
-All in kernels. p = z W1' + b1 is kept for the backward pass, as computing it again would cost a seventh of
-all products; the rest of what is 4C wide is computed again. On Hopper GPUs mixing backwards and the gradient
-of W2 are one kernel (`hopper`). The road of float32 is in `library`, and shares the launch of the backward
-kernel.
+p = z W1' + b1 is kept for the backward pass, as computing it again would cost a seventh of all products;
+other tensors of 4C channels are computed again. On Hopper GPUs mixing backwards and the gradient of W2 are
+one kernel (`hopper`). The road for float32 is in `library`, and shares the launch of the backward kernel.
 """
 
 from typing import Any, NamedTuple
@@ -22,32 +21,32 @@ OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
 
 
 class Gradients(NamedTuple):
-    """Of z (like it), the graphs (3, V, V), w1 (4C, C), b1 (4C,), w2 (C, 4C)."""
+    """Gradients of z (like it), the adjacency (3, V, V), w1 (4C, C), b1 (4C,), w2 (C, 4C)."""
 
     z: Tensor
-    graphs: Tensor
+    adjacency: Tensor
     w1: Tensor
     b1: Tensor
     w2: Tensor
 
 
 def _rows(x: Tensor, *block: int) -> TensorDescriptor:
-    """Of all rows, whatever sequence they are of: (total, channels)."""
+    """A descriptor of all rows, whatever sequence they belong to: (total, channels)."""
     return TensorDescriptor.from_tensor(x.flatten(0, -2), list(block))
 
 
 def sequences(x: Tensor, R: int, *block: int) -> TensorDescriptor:
-    """Of R sequences: (R, rows of a sequence, channels), a block of one of them."""
+    """A descriptor of R sequences, (R, rows of a sequence, channels), by blocks within one of them."""
     return TensorDescriptor.from_tensor(x.view(R, -1, x.shape[-1]), [1, *block])
 
 
 def _kept(p: Tensor, z: Tensor, rows: int, hidden: int) -> TensorDescriptor:
-    """Of p, or where it is empty of something to stand in its place: nothing is written there."""
+    """A descriptor of p; where p is empty, of a stand-in that nothing is written to."""
     return _rows(p if len(p) else z, rows, hidden)
 
 
 def _precision() -> str:
-    """How kernels multiply float32: as torch is told to."""
+    """How kernels multiply float32: as torch is set to."""
     return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
@@ -59,19 +58,19 @@ def mix_backward(
     p: Tensor, dg: Tensor, u: Tensor, g: Tensor, survival: Tensor, ready: Operands, shape: torch.Size,
     tuning: MixTuning, programs: int, *, whole: bool,
 ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
-    """u, the gradient of p, which may lie over dg; s GELU(mix(p)) into g, which may be p; all (total, 4C).
+    """Write u, the gradient of p, and s GELU(mix(p)) into g, all (total, 4C); u may be dg, and g may be p.
 
     `dg` is dout W2, or with a piece in `tuning` dout itself (total, C). Returns the gradient of the
-    block-diagonal graphs in parts, (3, n, rows, rows), and with `whole` u's sums over rows (4C,). Without it
-    dropped rows keep what they hold.
+    block-diagonal adjacency in parts, (3, n, rows, rows), and with `whole` the sums of u over rows (4C,).
+    Without it dropped rows keep what they hold.
     """
     R, T, V, C = shape
     rows, hidden, warps, stages, piece = tuning
-    assert C % hidden == 0  # a chunk of hidden channels has one graph
+    assert C % hidden == 0  # a chunk of hidden channels is mixed by one matrix
     tiles = triton.cdiv(T * V, rows // V * V) * R
     programs = min(programs, tiles)
     chunks = C // hidden
-    graph_sums = p.new_empty(3 * chunks, programs, rows, rows, dtype=torch.float32)
+    adjacency_sums = p.new_empty(3 * chunks, programs, rows, rows, dtype=torch.float32)
     bias_sums = p.new_empty(4 * chunks if whole else 0, programs, hidden, dtype=torch.float32)
     inputs = (
         sequences(p, R, rows, hidden),
@@ -80,30 +79,30 @@ def mix_backward(
     )
     for mixed in (True, False):
         mixer_backward.mix_backward_kernel[(programs * chunks * (3 if mixed else 1),)](
-            *inputs, survival, ready.order, ready.backward, u, g, graph_sums, bias_sums,
+            *inputs, survival, ready.order, ready.backward, u, g, adjacency_sums, bias_sums,
             R, T * V, V, 0 if mixed else 3 * chunks, programs,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece) if piece else 0, BH=hidden, STAGES=stages,
             MIXED=mixed, WHOLE=whole, ROWS=rows, **options(p),
             num_warps=warps,
         )  # fmt: skip
-    return graph_sums.view(3, -1, rows, rows), bias_sums.sum(1).flatten() if whole else None
+    return adjacency_sums.view(3, -1, rows, rows), bias_sums.sum(1).flatten() if whole else None
 
 
 class Mixed(NamedTuple):
-    """What mixing backwards gives."""
+    """The results of mixing backwards."""
 
     u: Tensor
     """The gradient of p, (total, 4C); dropped rows hold anything."""
-    graphs: Tensor
-    """That of the block-diagonal graphs, in parts: (3, n, rows, rows)."""
+    adjacency: Tensor
+    """The gradient of the block-diagonal adjacency, in parts: (3, n, rows, rows)."""
     w2: Tensor
     """That of W2, in parts: (m, C, 4C), which may lie as (m, 4C, C)."""
     fewer: int
-    """Parts of its last quarter of columns, of the slice that no graph mixes."""
+    """How many parts the last quarter of its columns has, the slice that no matrix mixes."""
 
 
 class Kernels:
-    """In kernels, whatever the type; cut for bfloat16."""
+    """The road of kernels alone, of any type; tile sizes are those of bfloat16."""
 
     def __init__(self, width: int) -> None:
         self.tuning = TUNINGS[width]
@@ -118,7 +117,7 @@ class Kernels:
     ) -> tuple[Tensor, Tensor]:
         """x + s (GELU(mix(p)) W2' + b2); and p (total, 4C), which is empty unless `training`.
 
-        Dropped rows of p hold anything.
+        Dropped rows of p hold arbitrary values.
         """
         p = z.new_empty(z.numel() // z.shape[-1] if training else 0, 4 * z.shape[-1])
         if self.tuning.fused:
@@ -129,11 +128,11 @@ class Kernels:
         of = self.mix(z, dout, p, survival, ready)
         w1, b1 = self.outer(of.u, z, ready.order, len(z))
         dz = self.linear(of.u, ready.w1, survival).view_as(z)
-        added = sums(of.graphs, w1, of.w2, b1, z.shape[2], of.fewer)
-        return Gradients(dz, added.graphs, added.w1, added.b1, added.w2)
+        added = sums(of.adjacency, w1, of.w2, b1, z.shape[2], of.fewer)
+        return Gradients(dz, added.adjacency, added.w1, added.b1, added.w2)
 
     def mix(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Operands) -> Mixed:
-        """What mixing backwards gives, in one kernel where there is one for this GPU and width."""
+        """Mixing backwards, in one kernel where there is one for this GPU and width."""
         if self.tuning.gather and hopper.usable(p):
             u = torch.empty_like(p)
             gathered = hopper.gathered(p, dout, u, survival, ready, self.tuning.gather)
@@ -143,18 +142,18 @@ class Kernels:
         dg = dout.view(-1, dout.shape[-1])
         if not cut.piece:
             dg = self.linear(dout, ready.w2, survival, transposed=True)
-        u = torch.empty_like(p) if cut.piece else dg  # a tile is read before its place is written
+        u = torch.empty_like(p) if cut.piece else dg  # a tile is read before its memory is overwritten
         g = torch.empty_like(p)
-        graphs, _ = mix_backward(
+        adjacency, _ = mix_backward(
             p, dg, u, g, survival, ready, z.shape, cut, self.tuning.programs, whole=False
         )
         w2, _ = self.outer(g, dout, ready.order, len(z), columns=False)
-        return Mixed(u, graphs, w2.transpose(1, 2), len(w2))
+        return Mixed(u, adjacency, w2.transpose(1, 2), len(w2))
 
     def linear(self, a: Tensor, w: Tensor, survival: Tensor, *, transposed: bool = False) -> Tensor:
-        """a w, or a w', of rows that are not dropped (the others may hold anything): (total, N)."""
+        """a w, or a w', of rows that are not dropped, (total, N); dropped rows hold arbitrary values."""
         cut = self.tuning.widen if transposed else self.tuning.narrow
-        if cut is None:  # by the library, of all rows
+        if cut is None:  # the library's product, of all rows
             return torch.mm(a.view(-1, a.shape[-1]), w.t() if transposed else w)
         BM, BN, BK, warps, stages = cut
         K = a.shape[-1]
@@ -171,7 +170,7 @@ class Kernels:
     def fused_forward(
         self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, p: Tensor
     ) -> Tensor:
-        """`forward` in one kernel, which fills p unless it is empty."""
+        """`forward` as one kernel, which also writes p unless it is empty."""
         R, T, V, C = x.shape
         total = R * T * V
         out = torch.empty_like(x)
@@ -185,7 +184,7 @@ class Kernels:
         return out
 
     def expand(self, z: Tensor, survival: Tensor, ready: Operands, b1: Tensor, p: Tensor) -> Tensor:
-        """GELU(mix(p)) of rows that are not dropped, (total, 4C); fills p unless it is empty."""
+        """GELU(mix(p)) of rows that are not dropped, (total, 4C); also writes p unless it is empty."""
         R, T, V, C = z.shape
         total = R * T * V
         g = z.new_empty(total, 4 * C)
@@ -213,8 +212,7 @@ class Kernels:
     def outer(
         self, a: Tensor, b: Tensor, order: Tensor, R: int, columns: bool = True
     ) -> tuple[Tensor, Tensor]:
-        """a' b over the rows of R sequences that are not dropped, in parts (splits, A, C) float32; and a's
-        sums (splits, A)."""
+        """a' b over rows that are not dropped, in parts (splits, A, C) float32; sums of a (splits, A)."""
         A, C = a.shape[-1], b.shape[-1]
         BA, piece, rows, warps, stages = self.tuning.outer
         frame_rows = a.numel() // (A * R)

@@ -5,7 +5,7 @@ import triton.language as tl
 
 # Phi(x) = (1 + tanh(x (A + B x^2 + C x^4))) / 2 for |x| <= LIMIT, fitted to the largest error of x Phi(x)
 # (3.8e-5) and of its derivative (9.3e-5): a fiftieth of bfloat16's rounding (4e-3). One instruction of the
-# special function unit, where erf takes some thirty of the others.
+# special function unit, where erf takes some thirty ordinary ones.
 A = tl.constexpr(0.797423004)
 B = tl.constexpr(0.0370028024)
 C = tl.constexpr(-0.000346910644)
@@ -14,7 +14,7 @@ LIMIT = tl.constexpr(5.0)
 
 @triton.jit
 def gelu_parts(x, FAST: tl.constexpr):
-    """Phi(x) and d(x Phi(x))/dx of a float32 tensor; FAST: to bfloat16's precision, on GPUs alone."""
+    """Phi(x) and d(x Phi(x))/dx of a float32 tensor; FAST: to the precision of bfloat16, on GPUs only."""
     if FAST:
         # (1 - tanh^2) / 2 is 2 Phi (1 - Phi). Beyond the limit `inner` goes on as a line, where tanh is 1.
         square = tl.minimum(x * x, LIMIT * LIMIT)

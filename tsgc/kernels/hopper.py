@@ -1,7 +1,7 @@
 """Whether the kernels written for Hopper GPUs run here.
 
-Gluon is a young language, and its names change from version to version: where it is not what the kernels were
-written for, others take their place, and a warning says so.
+Gluon is a young language, whose names change from version to version. Where these kernels do not compile,
+the ordinary ones run, and a warning says so.
 """
 
 import warnings

@@ -1,11 +1,11 @@
-"""The inverted bottleneck between graphs in float32: products by the library, kernels for what lies between.
+"""The inverted bottleneck with its mixing of joints in float32: the library's products, kernels between them.
 
-No kernel of ours equals the library's products there. z W1' + b1 is kept for the backward pass, as computing
-it again would cost a seventh of all products.
+No kernel of ours is as fast as the library's products in float32. z W1' + b1 is kept for the backward pass,
+as computing it again would cost a seventh of all products.
 
-Where z has fewer rows than x, it is packed: it holds the rows alone that drop path did not drop, in
-`Operands.order`, and so does all that is made of it. The host has to know their number, as it is in the
-shapes of the products. Otherwise all rows are multiplied, and dropped ones by 0.
+Where z has fewer rows than x, it is packed: it holds only the rows that drop path keeps, in `Operands.order`,
+and so does everything computed from it. The host has to know their number, as shapes of products depend on
+it. Otherwise all rows are multiplied, dropped ones by 0.
 """
 
 import torch
@@ -19,11 +19,11 @@ from tsgc.kernels.packed import add_packed, pack_rows
 from tsgc.kernels.sums import diagonal_sum
 from tsgc.kernels.tunings import LIBRARY_TUNINGS
 
-SPLIT_NUMBERS = 1 << 24  # of the partial sums of a weight's gradient
+SPLIT_NUMBERS = 1 << 24  # in the partial sums of a weight's gradient
 
 
 class Library:
-    """Strict float32 or TF32, as torch is told to multiply."""
+    """The road of the library's products, in strict float32 or TF32, as torch is set to multiply."""
 
     def __init__(self, width: int) -> None:
         self.tuning = LIBRARY_TUNINGS[width]
@@ -57,25 +57,25 @@ class Library:
         if kept < len(dout):
             dout = pack_rows(dout, ready.order, kept)
             survival = survival.index_select(0, ready.order[:kept])
-            # From here on no row is dropped: they are in order, and last, they are all of them.
+            # From here on no row is dropped: the kept rows are contiguous and complete.
             in_turn = torch.arange(kept + 1, device=z.device, dtype=torch.int32)
             ready = ready._replace(order=in_turn)
         u = torch.mm(dout.view(-1, C), ready.w2.t())
         g = torch.empty_like(p)
-        graphs, b1 = mix_backward(
+        adjacency, b1 = mix_backward(
             p, u, u, g, survival, ready, z.shape, self.tuning.backward, self.tuning.programs, whole=True
         )
         assert b1 is not None
         w1, w2 = outer_product(u, z.view(-1, C)), outer_product(g, dout.view(-1, C))
         dz = torch.mm(u, ready.w1).view_as(z)
-        return Gradients(dz, diagonal_sum(graphs.sum(1), z.shape[2]), w1, b1, w2.t())
+        return Gradients(dz, diagonal_sum(adjacency.sum(1), z.shape[2]), w1, b1, w2.t())
 
 
 def outer_product(a: Tensor, b: Tensor) -> Tensor:
-    """a' b of tall a (total, A) and b (total, C) -> (A, C): in parts over rows, which keep the GPU full.
+    """a' b of tall a (total, A) and b (total, C) -> (A, C), in parts over rows, which keep the GPU full.
 
-    Parts are alike, so their number divides that of rows. The number of sequences may be a prime, but
-    a sequence has frames times joints of rows.
+    Parts have equal size, so their number divides that of rows. The number of sequences may be a prime, but
+    a sequence has frames times joints rows.
     """
     total, A, C = len(a), a.shape[-1], b.shape[-1]
     most = min(total, max(1, SPLIT_NUMBERS // (A * C)))

@@ -1,13 +1,13 @@
-"""The inverted bottleneck between graphs, in kernels that keep its middle on the chip where it fits.
+"""The inverted bottleneck with its mixing of joints, in kernels that keep its middle on the chip if it fits.
 
     out = x + s (GELU(mix(p)) W2' + b2),   p = z W1' + b1,   mix: out[u] = sum_v A[k, u, v] in[v] (k < 3)
 
 A tile is as many whole frames as fit into ROWS rows (2 of 25 joints into 64), so that mixing joints is one
-product with a block-diagonal matrix of the graph; the slice that passes through has the unit matrix, or no
-product at all. The last rows of a tile are the next tile's: nothing mixes them in, and nothing is stored from
-them but p, which is the same there. p is written where a backward pass may follow (KEEP). Widths are cut into
-pieces that are powers of two. Tiles whose rows are all dropped (s = 0) cost less. Names that end in `_d` are
-tensor descriptors. The backward pass is in `mixer_backward`.
+product with a block-diagonal matrix of the adjacency; the slice that passes through has the unit matrix, or
+no product. The last rows of a tile belong to the next one: they are not mixed in, and nothing is stored
+from them but p, which is equal there. p is written where a backward pass may follow (KEEP). Widths are cut
+into pieces that are powers of two. Tiles whose rows are all dropped (s = 0) cost less. Names that end in `_d`
+are tensor descriptors. The backward pass is in `mixer_backward`.
 Plain twin: the second half of `layers.Block.forward`.
 """
 
@@ -32,7 +32,7 @@ def _expand(
 
 @triton.jit
 def _contract(accumulators, g, w2_d, start, PIECE: tl.constexpr, PIECES: tl.constexpr, IP: tl.constexpr):
-    """Adds g (ROWS, BH) times rows `start` and on of w2."""
+    """Add g (ROWS, BH) times rows `start` and on of w2."""
     added = ()
     for i in tl.static_range(PIECES):
         w = w2_d.load([start, i * PIECE])
@@ -42,16 +42,16 @@ def _contract(accumulators, g, w2_d, start, PIECE: tl.constexpr, PIECES: tl.cons
 
 @triton.jit
 def _chunk(
-    accumulators, pieces, w1_d, w2_d, p_d, b1, graph, first, j, dtype: tl.constexpr,
+    accumulators, pieces, w1_d, w2_d, p_d, b1, matrix, first, j, dtype: tl.constexpr,
     PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, KEEP: tl.constexpr, MIXED: tl.constexpr,
     ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
-    """Adds what BH hidden channels from `j` give."""
+    """Add the contribution of BH hidden channels from `j`."""
     p = _expand(pieces, w1_d, b1, j, PIECE, PIECES, BH, ROWS, IP).to(dtype)
     if KEEP:
-        p_d.store([first, j], p)  # the next tile's rows too: they are the same there
+        p_d.store([first, j], p)  # the next tile's rows too: they are equal there
     if MIXED:
-        h = tl.dot(graph, p, input_precision=IP)
+        h = tl.dot(matrix, p, input_precision=IP)
     else:
         h = p.to(tl.float32)
     cdf, _ = gelu_parts(h, FAST)
@@ -60,12 +60,12 @@ def _chunk(
 
 @triton.jit
 def forward_kernel(
-    z_d, w1_d, w2_d, p_d, x, survival, graphs, b1, b2, out,
+    z_d, w1_d, w2_d, p_d, x, survival, adjacency, b1, b2, out,
     total, frame_rows, V,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
     KEEP: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
-    """The whole of it for one tile.
+    """The whole bottleneck for one tile.
 
     z (total, C) by (ROWS, PIECE); w1, w2 (4C, C) by (BH, PIECE); x, out (total, C). `frame_rows`: T * V, the
     rows of one body's sequence. KEEP: writes p (total, 4C) by (ROWS, BH) too, for the backward pass, as a
@@ -76,7 +76,7 @@ def forward_kernel(
     r = tl.arange(0, ROWS)
     inside = (r < used) & (first + r < total)
     s = tl.load(survival + (first + r) // frame_rows, mask=inside, other=0.0).to(tl.float32)
-    # A tile whose rows are all dropped keeps its input: no turn of the loops.
+    # A tile whose rows are all dropped keeps its input: the loops do not run.
     width = tl.where(tl.max(s, 0) > 0, C, 0)
     dtype: tl.constexpr = x.dtype.element_ty
     pieces = ()
@@ -86,10 +86,10 @@ def forward_kernel(
         accumulators = accumulators + (tl.zeros((ROWS, PIECE), tl.float32),)
     square = r[:, None] * ROWS + r[None, :]
     for k in range(3):
-        graph = tl.load(graphs + k * (ROWS * ROWS) + square)
+        matrix = tl.load(adjacency + k * (ROWS * ROWS) + square)
         for j in tl.range(k * C, k * C + width, BH, num_stages=STAGES):
             accumulators = _chunk(
-                accumulators, pieces, w1_d, w2_d, p_d, b1, graph, first, j, dtype,
+                accumulators, pieces, w1_d, w2_d, p_d, b1, matrix, first, j, dtype,
                 PIECE, PIECES, BH, KEEP, True, ROWS, FAST, IP,
             )  # fmt: skip
     for j in tl.range(3 * C, 3 * C + width, BH, num_stages=STAGES):
@@ -110,7 +110,7 @@ def forward_kernel(
 
 @triton.jit
 def expand_kernel(
-    z_d, w1_d, p_d, survival, graphs, b1, g,
+    z_d, w1_d, p_d, survival, adjacency, b1, g,
     total, frame_rows, V,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
     KEEP: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
@@ -133,11 +133,11 @@ def expand_kernel(
             h = tl.dot(z_d.load([first, i * PIECE]), tl.trans(w), h, input_precision=IP)
         hidden = start + tl.arange(0, BH)
         h += tl.load(b1 + hidden).to(tl.float32)[None, :]
-        graph = tl.load(graphs + start // C * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])
+        matrix = tl.load(adjacency + start // C * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])
         p = h.to(dtype)
         if KEEP:
             p_d.store([first, start], p)
-        h = tl.dot(graph, p, input_precision=IP)
+        h = tl.dot(matrix, p, input_precision=IP)
         cdf, _ = gelu_parts(h, FAST)
         to = g + first.to(tl.int64) * (4 * C) + r[:, None] * (4 * C) + hidden[None, :]
         tl.store(to, (h * cdf).to(dtype), mask=inside[:, None])
@@ -165,7 +165,7 @@ def contract_kernel(
     bias = tl.load(b2 + c, mask=c < C, other=0.0).to(tl.float32)
     mask = inside[:, None] & (c < C)[None, :]
     at = first.to(tl.int64) * C + r[:, None] * C + c[None, :]
-    # g is whatever was there in dropped rows: it may not even be a number.
+    # g holds arbitrary values in dropped rows, NaN included.
     branch = tl.where((s > 0)[:, None], (accumulator + bias[None, :]) * s[:, None], 0.0)
     value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32) + branch
     tl.store(out + at, value.to(out.dtype.element_ty), mask=mask)
@@ -173,7 +173,7 @@ def contract_kernel(
 
 @triton.jit
 def mix_kernel(
-    p_d, survival, graphs, g,
+    p_d, survival, adjacency, g,
     frame_rows, V,
     C: tl.constexpr, BH: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
@@ -195,8 +195,8 @@ def mix_kernel(
         p = p_d.load([row, first, start]).reshape(ROWS, BH)
         k = start // C
         if k < 3:
-            graph = tl.load(graphs + k * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])
-            h = tl.dot(graph, p, input_precision=IP)
+            matrix = tl.load(adjacency + k * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])
+            h = tl.dot(matrix, p, input_precision=IP)
         else:
             h = p.to(tl.float32)
         cdf, _ = gelu_parts(h, FAST)

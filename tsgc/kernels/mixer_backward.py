@@ -1,9 +1,9 @@
-"""The backward pass of the inverted bottleneck between graphs, the products around its middle among it.
+"""The backward pass of the inverted bottleneck with its mixing of joints, and the products around its middle.
 
-Rows that were dropped cost nothing, and are left as they are where nobody reads them. The last two kernels
-go through the other sequences alone: `order` lists them first, and how many they are after all (`operands`).
-So tensors are (R, rows of a sequence, channels) there, and a tile never reaches over a sequence's end:
-descriptors read 0 beyond it. Tiles and names are as in `mixer`.
+Dropped rows cost nothing, and are left as they are where nothing reads them. The last two kernels visit only
+the sequences that are kept: `order` (`operands`) lists these first, and holds their number at its end. So
+tensors are (R, rows of a sequence, channels) there, and no tile reaches over a sequence's end: descriptors
+read 0 beyond it. Tiles and names are as in `mixer`.
 """
 
 import triton
@@ -40,7 +40,7 @@ def linear_kernel(
 
 @triton.jit
 def mix_backward_kernel(
-    p_d, dg_d, w2_d, survival, order, graphs, u_out, g_out, graph_sums, bias_sums,
+    p_d, dg_d, w2_d, survival, order, adjacency, u_out, g_out, adjacency_sums, bias_sums,
     R, frame_rows, V, first_chunk, programs,
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, STAGES: tl.constexpr,
     MIXED: tl.constexpr, WHOLE: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
@@ -49,10 +49,10 @@ def mix_backward_kernel(
 
     p = z W1' + b1 and dg = dout W2 are (R, frame_rows, 4C) by (1, ROWS, BH); with PIECES > 0 the second
     product is made here, of dout (R, frame_rows, C) by (1, ROWS, PIECE) and w2 (4C, C) by (BH, PIECE).
-    Writes s g (for the gradient of W2) and u, the gradient of p, each (R, frame_rows, 4C); and sums of the
-    gradient of the block-diagonal graph (chunks of k < 3, programs, ROWS, ROWS), kept for the whole tile: its
-    blocks are picked out later. WHOLE: dropped sequences get 0, and the sums of u over rows are written too
-    (chunks, programs, BH).
+    Writes s g (for the gradient of W2) and u, the gradient of p, each (R, frame_rows, 4C), and sums of the
+    gradient of the block-diagonal matrix (chunks of k < 3, programs, ROWS, ROWS). They are of a whole tile;
+    its diagonal blocks are taken later. WHOLE: dropped sequences get 0, and the sums of u over rows are
+    written too (chunks, programs, BH).
     """
     chunks: tl.constexpr = (3 if MIXED else 1) * C // BH
     used = (ROWS // V) * V
@@ -66,14 +66,14 @@ def mix_backward_kernel(
     r = tl.arange(0, ROWS)
     at = r[:, None] * (4 * C) + (start + tl.arange(0, BH))[None, :]
     if MIXED:
-        graph = tl.load(graphs + k * ROWS * ROWS + r[:, None] * ROWS + r[None, :])
-        graph_sum = tl.zeros((ROWS, ROWS), tl.float32)
+        matrix = tl.load(adjacency + k * ROWS * ROWS + r[:, None] * ROWS + r[None, :])
+        adjacency_sum = tl.zeros((ROWS, ROWS), tl.float32)
     if WHOLE:
         bias_sum = tl.zeros((ROWS, BH), tl.float32)
     weights = ()
     for i in tl.static_range(PIECES):
         weights = weights + (w2_d.load([start, i * PIECE]),)
-    # A row and its factor are asked for a turn early, so that the tiles themselves can be asked for earlier.
+    # A row and its factor are loaded a turn early, so that the loads of the tiles can start earlier.
     row = tl.load(order + tl.minimum(program // tiles, R - 1))
     s = tl.load(survival + row)
     for tile in tl.range(program, alive * tiles, programs, num_stages=STAGES):
@@ -88,7 +88,7 @@ def mix_backward_kernel(
                 dg = tl.dot(part, tl.trans(weights[i]), dg, input_precision=IP)
         inside = ((r < used) & (first + r < frame_rows))[:, None]
         if MIXED:
-            h = tl.dot(graph, p, input_precision=IP)
+            h = tl.dot(matrix, p, input_precision=IP)
         else:
             h = p.to(tl.float32)
         cdf, slope = gelu_parts(h, FAST)
@@ -97,8 +97,8 @@ def mix_backward_kernel(
         u = dg * (s * slope)
         if MIXED:
             dh = u.to(dtype)
-            graph_sum = tl.dot(dh, tl.trans(p), graph_sum, input_precision=IP)
-            u = tl.dot(tl.trans(graph), dh, input_precision=IP)
+            adjacency_sum = tl.dot(dh, tl.trans(p), adjacency_sum, input_precision=IP)
+            u = tl.dot(tl.trans(matrix), dh, input_precision=IP)
         if WHOLE:
             bias_sum += tl.where(inside, u, 0.0)
         tl.store(u_out + to, u.to(dtype), mask=inside)
@@ -116,7 +116,7 @@ def mix_backward_kernel(
         tl.store(bias_sums + place + tl.arange(0, BH), tl.sum(bias_sum, 0))
     if MIXED:
         place = (chunk * programs + program).to(tl.int64) * ROWS * ROWS
-        tl.store(graph_sums + place + r[:, None] * ROWS + r[None, :], graph_sum)
+        tl.store(adjacency_sums + place + r[:, None] * ROWS + r[None, :], adjacency_sum)
 
 
 @triton.jit
@@ -147,7 +147,7 @@ def outer_kernel(
         right = b_d.load([row, first, c0]).reshape(BR, PIECE)
         accumulator = tl.dot(tl.trans(left), right, accumulator, input_precision=IP)
         if COLUMNS:
-            # A product costs less here than adding up across threads.
+            # A product costs less here than a sum across threads.
             column_sum = tl.dot(tl.trans(left), ones, column_sum, input_precision=IP)
         row = tl.load(order + tl.minimum((block + splits) // blocks, R - 1))
     j = j0 + tl.arange(0, BA)
@@ -155,5 +155,5 @@ def outer_kernel(
     at = sums + split.to(tl.int64) * A * C + j[:, None] * C + c[None, :]
     tl.store(at, accumulator, mask=(c < C)[None, :])
     if COLUMNS:
-        # Every column's programs have the same sums: all but the first write none of them.
+        # The programs of all columns have the same sums: only the first writes them.
         tl.store(column_sums + split * A + j, tl.sum(column_sum, 1) / 16, mask=(j >= 0) & (c0 == 0))

@@ -1,12 +1,12 @@
 """Mixing backwards together with the gradient of W2, for Hopper GPUs, in Gluon: Triton with layouts, copies
 and barriers written out.
 
-Triton's own compiler asks for a tile only when the turn before is over, unless there is room for a third one,
-which here would leave one program to a multiprocessor. So half of `mixer_backward.mix_backward_kernel`'s time
-is waiting. Here a tile is asked for as soon as its place is free, products run while others are waited for,
-and s g goes from registers into the gradient of W2: it never is in memory. Plain twin: that kernel, then
-`outer_kernel`. Shared memory of 112 KB at C = 192, of which two programs fit: p and dout twice, 16 and 48,
-W2 24, the graph, s g and u 8 each.
+Triton's own compiler starts to load a tile only when the turn before is over, unless there is room for a
+third one, which here would leave one program to a multiprocessor. So `mixer_backward.mix_backward_kernel`
+waits half of its time. Here the load of a tile starts as soon as its place is free, products run during
+loads, and s g goes from registers into the gradient of W2 without being stored. Plain twin: that kernel, then
+`outer_kernel`. Shared memory is 112 KB at C = 192, so that two programs fit: p and dout twice, 16 and 48, W2
+24, the matrix, s g and u 8 each.
 """
 
 import torch
@@ -26,14 +26,14 @@ from tsgc.kernels.tunings import GatherTuning
 barrier = getattr(gl, "barrier", None) or gl.thread_barrier  # by its name before Triton 3.7
 ROWS = gl.constexpr(64)  # of a tile, and what one product has at least
 PIECE = gl.constexpr(64)  # channels of dout and W2 that lie together
-LIGHTER = 0.75  # a program's work where no graph mixes, of another's
+LIGHTER = 0.75  # the work of a program without mixing, over that of one with
 
 
 @gluon.jit
 def _ask(
     p_d, dout_d, p_s, dout_s, ready, buffer, row, first, start, wanted, PIECES: gl.constexpr, BH: gl.constexpr
 ):
-    """Asks for a tile; `ready` tells when it is there."""
+    """Start to load a tile; `ready` is the barrier that tells when it is there."""
     there = ready.index(buffer)
     mbarrier.expect(there, (PIECES * PIECE + BH) * ROWS * 2, pred=wanted)
     tma.async_copy_global_to_shared(p_d, [row, first, start], there, p_s.index(buffer), pred=wanted)
@@ -58,7 +58,7 @@ def _gelu_parts(h, s):
 
 @gluon.jit
 def _chunk(
-    p_d, dout_d, w2_d, survival, order, graphs, u_out, graph_sums, w2_sums,
+    p_d, dout_d, w2_d, survival, order, adjacency, u_out, adjacency_sums, w2_sums,
     R, frame_rows, V, chunk, program, programs,
     C: gl.constexpr, PIECES: gl.constexpr, BH: gl.constexpr, MIXED: gl.constexpr,
 ):  # fmt: skip
@@ -94,14 +94,14 @@ def _chunk(
     _ask(p_d, dout_d, p_s, dout_s, ready, 0, row, first, start, program < end, PIECES, BH)
 
     if MIXED:
-        graph_s = gl.allocate_shared_memory(gl.bfloat16, [ROWS, ROWS], whole)
+        matrix_s = gl.allocate_shared_memory(gl.bfloat16, [ROWS, ROWS], whole)
         rows: gl.constexpr = gl.BlockedLayout([1, 8], [4, 8], [4, 1], [1, 0])
         down = gl.arange(0, ROWS, gl.SliceLayout(1, rows))[:, None]
         across = gl.arange(0, ROWS, gl.SliceLayout(0, rows))[None, :]
-        graph_s.store(gl.load(graphs + k * ROWS * ROWS + down * ROWS + across))
+        matrix_s.store(gl.load(adjacency + k * ROWS * ROWS + down * ROWS + across))
         hopper.fence_async_shared()
         barrier()
-        graph_sum = gl.zeros([ROWS, ROWS], gl.float32, square)
+        adjacency_sum = gl.zeros([ROWS, ROWS], gl.float32, square)
     w2_sum = ()
     for _i in gl.static_range(PIECES):
         w2_sum = w2_sum + (gl.zeros([PIECE, BH], gl.float32, product),)
@@ -116,7 +116,7 @@ def _chunk(
         later = tile + programs
         later_row = gl.load(order + gl.minimum(later // tiles, R - 1))
         s = gl.load(survival + row)
-        # Its place is free: the turn before has waited for all of its products.
+        # Its place is free: the turn before waited for all products that read it.
         later_first = later % tiles * used
         _ask(
             p_d, dout_d, p_s, dout_s, ready, buffer ^ 1, later_row, later_first, start, later < end,
@@ -125,7 +125,7 @@ def _chunk(
         mbarrier.wait(ready.index(buffer), (turn >> 1) & 1)
         p = p_s.index(buffer)
         if MIXED:
-            h = hopper.warpgroup_mma(graph_s, p, nothing, use_acc=False, is_async=True)
+            h = hopper.warpgroup_mma(matrix_s, p, nothing, use_acc=False, is_async=True)
         dg = nothing
         for i in gl.static_range(PIECES):
             dout, w2 = dout_s.index(buffer * PIECES + i), w2_s.index(i).permute([1, 0])
@@ -134,7 +134,7 @@ def _chunk(
             h = hopper.warpgroup_mma_wait(PIECES, deps=[h])
         else:
             h = p.load(product).to(gl.float32)
-        # The next tile's rows have a factor of 0: they add nothing to any sum.
+        # Rows of the next tile have a factor of 0: they add nothing to any sum.
         factor = gl.where((r < used) & (first + r < frame_rows), s, 0.0)[:, None]
         cdf, slope = _gelu_parts(h, factor)
         g_s.store((h * cdf).to(gl.bfloat16))
@@ -144,16 +144,16 @@ def _chunk(
         hopper.fence_async_shared()
         barrier()
         if MIXED:
-            mixed = hopper.warpgroup_mma(graph_s.permute([1, 0]), u_s, nothing, use_acc=False, is_async=True)
-            graph_sum = hopper.warpgroup_mma(u_s, p.permute([1, 0]), graph_sum, is_async=True)
+            mixed = hopper.warpgroup_mma(matrix_s.permute([1, 0]), u_s, nothing, use_acc=False, is_async=True)
+            adjacency_sum = hopper.warpgroup_mma(u_s, p.permute([1, 0]), adjacency_sum, is_async=True)
         sums = ()
         for i in gl.static_range(PIECES):
             dout = dout_s.index(buffer * PIECES + i).permute([1, 0])
             sums = sums + (hopper.warpgroup_mma(dout, g_s, w2_sum[i], is_async=True),)
         if MIXED:
             u = hopper.warpgroup_mma_wait(PIECES, deps=[mixed])
-            graph_sum = hopper.warpgroup_mma_wait(PIECES, deps=[graph_sum])
-            barrier()  # no warp's product reads u_s any more
+            adjacency_sum = hopper.warpgroup_mma_wait(PIECES, deps=[adjacency_sum])
+            barrier()  # no product of any warp reads u_s any more
         u_s.store(u.to(gl.bfloat16))
         barrier()
         to = u_out + (row.to(gl.int64) * frame_rows + first) * (4 * C)
@@ -172,42 +172,42 @@ def _chunk(
         c = (i * PIECE + gl.arange(0, PIECE, gl.SliceLayout(1, product)))[:, None]
         gl.store(to + c * (4 * C) + j, w2_sum[i], mask=c < C)
     if MIXED:
-        to = graph_sums + (chunk * programs + program).to(gl.int64) * (ROWS * ROWS)
+        to = adjacency_sums + (chunk * programs + program).to(gl.int64) * (ROWS * ROWS)
         down = gl.arange(0, ROWS, gl.SliceLayout(1, square))[:, None]
         across = gl.arange(0, ROWS, gl.SliceLayout(0, square))[None, :]
-        gl.store(to + down * ROWS + across, graph_sum)
+        gl.store(to + down * ROWS + across, adjacency_sum)
 
 
 @gluon.jit
 def mix_gather_kernel(
-    p_d, dout_d, w2_d, survival, order, graphs, u_out, graph_sums, w2_sums,
+    p_d, dout_d, w2_d, survival, order, adjacency, u_out, adjacency_sums, w2_sums,
     R, frame_rows, V, mixing, passing,
     C: gl.constexpr, PIECES: gl.constexpr, BH: gl.constexpr,
 ):  # fmt: skip
-    """p (R, frame_rows, 4C) by (1, ROWS, BH), dout (R, frame_rows, C) by (1, ROWS, PIECE), w2 (4C, C) by
-    (BH, PIECE) -> u like p, of rows that are not dropped.
+    """Write u, the gradient of p, of rows that are not dropped, and the sums of two gradients.
 
-    `mixing` programs go through each chunk that a graph mixes, `passing` through each of the others. They
-    leave sums of the gradients: graph_sums (chunks of k < 3, mixing, ROWS, ROWS), w2_sums (mixing, C, 4C), of
-    which the last quarter of the columns has the first `passing` alone.
+    p and u (R, frame_rows, 4C) by (1, ROWS, BH), dout (R, frame_rows, C) by (1, ROWS, PIECE), w2 (4C, C) by
+    (BH, PIECE). `mixing` programs share each chunk that a matrix mixes, `passing` each of the others. Sums:
+    adjacency_sums (chunks of k < 3, mixing, ROWS, ROWS) and w2_sums (mixing, C, 4C), of whose last quarter of
+    columns only the first `passing` are written.
     """
     chunks: gl.constexpr = C // BH
     i = gl.program_id(0)
     if i < 3 * chunks * mixing:
         _chunk(
-            p_d, dout_d, w2_d, survival, order, graphs, u_out, graph_sums, w2_sums,
+            p_d, dout_d, w2_d, survival, order, adjacency, u_out, adjacency_sums, w2_sums,
             R, frame_rows, V, i % (3 * chunks), i // (3 * chunks), mixing, C, PIECES, BH, True,
         )  # fmt: skip
     else:
         i -= 3 * chunks * mixing
         _chunk(
-            p_d, dout_d, w2_d, survival, order, graphs, u_out, graph_sums, w2_sums,
+            p_d, dout_d, w2_d, survival, order, adjacency, u_out, adjacency_sums, w2_sums,
             R, frame_rows, V, 3 * chunks + i % chunks, i // chunks, passing, C, PIECES, BH, False,
         )  # fmt: skip
 
 
 def layout(*block: int) -> gl.NVMMASharedLayout:
-    """How a block of bfloat16 lies in shared memory."""
+    """The layout of a block of bfloat16 in shared memory."""
     return gl.NVMMASharedLayout.get_default_for(list(block), gl.bfloat16)
 
 
@@ -218,23 +218,23 @@ def _by(x: Tensor, *block: int) -> TensorDescriptor:
 def mix_gather(
     p: Tensor, dout: Tensor, u: Tensor, survival: Tensor, ready: Operands, cut: GatherTuning
 ) -> tuple[Tensor, Tensor, int]:
-    """Writes u, the gradient of p, both (total, 4C), given dout (R, T, V, C), all bfloat16.
+    """Write u, the gradient of p, both (total, 4C), given dout (R, T, V, C), all bfloat16.
 
-    Returns the gradients of the block-diagonal graphs, (3, n, 64, 64), and of W2, (m, C, 4C), in parts; and
-    how many parts the latter's last quarter of columns has, those of the slice that no graph mixes.
+    Returns the gradients of the block-diagonal adjacency, (3, n, 64, 64), and of W2, (m, C, 4C), in parts,
+    and how many parts the last quarter of W2's columns has: the slice that no matrix mixes.
     """
     R, T, V, C = dout.shape
     hidden, slots, registers = cut
     chunks = C // hidden
     mixing = max(1, int(slots / (3 + LIGHTER) / chunks))
     passing = min(mixing, max(1, slots // chunks - 3 * mixing))
-    graph_sums = p.new_empty(3, chunks * mixing, ROWS.value, ROWS.value, dtype=torch.float32)
+    adjacency_sums = p.new_empty(3, chunks * mixing, ROWS.value, ROWS.value, dtype=torch.float32)
     w2_sums = p.new_empty(mixing, C, 4 * C, dtype=torch.float32)
     mix_gather_kernel[(chunks * (3 * mixing + passing),)](
         _by(p.view(R, T * V, 4 * C), 1, ROWS.value, hidden),
         _by(dout.view(R, T * V, C), 1, ROWS.value, PIECE.value),
         _by(ready.w2, hidden, PIECE.value),
-        survival, ready.order, ready.backward, u, graph_sums, w2_sums, R, T * V, V, mixing, passing,
+        survival, ready.order, ready.backward, u, adjacency_sums, w2_sums, R, T * V, V, mixing, passing,
         C=C, PIECES=triton.cdiv(C, PIECE.value), BH=hidden, num_warps=4, maxnreg=registers or None,
     )  # fmt: skip
-    return graph_sums, w2_sums, passing
+    return adjacency_sums, w2_sums, passing

@@ -1,4 +1,4 @@
-"""What a block's kernels read, made in one launch: a step has nine blocks, and launches cost."""
+"""The operands of a block's kernels, made in one launch: a step has nine blocks, and launches cost time."""
 
 from typing import NamedTuple
 
@@ -11,21 +11,21 @@ BLOCK = 1024  # numbers of a program
 
 
 @triton.jit
-def _diagonal(graphs, out, i, V, ROWS: tl.constexpr):
-    """Entries `i` of (4, ROWS, ROWS): each graph, and the unit matrix, for every whole frame of a tile."""
+def _diagonal(adjacency, out, i, V, ROWS: tl.constexpr):
+    """Entries `i` of (4, ROWS, ROWS): each matrix, and the unit matrix, for every whole frame of a tile."""
     k = i // (ROWS * ROWS)
     row, column = i // ROWS % ROWS, i % ROWS
     inside = i < 4 * ROWS * ROWS
     same = (row // V == column // V) & (row // V < ROWS // V)
     u, v = row % V, column % V
-    value = tl.load(graphs + k * V * V + u * V + v, mask=inside & same & (k < 3), other=0.0).to(tl.float32)
+    value = tl.load(adjacency + k * V * V + u * V + v, mask=inside & same & (k < 3), other=0.0).to(tl.float32)
     value = tl.where(same & (k == 3) & (u == v), 1.0, value)
     tl.store(out + i, value.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def _order(survival, order, R, BLOCK: tl.constexpr):
-    """Rows that were not dropped first, in order, then the others; and how many the first are, at R."""
+    """Write the rows that are not dropped, in order, then the others, and at index R how many are kept."""
     alive_before = tl.zeros((), tl.int32)
     for start in range(0, R, BLOCK):
         i = start + tl.arange(0, BLOCK)
@@ -40,7 +40,7 @@ def _order(survival, order, R, BLOCK: tl.constexpr):
 
 @triton.jit
 def _prepare(
-    w1, w2, graphs, survival, narrow1, narrow2, forward, backward, order, V, R,
+    w1, w2, adjacency, survival, narrow1, narrow2, forward, backward, order, V, R,
     C: tl.constexpr, FORWARD: tl.constexpr, BACKWARD: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     if tl.program_id(0) == 0:
@@ -50,19 +50,19 @@ def _prepare(
     tl.store(narrow1 + i, tl.load(w1 + i, mask=inside).to(narrow1.dtype.element_ty), mask=inside)
     value = tl.load(w2 + i % C * (4 * C) + i // C, mask=inside)
     tl.store(narrow2 + i, value.to(narrow2.dtype.element_ty), mask=inside)
-    _diagonal(graphs, forward, i, V, FORWARD)
-    _diagonal(graphs, backward, i, V, BACKWARD)
+    _diagonal(adjacency, forward, i, V, FORWARD)
+    _diagonal(adjacency, backward, i, V, BACKWARD)
 
 
 class Operands(NamedTuple):
-    """What the kernels of one block read, in their type."""
+    """The operands of one block's kernels, in their type."""
 
     w1: Tensor
     """(4C, C)."""
     w2: Tensor
     """(4C, C): transposed."""
     forward: Tensor
-    """(4, ROWS, ROWS): each graph for every whole frame of a forward tile, and the unit matrix."""
+    """(4, ROWS, ROWS): each matrix for every whole frame of a forward tile, and the unit matrix."""
     backward: Tensor
     """The same for the tiles of the backward pass."""
     order: Tensor
@@ -70,11 +70,17 @@ class Operands(NamedTuple):
 
 
 def make_operands(
-    w1: Tensor, w2: Tensor, graphs: Tensor, survival: Tensor, dtype: torch.dtype, forward: int, backward: int
+    w1: Tensor,
+    w2: Tensor,
+    adjacency: Tensor,
+    survival: Tensor,
+    dtype: torch.dtype,
+    forward: int,
+    backward: int,
 ) -> Operands:
-    """Of w1 (4C, C), w2 (C, 4C), graphs (3, V, V), survival (R,), for tiles of `forward` and `backward` rows.
+    """Operands from w1 (4C, C), w2 (C, 4C), adjacency (3, V, V) and survival (R,).
 
-    The unit matrix is for the slice that no graph mixes.
+    `forward` and `backward`: rows of a tile in each pass. The unit matrix is for the slice that is not mixed.
     """
     C, R = w1.shape[1], len(survival)
     device = w1.device
@@ -83,7 +89,7 @@ def make_operands(
     order = torch.empty(R + 1, device=device, dtype=torch.int32)
     numbers = max(4 * C * C, 4 * max(forward, backward) ** 2)
     _prepare[(triton.cdiv(numbers, BLOCK),)](
-        w1.contiguous(), w2.contiguous(), graphs.contiguous(), survival, narrow1, narrow2, *blocks, order,
-        graphs.shape[-1], R, C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
+        w1.contiguous(), w2.contiguous(), adjacency.contiguous(), survival, narrow1, narrow2, *blocks, order,
+        adjacency.shape[-1], R, C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip
     return Operands(narrow1, narrow2, blocks[0], blocks[1], order)

@@ -1,6 +1,6 @@
-"""Rows that were not dropped, one after another, and their way back into the whole.
+"""Packing of the rows that are not dropped, and their addition to all rows.
 
-`order` is `Operands.order`: those rows first, then the others. Plain twins: `x[order[:kept]]`, and
+`order` is `Operands.order`: kept rows first, then dropped ones. Plain twins: `x[order[:kept]]`, and
 `x.index_add(0, order[:kept], ...)`.
 """
 

@@ -1,4 +1,4 @@
-"""LayerNorm whose output is laid out for the temporal patch that follows, forward and backward.
+"""LayerNorm with its output in the layout of the temporal patch that follows, forward and backward.
 
 (R, T, V, C) -> (R, T // stride, V, stride * C), so that the patch is one plain matrix product. Plain twin:
 LayerNorm, then the reshaping in `layers.TemporalPatch.forward`. With stride 1 it is LayerNorm alone.
@@ -10,14 +10,14 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 4096  # numbers of a program's block: so many rows of CP channels
-BLOCK_BACKWARD = 2048  # the same there, where sums are kept too
-PROGRAMS = 660  # at most so many in the backward pass: 5 for each of a Hopper GPU's multiprocessors
+BLOCK = 4096  # numbers in a program's block: rows times CP channels
+BLOCK_BACKWARD = 2048  # the same in the backward pass, which keeps sums too
+PROGRAMS = 660  # most programs of the backward pass: 5 for each of a Hopper GPU's multiprocessors
 
 
 @triton.jit
 def _places(block, total, T, V, C: tl.constexpr, STRIDE: tl.constexpr, BR: tl.constexpr):
-    """A block's rows, where each starts in the patched layout, whether it is one, and whether it is used."""
+    """A block's rows, their offsets in the patched layout, whether each exists, and whether it is used."""
     row = (tl.zeros((BR,), tl.int64) + block) * BR + tl.arange(0, BR)
     frame = row // V
     t = frame % T
@@ -70,7 +70,7 @@ def _backward(
         along = tl.sum(g * xhat, 1) / C
         level = tl.sum(g, 1) / C
         change = (g - level[:, None] - xhat * along[:, None]) * rstd[:, None]
-        change = tl.where(mask, change, 0.0)  # frames beyond the last whole patch have no part in the output
+        change = tl.where(mask, change, 0.0)  # frames beyond the last whole patch are not in the output
         tl.store(dx + at, change.to(dx.dtype.element_ty), mask=inside[:, None] & (c < C)[None, :])
     to_sums = partials + tl.program_id(0) * 2 * C + c
     tl.store(to_sums, tl.sum(sum_gamma, 0), mask=c < C)
@@ -78,7 +78,7 @@ def _backward(
 
 
 class PatchNorm(torch.autograd.Function):
-    """See the module; `apply(x, gamma, beta, stride, eps)`, x (R, T, V, C) contiguous."""
+    """LayerNorm into patches: `apply(x, gamma, beta, stride, eps)`, x (R, T, V, C) contiguous."""
 
     @staticmethod
     def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, stride: int, eps: float) -> Tensor:

@@ -1,5 +1,7 @@
-"""What a block's backward kernels leave in parts, added up in one launch: a step has nine blocks, and
-launches of a few microseconds each would be a fiftieth of it. Plain twin: `plain_sums`.
+"""Sums of the parts that a block's backward kernels write, in one launch.
+
+A step has nine blocks, and separate launches of a few microseconds each would take a fiftieth of it. Plain
+twin: `plain_sums`.
 """
 
 from typing import NamedTuple
@@ -9,17 +11,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 1024  # numbers of a weight that a program adds up
-SIDE = 32  # of the square of one that is turned
-NARROW = 64  # of a bias
-DEEP = 64  # parts of a graph's row that it takes at once
-AHEAD = tl.constexpr(4)  # parts of a weight that it asks for at once
+BLOCK = 1024  # numbers of a weight that a program sums
+SIDE = 32  # side of the square that a program sums of a transposed weight
+NARROW = 64  # numbers of a bias that a program sums
+DEEP = 64  # parts of a matrix's row that a program loads together
+AHEAD = tl.constexpr(4)  # parts of a weight that a program loads together
 
 
 class Sums(NamedTuple):
-    """Gradients, float32."""
+    """Gradients of a block's parameters, float32."""
 
-    graphs: Tensor
+    adjacency: Tensor
     """(3, V, V)."""
     w1: Tensor
     """(4C, C)."""
@@ -31,7 +33,7 @@ class Sums(NamedTuple):
 
 @triton.jit
 def _add(parts, out, splits, fewer, length, block, BLOCK: tl.constexpr, ROW: tl.constexpr):
-    """`BLOCK` columns of parts (splits, length) added up, in order; each ROW's last quarter has `fewer`."""
+    """Sum `BLOCK` columns of parts (splits, length) in order; each ROW's last quarter has `fewer` parts."""
     i = block * BLOCK + tl.arange(0, BLOCK)
     inside = i < length
     limit = tl.where(i % ROW < ROW // 4 * 3, splits, fewer)
@@ -49,7 +51,7 @@ def _add(parts, out, splits, fewer, length, block, BLOCK: tl.constexpr, ROW: tl.
 
 @triton.jit
 def _add_turned(parts, out, splits, A, C, block, SIDE: tl.constexpr):
-    """A square of parts (splits, A, C) added up, in order, into its place in (C, A)."""
+    """Sum a square of parts (splits, A, C) in order, and write it transposed into (C, A)."""
     columns = tl.cdiv(C, SIDE)
     a = block // columns * SIDE + tl.arange(0, SIDE)
     c = block % columns * SIDE + tl.arange(0, SIDE)
@@ -68,8 +70,8 @@ def _add_turned(parts, out, splits, A, C, block, SIDE: tl.constexpr):
 
 
 @triton.jit
-def _add_graph(parts, out, count, V, k, u, ROWS: tl.constexpr, VP: tl.constexpr, DEEP: tl.constexpr):
-    """Row u of graph k: over parts (3, count, ROWS, ROWS), and over the frames of a tile."""
+def _add_adjacency(parts, out, count, V, k, u, ROWS: tl.constexpr, VP: tl.constexpr, DEEP: tl.constexpr):
+    """Sum row u of matrix k over parts (3, count, ROWS, ROWS) and over the frames of a tile."""
     v = tl.arange(0, VP)
     total = tl.zeros((DEEP, VP), tl.float32)
     for start in range(0, count, DEEP):
@@ -84,7 +86,7 @@ def _add_graph(parts, out, count, V, k, u, ROWS: tl.constexpr, VP: tl.constexpr,
 
 @triton.jit
 def _sums(
-    graph_parts, w1_parts, w2_parts, b1_parts, graphs, w1, w2, b1,
+    adjacency_parts, w1_parts, w2_parts, b1_parts, adjacency, w1, w2, b1,
     count, splits, w2_splits, w2_fewer, V,
     A: tl.constexpr, C: tl.constexpr, TURNED: tl.constexpr, ROWS: tl.constexpr, VP: tl.constexpr,
     BLOCK: tl.constexpr, NARROW: tl.constexpr, DEEP: tl.constexpr, SIDE: tl.constexpr,
@@ -93,7 +95,7 @@ def _sums(
     weight = tl.cdiv(A * C, BLOCK)
     bias = tl.cdiv(A, NARROW)
     if program < 3 * V:  # the longest first
-        _add_graph(graph_parts, graphs, count, V, program // V, program % V, ROWS, VP, DEEP)
+        _add_adjacency(adjacency_parts, adjacency, count, V, program // V, program % V, ROWS, VP, DEEP)
     elif program < 3 * V + bias:
         _add(b1_parts, b1, splits, splits, A, program - 3 * V, NARROW, A)
     elif program < 3 * V + bias + weight:
@@ -105,21 +107,24 @@ def _sums(
 
 
 def sums(
-    graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int, fewer: int
+    adjacency_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int, fewer: int
 ) -> Sums:
-    """Of parts of block-diagonal graphs (3, n, rows, rows), of w1 (splits, 4C, C), w2 (n, C, 4C) and
-    b1 (splits, 4C); w2's may lie in memory as (n, 4C, C), and otherwise the slice that no graph mixes, its
-    last quarter of columns, has `fewer` parts."""
+    """Sums of parts: of the block-diagonal adjacency (3, n, rows, rows), w1 (splits, 4C, C), w2 (n, C, 4C)
+    and b1 (splits, 4C).
+
+    w2's parts may lie in memory as (n, 4C, C). Otherwise the last quarter of its columns, the slice that no
+    matrix mixes, has `fewer` parts.
+    """
     splits, A, C = w1_parts.shape
     turned = not w2_parts.is_contiguous()
-    _, count, rows, _ = graph_parts.shape
+    _, count, rows, _ = adjacency_parts.shape
     new = w1_parts.new_empty
     out = Sums(new(3, V, V), new(A, C), new(C, A), new(A))
     blocks = triton.cdiv(A * C, BLOCK)
     squares = triton.cdiv(A, SIDE) * triton.cdiv(C, SIDE)
     programs = 3 * V + triton.cdiv(A, NARROW) + blocks + (squares if turned else blocks)
     _sums[(programs,)](
-        graph_parts, w1_parts, w2_parts, b1_parts, *out, count, splits, len(w2_parts), fewer, V,
+        adjacency_parts, w1_parts, w2_parts, b1_parts, *out, count, splits, len(w2_parts), fewer, V,
         A=A, C=C, TURNED=turned, ROWS=rows, VP=triton.next_power_of_2(V), BLOCK=BLOCK,
         NARROW=NARROW, DEEP=DEEP, SIDE=SIDE, num_warps=4,
     )  # fmt: skip
@@ -127,7 +132,7 @@ def sums(
 
 
 def diagonal_sum(parts: Tensor, V: int) -> Tensor:
-    """The sum over a tile's frames of their diagonal blocks: (3, rows, rows) -> (3, V, V)."""
+    """The sum of the diagonal blocks of a tile's frames: (3, rows, rows) -> (3, V, V)."""
     frames = parts.shape[-1] // V
     used = frames * V
     blocks = parts[:, :used, :used].reshape(3, frames, V, frames, V)
@@ -135,9 +140,9 @@ def diagonal_sum(parts: Tensor, V: int) -> Tensor:
 
 
 def plain_sums(
-    graph_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int, fewer: int
+    adjacency_parts: Tensor, w1_parts: Tensor, w2_parts: Tensor, b1_parts: Tensor, V: int, fewer: int
 ) -> Sums:
-    """The same by torch, a launch or more each."""
-    mixed = 3 * w1_parts.shape[-1]  # hidden channels that a graph mixes
+    """`sums` by torch, with a launch or more for each parameter."""
+    mixed = 3 * w1_parts.shape[-1]  # hidden channels that a matrix mixes
     w2 = torch.cat([w2_parts[..., :mixed].sum(0), w2_parts[:fewer, :, mixed:].sum(0)], -1)
-    return Sums(diagonal_sum(graph_parts.sum(1), V), w1_parts.sum(0), w2, b1_parts.sum(0))
+    return Sums(diagonal_sum(adjacency_parts.sum(1), V), w1_parts.sum(0), w2, b1_parts.sum(0))

@@ -1,4 +1,4 @@
-"""Operations on tall activations whose gradients torch writes or adds up at a third of the memory's speed.
+"""Operations on tall activations whose gradients torch computes at a third of the memory's speed.
 
 Plain twins: `nn.Linear`, and `x.mean((1, 2))` in float32.
 """
@@ -10,8 +10,8 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-BLOCK = 4096  # numbers of a program's block: so many rows of CP channels
-PROGRAMS = 660  # at most: 5 for each of a Hopper GPU's multiprocessors
+BLOCK = 4096  # numbers in a program's block: rows times CP channels
+PROGRAMS = 660  # at most; 5 for each of a Hopper GPU's multiprocessors
 
 
 @triton.jit
@@ -49,7 +49,7 @@ class TallLinear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g: Tensor):
         x, weight = ctx.saved_tensors
-        # Gradients may be views of what is wider, or spread: sums read memory as it lies.
+        # A gradient may be a view of a wider or expanded tensor; sums need contiguous memory.
         rows = g.to(x.dtype).reshape(-1, len(weight)).contiguous()
         dx = torch.mm(rows, weight).view_as(x) if ctx.needs_input_grad[0] else None
         dw = torch.mm(rows.t(), x.reshape(-1, x.shape[-1])).float()
@@ -68,5 +68,6 @@ class Pooled(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, g: Tensor):
         R, T, V, C = ctx.shape
-        # Divided and rounded before it is spread: one number a row and channel, not one a joint and frame.
+        # Divided and rounded before it is expanded: once for a row and channel, not for all joints and
+        # frames.
         return (g / (T * V)).to(ctx.dtype)[:, None, None].expand(R, T, V, C)

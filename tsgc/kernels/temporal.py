@@ -1,9 +1,9 @@
 """Depthwise convolution over 3 frames and LayerNorm in one pass over memory.
 
-A program takes the whole sequence of a few joints of one row and slides along it, so that every frame is
-read once. Channels are cut into PIECES of PIECE, a power of two, as tuples of tensors: no lane is idle, and
-few lanes share a joint, whose sums are what a turn waits for. PACKED: z and its gradient hold the rows alone
-that are not dropped, in the order in which `order` (`operands`) lists them, and programs go through rows so.
+A program slides along the whole sequence of a few joints of one row, so that every frame is read once.
+Channels are cut into PIECES of PIECE, a power of two, as tuples of tensors: no lane is idle, and few lanes
+share a joint, for whose sums each turn waits. PACKED: z and its gradient hold only the rows that are not
+dropped, in the order of `order` (`operands`), in which programs visit them.
 The backward pass is in `temporal_backward`. Plain twin: `layers.TemporalDepthwise`, then LayerNorm.
 """
 
@@ -52,10 +52,10 @@ def zeros(VB: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr):
 
 @triton.jit
 def again(pieces, PIECES: tl.constexpr):
-    """The same values by an operation that the compiler keeps.
+    """The same values by an operation that the compiler does not remove.
 
-    It asks for a loop's loads several turns early only where what a turn hands on was made in it, not where
-    it hands on what the turn before handed to it.
+    The compiler starts a loop's loads several turns early only if the values that a turn passes on were
+    computed in it, not if they were passed to it.
     """
     copies = ()
     for i in tl.static_range(PIECES):
@@ -78,7 +78,7 @@ def _forward(
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, EPS: tl.constexpr,
     PACKED: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """z, and each frame's and joint's mean and reciprocal deviation (R, T, V), of rows not dropped."""
+    """Write z, and mean and reciprocal deviation of each frame and joint (R, T, V), of rows not dropped."""
     row = (tl.program_id(0) // groups).to(tl.int64)
     if PACKED:
         turn = row
@@ -117,7 +117,7 @@ def _forward(
                 tl.store(z + at + t * step + i * PIECE, value.to(z.dtype.element_ty), mask=mask)
             before = again(now, PIECES)
             now = after
-    else:  # a dropped row's numbers are multiplied by 0: they have to be finite
+    else:  # a dropped row is multiplied by 0, so it has to be finite
         for _t in range(T):
             for i in tl.static_range(PIECES):
                 tl.store(z + at + i * PIECE, tl.zeros((VB, PIECE), z.dtype.element_ty), mask=mask)
@@ -125,7 +125,7 @@ def _forward(
 
 
 class Statistics(NamedTuple):
-    """Of LayerNorm, each (R, T, V) float32; rows that were dropped hold anything."""
+    """Statistics of LayerNorm, each (R, T, V) float32; dropped rows hold arbitrary values."""
 
     means: Tensor
     rstds: Tensor
@@ -133,7 +133,7 @@ class Statistics(NamedTuple):
 
 
 def pieces(width: int) -> dict[str, int]:
-    """How `width` channels are cut: PIECES of PIECE, the largest power of two that divides it."""
+    """PIECES and PIECE of `width` channels: PIECE is the largest power of two that divides it."""
     piece = width & -width
     return {"C": width, "PIECE": piece, "PIECES": width // piece}
 
@@ -144,9 +144,9 @@ def temporal_norm(
 ) -> tuple[Tensor, Statistics]:  # fmt: skip
     """LayerNorm of the convolution: x (R, T, V, C), contiguous; weight (3, C); the others (C,) -> like x.
 
-    Rows whose `survival` (R,) is 0 are dropped, and left 0; where their number is known, the `kept` others
-    come alone, in `order` (R + 1,; `operands`): (kept, T, V, C). `cut`: joints and warps of a
-    program, and stages.
+    Rows whose `survival` (R,) is 0 are dropped, and 0. Where the host knows how many are `kept`, only these
+    are returned, in `order` ((R + 1,), `operands`): (kept, T, V, C). `cut`: joints and warps of a program,
+    and stages.
     """
     R, T, V, C = x.shape
     joints, warps, stages = cut

@@ -1,7 +1,7 @@
 """The backward pass of the temporal layer and its norm, in one pass over memory too.
 
 Channels are cut, and rows listed, as in `temporal`. The convolution is computed again from x; the norm's
-statistics are read. As many programs run as a GPU holds, and each goes through many groups of joints.
+statistics are read. As many programs run as a GPU holds, and each visits many groups of joints.
 Plain twin: autograd through the plain twin of `temporal`.
 """
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tsgc.kernels.temporal import Statistics, again, channels_at, convolved, frame_at, pieces, wide, zeros
 
-# Sums over rows that a program leaves: the kernel's 3, its bias's, norm's weight's and bias's, and dout's.
+# Sums over rows that a program writes: 3 taps, their bias, the norm's weight and bias, and dout.
 PARTIALS = 7
 
 
@@ -27,7 +27,7 @@ def _turn_backward(
     w0, w1, w2, bias, scale, to, mask,
     C: tl.constexpr, PIECES: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of one frame's convolution and what it adds to the sums; writes dx of the frame before."""
+    """The gradient of one frame's convolution and its addends to the sums; writes dx of the frame before."""
     y = convolved(x_before, x_now, x_after, w0, w1, w2, bias, PIECES)
     xhat = ()
     scaled = ()
@@ -68,10 +68,10 @@ def _backward(
     C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, VB: tl.constexpr, PACKED: tl.constexpr,
     STAGES: tl.constexpr,
 ):  # fmt: skip
-    """Every `programs`-th group of joints of a row, of rows that were not dropped; then of the others.
+    """Visit every `programs`-th group of joints of a row: of kept rows, then of dropped ones.
 
-    Leaves its own sums, 7 for each channel, in partials (programs, 7, C): each group's would be more than
-    the rest of what is written where C is large.
+    Each program writes its own sums, 7 for each channel, to partials (programs, 7, C). Sums for each group
+    would be more than all other output where C is large.
     """
     program = tl.program_id(0)
     alive = tl.load(order + R)
@@ -139,7 +139,7 @@ def temporal_norm_backward(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients: dx (like x), `dout` of the residual included, and sums (PARTIALS, C) float32.
 
-    With fewer rows than x, `dz` holds those that are not dropped, in `order` (R + 1,; `operands`).
+    With fewer rows than x, `dz` holds those that are not dropped, in `order` ((R + 1,), `operands`).
     The sums are those of weight (3), bias, gamma, beta, and of `dout` times `survival` (R,), which is the
     gradient of the block's last bias. `cut`: joints and warps of a program, programs, and stages.
     """

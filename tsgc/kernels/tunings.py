@@ -1,15 +1,15 @@
-"""How the kernels are cut, for each width: found by `benchmarks/tune_kernels.py` on a Hopper GPU."""
+"""Tile sizes, warps and stages of the kernels for each width, found by `benchmarks/tune_kernels.py`."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class MixTuning(NamedTuple):
-    """Of `mix_backward_kernel`."""
+    """The tuning of `mix_backward_kernel`."""
 
     rows: int
     hidden: int
-    """BH, which divides C: a chunk has one graph."""
+    """BH, which divides C: a chunk is mixed by one matrix."""
     warps: int
     stages: int
     piece: int
@@ -17,7 +17,7 @@ class MixTuning(NamedTuple):
 
 
 class GatherTuning(NamedTuple):
-    """Of `mixer_hopper.mix_gather_kernel`."""
+    """The tuning of `mixer_hopper.mix_gather_kernel`."""
 
     hidden: int
     """BH, which divides C."""
@@ -29,7 +29,10 @@ class GatherTuning(NamedTuple):
 
 @dataclass(frozen=True)
 class Tuning:
-    """In bfloat16. ROWS, PIECE, BH and so on are as in the kernels; 0 `registers`: no limit for a thread."""
+    """The tuning of all kernels in bfloat16; ROWS, PIECE, BH and so on are the kernels' own names.
+
+    `registers` 0: no limit for a thread.
+    """
 
     fused: bool
     """Forward in one kernel (`forward`); otherwise GELU(mix(p)) is written once and read once."""
@@ -106,7 +109,7 @@ LEAST_ROWS = 64  # of any tile
 
 @dataclass(frozen=True)
 class LibraryTuning:
-    """In float32, where the library multiplies and the kernels do the rest."""
+    """The tuning in float32, where the library multiplies and kernels do the rest."""
 
     mix: tuple[int, int, int]
     """ROWS, BH, warps of `mix_kernel`."""
