@@ -40,6 +40,8 @@ ENDINGS = {
 # Modules under the names that everybody gives them, and what belongs to somebody else or stands for anything.
 ABBREVIATED = {"np", "nn", "wds", "optim"}
 FOREIGN = {"Generator", "ModelEmaV3", "ZipFile", "document", "outer", "self"}
+# Its blocks add files, to a copy of the project (test_contributing.py).
+ADDS = ROOT / "docs/contributing.md"
 # Sources that talk of files and names which are not there: of made-up ones, to test a check with.
 MADE_UP = {ROOT / "tests/commands/test_links.py", ROOT / "tests/test_layout.py"}
 
@@ -97,7 +99,7 @@ def said(path):
     """What a file says to its readers: a page whole, of code its docstrings and comments."""
     text = path.read_text()
     if path.suffix != ".py":
-        return text
+        return prose(text) if path == ADDS else text
     parts = [token.string for token in tokenize.generate_tokens(io.StringIO(text).readline)
              if token.type == tokenize.COMMENT]  # fmt: skip
     for node in ast.walk(ast.parse(text)):
