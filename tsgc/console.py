@@ -1,6 +1,8 @@
 """What people and programs see: lines, tables, JSON, and progress with rate and time left."""
 
+import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,16 @@ def no_count(done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+def write_json(document: str) -> None:
+    """Write a JSON document to standard output, with JSON's escapes where its encoding lacks a letter."""
+    try:
+        document.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        document = re.sub(r"[^\x00-\x7f]+", lambda found: json.dumps(found.group())[1:-1], document)
+    sys.stdout.write(document + "\n")
+    sys.stdout.flush()  # a reader at the other end of a pipe waits for it
+
+
 class Talker:
     """Results go to standard output, progress and warnings to standard error.
 
@@ -68,7 +80,7 @@ class Talker:
         """The result as one JSON document, where --json asks for it."""
         if self.json:
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-            sys.stdout.write(orjson.dumps(value, option=options, default=str).decode() + "\n")
+            write_json(orjson.dumps(value, option=options, default=str).decode())
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The first column is text, the others figures."""

@@ -110,7 +110,8 @@ def shard(
 
 def verify(
     path: Annotated[
-        Path | None, typer.Argument(help="A prepared HDF5, or a shard set. (default: all of both)")
+        Path | None,
+        typer.Argument(help="A prepared HDF5, a shard set, or a folder of any. (default: all of both)"),
     ] = None,
     data_root: DataRoot = DATA,
 ) -> None:
@@ -118,11 +119,11 @@ def verify(
     from pipelines.prepared.verify import verify_store
     from shards.verify import verify_shards
     from tsgc.console import Talker
-    from tsgc.workspace.data_root import prepared_files, shard_sets
+    from tsgc.workspace.data_root import prepared_files, shard_sets, verifiable
 
     talker = Talker()
     problems = 0
-    places = [path] if path else [*prepared_files(data_root), *shard_sets(data_root).values()]
+    places = verifiable(path) if path else [*prepared_files(data_root), *shard_sets(data_root).values()]
     if not places or not places[0].exists():
         raise TsgcError(f"{path or data_root}: nothing to verify; expected a prepared HDF5 or a shard set")
     for place in places:

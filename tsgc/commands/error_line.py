@@ -1,6 +1,7 @@
 """The edge of the command: errors become one line and an exit code here, and nowhere else."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ class OneLineErrors(TyperGroup):
         words = list(sys.argv[1:] if args is None else args)
         self.debug = "--debug" in words or bool(os.environ.get("TSGC_DEBUG"))
         self.words = [word for word in words if word not in ("--debug", "--quiet")]
+        _forgive_encoding()
         before = os.environ.get(QUIET)
         if "--quiet" in words:
             os.environ[QUIET] = "1"  # in the environment, so that the ranks that --gpus starts have it too
@@ -55,6 +57,15 @@ class OneLineErrors(TyperGroup):
             if self.debug or said is None:
                 raise
             raise typer.Exit(_report(said)) from None
+
+
+def _forgive_encoding() -> None:
+    """Make standard output print what its encoding lacks as an escape, as standard error does.
+
+    A name that the terminal cannot show must not end the command and lose its answers.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _told(error: Exception) -> TsgcError | None:

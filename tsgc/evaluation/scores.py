@@ -135,12 +135,17 @@ def accuracy_of_hits(top1: np.ndarray, top5: np.ndarray, labels: np.ndarray) -> 
 
 
 def all_and_clean(scores: Scores) -> dict[str, Accuracy]:
-    """Accuracies of all clips and, where some repeat training clips, of the clean ones that do not."""
+    """Accuracies of all clips and, where some but not all repeat training clips, of those that do not."""
     result = {"all": accuracy(scores.logits, scores.labels)}
-    if scores.repeats.any():
+    if has_clean_part(scores):
         clean = ~scores.repeats
         result["clean"] = accuracy(scores.logits[clean], scores.labels[clean])
     return result
+
+
+def has_clean_part(scores: Scores) -> bool:
+    """Whether the clean clips are a part of their own: neither all of the clips nor none of them."""
+    return bool(scores.repeats.any() and not scores.repeats.all())
 
 
 COLUMNS = ("", "clips", "classes", "top-1 %", "top-5 %", "mean class %")
@@ -160,8 +165,12 @@ def accuracy_rows(name: str, scores: Scores) -> list[list[str]]:
 def remarks(scores: Sequence[Scores]) -> list[str]:
     """Notes for below a table of `scores`: what clean means, and what was selected on the test split."""
     said = []
-    if any(part.repeats.any() for part in scores):
+    if any(has_clean_part(part) for part in scores):
         said.append("clean: without the clips whose joints equal a training clip's")
+    for split in sorted({part.source.split for part in scores if len(part.repeats) and part.repeats.all()}):
+        said.append(
+            f"every {split} clip repeats a training clip: none is clean, and this is no measure of new clips"
+        )
     for source in {part.source.checkpoint: part.source for part in scores if part.source.missing}.values():
         said.append(
             f"{source.checkpoint}: clips of {source.split} missing, skipped as damaged: {source.missing:,};"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tsgc.console import Talker
-from tsgc.evaluation.scores import Scores, accuracy_of_hits, hits
+from tsgc.evaluation.scores import Scores, accuracy_of_hits, has_clean_part, hits
 from tsgc.evaluation.statistics import RESAMPLES, SEED, bootstrap, mcnemar
 from tsgc.fusion.fuse import fuse
 from tsgc.fusion.scored_streams import ScoredStream
@@ -58,13 +58,13 @@ def comparison_rows(
 
 
 def judge(rows: Sequence[ComparisonRow], scores: Scores) -> dict[str, Any]:
-    """Accuracies with intervals, and McNemar's test, of all clips and (where some repeat) the clean ones.
+    """Accuracies with intervals, and McNemar's test, of all clips, and of the clean ones where some repeat.
 
     `scores`: those of the same clips in the same order. The result is what --json prints.
     """
     by_name = np.argsort(scores.names)  # resamples do not depend on the order of clips
     parts = {"all": by_name}
-    if scores.repeats.any():
+    if has_clean_part(scores):
         parts["clean"] = by_name[~scores.repeats[by_name]]
     return {name: _judge_part(rows, scores.labels, keep) for name, keep in parts.items()}
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tsgc.console import Count, Talker
+from tsgc.console import Count, Talker, write_json
 from tsgc.inference.live import recognise_live
 from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
@@ -86,8 +86,7 @@ def predict_live(
             talker.warn(f"error: {answer.reason}")
             failures += 1
         else:
-            sys.stdout.write(orjson.dumps(asdict(answer)).decode() + "\n")
-            sys.stdout.flush()  # a reader at the other end of a pipe waits for it
+            write_json(orjson.dumps(asdict(answer)).decode())
     return failures
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import AmbiguousError, TsgcError
 from shards.load_manifest import load_manifest
-from shards.manifest import find_shard_sets
+from shards.manifest import FILE_NAME, find_shard_sets
 
 
 def shard_sets(data_root: Path) -> dict[str, Path]:
@@ -18,6 +18,17 @@ def shard_sets(data_root: Path) -> dict[str, Path]:
 def prepared_files(data_root: Path) -> list[Path]:
     """Every prepared file under the data root, in name order."""
     return sorted((data_root / "prepared").glob("[!.]*.h5"))
+
+
+def verifiable(path: Path) -> list[Path]:
+    """The prepared files and shard sets that `path` is, or has anywhere below it; else `path` itself."""
+    if not path.is_dir() or (path / FILE_NAME).is_file():
+        return [path]
+    found = [*path.rglob("*.h5"), *(file.parent for file in path.rglob(FILE_NAME))]
+    shown = [
+        place for place in found if not any(part.startswith(".") for part in place.relative_to(path).parts)
+    ]
+    return sorted(shown) or [path]
 
 
 def pick_shards(
