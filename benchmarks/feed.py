@@ -78,7 +78,7 @@ def plan(run: Training, part: PackedBatch, draws: Draws) -> None:
 
 
 def make(run: Training, steps: Sequence[Step]) -> None:
-    """Steps' input, its operations with next to nothing to do."""
+    """Make steps' input, of two clips of one frame, so that operations do next to nothing."""
     blocks = len(run.model.drop_path_rates)
     draws = join_draws([run.pipeline.draw(0, step.step, step.size, blocks) for step in steps])
     part = join_parts(steps, run.process.device)

@@ -2,8 +2,8 @@
 
     python benchmarks/gpu_check.py [--quick]
 
-For NW-UCLA-like and NTU-like input, in every precision: the same steps by the step as it is and by its CUDA
-graph, from the same weights; prints the largest differences of losses, weights and averages, beside those
+For NW-UCLA-like and NTU-like input, in every precision: the same steps plain and captured in a CUDA graph,
+from the same weights; prints the largest differences of losses, weights and averages, beside those
 between two plain runs (kernels may add in any order), and the time of each. Also: batches of two sizes, a
 reset, and input made on a stream of its own against input made in turn. Exits 1 when something disagrees.
 """
@@ -139,7 +139,7 @@ def main() -> None:
             config = check_config(shape, precision)
             maker = make_model(shape, device)
             batches = [make_batch(shape, maker, device, seed=number) for number in range(STEPS)]
-            # The last batches are smaller by one: a second graph.
+            # The last batches are smaller by one: a second CUDA graph.
             short = dataclasses.replace(shape, batch=shape.batch - 1)
             batches += [make_batch(short, maker, device, seed=100 + number) for number in range(STEPS)]
             results = []

@@ -63,7 +63,7 @@ def made_manifest(count: int) -> Manifest:
 
 
 def measure_peak(what: str, work: Callable[[], Any], rounds: int) -> None:
-    """Prints the least time of `rounds`, and the peak memory of one more."""
+    """Print the shortest time of `rounds` calls, and the peak memory of one more."""
     times = []
     for _ in range(rounds):
         start = time.perf_counter()

@@ -89,7 +89,7 @@ class KernelInputs:
         return works[kind]
 
     def backward(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Operands) -> None:
-        """Mixing backwards; the two products that it takes in count where it does not."""
+        """Mixing backwards, with the two products that fused candidates include."""
         cut, programs = way.tuning.backward, way.tuning.programs
         s, shape = self.survival, self.x.shape
         dg = self.dout.view(-1, self.width)
@@ -99,7 +99,7 @@ class KernelInputs:
         way.outer(p, self.dout, ready.order, len(s), columns=False)
 
     def gather(self, way: bottleneck.Kernels, p: Tensor, u: Tensor, ready: Operands) -> None:
-        """The same in one kernel."""
+        """Mixing backwards in one kernel, for Hopper GPUs."""
         assert way.tuning.gather
         mixer_hopper.mix_gather(p, self.dout, u, self.survival, ready, way.tuning.gather)
 
@@ -162,7 +162,7 @@ def relative_errors(width: int, joints: int, frames: int) -> dict[str, float]:
 
 
 def checked(widths: Sequence[int], joints: int) -> None:
-    """`check` of each width as it is cut now, at two sizes; what fails is told."""
+    """Print `relative_errors` of each width with its present tuning, at two sizes."""
     for width in widths:
         for V, frames in ((joints, 16), (17, 7)):
             try:

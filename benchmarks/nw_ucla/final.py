@@ -45,7 +45,7 @@ def check_places(specs: Sequence[Spec]) -> None:
 
 
 def answers(trial: Trial, tta: str) -> dict[str, np.ndarray]:
-    """Score file's name -> logits (N, K): of raw and averaged weights, of clips as they are and by views."""
+    """Logits (N, K) by the score file's name: of raw and averaged weights, of plain clips and of views."""
     found = {"last" + suffix.replace("_", "-"): logits for suffix, logits in trial.logits(trial.x).items()}
     if tta != "none":
         seen = [trial.logits(trial.seen(view)) for view in views(tta)]
@@ -56,9 +56,9 @@ def answers(trial: Trial, tta: str) -> dict[str, np.ndarray]:
 
 
 def final_scorer(folder: Path, why: str, tta: str = "none") -> Callable[[Trial], dict[str, Any]]:
-    """Scores a training that is over: writes its score files, returns what its line says of the test.
+    """A function that scores a finished training: it writes score files, and returns the test's figures.
 
-    `tta`: views whose mean answer is scored too, decided on before any of it is seen.
+    `tta`: views whose mean logits are scored too; they are decided before the test is seen.
     """
 
     def score(trial: Trial) -> dict[str, Any]:

@@ -66,10 +66,10 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """Of the whole configuration, of the weights it starts from and of its teachers.
+        """A digest of the configuration, of the weights that it starts from and of its teachers.
 
-        What is done is not done again. Teachers are known by their own keys, as they may be yet to train, or
-        by their files' content; not by where these lie.
+        A training with a known key is not done again. Teachers count by their own keys, as they may not be
+        trained yet, or by the content of their files, not by their paths.
         """
         settings = {**REMOVED, **dataclasses.asdict(self.config)}  # as when the first results were made
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
@@ -87,7 +87,7 @@ class Spec:
 
     @property
     def missing_teachers(self) -> list[str]:
-        """Keys of the plan's trainings that it waits for; each one's description is written last."""
+        """Keys of the plan's trainings that it waits for; a description file is written last."""
         files = zip(self.taught_by, self.config.teachers)
         return [key for key, name in files if not Path(name).with_suffix(".json").is_file()]
 

@@ -33,7 +33,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def append_line(path: Path, line: dict[str, Any]) -> None:
-    """One line more, in one write: several processes may share the file."""
+    """Append a line in one write: several processes may share the file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = (json.dumps(line) + "\n").encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -104,7 +104,7 @@ class Search:
         finish: Finish | None = None,
         plan: Sequence[Spec] = (),
     ) -> int:
-        """Works through `specs` for at most `seconds`; returns how many were left undone.
+        """Run trainings of `specs` for at most `seconds`; returns how many were left undone.
 
         `plan`: what all processes that share the search do, `specs` included; their teachers are among these.
         A training is not started where it could not end in time at the speed seen; those that run when
@@ -153,7 +153,7 @@ class Search:
 
     @staticmethod
     def _teachers_failed(queue: Sequence[Spec], planned: dict[str, Spec], out: Path) -> bool:
-        """Whether nothing that waits can start any more."""
+        """Whether no waiting training can start any more."""
         last = {line["key"]: line["status"] for line in read_results(out)}  # done again, it may be ok
         lost = without_teachers(planned, {key for key, status in last.items() if status != "ok"})
         return all(spec.key in lost for spec in queue)

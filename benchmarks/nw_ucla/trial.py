@@ -83,7 +83,7 @@ class Trial:
         return x
 
     def steps(self) -> Iterator[None]:
-        """Trains; gives the turn away after each step. A loss that is not finite raises TsgcError."""
+        """Train, and yield after each step. Raises TsgcError for a loss that is not finite."""
         config, per_epoch = self.spec.config, self.loader.steps_per_epoch
         due = sorted({max(1, round(mark * config.epochs)) for mark in MARKS})
         since = 0
@@ -120,7 +120,7 @@ class Trial:
         return figures
 
     def last_look(self) -> dict[str, Any]:
-        """Of the averaged weights: the class of each clip that judges, a digit each; top-1 by views."""
+        """The averaged weights' class of each validation clip, a digit each, and top-1 by views."""
         answers = self.logits(self.x)["_ema"].argmax(1)
         figures: dict[str, Any] = {"answers": "".join(map(str, answers.tolist())), "tta": {}}
         for name, several in VIEWS.items():
@@ -143,7 +143,7 @@ class Trial:
         return found
 
     def save(self) -> None:
-        """Keeps the averaged weights where the plan says so; the fold that they know is their benchmark."""
+        """Save the averaged weights where the plan says so; their benchmark names their fold."""
         if self.spec.save is None:
             return
         split = "xview" if self.spec.fold == "all" else self.spec.fold
@@ -155,6 +155,6 @@ class Trial:
         save_weights(self.spec.save, self.step.ema.module.state_dict(), said)
 
     def close(self) -> None:
-        """Stops its thread and frees its graphs."""
+        """Stop the thread and free the CUDA graphs."""
         self.feed.close()
         self.step.reset()

@@ -1,4 +1,4 @@
-"""What a training starts from, or learns from: weights of others, as `tsgc train` takes them."""
+"""Weights that a training starts from, or of the teachers that it learns from."""
 
 import hashlib
 from pathlib import Path
@@ -8,11 +8,11 @@ from tsgc.checkpoint import read_weights_description
 from tsgc.workspace.runs import checkpoint_path
 
 FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
-HOLDOUT_FOLD = "1to2"  # whose training view is all that a run of `tsgc train nw-ucla --holdout` has seen
+HOLDOUT_FOLD = "1to2"  # `tsgc train nw-ucla --holdout` trains on this fold's training view only
 
 
 def weights_file(init: Path) -> Path:
-    """The file that `init` names: itself, or a run folder's last-ema. Raises TsgcError: not there."""
+    """The file that `init` names: itself, or a run folder's last-ema. Raises TsgcError: none there."""
     path = checkpoint_path(init, "last", ema=True) if init.suffix not in (".safetensors", ".pth") else init
     if not path.is_file():
         raise TsgcError(
@@ -22,15 +22,15 @@ def weights_file(init: Path) -> Path:
 
 
 def weights_digest(init: Path) -> str:
-    """Of the weights' bytes, wherever they lie."""
+    """A digest of the weights' bytes, whatever their path."""
     with weights_file(init).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def check_unseen_view(init: Path, fold: str) -> None:
-    """Raises TsgcError where the weights come from clips of NW-UCLA that judge `fold`.
+    """Raise TsgcError where weights were trained on clips of NW-UCLA that `fold` validates on.
 
-    Those that trials save name their fold as their benchmark: nw-ucla/2to1.
+    Weights that trials save name their fold as their benchmark: nw-ucla/2to1.
     """
     path = weights_file(init)
     if fold == "all" or path.suffix != ".safetensors":  # released ones know NTU alone

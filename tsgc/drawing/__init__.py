@@ -1,1 +1,1 @@
-"""Skeletons as PNG, GIF and HTML page."""
+"""Drawings of skeletons: PNG, GIF and HTML page."""

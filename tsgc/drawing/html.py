@@ -1,4 +1,4 @@
-"""Pages from templates: one HTML file with its style and scripts inside."""
+"""Pages from templates: one HTML file with its styles and scripts inside."""
 
 from datetime import datetime
 from pathlib import Path
@@ -13,9 +13,9 @@ ASSETS = Path(__file__).parent / "assets"
 
 
 def render(template: str, *, folder: Path | None = None, **values: Any) -> str:
-    """A template of ours with styles and scripts inside; every value is escaped.
+    """A page from one of our templates, with styles and scripts inside; every value is escaped.
 
-    `folder`: further templates, styles and scripts beside the shared ones.
+    `folder`: more templates, styles and scripts beside the shared ones.
     """
     folders = [ASSETS] if folder is None else [ASSETS, folder]
     environment = jinja2.Environment(

@@ -13,27 +13,27 @@ from tsgc.drawing.skeleton import Panel, draw_frames, draw_strip, gif_millisecon
 
 @dataclass(frozen=True)
 class Pictured:
-    """A clip as it can be drawn, perhaps in several states beside each other."""
+    """A clip to draw, in one or several panels."""
 
     title: str
     lines: Sequence[str]
-    """What it is, in words."""
+    """Lines of text that describe it."""
     panels: Sequence[Panel]
     skeleton: Skeleton
     fps: float
     notes: Sequence[Sequence[str]] = field(default_factory=tuple)
-    """Of each panel, for the page; none: no notes."""
+    """Notes to each panel, for the page."""
 
 
 def png(clip: Pictured) -> bytes:
-    """Still frames in a row, a row for each panel."""
+    """A PNG of still frames, a row for each panel."""
     buffer = io.BytesIO()
     draw_strip(clip.panels, clip.skeleton).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
 def gif(clip: Pictured) -> bytes:
-    """The panels beside each other, moving at their own speed."""
+    """A GIF of the panels beside each other, at their own speed."""
     pictures = draw_frames(clip.panels, clip.skeleton)
     longest = max(len(panel.joints) for panel in clip.panels)
     buffer = io.BytesIO()
@@ -65,13 +65,13 @@ WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".h
 
 
 def check_suffix(path: Path) -> None:
-    """Raises TsgcError for a file that no writer makes."""
+    """Raise UsageError for a file with another ending than WRITERS has."""
     if path.suffix.lower() not in WRITERS:
         raise UsageError(f"{path}: pictures end in {', '.join(WRITERS)}; name the file so")
 
 
 def write_picture(clip: Pictured, path: Path) -> str:
-    """Write the picture that the file's name asks for; says what was written."""
+    """Write the kind of picture that the file's ending names; returns a line about it."""
     check_suffix(path)
     data = WRITERS[path.suffix.lower()](clip)
     write_atomic(path, data)

@@ -1,4 +1,4 @@
-"""Skeleton animations in a page: the points that its script plays, in few bytes."""
+"""Skeleton animations in a page: compact data that its script plays."""
 
 import base64
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from pipelines.skeleton import Skeleton
 from tsgc.drawing.skeleton import MIDDLE, Panel, bones, even_indices, joint_sides, panel_points
 
 SIZE = (240, 240)  # of a drawing, in the page's pixels
-MOST_FRAMES = 150  # frames kept of a clip; a long one is thinned out evenly, and says so
+MOST_FRAMES = 150  # frames kept of a clip; longer ones are thinned out evenly, and say so
 SCALE = 64  # steps of a pixel; a 16-bit number holds 0 to 1023 pixels
 ABSENT = 0xFFFF
 
 
 @dataclass(frozen=True)
 class Player:
-    """One animation and what stands around it."""
+    """One animation with its title and notes."""
 
     title: str
     notes: Sequence[str]

@@ -1,4 +1,4 @@
-"""Skeletons as pictures: joints to a flat front view, and that view as PNG strips and GIFs."""
+"""Pictures of skeletons: the front view of joints, and its drawing as strips and frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pipelines.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = "left", "right", "middle"
-# Blue and orange stay apart for colour-blind eyes (Okabe and Ito, 2008), darkened for a white ground.
+# Colour-blind people can tell blue from orange (Okabe and Ito, 2008); both are darkened for white paper.
 COLOURS = {LEFT: (0, 96, 168), RIGHT: (200, 84, 0), MIDDLE: (70, 70, 78)}
 INK, FAINT, PAPER = (28, 28, 32), (208, 208, 214), (255, 255, 255)
 MARGIN = 0.08  # of the shorter side, kept free around the bodies
@@ -28,7 +28,7 @@ class Panel:
     joints: np.ndarray
     """(T, M, V, C); the first two channels are drawn."""
     present: np.ndarray | None = None
-    """(T, M) bool: where the body was seen; None: wherever a joint is not 0."""
+    """Where each body was seen, (T, M) bool; None: wherever a joint is not 0."""
     channels: str = "xyz"
     """`xyz`, or `xys` with s the detector's score."""
 
@@ -43,9 +43,9 @@ def front_view(
 ) -> np.ndarray:
     """Joints seen from the camera: (T, M, V, C) -> pixels (T, M, V, 2), x to the right, y downwards.
 
-    One scale for both axes and all frames, so that the aspect ratio stays and nothing jumps; the box round
-    all bodies of the clip is centred in `size` (width, height). Depth is dropped. NaN: bodies that are absent
-    (not `present`, all joints 0, or not finite), and, of `xys`, joints of score 0.
+    One scale for both axes and all frames keeps the aspect ratio, and nothing jumps. The bounding box of all
+    bodies of the clip is centred in `size` (width, height). Depth is dropped. Points are NaN for bodies that
+    are absent (not `present`, all joints 0, or not finite) and, with `xys`, for joints of score 0.
     """
     flat = np.array(joints[..., :2], np.float64)
     absent = ~np.isfinite(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
@@ -67,7 +67,7 @@ def front_view(
 
 
 def head_is_up(flat: np.ndarray, skeleton: Skeleton) -> bool:
-    """Whether the shoulders' y (T, M, V, 2) is mostly above the hips': data sets of pictures differ in it."""
+    """Whether shoulders have larger y than hips on average, (T, M, V, 2): data sets of pictures differ."""
     means = []
     for part in ("shoulder", "hip"):
         here = [index for index, name in enumerate(skeleton.joints) if name.endswith(f" {part}")]
@@ -76,7 +76,7 @@ def head_is_up(flat: np.ndarray, skeleton: Skeleton) -> bool:
 
 
 def joint_sides(skeleton: Skeleton) -> tuple[str, ...]:
-    """`left`, `right` or `middle` of each joint, as the body itself would say."""
+    """The side of each joint as seen from the body itself: `left`, `right` or `middle`."""
     sides = [MIDDLE] * skeleton.num_joints
     for left, right in skeleton.left_right:
         if "right" in skeleton.joints[left]:
@@ -86,7 +86,7 @@ def joint_sides(skeleton: Skeleton) -> tuple[str, ...]:
 
 
 def bones(skeleton: Skeleton) -> list[tuple[int, int, str]]:
-    """(child, parent, side) of every bone; a bone is of the side that its child is of."""
+    """(child, parent, side) of every bone; its side is that of the child."""
     sides = joint_sides(skeleton)
     return [(child, parent, sides[child]) for child, parent in skeleton.edges]
 
@@ -115,7 +115,7 @@ def draw_strip(panels: Sequence[Panel], skeleton: Skeleton, *, frames: int = 8) 
 
 
 def draw_frames(panels: Sequence[Panel], skeleton: Skeleton, *, most: int = 300) -> list[Image.Image]:
-    """The panels side by side, frame by frame: at most `most` frames; a shorter clip waits at its end."""
+    """The panels side by side, at most `most` frames; a shorter clip rests on its last one."""
     views = [panel_points(panel, skeleton, PANEL) for panel in panels]
     pictures = []
     for index in even_indices(max(1, *map(len, views)), most):
@@ -134,7 +134,7 @@ def draw_frames(panels: Sequence[Panel], skeleton: Skeleton, *, most: int = 300)
 
 
 def gif_milliseconds(frames: int, drawn: int, fps: float) -> int:
-    """How long each of `drawn` pictures stands, so that `frames` at `fps` play in their own time."""
+    """How long to show each of `drawn` pictures, so that `frames` at `fps` play at their own speed."""
     return max(GIF_STEP, round(1000 * frames / (fps * max(drawn, 1)) / 10) * 10)  # GIFs count in 10 ms
 
 
@@ -164,18 +164,18 @@ def _cell(caption: str, points: np.ndarray, skeleton: Skeleton) -> Image.Image:
 
 
 def _empty_cell(points: np.ndarray, skeleton: Skeleton) -> Image.Image:
-    """What stands for a clip without frames, points (0, M, V, 2)."""
+    """The cell of a clip without frames, points (0, M, V, 2)."""
     return _cell("no frames", points.reshape(0, skeleton.num_joints, 2), skeleton)
 
 
 def _lighter(colour: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The further bodies' tint."""
+    """The lighter colour of all bodies but the first."""
     red, green, blue = (255 - round((255 - part) * 0.55) for part in colour)
     return red, green, blue
 
 
 def _text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, width: int) -> None:
-    """Text that ends in dots where it would run out of `width`."""
+    """Draw text, shortened with dots where it is wider than `width`."""
     font = ImageFont.load_default(FONT_SIZE)
     while len(text) > 1 and draw.textlength(text, font) > width:
         text = text[:-2].rstrip() + "…"
@@ -191,7 +191,7 @@ def _titled(title: str, picture: Image.Image) -> Image.Image:
 
 
 def _legend() -> Image.Image:
-    """Which colour is which side."""
+    """A legend of the colours."""
     picture = Image.new("RGB", (PANEL[0], CAPTION), PAPER)
     draw = ImageDraw.Draw(picture)
     x = 6

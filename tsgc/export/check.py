@@ -1,4 +1,4 @@
-"""What exported files are checked on: clips, and PyTorch's logits for them."""
+"""Checks of exported files: clips, and PyTorch's logits for them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from tsgc.inference.trained_stream import TrainedStream, pack_clips
 from tsgc.workspace.data_root import shard_sets
 
 CHECK_CLIPS = 6
-EXAMPLE = 3  # clips in the first batch, which is traced; 1 would be taken for a constant
+EXAMPLE = 3  # clips in the first batch, which is traced; the exporter takes a size of 1 for a constant
 
 Arrays = dict[str, np.ndarray]
 """Inputs of a file, by name."""
@@ -24,7 +24,7 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class CheckCase:
-    """Inputs to check a file on, and PyTorch's logits for them."""
+    """Inputs of a file, and PyTorch's logits for them."""
 
     inputs: Arrays
     logits: np.ndarray
@@ -36,7 +36,7 @@ def largest_difference(run_file: Callable[[Arrays], np.ndarray], cases: Sequence
 
 
 def check_clips(stream: TrainedStream, data_root: Path) -> tuple[list[np.ndarray], str]:
-    """Clips (T, M, V, C) of the run's test split, or made ones; and where they come from."""
+    """Clips (T, M, V, C) of the run's test split, or made ones, and in words where they come from."""
     benchmark = stream.description.benchmark
     folder = shard_sets(data_root).get(benchmark)
     if folder is None:
@@ -53,7 +53,7 @@ def check_clips(stream: TrainedStream, data_root: Path) -> tuple[list[np.ndarray
 
 
 def made_clips(stream: TrainedStream) -> list[np.ndarray]:
-    """Wandering bodies of several lengths, one frame among them."""
+    """Made clips of wandering bodies, of several lengths; one has a single frame."""
     rng = np.random.default_rng(0)
     V, C, M = stream.pipeline.skeleton.num_joints, len(stream.pipeline.channels), stream.pipeline.bodies
     clips = []
@@ -65,7 +65,7 @@ def made_clips(stream: TrainedStream) -> list[np.ndarray]:
 
 
 def input_cases(stream: TrainedStream, clips: Sequence[np.ndarray]) -> list[CheckCase]:
-    """Batches of network input: those clips in threes, and other lengths where the file takes them."""
+    """Batches of network input: the clips in threes, and other lengths where the file takes them."""
     cases = [input_case(stream, clips[start : start + EXAMPLE]) for start in range(0, len(clips), EXAMPLE)]
     least = least_frames(stream)
     others = (least, least + 13, 2 * stream.pipeline.config.frames) if any_length(stream) else ()
@@ -78,13 +78,14 @@ def input_cases(stream: TrainedStream, clips: Sequence[np.ndarray]) -> list[Chec
 
 @torch.inference_mode()
 def input_case(stream: TrainedStream, clips: Sequence[np.ndarray]) -> CheckCase:
+    """One batch of network input."""
     x, presence = stream.pipeline.test(pack_clips(clips), torch.device("cpu"))
     inputs = {"x": x.numpy()} if presence is None else {"x": x.numpy(), "presence": presence.numpy()}
     return CheckCase(inputs, stream.model(x, presence=presence).numpy())
 
 
 def joint_cases(stream: TrainedStream, clips: Sequence[np.ndarray]) -> list[CheckCase]:
-    """Three clips cut to one length, and clips by themselves; PyTorch takes them as `tsgc evaluate` does."""
+    """Three clips cut to one length, and each clip alone, with PyTorch's logits as in `tsgc evaluate`."""
     alone = [joint_case(stream, [clip]) for clip in clips]
     shortest = min(len(clip) for clip in clips[:EXAMPLE])
     together = joint_case(stream, [clip[:shortest] for clip in clips[:EXAMPLE]])
@@ -92,12 +93,13 @@ def joint_cases(stream: TrainedStream, clips: Sequence[np.ndarray]) -> list[Chec
 
 
 def joint_case(stream: TrainedStream, clips: Sequence[np.ndarray]) -> CheckCase:
+    """One batch of joints, all clips of one length."""
     filled = [fill_bodies(clip, stream.pipeline.bodies, stream.pipeline.absent_body) for clip in clips]
     return CheckCase({"joints": np.stack(filled)}, stream.logits(pack_clips(clips), torch.device("cpu")))
 
 
 def fill_bodies(clip: np.ndarray, bodies: int, absent_body: str) -> np.ndarray:
-    """A clip (T, M, V, C) with as many bodies as the network sees: absent ones 0, or copies of the first."""
+    """A clip (T, M, V, C) with the network's number of bodies: missing ones are 0, or copies of the first."""
     missing = bodies - clip.shape[1]
     if missing <= 0:
         return np.ascontiguousarray(clip[:, :bodies])

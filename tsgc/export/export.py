@@ -1,4 +1,4 @@
-"""`tsgc export`: a trained run as ONNX and torch.export, each checked against PyTorch before it is there."""
+"""`tsgc export`: a trained run as ONNX and torch.export files, each checked against PyTorch."""
 
 import io
 import logging
@@ -41,8 +41,8 @@ def export_run(
 ) -> list[Path]:
     """Write a run's network to `out` (default: RUN/export) in each format, and a model card beside them.
 
-    A file gets its name only when its logits are PyTorch's within TOLERANCE, on clips of the run's test
-    split where its shards are there, and made ones else. Raises TsgcError where they are not.
+    A file gets its name only when its logits equal PyTorch's within TOLERANCE, on clips of the run's test
+    split where its shards are there, else on made ones. Raises TsgcError where they do not.
     """
     source = checkpoint_path(run, checkpoint, ema)
     stream = in_float32(load_stream(source, torch.device("cpu")))
@@ -87,13 +87,13 @@ def export_run(
 
 
 def in_float32(stream: TrainedStream) -> TrainedStream:
-    """The stream in float32, whatever it was trained in: what the exported file computes."""
+    """The stream with float32 arithmetic, whatever it was trained with: what the exported file computes."""
     config = replace(stream.pipeline.config, precision="float32")
     return replace(stream, pipeline=replace(stream.pipeline, config=config))
 
 
 def export_program(module: nn.Module, inputs: Arrays, stream: TrainedStream) -> ExportedProgram:
-    """The module as a graph, for any number of clips, and of frames where `any_length`."""
+    """The module as an exported program, for any number of clips, and of frames where `any_length`."""
     batch = Dim("batch")
     if isinstance(module, FromJoints):
         shapes = [{0: batch, 1: Dim("frames")}]
@@ -111,7 +111,7 @@ def export_program(module: nn.Module, inputs: Arrays, stream: TrainedStream) -> 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the exporters' talk of their own insides off the screen."""
+    """A context that silences the exporters' warnings about their own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -124,7 +124,7 @@ def quiet() -> Iterator[None]:
 
 
 def file_metadata(stream: TrainedStream) -> dict[str, str]:
-    """What a file says of itself."""
+    """The description that is written into a file."""
     said = stream.description
     return {
         "benchmark": said.benchmark,
@@ -139,7 +139,7 @@ def file_metadata(stream: TrainedStream) -> dict[str, str]:
 
 
 def write_onnx(program: ExportedProgram, stream: TrainedStream, names: Sequence[str]) -> bytes:
-    """The program as ONNX, weights and all in one file."""
+    """The program as ONNX, with its weights in the same file."""
     onnx = needed("onnx")
     needed("onnxscript")
     with quiet():
@@ -154,7 +154,7 @@ def write_onnx(program: ExportedProgram, stream: TrainedStream, names: Sequence[
     for value in (*model.graph.input, *model.graph.output):
         for axis, name in axes[value.name].items():
             dim = value.type.tensor_type.shape.dim[axis]
-            if dim.dim_param:  # not where T is fixed
+            if dim.dim_param:  # a fixed T has none
                 dim.dim_param = name
     onnx.helper.set_model_props(model, file_metadata(stream))
     onnx.checker.check_model(model)
@@ -162,7 +162,7 @@ def write_onnx(program: ExportedProgram, stream: TrainedStream, names: Sequence[
 
 
 def open_onnx(path: Path) -> Callable[[Arrays], np.ndarray]:
-    """An ONNX file in ONNX Runtime, on the CPU."""
+    """A function that runs an ONNX file in ONNX Runtime, on the CPU."""
     session = needed("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda inputs: session.run(None, inputs)[0]
 
@@ -176,7 +176,7 @@ def write_pt2(program: ExportedProgram, stream: TrainedStream, names: Sequence[s
 
 
 def open_pt2(path: Path) -> Callable[[Arrays], np.ndarray]:
-    """A torch.export file, loaded again."""
+    """A function that runs a torch.export file."""
     module = torch.export.load(io.BytesIO(path.read_bytes())).module()
 
     @torch.inference_mode()
@@ -194,7 +194,7 @@ FORMATS: dict[str, tuple[Callable[..., bytes], Callable[[Path], Callable[[Arrays
 
 
 def needed(name: str) -> Any:
-    """A package of the extra `export`."""
+    """A package of the extra `export`; TsgcError where it is not installed."""
     try:
         return __import__(name)
     except ImportError:

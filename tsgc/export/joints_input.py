@@ -1,7 +1,7 @@
-"""The transforms of a test clip as fixed operations on clips of equal length, for exported graphs.
+"""The transforms of test clips as fixed operations on dense clips of equal length, for exported programs.
 
-Twins of `tsgc.input.geometry`, which works on packed rows: here joints are (N, T, M, V, C) throughout. A test
-compares them.
+Dense twins of `tsgc.input.geometry`, which works on packed rows: here joints are (N, T, M, V, C). A test
+compares the two.
 """
 
 import torch
@@ -13,15 +13,17 @@ from tsgc.input.pipeline import InputPipeline
 
 
 def dense_recentre(joints: Tensor, joint: int) -> Tensor:
-    """`tsgc.inference.windows.recentre` for a batch: (N, T, M, V, C) -> the same."""
+    """`tsgc.inference.windows.recentre` for a batch: (N, T, M, V, C) -> the same shape."""
     seen = (joints != 0).flatten(3).any(-1)  # (N, T, M)
-    first = seen[:, :, 0].to(torch.int64).argmax(1)  # 0 where the first body is never seen: its joint is 0
+    first = (
+        seen[:, :, 0].to(torch.int64).argmax(1)
+    )  # frame 0 where the first body is never seen: its joint is 0
     origin = joints[torch.arange(joints.shape[0]), first, 0, joint]  # (N, C)
     return torch.where(seen[..., None, None], joints - origin[:, None, None, None], joints)
 
 
 def dense_normalise(joints: Tensor, pipeline: InputPipeline) -> Tensor:
-    """What `InputPipeline` does to the joints of a test clip before frames are sampled."""
+    """Alignment, centring and normalisation of test clips, as in `InputPipeline` before it samples frames."""
     config, skeleton = pipeline.config, pipeline.skeleton
     coordinates = 2 if pipeline.channels == "xys" else joints.shape[-1]
     score, joints = joints[..., coordinates:], joints[..., :coordinates]
@@ -45,13 +47,13 @@ def dense_normalise(joints: Tensor, pipeline: InputPipeline) -> Tensor:
 
 
 def dense_extremes(joints: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    """Lowest and highest coordinates of each clip where `count`, (N, 1, 1, 1, C) each."""
+    """The lowest and highest coordinates of each clip where `count`, (N, 1, 1, 1, C) each."""
     low = torch.where(count, joints, torch.inf).amin((1, 2, 3), keepdim=True)
     return low, torch.where(count, joints, -torch.inf).amax((1, 2, 3), keepdim=True)
 
 
 def dense_min_max(joints: Tensor, there: Tensor) -> Tensor:
-    """Each axis of each clip to [-1, 1]; a body that is never there is one that the clip does not have."""
+    """Each axis of each clip scaled to [-1, 1]; a body that is never there stays 0."""
     have = there.any(dim=1, keepdim=True)
     low, high = dense_extremes(joints, have)
     extent = high - low
@@ -60,7 +62,7 @@ def dense_min_max(joints: Tensor, there: Tensor) -> Tensor:
 
 
 def dense_middle_to_zero(joints: Tensor, there: Tensor) -> Tensor:
-    """The middle of each clip's extents to 0; absent bodies stay 0."""
+    """Each clip moved so that the middle of its extents is 0; absent bodies stay 0."""
     low, high = dense_extremes(joints, there)
     middle = torch.where(low.isfinite(), (low + high) / 2, 0.0)
     return torch.where(there, joints - middle, 0.0)
@@ -81,7 +83,7 @@ def dense_facing(joints: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def dense_spine_scale(joints: Tensor, there: Tensor, skeleton: Skeleton) -> Tensor:
-    """Each clip by its mean length from between the hips to between the shoulders."""
+    """Each clip divided by its mean trunk length, from between the hips to between the shoulders."""
     left, right, left_hip, right_hip = trunk_joints(skeleton)
     trunk = (
         joints[..., left, :] + joints[..., right, :] - joints[..., left_hip, :] - joints[..., right_hip, :]

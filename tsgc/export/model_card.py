@@ -66,7 +66,7 @@ logits. Checked against PyTorch in float32 on {checked_on}; largest difference: 
 
 
 def _environment(run: Path) -> dict[str, Any]:
-    """What the run recorded of itself; nothing for a checkpoint that has none."""
+    """The run's environment.json; empty for a checkpoint without one."""
     try:
         content = orjson.loads((run / "environment.json").read_bytes())
     except (OSError, orjson.JSONDecodeError):
@@ -75,13 +75,13 @@ def _environment(run: Path) -> dict[str, Any]:
 
 
 def _commit(environment: Mapping[str, Any]) -> str:
-    """The commit of the training code, where the run says it."""
+    """The commit of the training code, where the run records it."""
     commit = environment.get("git_commit")
     return f"trained by commit {commit}" if commit else "the commit that trained it is not known"
 
 
 def _origin(environment: Mapping[str, Any], more: str) -> str:
-    """What the weights come from, and whose terms hold; `more`: what else training was told."""
+    """Where the weights come from, and whose terms hold; `more`: other facts of the training."""
     init = environment.get("init")
     if init:
         return (

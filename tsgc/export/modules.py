@@ -1,4 +1,4 @@
-"""What an exported file computes: the network, or the whole way from joints to logits."""
+"""The modules that are exported: the network, or the whole way from joints to logits."""
 
 from copy import deepcopy
 
@@ -19,7 +19,7 @@ from tsgc.network.model import TSGCNeXt
 class StridedConv(nn.Module):
     """`TemporalPatch` as the convolution that it is: (R, T, V, C) -> (R, T // stride, V, width).
 
-    Cutting T to a multiple of the stride would tie a traced graph to lengths of the same remainders.
+    A program traced with T cut to a multiple of the stride would take only lengths of the same remainder.
     """
 
     def __init__(self, patch: TemporalPatch) -> None:
@@ -45,7 +45,7 @@ def for_any_length(model: TSGCNeXt) -> TSGCNeXt:
 
 
 def least_frames(stream: TrainedStream) -> int:
-    """Fewest frames of a graph for any number: with fewer, the last stage has one step, a case of its own."""
+    """Fewest frames of a program for any number: with fewer the last stage has one step, a special case."""
     return 2 * stream.model.min_frames
 
 
@@ -55,7 +55,7 @@ def any_length(stream: TrainedStream) -> bool:
 
 
 class FromInput(nn.Module):
-    """The network by itself: x (N, C, T, V, M), for some runs presence (N, T, M) -> logits (N, K)."""
+    """The network alone: x (N, C, T, V, M), for some runs also presence (N, T, M) -> logits (N, K)."""
 
     def __init__(self, stream: TrainedStream) -> None:
         super().__init__()
@@ -68,8 +68,8 @@ class FromInput(nn.Module):
 class FromJoints(nn.Module):
     """Joints of clips of equal length (N, T, M, V, C), raw or centred -> logits (N, K).
 
-    The test input of `InputPipeline`, for a graph of fixed operations: T is known only when it runs, so
-    the frames to look at are computed from it as tensors, in float64 as there.
+    The test input of `InputPipeline` as fixed operations. T is known only when the program runs, so the
+    positions of frames are computed from it as tensors, in float64 as there.
     """
 
     def __init__(self, stream: TrainedStream) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint as text: what it is, and from what."""
+"""A checkpoint as text: what it is, and where it comes from."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +26,13 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def checkpoint_lines(path: Path) -> list[str]:
-    """What a checkpoint holds; its tensors are read. Raises TsgcError where they do not fit together."""
+    """Lines about a checkpoint, whose tensors are read. Raises TsgcError where they do not fit together."""
     return our_lines(path) if path.suffix == OURS else released_lines(path)
 
 
 def our_lines(path: Path) -> list[str]:
-    from tsgc.checkpoint import load_model  # torch, which no other kind of file needs
+    """Lines about one of our checkpoints."""
+    from tsgc.checkpoint import load_model  # imports torch, which other kinds of file do not need
 
     model, said = load_model(path)
     config = said.config
@@ -49,7 +50,7 @@ def our_lines(path: Path) -> list[str]:
 
 
 def run_origin(path: Path) -> list[str]:
-    """What the run's environment says of where the checkpoint is from."""
+    """A line about the run that a checkpoint comes from, by its environment.json."""
     file = path.resolve().parent.parent / "environment.json"
     try:
         facts = orjson.loads(file.read_bytes())
@@ -66,7 +67,7 @@ def run_origin(path: Path) -> list[str]:
 
 
 def changed(config: TrainConfig) -> str:
-    """The settings that are not the published recipe's."""
+    """A line about the settings that differ from the published recipe."""
     recipe = TrainConfig()
     differ = [name for name in vars(recipe) if getattr(config, name) != getattr(recipe, name)]
     words = ", ".join(f"{name}={brief(getattr(config, name))}" for name in differ)
@@ -74,6 +75,7 @@ def changed(config: TrainConfig) -> str:
 
 
 def released_lines(path: Path) -> list[str]:
+    """Lines about a checkpoint of the published code."""
     from tsgc.network.released import load_released
 
     raw = load_released(path, ema=False)
@@ -84,12 +86,12 @@ def released_lines(path: Path) -> list[str]:
         kinds = "raw weights alone"
     depths = released_depths(raw)
     names = [name for name, variant in VARIANTS.items() if list(variant.depths) == depths]
-    graphs = raw["stages.0.0.graphs"]
+    adjacency = raw["stages.0.0.graphs"]
     classes, inputs = len(raw["head.bias"]), len(raw["input_norm.weight"])
     parameters = sum(tensor.numel() for name, tensor in raw.items() if "running" not in name)
     return [
         f"{path}: a checkpoint of the published code, TSGCNeXt {names[0] if names else depths}; {kinds}",
-        f"takes {inputs} numbers a frame over {graphs.shape[-1]} joints, gives {classes} classes",
+        f"takes {inputs} numbers a frame over {adjacency.shape[-1]} joints, gives {classes} classes",
         f"{parameters / 1e6:.3f} M parameters, {path.stat().st_size / 1e6:.1f} MB",
         "its stream and data set are not in it; `tsgc evaluate` takes them as --modality and --shards",
     ]

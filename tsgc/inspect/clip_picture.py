@@ -1,4 +1,4 @@
-"""One clip to look at: a raw file beside what the presets make of it, or a clip of a data set by name."""
+"""Pictures of one clip: a raw file beside its prepared forms, or a clip of a data set by name."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ EXAMPLES = 3  # names that an error lists
 
 
 def raw_clip_picture(path: Path, dataset: str | None) -> Pictured:
-    """A raw clip as its file has it, and as each preset prepares it."""
+    """A raw clip as it is in its file, and as each preset prepares it."""
     look = open_raw(path, dataset)
     joints, present = padded(look.raw, look.skeleton.num_joints)
     panels, notes = [Panel("raw", joints, present, look.channels)], [["as the file has it, every body"]]
@@ -29,7 +29,7 @@ def raw_clip_picture(path: Path, dataset: str | None) -> Pictured:
 
 
 def padded(raw: TrackedClip, V: int) -> tuple[np.ndarray, np.ndarray]:
-    """All bodies of a raw clip in one array: (T, M, V, 3), and where they are there, (T, M)."""
+    """All bodies of a raw clip in one array (T, M, V, 3), and where each is present, (T, M) bool."""
     joints = np.zeros((raw.num_frames, max(1, len(raw.tracks)), V, 3), np.float32)
     present = np.zeros(joints.shape[:2], bool)
     for body, track in enumerate(raw.tracks):
@@ -39,7 +39,7 @@ def padded(raw: TrackedClip, V: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def store_clip_picture(path: Path, name: str) -> Pictured:
-    """A clip of a prepared file, by its name."""
+    """A clip of a prepared file, by name."""
     with open_store(path) as store:
         if name not in store.names:
             raise _no_clip(path, name, store.names)
@@ -66,7 +66,7 @@ def store_clip_picture(path: Path, name: str) -> Pictured:
 
 
 def shard_clip_picture(path: Path, name: str) -> Pictured:
-    """A clip of a shard set, by its name."""
+    """A clip of a shard set, by name."""
     from tsgc.workspace.clips_by_name import clips_by_name  # torch
 
     manifest = load_manifest(path)

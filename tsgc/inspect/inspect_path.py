@@ -1,6 +1,6 @@
-"""`tsgc inspect`: what a path is and holds, as text, and its clips as pictures.
+"""`tsgc inspect`: the contents of a path as text, and its clips as pictures.
 
-A kind of file is its functions and a line in KINDS.
+To add a kind of file, write its functions and add an entry to KINDS.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,23 +20,23 @@ from tsgc.inspect.raw_clip import is_raw_clip, raw_clip_lines
 from tsgc.inspect.shard_set import is_shard_set, shard_lines
 from tsgc.workspace.runs import checkpoint_path, is_run
 
-MOST_LOOKED_AT = 5_000  # files of a folder that is searched for something to name
+MOST_LOOKED_AT = 5_000  # files of a folder that are searched for examples to name
 
 
 @dataclass(frozen=True)
 class Wish:
-    """What the user wants to see, beside the path."""
+    """The options of the command, beside the path."""
 
     dataset: str | None = None
-    """Whose reader reads a raw clip; None: as its name, place or content tells."""
+    """The data set whose reader reads a raw clip; None: found by its name, place or content."""
     compare: bool = False
-    """List what the presets do differently with a raw clip."""
+    """Whether to list the differences of the presets on a raw clip."""
     clip: str | None = None
     """The name of one clip of a data set."""
     out: Path | None = None
-    """Where a picture of the clip goes."""
+    """The file for a picture of the clip."""
     overwrite: bool = False
-    """Replace what is there."""
+    """Whether to replace an existing file."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,17 @@ class Kind:
     """A kind of file or folder that can be looked at."""
 
     name: str
-    """For the error that lists them."""
+    """Its name in messages."""
     matches: Callable[[Path], bool]
-    """Whether an existing path looks like one."""
+    """Whether an existing path is of this kind, by its look."""
     lines: Callable[[Path, Wish], list[str]]
-    """What to print; raises TsgcError for a damaged one."""
+    """The lines to print; raises TsgcError for a damaged file."""
     comparable: bool = False
-    """Whether --dataset and --compare have a meaning for it."""
+    """Whether --dataset and --compare apply to it."""
     picture: Callable[[Path, Wish], Pictured] | None = None
-    """The clip itself, where the path is one."""
+    """A picture of the path, if it is a clip."""
     clip: Callable[[Path, str], Pictured] | None = None
-    """One clip by its name, where the path holds many."""
+    """A picture of one clip by name, if the path holds many."""
 
 
 KINDS = (
@@ -81,9 +81,10 @@ KINDS = (
 
 
 def inspect_path(path: Path, wish: Wish) -> list[str]:
-    """What a path holds, line by line; writes the picture that is wished for.
+    """Lines about what a path holds; writes a picture where the wish asks for one.
 
-    Raises TsgcError: no such path, of no kind that is known, or a wish that has no meaning for it.
+    Raises TsgcError for a path that does not exist or is of no known kind, UsageError for options that do not
+    apply to its kind.
     """
     kind = next((kind for kind in KINDS if kind.matches(path)), None)
     if kind is None:
@@ -99,13 +100,13 @@ def inspect_path(path: Path, wish: Wish) -> list[str]:
     if wish.out is not None:
         if kind.picture:
             pictured = kind.picture(path, wish)
-        assert pictured is not None  # _check has seen to it
+        assert pictured is not None  # `_check` makes sure
         lines.append(write_picture(pictured, wish.out))
     return lines
 
 
 def _check(path: Path, kind: Kind, wish: Wish) -> None:
-    """Raises TsgcError where the wish has no meaning for the kind, before any work."""
+    """Raise UsageError, before any work, where the wish does not apply to the kind."""
     if not kind.comparable and (wish.compare or wish.dataset):
         raise UsageError(f"{path}: {kind.name}; --compare and --dataset are for raw clips")
     if wish.clip is not None and not kind.clip:
@@ -121,7 +122,7 @@ def _check(path: Path, kind: Kind, wish: Wish) -> None:
 
 
 def _inside(path: Path) -> str:
-    """What lies in a folder or zip and can be looked at, one of each kind; empty: nothing."""
+    """Examples of what a folder or zip holds that can be inspected, one of each kind; empty: nothing."""
     if path.suffix.lower() == ".zip" and path.is_file():
         clip = next(iter(_clips_of_zip(path)), None)
         return f"one of its clips, such as {path}/{clip}" if clip else ""
@@ -136,7 +137,7 @@ def _inside(path: Path) -> str:
 
 
 def _clips_of_zip(path: Path) -> Iterator[str]:
-    """Names of its first clips, of each format that has some."""
+    """The name of the first clip of each format in a zip."""
     for suffix in (".skeleton", ".json"):
         with suppress(TsgcError):  # none that ends so
             yield PurePosixPath(next(iter(find_clips([path], suffix).values()))[0].member).name

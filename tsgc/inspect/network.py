@@ -1,8 +1,8 @@
 """`tsgc info`: parameters, multiply-accumulates and activations of a network, block by block.
 
-Counted from the shapes of the modules' parameters, for one clip. A MAC is one multiplication and one
-addition in a convolution, a linear layer or a graph product; norms, activations and additions are not
-counted, as the field does not. Activations are the numbers that those same operations put out.
+Counts are for one clip, from the shapes of the modules' parameters. A MAC is one multiplication and one
+addition in a convolution, a linear layer or the mixing of joints. Norms, activation functions and other
+additions are not counted, as is usual. Activations are the numbers that the counted operations output.
 """
 
 from dataclasses import asdict
@@ -29,7 +29,7 @@ def open_network(
     bodies: int,
     classes: int,
 ) -> tuple[TSGCNeXt, dict[str, Any], int]:
-    """The network of a run or checkpoint, or of the options; what it is, and its clips' frames."""
+    """A network of a run, checkpoint or the options; facts about it by name; its clips' frames."""
     if run is not None:
         path = checkpoint_path(run, checkpoint, ema=False)
         model, said = load_model(path)
@@ -45,7 +45,7 @@ def open_network(
     for name, value, known in (("variant", variant, VARIANTS), ("skeleton", skeleton, SKELETONS)):
         if value not in known:
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
-    # Three channels for every skeleton: data are x, y, z, or in pictures x, y and a score.
+    # Every skeleton has three channels: x, y, z, or in pictures x, y and a score.
     model = TSGCNeXt(SKELETONS[skeleton], classes, variant=variant, bodies=bodies)
     facts = {"variant": variant, "skeleton": skeleton, "bodies": bodies, "classes": classes}
     return model, facts, _checked(frames or 256, model)

@@ -1,4 +1,4 @@
-"""A prepared HDF5 as text: what it is, the report of its preparation, and what is in it."""
+"""A prepared HDF5 as text: what it is, the report of its preparation, and its contents."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,18 +14,18 @@ SPLIT_NAMES = {0: "train", 1: "test", -1: "unused"}
 
 
 def is_store(path: Path) -> bool:
-    """Whether a file is named as a prepared one."""
+    """Whether a file is a prepared one, by its name."""
     return path.is_file() and path.suffix in (".h5", ".hdf5")
 
 
 def store_lines(path: Path) -> list[str]:
-    """What a prepared file holds. Raises TsgcError where it is damaged; a missing report is only told."""
+    """Lines about a prepared file. Raises TsgcError where it is damaged; its report may be missing."""
     with open_store(path) as store:
         return [*about_store(store), *report_lines(path, store), *counts(store)]
 
 
 def about_store(store: Store) -> list[str]:
-    """What the file says of itself, and its size."""
+    """Lines of the file's own description, and its size."""
     info = store.info
     frames, rows = int(store.num_frames.sum()), int(store.offsets[-1])
     aligned = f", aligned ({info.alignment})" if info.alignment else ""

@@ -1,7 +1,7 @@
-"""What the presets make of one raw clip, and every difference between the two.
+"""Every difference between the presets on one raw clip.
 
 The cleaned bodies of both presets are traced back to the body-frames of the file, so that a difference
-says which body, in which frames, stands where.
+names the body, its frames and its track.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from pipelines.reading import ntu_text
 from pipelines.reading.track import Track
 from pipelines.spec import Dataset, Prepared
 
-# Rules of the corrected preset, and those of the reference that are there for the same reason.
+# Rules of the corrected preset, and the rules of the reference preset with the same purpose.
 SAME_REASON = {
     actors.SHORT: denoise.SHORT,
     actors.FURNITURE: denoise.SPREAD,
@@ -28,7 +28,7 @@ class TrackedClip:
     """One raw clip before any preparation, and its actors by preset."""
 
     num_frames: int
-    """Of the file, frames without a body included."""
+    """Frames of the file, those without a body included."""
     tracks: list[Track]
     """The tracker's bodies, in order of first appearance; their `frames` are those of the file."""
     placed: dict[str, np.ndarray]
@@ -36,7 +36,7 @@ class TrackedClip:
 
     @property
     def without_body(self) -> np.ndarray:
-        """The frames of the file that hold no body."""
+        """The frames of the file without a body."""
         there = [track.frames for track in self.tracks]
         return np.setdiff1d(np.arange(self.num_frames), np.concatenate(there) if there else [])
 
@@ -46,11 +46,11 @@ class Stretch:
     """Consecutive frames of a prepared track that hold consecutive frames of one raw body."""
 
     body: int
-    """Number of the body in the file, from 1."""
+    """The number of the body in the file, from 1."""
     at: int
-    """First frame in the prepared clip."""
+    """The first frame in the prepared clip."""
     frame: int
-    """First frame in the file."""
+    """The first frame in the file."""
     length: int
 
     def __str__(self) -> str:
@@ -85,9 +85,9 @@ READERS: dict[str, Callable[[str, bytes], TrackedClip]] = {
 
 
 def differences(raw: TrackedClip, dataset: Dataset, prepared: Mapping[str, Prepared]) -> list[str]:
-    """Every difference between the reference and the corrected preset on a clip, one line each.
+    """Lines about every difference between the reference and the corrected preset on a clip.
 
-    `prepared`: preset -> the clip. No line: both presets give the same numbers.
+    `prepared`: preset -> the clip. There is no line where both presets give the same numbers.
     """
     one, other = prepared["reference"], prepared["corrected"]
     if not len(one.joints) or not len(other.joints):
@@ -115,9 +115,9 @@ def differences(raw: TrackedClip, dataset: Dataset, prepared: Mapping[str, Prepa
 
 
 def trace_tracks(placed: np.ndarray, tracks: Sequence[Track]) -> list[list[Stretch]]:
-    """Where the bodies of each prepared track, (T, M, V, 3), come from: M lists of stretches.
+    """The stretches of raw bodies that each prepared track, (T, M, V, 3), consists of: M lists.
 
-    Of several equal body-frames of the file, the one that continues the stretch before, else the first.
+    Of several equal body-frames in the file, the one that continues a stretch is taken, else the first.
     """
     places: dict[bytes, list[tuple[int, int]]] = {}
     for number, track in enumerate(tracks, 1):
@@ -140,7 +140,7 @@ def trace_tracks(placed: np.ndarray, tracks: Sequence[Track]) -> list[list[Stret
 
 
 def _rule_lines(one: Mapping[str, int], other: Mapping[str, int]) -> list[str]:
-    """Rules that took something in one preset, and another number in the other by the rule of that reason."""
+    """Lines about rules that removed different numbers in the two presets; rules pair by purpose."""
     theirs = {SAME_REASON.get(rule, rule): rule for rule in other}
     lines = []
     for reason in sorted(one.keys() | theirs.keys()):
@@ -152,7 +152,7 @@ def _rule_lines(one: Mapping[str, int], other: Mapping[str, int]) -> list[str]:
 
 
 def _body_lines(tracks: Sequence[Track], placed: Mapping[str, list[list[Stretch]]]) -> list[str]:
-    """Bodies of which the presets keep different numbers of body-frames."""
+    """Lines about bodies of which the presets keep different numbers of body-frames."""
     lines = []
     for number, track in enumerate(tracks, 1):
         kept = {
@@ -168,7 +168,7 @@ def _body_lines(tracks: Sequence[Track], placed: Mapping[str, list[list[Stretch]
 
 
 def _joint_lines(one: Prepared, other: Prepared, dataset: Dataset) -> list[str]:
-    """Track by track, the largest distance between a joint of one preset and of the other."""
+    """A line for each track: the largest distance between a joint in one preset and in the other."""
     lines = []
     for track in range(min(one.present.shape[1], other.present.shape[1])):
         frames = min(len(one.joints), len(other.joints))

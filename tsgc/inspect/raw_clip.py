@@ -1,4 +1,4 @@
-"""A raw clip as text: its bodies, what each preset keeps of them, and where the presets differ."""
+"""A raw clip as text: its bodies, what each preset keeps of them, and how the presets differ."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ ALIKE = "no difference: both presets give the same numbers"
 
 
 def is_raw_clip(path: Path) -> bool:
-    """Whether a file, or one in a zip, ends like a raw clip that can be looked at."""
+    """Whether a file, or one in a zip, is a raw clip by its ending."""
     known = any(path.suffix in one.suffixes for one in FORMATS.values())
     return known and raw_file(path) is not None
 
 
 def raw_clip_lines(path: Path, dataset: str | None = None, compare: bool = False) -> list[str]:
-    """The clip, body by body and preset by preset; with `compare` every difference of the presets instead.
+    """Lines about a clip's bodies and presets; with `compare` every difference of the presets instead.
 
-    Raises TsgcError: a file that is not whole, one that tells no data set.
+    Raises TsgcError for a damaged file, or one whose data set cannot be told.
     """
     look = open_raw(path, dataset)
     head = [f"{path}: {look.what}", _file_line(look.raw)]
@@ -49,7 +49,7 @@ def _file_line(raw: TrackedClip) -> str:
 
 
 def _body_line(number: int, track: Track, look: RawLook) -> str:
-    """Where a body is, and how large; in pictures of the joints that were seen, and how sure of them."""
+    """A line about a body's frames, place and size; in pictures also the score, and of seen joints only."""
     flat = look.channels == "xys"
     joints = np.where(track.joints[..., 2:] == 0, np.nan, track.joints) if flat else track.joints
     start = f"body {number} ({track.body}): {len(track.frames)} frames, {ranges(track.frames)}; "

@@ -1,6 +1,6 @@
-"""A raw clip to look at: which data set it is of, what its file has, and what each preset makes of it.
+"""Formats of raw clips for `tsgc inspect`: a clip's data set, its raw bodies, and its prepared forms.
 
-A format is its functions and a line in FORMATS.
+To add a format, write its functions and add an entry to FORMATS.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,35 +31,35 @@ class RawLook:
     """A raw clip, read and prepared."""
 
     what: str
-    """Data set, class, and what else is known of it."""
+    """Its data set, class, and what else is known of it."""
     skeleton: Skeleton
     channels: str
-    """`xyz`, or `xys` with s the detector's score; of the file's joints as of the prepared ones."""
+    """`xyz`, or `xys` with s the detector's score, of raw and prepared joints."""
     unit: str
-    """Of the file's coordinates, as it stands behind a number; empty in pictures."""
+    """The unit of the file's coordinates, as written after a number; empty in pictures."""
     fps: float
     raw: TrackedClip
-    """Joints as the file has them, (n, V, C) a body."""
+    """The bodies as the file has them, (n, V, C) each."""
     prepared: dict[str, Prepared]
     differences: Callable[[], list[str]]
-    """Every difference between the presets; none: they give the same numbers."""
+    """Lines about differences between the presets; none where they give the same numbers."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format of raw clips that can be looked at."""
+    """A format of raw clips that can be inspected."""
 
     suffixes: tuple[str, ...]
     matches: Callable[[Path, bytes], bool]
-    """Whether a file that ends so is such a clip, by its name, its place or its bytes."""
+    """Whether a file with such an ending is a clip of this format, by its name, place or content."""
     open: Callable[[Path, bytes], RawLook]
-    """Raises TsgcError: malformed."""
+    """The reader; raises TsgcError for a malformed clip."""
 
 
 def raw_file(path: Path) -> RawFile | None:
-    """The file of a raw clip, in a zip too: `CLIPS.zip/NAME.json`, as errors name it; None: there is none.
+    """The file of a raw clip, also in a zip, as `CLIPS.zip/NAME.json`; None where there is none.
 
-    Folders inside the zip may be left out. Raises TsgcError for a zip that is cut, or has no such clips.
+    Folders inside the zip may be left out. Raises TsgcError for a damaged zip, or one without such clips.
     """
     if path.is_file():
         return RawFile(path)
@@ -72,9 +72,10 @@ def raw_file(path: Path) -> RawFile | None:
 
 
 def open_raw(path: Path, dataset: str | None = None) -> RawLook:
-    """A raw clip of the data set named, or of the first one whose clips are like it.
+    """A raw clip of the named data set, or of the first one that it matches.
 
-    Raises TsgcError: a file that is not whole, one that tells no data set.
+    Raises TsgcError for a damaged file, or one whose data set cannot be told; UsageError for a wrong data
+    set.
     """
     if dataset is not None and dataset not in FORMATS:
         raise UsageError(f"data set {dataset!r}: raw clips of {', '.join(FORMATS)} can be looked at")
@@ -133,7 +134,7 @@ def _look(spec: Dataset, what: str, raw: TrackedClip, prepared: dict[str, Prepar
 
 
 def _what(spec: Dataset, name: str) -> str:
-    """Data set, class and what else the name tells, where it is a name of the data set's."""
+    """The data set, and the class and other facts that a clip's name tells."""
     try:
         identity = spec.identify(name)
     except TsgcError:
@@ -157,7 +158,7 @@ def _is_kinetics(path: Path, data: bytes) -> bool:
 
 
 def _open_kinetics(path: Path, data: bytes) -> RawLook:
-    """As the file has it: y downwards, every body of each frame, in the file's order."""
+    """A clip of Kinetics-Skeleton as its file has it: y downwards, the bodies of each frame in order."""
     prepared = {preset: kinetics.read(str(path), data, preset) for preset in PRESETS}  # checks the file too
     clip = parse_json(str(path), data)
     entries = {entry["frame_index"]: entry["skeleton"] for entry in clip["data"]}
@@ -181,7 +182,7 @@ def _open_kinetics(path: Path, data: bytes) -> RawLook:
 
 
 def own_folder(path: Path) -> Path | None:
-    """The folder whose dataset.yaml describes a clip: the nearest one with the clip below its `clips/`."""
+    """The folder whose dataset.yaml describes a clip: the nearest that has the clip below its `clips/`."""
     path = path.absolute()
     return next(
         (
@@ -194,7 +195,7 @@ def own_folder(path: Path) -> Path | None:
 
 
 def _open_own(path: Path, data: bytes) -> RawLook:
-    """As the file has it, in its own unit; a score of 1 where pictures come without, and of 0 at (0, 0)."""
+    """A clip of one's own in its own unit; without scores, they are 1, and 0 where a joint is at (0, 0)."""
     folder = own_folder(path)
     if folder is None:
         raise TsgcError(
@@ -219,7 +220,7 @@ def _open_own(path: Path, data: bytes) -> RawLook:
 
 
 def own_clip(joints: np.ndarray) -> TrackedClip:
-    """An array of bodies (T, M, V, C) as a raw clip; a body whose joints are all 0 is not there."""
+    """An array of bodies (T, M, V, C) as a raw clip; bodies whose joints are all 0 are absent."""
     present = (joints != 0).any(axis=(2, 3))
     tracks = [
         Track(f"body {place} of the file", np.flatnonzero(there), joints[there, place])
@@ -231,7 +232,7 @@ def own_clip(joints: np.ndarray) -> TrackedClip:
 
 
 def elsewhere(prepared: dict[str, Prepared]) -> list[str]:
-    """What the presets have where nobody is, of clips that both clean alike."""
+    """Lines about differences where no body is present, for clips that both presets clean alike."""
     one, other = prepared["reference"], prepared["corrected"]
     lines = []
     for track in range(one.present.shape[1]):

@@ -1,4 +1,4 @@
-"""A shard set as text: what it is, how large, how balanced, what is held out and what repeats."""
+"""A shard set as text: what it is, its size, its balance, held-out and repeated clips."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def is_shard_set(path: Path) -> bool:
 
 
 def shard_lines(path: Path) -> list[str]:
-    """What a shard set holds, from its manifest. Raises TsgcError where that is damaged."""
+    """Lines about a shard set, from its manifest. Raises TsgcError where that is damaged."""
     manifest = load_manifest(path)
     return [*about_shard_set(manifest), *sizes(manifest), *splits(manifest), *classes(manifest)]
 
@@ -46,7 +46,7 @@ def sizes(manifest: Manifest) -> list[str]:
 
 
 def splits(manifest: Manifest) -> list[str]:
-    """Held-out and repeated clips, lengths and bodies."""
+    """Lines about held-out and repeated clips, lengths and bodies."""
     train, test = manifest.clips["train"], manifest.clips["test"]
     lines = [
         f"held out for --holdout: {_share(train.holdout)} of the training clips",
@@ -59,7 +59,7 @@ def splits(manifest: Manifest) -> list[str]:
 
 
 def classes(manifest: Manifest) -> list[str]:
-    """Training clips of each class, and how uneven they are."""
+    """Lines about the clips of each class, and their balance."""
     lines = []
     for split, clips in manifest.clips.items():
         counts = Counter(clips.labels.tolist())
@@ -71,7 +71,7 @@ def classes(manifest: Manifest) -> list[str]:
 
 
 def balance(counts: Mapping[int, int], classes: int) -> str:
-    """How many of the classes have clips, and the most and fewest that one of them has."""
+    """How many classes have clips, and the fewest and most clips of one class."""
     there = [n for n in counts.values() if n]
     if not there:
         return "no clips"

@@ -1,4 +1,4 @@
-"""What logits say beyond their accuracy: confusions, classes, calibration. Arrays in, arrays out."""
+"""Analysis of logits beyond accuracy: confusions, classes, calibration. Arrays in, arrays out."""
 
 from dataclasses import dataclass
 
@@ -21,15 +21,15 @@ def confusion(predicted: np.ndarray, labels: np.ndarray, classes: int) -> np.nda
 
 @dataclass(frozen=True)
 class Pair:
-    """A confusion, named in its direction."""
+    """A confusion of two classes, in one direction."""
 
     true: int
     predicted: int
     count: int
     percent: float
-    """Of the true class's clips."""
+    """Percent of the true class's clips."""
     back: int
-    """Clips confused the other way round."""
+    """Clips confused in the other direction."""
 
 
 def confused_pairs(matrix: np.ndarray, most: int = 15) -> list[Pair]:
@@ -54,16 +54,16 @@ def class_accuracy(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence is to be believed; confidence is the probability of the predicted class."""
+    """How well confidence, the probability of the predicted class, agrees with accuracy."""
 
     counts: np.ndarray
     """Clips of each bin, (BINS,)."""
     confidence: np.ndarray
     """Mean confidence of each bin, 0 to 1; NaN where it is empty."""
     accuracy: np.ndarray
-    """Part of each bin that is right; NaN where it is empty."""
+    """Share of each bin that is right; NaN where it is empty."""
     ece: float
-    """Expected calibration error: mean gap between the two over all clips, percent."""
+    """Expected calibration error: the mean gap between the two over all clips, percent."""
     mean_confidence: float
     """Percent."""
     nll: float

@@ -28,6 +28,8 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
+    """Curves of one figure."""
+
     title: str
     unit: str
     series: list[Series]
@@ -55,7 +57,7 @@ def line_chart(chart: Chart) -> Markup:
 
 
 def chart_data(chart: Chart) -> dict[str, object]:
-    """What the page's script needs to read values off a chart under the pointer."""
+    """Data with which the page's script shows the values under the pointer."""
     epochs = [epoch for series in chart.series for epoch in series.x]
     x_ticks = ticks(min(epochs), max(epochs), 6, whole=True)
     return {
@@ -71,8 +73,8 @@ def chart_data(chart: Chart) -> dict[str, object]:
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
     """Round numbers that cover low..high, evenly apart, about `most` of them; `whole`: integers."""
     size = max(abs(low), abs(high))
-    nothing = size < 1e-300  # 0, or so little that its parts have no logarithm
-    if high - low <= 1e-9 * size or nothing:  # one value; no figure is known more exactly
+    nothing = size < 1e-300  # 0, or so small that its parts have no logarithm
+    if high - low <= 1e-9 * size or nothing:  # a single value, as far as figures are exact
         room = 1.0 if whole or nothing else size / 10
         low, high = low - room, high + room
     raw = (high - low) / most
@@ -149,7 +151,7 @@ HIST = 52  # height of the counts below
 
 
 def reliability(calibration: Calibration) -> Markup:
-    """Accuracy over confidence, bin by bin, against the diagonal; below it, how many clips each bin has."""
+    """A diagram of accuracy over confidence by bins, with the diagonal; below, the clips of each bin."""
     bins = len(calibration.counts)
     plot = SIDE - PAD - 10
     width = plot / bins

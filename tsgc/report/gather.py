@@ -1,4 +1,4 @@
-"""A run as the report sees it: what is there is read; what is missing or damaged is said, and not fatal."""
+"""The contents of runs for the report; what is missing or damaged is noted, not fatal."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from tsgc.workspace.runs import Run
 
 @dataclass(frozen=True)
 class LearnedAdjacency:
-    """What a checkpoint's blocks learned."""
+    """The adjacency that a checkpoint's blocks learned."""
 
     description: Description
     start: np.ndarray
-    """(3, V, V): identity, inward, outward; where every block started."""
+    """The adjacency that every block started from, (3, V, V): identity, inward, outward."""
     learned: dict[tuple[int, int], np.ndarray]
-    """(stage, block), from 0 -> (3, V, V)."""
+    """The learned adjacency by (stage, block), from 0: (3, V, V)."""
 
 
 @dataclass
 class Gathered:
-    """All that a report shows of one run."""
+    """Everything that a report shows of one run."""
 
     run: Run
     label: str
@@ -41,10 +41,10 @@ class Gathered:
     scores: dict[str, Scores]
     """Test scores by checkpoint: last, last-ema, ..."""
     main: str
-    """The checkpoint whose scores are looked at closely."""
-    graphs: LearnedAdjacency | None
+    """The checkpoint whose scores are analysed."""
+    adjacency: LearnedAdjacency | None
     missing: list[str] = field(default_factory=list)
-    """What could not be shown, and why: sentences."""
+    """Sentences about what cannot be shown, and why."""
 
     @property
     def main_scores(self) -> Scores | None:
@@ -56,17 +56,18 @@ class Gathered:
 
 
 def gather(runs: Sequence[Run], *, ema: bool) -> list[Gathered]:
-    """Everything of each run, in the order given."""
+    """Everything of each run, in the given order."""
     return [gather_run(run, letters(index), ema=ema) for index, run in enumerate(runs)]
 
 
 def letters(index: int) -> str:
-    """0 -> A, 25 -> Z, 26 -> AA."""
+    """A run's label: 0 -> A, 25 -> Z, 26 -> AA."""
     head, tail = divmod(index, 26)
     return (letters(head - 1) if head else "") + chr(ord("A") + tail)
 
 
 def gather_run(run: Run, label: str, *, ema: bool) -> Gathered:
+    """Everything of one run; `ema`: analyse the averaged weights."""
     main = "last-ema" if ema else "last"
     missing: list[str] = []
     gathered = Gathered(
@@ -90,14 +91,14 @@ def gather_run(run: Run, label: str, *, ema: bool) -> Gathered:
             " `tsgc evaluate` writes it."
         )
     try:
-        gathered.graphs = read_adjacency(run.checkpoint(main))
+        gathered.adjacency = read_adjacency(run.checkpoint(main))
     except TsgcError as error:
         missing.append(f"No learned graphs: {error}.")
     return gathered
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The lines of metrics.jsonl by epoch; one that is cut off or holds no epoch is left out."""
+    """The lines of metrics.jsonl by epoch; lines that are cut off or have no epoch are left out."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
@@ -118,7 +119,7 @@ def _is_figure(value: Any) -> bool:
 
 
 def read_all_scores(run: Run, missing: list[str]) -> dict[str, Scores]:
-    """The run's test scores that can be read; the others are named in `missing`."""
+    """The run's test scores that can be read; notes about others are added to `missing`."""
     found = {}
     for name in ("last", "last-ema", "best", "best-ema"):
         path = run.scores(name)
@@ -137,7 +138,7 @@ def read_all_scores(run: Run, missing: list[str]) -> dict[str, Scores]:
 
 
 def read_adjacency(path: Path) -> LearnedAdjacency:
-    """The graphs in one of our checkpoints, without building its network. Raises TsgcError."""
+    """The learned adjacency in one of our checkpoints, without building its network. Raises TsgcError."""
     description = read_weights_description(path)
     learned = {}
     try:
@@ -149,7 +150,7 @@ def read_adjacency(path: Path) -> LearnedAdjacency:
     except (OSError, SafetensorError, ValueError) as error:
         raise TsgcError(f"{path}: not a whole safetensors file ({error})") from None
     start = adjacency(description.body)
-    wrong = [graph.shape for graph in learned.values() if graph.shape != start.shape]
+    wrong = [matrices.shape for matrices in learned.values() if matrices.shape != start.shape]
     if wrong or not learned:
         raise TsgcError(f"{path}: graphs of shape {wrong[0] if wrong else 'none'}, expected {start.shape}")
     return LearnedAdjacency(description, start, dict(sorted(learned.items())))

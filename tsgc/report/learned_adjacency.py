@@ -1,4 +1,4 @@
-"""The graphs that a network learned, drawn on a resting body seen from the front."""
+"""The adjacency that a network learned, drawn on a resting body seen from the front."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from pipelines.skeleton import Skeleton
 from tsgc.drawing.rest_pose import rest_pose
 from tsgc.drawing.skeleton import bones
 
-EDGES = 12  # strongest changes drawn of each graph
+EDGES = 12  # strongest changes drawn of each matrix
 WIDTH, HEIGHT = 220, 300  # of one drawing
-STARTS = ("identity", "inward", "outward")  # what the three graphs of a block start from
+STARTS = ("identity", "inward", "outward")  # what the three matrices of a block start from
 
 
 @dataclass(frozen=True)
 class LearnedEdge:
-    """A learned change: how much more joint `source` now gives to joint `target`."""
+    """A learned change: how much more joint `source` contributes to joint `target`."""
 
     target: int
     source: int
@@ -24,7 +24,7 @@ class LearnedEdge:
 
 
 def strongest(learned: np.ndarray, start: np.ndarray, most: int = EDGES) -> list[LearnedEdge]:
-    """The largest changes of a graph (V, V), [target, source], against where it started; largest first."""
+    """The largest changes of a matrix (V, V), [target, source], against its start; largest first."""
     change = learned.astype(np.float64) - start
     order = np.argsort(-np.abs(change), axis=None, kind="stable")[:most]
     targets, sources = np.unravel_index(order, change.shape)
@@ -33,7 +33,7 @@ def strongest(learned: np.ndarray, start: np.ndarray, most: int = EDGES) -> list
 
 
 def draw_adjacency(skeleton: Skeleton, edges: list[LearnedEdge], largest: float, label: str) -> Markup:
-    """Edges on the resting body, as wide as they are strong beside `largest`; weakest at the bottom."""
+    """A drawing of edges on the resting body, their width relative to `largest`; strong ones on top."""
     pose = rest_pose(skeleton)
     low, high = pose.min(0), pose.max(0)
     scale = min((WIDTH - 40) / (high[0] - low[0]), (HEIGHT - 40) / (high[1] - low[1]))
@@ -54,7 +54,7 @@ def draw_adjacency(skeleton: Skeleton, edges: list[LearnedEdge], largest: float,
 
 
 def _edge(skeleton: Skeleton, points: np.ndarray, edge: LearnedEdge, largest: float) -> Markup:
-    """A bent arrow from source to target; a ring where a joint gives to itself."""
+    """A bent arrow from source to target; a ring for a joint's edge to itself."""
     source, target = points[edge.source], points[edge.target]
     strength = abs(edge.change) / largest if largest else 0.0
     width = 0.8 + 3.2 * strength

@@ -1,4 +1,4 @@
-"""The report's page: what was gathered, as tables, charts and data for its script, in one HTML file."""
+"""The report's page: tables, charts and data for its script, in one HTML file."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -37,7 +37,7 @@ def report_page(gathered: Sequence[Gathered], clips: Mapping[str, Sequence[Playe
         curves=curves(gathered),
         classes=class_tables(gathered),
         close={run.label: close_look(run) for run in gathered},
-        graphs={run.label: adjacency_rows(run) for run in gathered},
+        adjacency={run.label: adjacency_rows(run) for run in gathered},
         edges=learned_adjacency.EDGES,
         clips=clips,
         environment=environment_table(gathered),
@@ -59,7 +59,7 @@ def accuracies(gathered: Sequence[Gathered]) -> list[tuple[Gathered, str, list[l
 
 
 def fusion(gathered: Sequence[Gathered]) -> dict[str, Any] | None:
-    """What the runs are worth together, as `tsgc ensemble` with equal weights; None for a single run."""
+    """The fusion of the runs with equal weights, compared as by `tsgc ensemble`; None for a single run."""
     if len(gathered) < 2:
         return None
     scored = [(run, run.main_scores) for run in gathered if run.main_scores is not None]
@@ -85,7 +85,7 @@ Table = dict[str, Any]
 
 
 def compared(rows: Mapping[str, Sequence[str]], marked: Callable[[str, Sequence[str]], bool]) -> Table:
-    """Rows of a table, those that stand out marked."""
+    """A table's rows, with a mark for those that `marked` picks."""
     return {"rows": [(key, values, marked(key, values)) for key, values in rows.items()]}
 
 
@@ -96,7 +96,7 @@ def differ(_: str, values: Sequence[str]) -> bool:
 def config_table(gathered: Sequence[Gathered]) -> Table:
     """Every setting of every run beside the published recipe's.
 
-    Several runs: rows that differ among them stand out; one: those that differ from the recipe.
+    Of several runs, rows that differ among them are marked; of one, rows that differ from the recipe.
     """
     published = asdict(TrainConfig())
     rows = {key: [setting_text(run.config[key]) for run in gathered] for key in published}
@@ -137,7 +137,7 @@ def setting_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-# What metrics.jsonl holds -> title and unit of its chart; accuracies and averaged weights share one.
+# Figures of metrics.jsonl -> title and unit of their chart; accuracies share one chart.
 FIGURES = {
     "loss": ("Training loss", ""),
     "top1": ("Accuracy while training", "%"),
@@ -147,11 +147,11 @@ FIGURES = {
     "grad_norm": ("Norm of the gradient", ""),
     "seconds": ("Time of an epoch", "s"),
 }
-EXPECTED = ("loss", "top1", "lr", "clips_per_second", "gpu_memory_gb")  # said where they are missing
+EXPECTED = ("loss", "top1", "lr", "clips_per_second", "gpu_memory_gb")  # noted where they are missing
 
 
 def curves(gathered: Sequence[Gathered]) -> dict[str, Any]:
-    """The charts of all runs together, and which of the expected ones have nothing to show."""
+    """The charts of all runs together, and the titles of expected ones without data."""
     found: dict[str, list[charts.Series]] = {}
     for index, run in enumerate(gathered):
         names = dict.fromkeys(name for row in run.metrics for name in row if name != "epoch")
@@ -181,7 +181,7 @@ def curves(gathered: Sequence[Gathered]) -> dict[str, Any]:
 
 
 def class_tables(gathered: Sequence[Gathered]) -> list[Table]:
-    """Accuracy of each class, runs of the same classes beside each other, worst first."""
+    """Accuracy of each class, worst first; runs of the same classes share a table."""
     groups: dict[tuple[str, ...], list[tuple[int, Gathered, Scores]]] = {}
     for index, run in enumerate(gathered):
         if run.main_scores is not None:
@@ -238,17 +238,19 @@ def close_look(run: Gathered) -> dict[str, Any] | None:
 
 
 def adjacency_rows(run: Gathered) -> list[dict[str, Any]]:
-    """Each block's three graphs on the body, with the block's largest change."""
-    if run.graphs is None:
+    """Drawings of each block's learned adjacency, with the block's largest change."""
+    if run.adjacency is None:
         return []
-    skeleton = run.graphs.description.body
+    skeleton = run.adjacency.description.body
     rows = []
-    for (stage, block), learned in run.graphs.learned.items():
-        edges = [learned_adjacency.strongest(graph, start) for graph, start in zip(learned, run.graphs.start)]
-        largest = max((abs(edge.change) for graph in edges for edge in graph), default=0.0)
+    for (stage, block), learned in run.adjacency.learned.items():
+        edges = [
+            learned_adjacency.strongest(matrix, start) for matrix, start in zip(learned, run.adjacency.start)
+        ]
+        largest = max((abs(edge.change) for changes in edges for edge in changes), default=0.0)
         drawings = []
-        for name, graph in zip(learned_adjacency.STARTS, edges):
+        for name, changes in zip(learned_adjacency.STARTS, edges):
             label = f"Stage {stage + 1}, block {block + 1}, graph that started as {name}"
-            drawings.append((name, learned_adjacency.draw_adjacency(skeleton, graph, largest, label)))
+            drawings.append((name, learned_adjacency.draw_adjacency(skeleton, changes, largest, label)))
         rows.append({"stage": stage + 1, "block": block + 1, "largest": largest, "drawings": drawings})
     return rows

@@ -1,4 +1,4 @@
-"""From run folders to the report's file."""
+"""`tsgc report`: run folders to the report's file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,9 +30,9 @@ def write_report(
 ) -> None:
     """Report on the runs in `folders` (default: the newest below `runs_root`) in the file `out`.
 
-    `ema`: look closely at the averaged weights; `clips`: animations of each run's worst clips, from the
-    shards under `data_root`. What a run lacks is said in the page. Raises TsgcError for a folder that is
-    not a run or an `out` that exists, UsageError for the same run twice.
+    `ema`: analyse the averaged weights. `clips`: how many animations of each run's worst clips to draw, from
+    the shards under `data_root`. The page says what a run lacks. Raises TsgcError for a folder that is not a
+    run or an `out` that exists, UsageError for the same run twice.
     """
     refuse_existing(out, overwrite)
     refuse_twice(folders, folders, "run", "given twice, it would be drawn twice")
