@@ -39,7 +39,7 @@ aten = torch.ops.aten
 
 @contextmanager
 def way(name: str) -> Iterator[None]:
-    """Inside, blocks run so, whatever the type."""
+    """A context in which blocks run plain or with joints first, whatever the type."""
     before, cpu_block.TYPES = cpu_block.TYPES, WAYS[name]
     try:
         yield

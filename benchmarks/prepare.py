@@ -176,7 +176,7 @@ def check_alike(prepared: Path, dense: Path) -> None:
 
 
 def zips(bench: Bench) -> None:
-    """From inside a zip against from a folder."""
+    """Preparation from a zip against from a folder."""
     raw, archive = bench.corpus(), bench.scratch / "raw.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
         for path in sorted(raw.iterdir()):

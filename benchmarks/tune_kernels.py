@@ -5,7 +5,8 @@
 The table in tsgc/kernels/tunings.py comes from here. Checks a block of each width in bfloat16 against
 float64, values and gradients. Then times each kernel at the size that it has in variant 252 at T = 256, 25
 joints and 2 bodies, with the rows dropped that drop path drops there, for every candidate of
-`kernel_cuts.py`. Candidates are compiled by several processes first; one that does not fit the GPU is told.
+`kernel_cuts.py`. Candidates are compiled by several processes first; one that does not fit the GPU is
+reported.
 """
 
 import argparse
@@ -121,7 +122,7 @@ def compile_one(
         case = KernelInputs(width, 16, 16, joints)
         case.work(kind, case.hidden(), case.hidden())()
         torch.cuda.synchronize()
-    except Exception as error:  # whatever Triton raises: it is told, and the others go on
+    except Exception as error:  # whatever Triton raises is reported, and the others go on
         return kind, width, candidate, " ".join(str(error).split())[:150]
     return kind, width, candidate, ""
 

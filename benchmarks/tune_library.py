@@ -85,7 +85,7 @@ def main() -> None:
                 name = f"{kind} {cut}" + (f" {tuning.programs} programs" if kind == "backward" else "")
                 try:
                     ms = gpu_milliseconds(case.work(tuning, kind))
-                except Exception as error:  # whatever Triton raises: it is told, and the others go on
+                except Exception as error:  # whatever Triton raises is reported, and the others go on
                     print(f"  {name}: {' '.join(str(error).split())[:150]}")
                     continue
                 print(f"  {precision} {width} {name:40s} {ms:7.3f} ms", flush=True)

@@ -38,7 +38,7 @@ class Description:
     num_classes: int
     bodies: int
     channels: int
-    """That the network sees: `axes` times the modalities of its stream."""
+    """Channels of the network's input: `axes` times the modalities of its stream."""
     benchmark: str
     preset: str
     epoch: int
@@ -91,7 +91,7 @@ def describe_weights(
     ema: bool,
     selected_on: str,
 ) -> Description:
-    """Of weights trained for `epoch` epochs on the shards of `manifest`; `bodies`: that the network sees."""
+    """The description of weights after `epoch` epochs on the shards of `manifest`; `bodies` of the input."""
     return Description(
         skeleton=manifest.skeleton,
         num_classes=len(manifest.class_names),

@@ -164,7 +164,7 @@ def _known(path: Path, values: dict[str, Any], keys: set[str]) -> None:
 
 
 def startable(specs: Sequence[Spec]) -> tuple[list[Spec], list[str]]:
-    """Those whose weights are there; and a line for each of the others, which have to wait for them."""
+    """Trainings whose weights are there, and a line for each of the others, which have to wait for them."""
     ready, waiting = [], []
     for spec in specs:
         try:

@@ -52,7 +52,7 @@ class Trial:
             self._build()
 
     def turn(self) -> AbstractContextManager:
-        """Its stream as the current one; its work runs beside that of other trainings."""
+        """A context with its stream as the current one; its work runs beside that of other trainings."""
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
     def _build(self) -> None:

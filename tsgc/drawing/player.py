@@ -23,7 +23,7 @@ class Player:
     title: str
     notes: Sequence[str]
     data: dict[str, Any]
-    """For the page's script: size, frames, bodies, milliseconds a frame, points, bones."""
+    """Data for the page's script: size, frames, bodies, milliseconds a frame, points, bones."""
 
 
 def make_player(panel: Panel, skeleton: Skeleton, *, fps: float, notes: Sequence[str] = ()) -> Player:

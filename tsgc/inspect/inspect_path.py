@@ -44,7 +44,7 @@ class Kind:
     """A kind of file or folder that can be looked at."""
 
     name: str
-    """Its name in messages."""
+    """The kind's name in messages."""
     matches: Callable[[Path], bool]
     """Whether an existing path is of this kind, by its look."""
     lines: Callable[[Path, Wish], list[str]]

@@ -31,7 +31,7 @@ class RawLook:
     """A raw clip, read and prepared."""
 
     what: str
-    """Its data set, class, and what else is known of it."""
+    """The data set, the class, and what else is known of the clip."""
     skeleton: Skeleton
     channels: str
     """`xyz`, or `xys` with s the detector's score, of raw and prepared joints."""

@@ -96,7 +96,7 @@ class Mixed(NamedTuple):
     adjacency: Tensor
     """The gradient of the block-diagonal adjacency, in parts: (3, n, rows, rows)."""
     w2: Tensor
-    """That of W2, in parts: (m, C, 4C), which may lie as (m, 4C, C)."""
+    """The gradient of W2, in parts: (m, C, 4C), which may lie in memory as (m, 4C, C)."""
     fewer: int
     """How many parts the last quarter of its columns has, the slice that no matrix mixes."""
 
@@ -110,7 +110,7 @@ class Kernels:
             self.tuning.forward[0] if self.tuning.fused else self.tuning.expand[0],
             self.tuning.backward.rows,
         )
-        """Of forward and backward tiles."""
+        """Rows of forward and backward tiles."""
 
     def forward(
         self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, training: bool

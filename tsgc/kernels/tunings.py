@@ -24,7 +24,7 @@ class GatherTuning(NamedTuple):
     slots: int
     """Programs in all: as many as a GPU holds."""
     registers: int = 0
-    """Of a thread, at most; 0: no limit."""
+    """Most registers of a thread; 0: no limit."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class LibraryTuning:
     mix: tuple[int, int, int]
     """ROWS, BH, warps of `mix_kernel`."""
     backward: MixTuning
-    """Its piece is 0."""
+    """The tuning of `mix_backward_kernel`; its piece is 0."""
     programs: int
     """Programs for each chunk of BH hidden channels in the backward pass."""
     temporal: tuple[int, int, int]

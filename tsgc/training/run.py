@@ -35,7 +35,7 @@ class Training:
 
     config: TrainConfig
     benchmark: str
-    """As the shards' folder is named, such as `ntu60/xsub`."""
+    """The name of the shards' folder, such as `ntu60/xsub`."""
     manifest: Manifest
     process: Process
     folder: Path
