@@ -72,7 +72,7 @@ def prepare(
     found = spec.find() if spec.find else find_clips(locations, spec.suffix)
     clips = choose_clips(spec, found, excluded, report)
     run = partial(run_tasks, partial(read_task, read=read), jobs=jobs, dask=dask)
-    with StoreWriter(out, describe(spec, preset, alignment), spec.fields, compress) as writer:
+    with StoreWriter(out, file_info(spec, preset, alignment), spec.fields, compress) as writer:
         report.source_digest = store_clips(clips, run, writer, report, progress)
         writer.finish(spec.splits(writer.fields()), report.source_digest)
     report.to_json(out.with_name(f"{out.stem}.report.json"))
@@ -127,7 +127,7 @@ def choose_clips(
     return clips
 
 
-def describe(spec: Dataset, preset: str, alignment: str = "") -> Info:
+def file_info(spec: Dataset, preset: str, alignment: str = "") -> Info:
     """What the file says about itself; the digest of the raw clips comes at the end."""
     return Info(
         dataset=spec.name,

@@ -121,7 +121,7 @@ class Manifest:
         return find_skeleton(self.skeleton, self.skeleton_definition)
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where the shards lie, in words."""
         return safe(self.url) if self.url else str(self.folder)
 

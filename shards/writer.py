@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.datasets.table import hold_out
 from pipelines.errors import TsgcError
 from pipelines.prepared.store import Store, open_store, tool_version
+from pipelines.workers.run_tasks import dead_workers_named, local_workers
 from shards.load_manifest import load_manifest
 from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, check_names
 from shards.plan import IntArray, clip_order
@@ -109,14 +110,15 @@ def _write_all(
     total, done = sum(len(job.clips) for job in planned), 0
     written: list[Written] = []
     workers = max(1, min(jobs or joblib.cpu_count(), len(planned) // SHARDS_PER_JOB))
-    run = joblib.Parallel(n_jobs=workers, return_as="generator")
+    run = local_workers(workers, return_as="generator")
     # Workers live on between calls, in the folder that was current when they started.
     prepared, folder = prepared.absolute(), folder.absolute()
-    for result in run(joblib.delayed(_write_shard)(prepared, benchmark, folder, job) for job in planned):
-        written.append(result)
-        done += result.shard.count
-        if progress:
-            progress(done, total)
+    with dead_workers_named():
+        for result in run(joblib.delayed(_write_shard)(prepared, benchmark, folder, job) for job in planned):
+            written.append(result)
+            done += result.shard.count
+            if progress:
+                progress(done, total)
     return written
 
 

@@ -95,7 +95,7 @@ def rank_by_motion(tracks: Sequence[Track], motions: Sequence[float]) -> list[Tr
 def one_actor(track: Track, num_frames: int) -> np.ndarray:
     """The track at its interval, zeros elsewhere: (num_frames, 1, V, 3) float32."""
     joints = np.zeros((num_frames, 1, *track.joints.shape[1:]), np.float32)
-    place(joints, 0, track)
+    write_track(joints, 0, track)
     return joints
 
 
@@ -107,7 +107,7 @@ def two_actors(tracks: Sequence[Track], num_frames: int, rules: Counter[str]) ->
     Returns (num_frames, 2, V, 3) float32, also when actor 2 got nothing.
     """
     joints = np.zeros((num_frames, 2, *tracks[0].joints.shape[1:]), np.float32)
-    place(joints, 0, tracks[0])
+    write_track(joints, 0, tracks[0])
     hulls = [tracks[0].interval, (0, 0)]
     for track in tracks[1:]:
         free = [actor for actor, hull in enumerate(hulls) if not overlap(track.interval, hull)]
@@ -115,7 +115,7 @@ def two_actors(tracks: Sequence[Track], num_frames: int, rules: Counter[str]) ->
             rules[OVERLAP] += 1
             continue
         actor = free[0]
-        place(joints, actor, track)
+        write_track(joints, actor, track)
         hulls[actor] = hull_of(track.interval, hulls[actor])
     return joints
 
@@ -130,7 +130,7 @@ def hull_of(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
     return min(a[0], b[0]), max(a[1], b[1])
 
 
-def place(joints: np.ndarray, actor: int, track: Track) -> None:
+def write_track(joints: np.ndarray, actor: int, track: Track) -> None:
     """Writes a track over an actor's frames, in place."""
     first, last = track.interval
     joints[first : last + 1, actor] = track.joints

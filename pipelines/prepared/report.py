@@ -9,7 +9,7 @@ import orjson
 
 from pipelines.errors import TsgcError
 from pipelines.files import atomic_path
-from pipelines.prepared.histogram import bars, spread
+from pipelines.prepared.histogram import spread
 from pipelines.spec import Prepared
 
 # Why a clip was dropped.
@@ -165,10 +165,6 @@ class Report:
     def _rule_line(self, rule: str, number: int) -> str:
         frames = f" ({self.rule_frames[rule]:,} body-frames)" if self.rule_frames[rule] else ""
         return f"{rule}: {number:,}{frames}, in {_clips(self.rule_clips[rule])}"
-
-    def histograms(self) -> list[str]:
-        """Bars of the clips' lengths and of their numbers of bodies."""
-        return ["frames a clip:", *bars(self.lengths), "bodies a clip:", *bars(self.bodies)]
 
     def to_json(self, path: Path) -> None:
         """Writes everything, all dropped clips included. Raises TsgcError where it cannot."""

@@ -211,7 +211,7 @@ def perform(body: Body, motion: Motion, num_frames: int, phase: float, rng: np.r
     return joints
 
 
-def place(joints: Floats, yaw: float, at: Sequence[float]) -> Floats:
+def turn_and_move(joints: Floats, yaw: float, at: Sequence[float]) -> Floats:
     """Turn joints (..., 3) by `yaw` radians about the vertical, then move them by `at` metres."""
     return joints @ rotations(np.array([0.0, yaw, 0.0])).T + np.asarray(at)
 

@@ -26,7 +26,7 @@ from pipelines.synthetic.bodies import (
     film,
     make_body,
     perform,
-    place,
+    turn_and_move,
 )
 
 NTU_ACTIONS = (7, 10, 18, 19, 23, 24, 50, 58)
@@ -47,7 +47,7 @@ FIRST_BODY_ID = 72057594037927936  # 2 ** 56, where Kinect v2 starts counting
 
 
 @dataclass(frozen=True, eq=False)
-class Track:
+class MadeTrack:
     """One body id of a clip."""
 
     body_id: int
@@ -65,7 +65,7 @@ class NtuClip:
 
     name: str
     num_frames: int
-    tracks: tuple[Track, ...]
+    tracks: tuple[MadeTrack, ...]
     """In the order in which a frame lists its bodies."""
 
 
@@ -94,7 +94,10 @@ def ntu_clip(
         people.append(perform(body, motion, num_frames, phase, rng))
     if len(people) == 2:  # face to face, seen from the side
         apart = rng.uniform(0.9, 1.3) / 2
-        people = [place(people[0], -np.pi / 2, (-apart, 0, 0)), place(people[1], np.pi / 2, (apart, 0, 0))]
+        people = [
+            turn_and_move(people[0], -np.pi / 2, (-apart, 0, 0)),
+            turn_and_move(people[1], np.pi / 2, (apart, 0, 0)),
+        ]
     yaw = CAMERA_YAW[camera] + rng.uniform(-0.25, 0.25)
     people = film(people, yaw, rng.uniform(-0.05, 0.1), 3.0, rng)
     return NtuClip(
@@ -104,14 +107,14 @@ def ntu_clip(
     )
 
 
-def _with_flaws(people: Sequence[Floats], num_frames: int, rng: np.random.Generator) -> tuple[Track, ...]:
+def _with_flaws(people: Sequence[Floats], num_frames: int, rng: np.random.Generator) -> tuple[MadeTrack, ...]:
     """The people's tracks, and for some clips ghosts, furniture, empty frames and changes of body id."""
     shown = [np.arange(num_frames) for _ in people]
     ids = (FIRST_BODY_ID + int(rng.integers(1000, 30000)) + np.cumsum(rng.integers(1, 9, 5))).tolist()
     if len(people) == 2 and rng.random() < LATE_PARTNER:
         shown[1] = shown[1][rng.integers(3, 9) :]
     tracks = [
-        Track(ids.pop(), at, person[at], actor) for actor, (at, person) in enumerate(zip(shown, people))
+        MadeTrack(ids.pop(), at, person[at], actor) for actor, (at, person) in enumerate(zip(shown, people))
     ]
     empty: NDArray[np.int64] = np.zeros(0, np.int64)
     if rng.random() < EMPTY_FRAMES:
@@ -120,20 +123,20 @@ def _with_flaws(people: Sequence[Floats], num_frames: int, rng: np.random.Genera
         cut = int(rng.integers(15, num_frames - 18))
         empty = np.arange(cut, cut + rng.integers(1, 4))
         before, after = np.arange(cut), np.arange(empty[-1] + 1, num_frames)
-        tracks = [Track(ids.pop(), at, people[0][at], 0) for at in (before, after)]
+        tracks = [MadeTrack(ids.pop(), at, people[0][at], 0) for at in (before, after)]
     if rng.random() < GHOST:  # too short: a glimpse of somebody walking past
         start = int(rng.integers(0, num_frames - 12))
         at = np.arange(start, start + rng.integers(3, 12))
-        tracks.append(Track(ids.pop(), at, people[0][at] + (rng.choice([-1.2, 1.2]), 0.1, 0.6), -1))
+        tracks.append(MadeTrack(ids.pop(), at, people[0][at] + (rng.choice([-1.2, 1.2]), 0.1, 0.6), -1))
     if rng.random() < FURNITURE:  # too wide: a sofa taken for a body
         at = np.arange(rng.integers(0, num_frames // 3), num_frames)
         sofa = rng.uniform((-0.6, -0.7, 2.5), (0.6, -0.3, 2.8), (25, 3))
         sofa_joints = sofa + rng.normal(0, SENSOR_NOISE, (len(at), 25, 3))
-        tracks.insert(int(rng.integers(0, len(tracks) + 1)), Track(ids.pop(), at, sofa_joints, -1))
+        tracks.insert(int(rng.integers(0, len(tracks) + 1)), MadeTrack(ids.pop(), at, sofa_joints, -1))
     return tuple(_without(track, empty) for track in tracks)
 
 
-def _without(track: Track, frames: NDArray[np.int64]) -> Track:
+def _without(track: MadeTrack, frames: NDArray[np.int64]) -> MadeTrack:
     keep = ~np.isin(track.frames, frames)
     return replace(track, frames=track.frames[keep], joints=track.joints[keep])
 
@@ -156,7 +159,7 @@ def _seven_digits(values: Floats) -> NDArray[np.float32]:
     return (np.rint(values * scale) / scale + 0.0).astype(np.float32)  # + 0.0: no "-0"
 
 
-def _body_blocks(track: Track, rng: np.random.Generator) -> list[bytes]:
+def _body_blocks(track: MadeTrack, rng: np.random.Generator) -> list[bytes]:
     """The text of one body in each of its frames."""
     x, y, z = np.moveaxis(track.joints, -1, 0)
     fields = np.empty((*x.shape, 12))

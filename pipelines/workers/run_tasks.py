@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, TypeVar
 
 import joblib
@@ -66,8 +65,15 @@ def _run_in_waves(
 def _run_wave(
     pool: joblib.Parallel, function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> list[Result]:
-    try:
+    with dead_workers_named():
         return list(pool(joblib.delayed(function)(task) for task in tasks))
+
+
+@contextmanager
+def dead_workers_named() -> Iterator[None]:
+    """A worker process that dies within the block is a TsgcError, which names its exit code or signal."""
+    try:
+        yield
     except BrokenExecutor as error:
         codes = EXIT_CODES.search(str(error))
         how = codes[1] if codes else str(error).splitlines()[0]
@@ -76,25 +82,35 @@ def _run_wave(
         ) from error
 
 
-# A wave is bounded already: all of it goes out at once, in the tasks it came in.
-_parallel = partial(joblib.Parallel, batch_size=1, pre_dispatch="all", max_nbytes=None)
+# A wave is bounded already: all of it goes out together, in the tasks it came in.
+WHOLE_WAVE: dict[str, Any] = {"batch_size": 1, "pre_dispatch": "all", "max_nbytes": None}
 
 
 @contextmanager
 def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
     if dask is None:
-        begin = {"initializer": _end_with, "initargs": (os.getpid(),)}
-        with _parallel(n_jobs=jobs, idle_worker_timeout=IDLE, **begin) as pool:
+        with local_workers(jobs, **WHOLE_WAVE) as pool:
             yield pool
         return
     with _connect(dask) as client:
         with joblib.parallel_config("dask", client=client):
-            pool = _parallel(n_jobs=sum(client.ncores().values()))
+            pool = joblib.Parallel(n_jobs=sum(client.ncores().values()), **WHOLE_WAVE)
         with pool:
             yield pool
 
 
-def _end_with(parent: int) -> None:
+def local_workers(jobs: int, **options: Any) -> joblib.Parallel:
+    """joblib's processes on this machine, with its `options`; they end with this process, however it ends."""
+    return joblib.Parallel(
+        n_jobs=jobs,
+        initializer=_follow_parent,
+        initargs=(os.getpid(),),
+        idle_worker_timeout=IDLE,
+        **options,
+    )
+
+
+def _follow_parent(parent: int) -> None:
     """Lets this worker end soon after its parent, even one that was killed; it would wait for minutes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which says so once
 

@@ -66,7 +66,7 @@ def test_batches_over_http_are_those_of_the_folder(local, server, options, windo
     assert all(server.asked[shard.file] == 1 for shard in local.shards["train"])
     server.shutdown()
     there = load_manifest(local.folder)
-    assert (there.digest, there.place) == (local.digest, str(local.folder))
+    assert (there.digest, there.location) == (local.digest, str(local.folder))
 
 
 def test_a_second_run_reads_from_the_cache_alone(local, server, options):
@@ -157,7 +157,7 @@ def test_user_and_password_reach_the_server_but_no_error_and_no_other_server(loc
     url = server.url.replace("http://", "http://me:se%40cret@")
     assert load_manifest(url).digest == local.digest
     assert server.authorised == ["Basic bWU6c2VAY3JldA=="]
-    assert load_manifest(url).place == server.url
+    assert load_manifest(url).location == server.url
     with serving(local.folder) as other:
         server.ill["manifest.json"] = [f"to {other.url}/manifest.json", "403", *["500"] * 9]
         assert load_manifest(url).digest == local.digest

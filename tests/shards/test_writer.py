@@ -17,6 +17,7 @@ from pipelines.errors import TsgcError
 from pipelines.prepared.store import Clip, open_store
 from pipelines.prepared.writer import StoreWriter
 from shards import whole_folder as folders
+from shards import writer
 from shards.load_manifest import load_manifest
 from shards.manifest import SPLITS, Manifest
 from shards.verify import verify_shards
@@ -47,6 +48,20 @@ def test_the_same_input_and_seed_give_the_same_bytes_at_any_number_of_jobs(prepa
         write_shards(prepared, "xsub", tmp_path / str(jobs), jobs=jobs, **small)
     assert len(contents(tmp_path / "1")) > 2 * SHARDS_PER_JOB
     assert contents(tmp_path / "2") == contents(tmp_path / "1")
+
+
+def die(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_one_line_and_leaves_nothing(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "_write_shard", die)
+    with pytest.raises(
+        TsgcError, match=r"^a worker process died \(SIGKILL\(-9\).*\); if memory was short, run"
+    ) as error:
+        write_shards(prepared, "xsub", tmp_path / "set", jobs=2, shard_bytes=SHARD_BYTES // 5)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_seed_gives_another_order_of_the_same_clips(made, prepared, tmp_path):
