@@ -212,6 +212,7 @@ def _read_ahead(tasks: Iterable[Task], ahead: int, threads: int) -> Generator[Pa
 def _some(clips: Clips, manifest: Manifest, split: str) -> Clips:
     if not len(clips):
         raise TsgcError(
-            f"{manifest.location}: {manifest.benchmark} has no {split} clips; choose another split or data set"
+            f"{manifest.location}: {manifest.benchmark} has no {split} clips;"
+            " choose another split or data set"
         )
     return clips
