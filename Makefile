@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test test-slow lint format clean
 
 install: $(VENV)/.installed
 
@@ -17,8 +17,15 @@ $(VENV)/.installed: pyproject.toml
 demo: install
 	$(BIN)/tsgc demo $(ARGS)
 
+# A part of every module, in minutes.
 test: install
-	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
+
+# The rest, property tests with many more examples, and a CPU without AVX-512 and bfloat16 as far as this one
+# can be told to be one.
+test-slow: install
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile thorough $(ARGS)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest tests/bench tests/network/test_cpu_block.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -3,15 +3,26 @@
 import os
 from pathlib import Path
 
+# One thread a worker: with several on few cores they wait for each other. Read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels' own code without a GPU; read at Triton's import
 
+from made.once import once, only_read
 from made.runs import make_runs
-from made.shard_sets import make_shards
+from made.shard_sets import make_data
 from made.teachers import ucla_builder
+
+# Machines are slow at times, which is no fault of the code. `make test-slow` takes the second profile.
+STEADY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("quick", max_examples=40, derandomize=True, **STEADY)
+settings.register_profile("thorough", max_examples=300, **STEADY)
+settings.load_profile("quick")
 
 
 @pytest.fixture(scope="session")
@@ -33,18 +44,14 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
-    """A data root with prepared and sharded made clips."""
-    root = tmp_path_factory.mktemp("made")
-    make_shards(root, clips=61)
-    (root / "shards/ntu60").mkdir(parents=True)
-    (root / "xsub").rename(root / "shards/ntu60/xsub")
-    return root
+    """A data root with prepared and sharded made clips, to be read."""
+    yield from only_read(once(tmp_path_factory, "made", make_data))
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """A folder with the raw, prepared and sharded `data` and the `runs` of tiny trainings."""
-    return make_runs(tmp_path_factory.mktemp("trained"))
+    """A folder with the raw, prepared and sharded `data` and the `runs` of tiny trainings, to be read."""
+    yield from only_read(once(tmp_path_factory, "trained", make_runs))
 
 
 @pytest.fixture

@@ -39,6 +39,7 @@ def test_bench_train_tells_training_recognition_and_latency(here):
     assert result["machine"]["cpu_flags"] == machine.cpu_flags()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept with glibc")
 def test_the_twin_is_timed_before_memory_is_kept():
     """In a process of its own, as it cannot be undone; one clip's latency is before it, too."""
@@ -83,6 +84,7 @@ def test_bench_train_on_real_batches(here, made):
     assert f"{data['clips']} clips, T 16, batch 2" in said and not list(here.glob("runs*"))
 
 
+@pytest.mark.slow
 def test_bench_train_on_two_ranks(here):
     words = ["bench", "train", *TINY, "--precision", "float32", "--gpus", "2", "--out", here / "bench.json"]
     done = subprocess.run(

@@ -36,6 +36,7 @@ def seen(turns: np.ndarray) -> bytes:
     return min((np.roll(t, s, 0).round(6) + 0.0).tobytes() for t in (turns, mirror) for s in shifts)
 
 
+@pytest.mark.slow
 def test_no_action_is_another_one_from_another_side_or_moment():
     actions = all_actions()
     assert len(actions) > 5000
@@ -51,6 +52,7 @@ def test_clips_hang_on_their_numbers_alone():
     assert np.abs(one[..., 2] - 3).max() < 1.5  # metres from the camera
 
 
+@pytest.mark.slow
 def test_they_are_prepared_sharded_and_trained_from(here, trained):
     """As benchmarks/nw_ucla/README.md says, up to a run on NW-UCLA's shards that starts from them."""
     write_data_set(here / "data/made", clips=240, classes=12, seed=1)

@@ -171,6 +171,7 @@ def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, hold
             check_unseen_view(path, fold)
 
 
+@pytest.mark.slow
 def test_trials_that_start_from_weights_say_so_and_failures_are_told(plan, shards, trained, tmp_path):
     path = plan({"fresh": {}, "from NTU": {}, "from NW-UCLA": {}, "later": {}})
     content = yaml.safe_load(path.read_text())
@@ -197,6 +198,7 @@ def test_shares_split_a_plan_whatever_is_done(plan):
     assert [s.name for s in to_do(specs, done, (1, 2), retry=True)] == ["1", "3", "5"]
 
 
+@pytest.mark.slow
 def test_a_search_records_resumes_and_goes_on_after_failures(plan, shards, tmp_path):
     path = plan({"good": {}, "diverges": {"lr": 1e30}, "other": {"normalise": "unit"}})
     out = tmp_path / "found.jsonl"
@@ -221,6 +223,7 @@ def test_a_search_records_resumes_and_goes_on_after_failures(plan, shards, tmp_p
     assert len(read_results(out)) == 3
 
 
+@pytest.mark.slow
 def test_trainings_side_by_side_are_those_one_after_another(plan, shards, tmp_path):
     path = plan({"a": {}, "b": {"lr": 2e-3}, "c": {"mirror": 0.5}})
     for concurrent in (1, 3):
@@ -232,6 +235,7 @@ def test_trainings_side_by_side_are_those_one_after_another(plan, shards, tmp_pa
     assert one == three and len(one) == 3
 
 
+@pytest.mark.slow
 def test_time_that_is_up_leaves_the_rest_for_another_call(plan, shards, tmp_path):
     path = plan({str(n): {"lr": 0.001 * (n + 1)} for n in range(4)}, clips=2_000_000)
     words = ["search", "--plan", path, "--shards", shards, "--out", tmp_path / "out.jsonl"]
@@ -239,6 +243,7 @@ def test_time_that_is_up_leaves_the_rest_for_another_call(plan, shards, tmp_path
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
     settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
     out = tmp_path / "final.jsonl"
@@ -261,6 +266,7 @@ def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
     assert "bone" in tsgc("ensemble", *files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pretrained", [False, True])
 def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path, pretrained):
     values = {**SMALL, "epochs": 3, "warmup_epochs": 1, "mirror": 0.5, "cutmix_span": 0.3, "noise": 0.01}

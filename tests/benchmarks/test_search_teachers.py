@@ -58,6 +58,7 @@ def test_a_plans_students_are_known_by_their_teachers_and_not_by_a_folder(tmp_pa
         read_plan(path, COUNTS)
 
 
+@pytest.mark.slow
 def test_students_wait_for_teachers_that_another_process_trains(shards, tmp_path):
     out = tmp_path / "found.jsonl"
     path = write_plan(tmp_path / "plan.yaml")
@@ -139,6 +140,7 @@ def test_teachers_in_a_circle_cannot_be_planned(tmp_path):
             read_plan(write_plan(tmp_path / "plan.yaml", trials=trials), COUNTS)
 
 
+@pytest.mark.slow
 def test_a_final_student_is_the_one_of_tsgc_train(trained, shards, tmp_path):
     settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
     places = ["--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs"]

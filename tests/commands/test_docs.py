@@ -69,7 +69,7 @@ def test_quiet_leaves_results_and_errors(made, here):
 
 
 def test_json_is_all_that_reaches_standard_output(trained, here):
-    run = trained / "runs" / BENCHMARK / "tiny/joint/seed0"
+    run = shutil.copytree(trained / "runs" / BENCHMARK / "tiny/joint/seed0", here / "run")
     said = json.loads(tsgc("evaluate", run, "--data-root", trained / "data", "--json"))
     assert said["benchmark"] == BENCHMARK and said["accuracy"]["all"]["clips"] == 4
     table = tsgc("evaluate", run, "--data-root", trained / "data")

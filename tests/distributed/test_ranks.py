@@ -12,6 +12,8 @@ from made.shard_sets import make_shards
 from shards.load_manifest import load_manifest
 from tsgc.evaluation.scores import read_scores
 
+pytestmark = pytest.mark.slow  # each starts ranks
+
 
 def losses(run: Path):
     return [line["loss"] for line in lines(run / "metrics.jsonl")]

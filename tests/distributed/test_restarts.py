@@ -77,6 +77,7 @@ def nodes(port: int, *options: str) -> list[str]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_two_nodes_are_the_same_as_one(shards, unbroken, tmp_path):
     """Two launchers find each other by the c10d rendezvous; each starts one rank."""
     command = [*nodes(free_port(), "--nnodes=2"), "-m", *train_words(shards, tmp_path / "run")]
@@ -85,6 +86,7 @@ def test_two_nodes_are_the_same_as_one(shards, unbroken, tmp_path):
     assert_same(tmp_path / "run", unbroken)
 
 
+@pytest.mark.slow
 def test_two_nodes_by_torchruns_variables(shards, unbroken, tmp_path):
     """`tsgc train --gpus N` on each node, as a batch system starts it."""
     variables = {
@@ -96,6 +98,7 @@ def test_two_nodes_by_torchruns_variables(shards, unbroken, tmp_path):
     assert_same(tmp_path / "run", unbroken)
 
 
+@pytest.mark.slow
 def test_lost_ranks_are_started_again_and_the_run_goes_on(shards, unbroken, tmp_path):
     """Killed: rank 1 within the second epoch, then rank 0 within the third. Nobody gives --resume."""
     mishaps = [{"step": 9, "rank": 1}, {"step": 17, "rank": 0, "attempt": 1}]
@@ -107,6 +110,7 @@ def test_lost_ranks_are_started_again_and_the_run_goes_on(shards, unbroken, tmp_
     assert_same(tmp_path / "run", unbroken)
 
 
+@pytest.mark.slow
 def test_a_rank_lost_before_the_first_checkpoint_begins_anew(shards, unbroken, tmp_path):
     words = train_words(shards, tmp_path / "run")[1:]
     torchrun = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
@@ -149,6 +153,7 @@ def test_the_launcher_names_the_rank_that_failed_not_those_that_lost_it(tmp_path
                 launch(3, [], "cpu")
 
 
+@pytest.mark.slow
 def test_gpus_restarts_lost_ranks_where_torchruns_variable_says_so(shards, unbroken, tmp_path):
     """A run that was begun by another command is refused, however often the ranks are started again."""
     run = tmp_path / "run"
@@ -185,6 +190,7 @@ def assert_same_long(run: Path, other: Path) -> None:
     assert all((weights(run)[key] == value).all() for key, value in weights(other).items())
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, unbroken_long, tmp_path):
     """SIGTERM to `tsgc train --gpus 2`, as a batch system sends it; --resume goes on within the epoch."""
     run = tmp_path / "run"
@@ -202,6 +208,7 @@ def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, unbroken_long, tm
     assert_same_long(run, unbroken_long)
 
 
+@pytest.mark.slow
 def test_another_machine_takes_a_lost_ones_place(shards, unbroken_long, tmp_path):
     """Launcher and rank of one of two nodes are killed; a third node comes, and nobody gives --resume."""
     run = tmp_path / "run"

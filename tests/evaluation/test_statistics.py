@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.scores import make_scores
 
@@ -87,7 +87,6 @@ def test_mcnemar_of_thousands_of_clips_is_exact_enough_and_quick():
     assert mcnemar(*split(one, two)).p == pytest.approx(math.erfc(z / math.sqrt(2)), rel=0.01)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_takes_no_side(first_only, second_only):
     test = mcnemar(*split(first_only, second_only))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.scores import make_scores, shuffled
 
@@ -46,7 +46,6 @@ def test_fusion_is_the_plain_sum_clip_by_clip(method):
 
 
 @pytest.mark.parametrize("method", FUSIONS)
-@settings(deadline=None, max_examples=30)
 @given(order=st.permutations(range(3)), seed=st.integers(0, 1000))
 def test_neither_the_order_of_clips_nor_of_streams_matters(method, order, seed):
     weights = [0.5, 1.0, 0.25]
@@ -136,7 +135,6 @@ def top1(streams, weights, method):
 
 
 @pytest.mark.parametrize("method", FUSIONS)
-@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 10**6), st.integers(2, 5), st.lists(st.floats(-1, 4), min_size=5, max_size=5))
 def test_learned_weights_are_never_worse_where_they_were_learned(method, seed, count, skills):
     streams = [make_scores(seed + index, clips=50, classes=5, skill=skills[index]) for index in range(count)]

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tsgc.input import crop
@@ -25,7 +25,6 @@ def picked(frames, count, seed=0):
     )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 250), min_size=1, max_size=5), st.integers(1, 130), st.integers(0, 2**32))
 def test_random_frames_are_sorted_and_no_ticket_is_drawn_twice(frames, count, seed):
     for clip, numbers in zip(frames, picked(frames, count, seed)):

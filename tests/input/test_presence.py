@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.batches import CPU, NTU, made_clips, pack, pipeline
 
@@ -74,7 +74,6 @@ def gappy_clips(draw_):
     return clips, np.array(positions)
 
 
-@settings(deadline=None, max_examples=150)
 @given(gappy_clips())
 def test_the_batched_resampling_is_the_plain_one(made):
     clips, positions = made

@@ -13,6 +13,7 @@ from made.batches import CPU, made_clips, pack
 from made.command import fails, quick, tsgc
 from made.exported import onnx, pt2
 from made.raw import raw_in_order
+from made.slowly import slowly
 from made.teachers import save_teacher
 
 from pipelines.errors import TsgcError
@@ -166,7 +167,7 @@ STACKS = {
 }
 
 
-@pytest.mark.parametrize("benchmark", STACKS)
+@pytest.mark.parametrize("benchmark", ["ntu60/xsub", *slowly("nw-ucla/xview", "ntu60-corrected/xsub")])
 def test_a_stack_is_trained_and_used_as_any_stream(trained, here, benchmark):
     """Train, resume, evaluate, predict, inspect, info, export, fuse: as a user would."""
     modality = STACKS[benchmark]

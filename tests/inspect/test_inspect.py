@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from made.clips import ntu_text, nw_ucla_clip, write_folder
 from made.command import fails, tsgc
 from made.people import any_clip, person
@@ -87,7 +87,6 @@ def test_a_clip_that_only_one_preset_can_use_says_so():
     assert lines == ["usable: reference yes, corrected no"]
 
 
-@settings(deadline=None, max_examples=80)
 @given(any_clip())
 def test_no_difference_is_said_exactly_where_the_numbers_are_the_same(frames):
     lines, prepared = compared(frames)

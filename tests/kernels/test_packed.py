@@ -12,6 +12,7 @@ pytest.importorskip("triton", reason="torch comes without Triton here")
 
 from made.blocks import made_block
 from made.kernels import DEVICE, compare_block, each_road
+from made.slowly import slowly
 
 from tsgc import kernels
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
@@ -25,12 +26,13 @@ from tsgc.variants import VARIANTS, Variant
 # Each skeleton once; primes, one row, the first and the last; frames that are no multiple of a tile's.
 @pytest.mark.parametrize(
     ("joints", "frames", "dropped"),
-    [(13, 3, "KDKDK"), (17, 5, "DKK"), (18, 2, "KKD"), (20, 1, "DDKDKKK"), (25, 5, "DDK")],
+    [(18, 2, "KKD"), *slowly((13, 3, "KDKDK"), (17, 5, "DKK"), (20, 1, "DDKDKKK"), (25, 5, "DDK"))],
 )
 def test_a_block_of_the_rows_that_are_kept_is_the_plain_one_of_all(joints, frames, dropped):
     compare_block(Library, 96, joints, rows=len(dropped), frames=frames, dropped=dropped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [192, 384])
 def test_a_block_of_kept_rows_is_the_plain_one_at_every_width(width):
     compare_block(Library, width, 20, rows=2, frames=1, dropped="DK")
@@ -51,11 +53,12 @@ def test_products_are_of_the_kept_rows_alone(monkeypatch):
 
 
 @each_road
-@pytest.mark.parametrize("dropped", ["DDD", "KKK", "DKD"])
+@pytest.mark.parametrize("dropped", ["DDD", *slowly("KKK", "DKD")])
 def test_all_rows_or_none_may_be_dropped_where_their_number_is_known(dropped, road):
     compare_block(road, 96, 17, rows=3, frames=2, dropped=dropped)
 
 
+@pytest.mark.slow
 def test_packed_rows_reach_no_memory_that_was_not_written():
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)  # torch.empty holds NaN under it
@@ -76,6 +79,7 @@ def test_rows_are_packed_in_order_and_added_back_in_place():
     assert torch.equal(out[[0, 2, 3]], x[[0, 2, 3]])
 
 
+@pytest.mark.slow
 def test_a_step_that_knows_how_many_rows_are_kept_leaves_the_same_weights(monkeypatch):
     monkeypatch.setitem(VARIANTS, "tiny", Variant((1, 1, 1), (96, 96, 96)))
     monkeypatch.setattr(kernels, "fused_dtype", lambda x, width: torch.float32)  # on CPUs too

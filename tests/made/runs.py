@@ -27,8 +27,8 @@ def write_raw(data: Path) -> None:
     })  # fmt: skip
 
 
-def make_runs(root: Path) -> Path:
-    """A folder with `data` and `runs`: NTU (joint, bone; corrected joint_motion) and NW-UCLA (joint)."""
+def make_runs(root: Path) -> None:
+    """Fills a folder with `data` and `runs`: NTU (joint, bone, corrected joint_motion), NW-UCLA (joint)."""
     data, runs = root / "data", root / "runs"
     write_raw(data)
     places = ("--data-root", data, "--jobs", 1)
@@ -46,4 +46,3 @@ def make_runs(root: Path) -> Path:
         settings = quick("epochs=1", "warmup_epochs=0", "frames=40", "last_batch=spread")
         places = ("--data-root", data, "--runs", runs)
         tsgc("train", benchmark, "--modality", modality, *places, *settings)
-    return root

@@ -47,3 +47,10 @@ def make_shards(folder: Path, **options: int) -> Manifest:
     """Shards of `make_store`'s clips by performers, several of each split."""
     prepared = make_store(folder / "made.h5", **options)
     return write_shards(prepared, "xsub", folder / "xsub", jobs=1, shard_bytes=SHARD_BYTES)
+
+
+def make_data(root: Path) -> None:
+    """A data root of 61 made NTU clips: ./made.h5 and ./shards/ntu60/xsub."""
+    make_shards(root, clips=61)
+    (root / "shards/ntu60").mkdir(parents=True)
+    (root / "xsub").rename(root / "shards/ntu60/xsub")

@@ -34,6 +34,7 @@ def asked(how: str) -> tuple[bool, int]:
     return kept == "True", int(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not GLIBC, reason="glibc gives freed memory back")
 def test_freed_memory_is_not_asked_for_again():
     kept, few = asked("keep")

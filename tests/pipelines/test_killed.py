@@ -80,6 +80,7 @@ def wait_until_writing(folder: Path, process: subprocess.Popen) -> None:
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_nothing_but_a_whole_file_has_the_name(raw, whole, tmp_path):
     expected, seconds = whole
     seconds = min(seconds, 3.0)  # a busy machine need not make the test long
@@ -108,6 +109,7 @@ def test_killed_at_any_moment_nothing_but_a_whole_file_has_the_name(raw, whole, 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made.h5", "made.report.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_disk_that_takes_no_more_ends_in_one_line_and_leaves_nothing(raw, tmp_path, jobs):
     def allow_a_megabyte() -> None:
@@ -129,6 +131,7 @@ def cluster():
         yield cluster
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes(cluster, raw, whole, tmp_path):
     report = prepare(
         "ntu120", [raw], tmp_path / "made.h5", data_root=tmp_path, dask=cluster.scheduler_address
@@ -137,12 +140,14 @@ def test_a_cluster_gives_the_same_bytes(cluster, raw, whole, tmp_path):
     assert (tmp_path / "made.h5").read_bytes() == whole[0]
 
 
+@pytest.mark.slow
 def test_a_bad_clip_on_a_cluster_is_told_as_anywhere(cluster, tmp_path):
     raw = write_folder(tmp_path / "raw", {"S001C001P001R001A001.skeleton": b"?\n"})
     with pytest.raises(TsgcError, match=r"line 1: '\?', expected the number of frames"):
         prepare("ntu60", [raw], tmp_path / "a.h5", data_root=tmp_path, dask=cluster.scheduler_address)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_does_not_answer_is_told(raw, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("pipelines.workers.run_tasks.PATIENCE", 1)

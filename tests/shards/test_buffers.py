@@ -4,7 +4,7 @@ import threading
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.shard_sets import make_shards
 
@@ -38,7 +38,6 @@ HOLDS = {
 }
 
 
-@settings(deadline=None, max_examples=40)
 @given(how=st.sampled_from(sorted(HOLDS)), count=st.integers(1, 9))
 def test_any_part_of_a_tensor_keeps_its_memory(how, count):
     pool = BufferPool()

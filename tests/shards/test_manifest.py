@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.shard_sets import make_shards
 
@@ -34,7 +34,6 @@ def damaged(made: Manifest, folder: Path, *keys: str | int, value: object) -> Pa
 NAMES = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,90}", fullmatch=True), unique=True, min_size=1, max_size=40)
 
 
-@settings(deadline=None)
 @given(names=NAMES, data=st.data())
 def test_what_is_written_is_read(tmp_path_factory, names, data):
     n = len(names)
@@ -162,7 +161,6 @@ def test_a_clip_in_both_splits_is_refused(made, tmp_path):
         load_manifest(folder)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_any_value_put_anywhere_is_refused_in_one_line_or_harmless(made, tmp_path_factory, data):
     content = orjson.loads((made.folder / "manifest.json").read_bytes())

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.errors import TsgcError
@@ -20,7 +20,6 @@ COUNTS = st.integers(1, 400)
 BATCHES = st.integers(1, 70)
 
 
-@settings(deadline=None)
 @given(
     clips=COUNTS, batch=BATCHES, seed=st.integers(0, 9), epoch=st.integers(0, 9), repeats=st.integers(1, 3)
 )
@@ -35,7 +34,6 @@ def test_spread_takes_every_clip_once_a_pass_in_batches_of_nearly_one_size(
     assert sizes == batch_sizes(clips, batch, "spread", repeats)
 
 
-@settings(deadline=None)
 @given(clips=COUNTS, batch=BATCHES, repeats=st.integers(1, 3))
 def test_drop_has_the_published_number_of_full_batches(clips, batch, repeats):
     if clips * repeats < batch:
@@ -78,7 +76,6 @@ def test_batches_of_class_sorted_clips_are_as_mixed_as_a_permutation_s():
     assert distinct(np.concatenate(epoch_batches(12_000, 128, 0, 0))) == pytest.approx(truth, rel=0.02)
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 300), group=st.integers(1, 40))
 def test_partners_mirror_within_groups_and_are_mutual(size, group):
     partner = mixing_partners(size, group)
@@ -90,7 +87,6 @@ def test_partners_mirror_within_groups_and_are_mutual(size, group):
         assert np.array_equal(partner[start:end], np.arange(start, end)[::-1])
 
 
-@settings(max_examples=300, deadline=None)
 @given(size=st.integers(2, 300), group=st.integers(1, 40), parts=st.integers(1, 24))
 def test_dealing_gives_every_position_once_with_its_partner_in_parts_of_even_size(size, group, parts):
     if size < 2 * parts:
@@ -122,7 +118,6 @@ def test_ranks_share_the_parts_of_a_step(world, accumulation):
     assert parts == list(range(world * accumulation))
 
 
-@settings(deadline=None)
 @given(clips=COUNTS, batch=BATCHES, world=st.integers(1, 9))
 def test_evaluation_has_each_clip_once_in_the_same_batches_on_any_world(clips, batch, world):
     alone = eval_batches(clips, batch)

@@ -22,7 +22,9 @@ from shards.verify import verify_shards
 from tsgc.evaluation.scores import read_scores
 
 # Each example puts back what it changed.
-FLIPS = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
+FLIPS = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
+)
 SKIP = LoaderOptions(on_error="skip")
 
 
@@ -48,7 +50,6 @@ def damage(manifest, split, *clips):
         path.write_bytes(data)
 
 
-@settings(deadline=None)
 @given(size=st.integers(1, 60), group=st.integers(1, 12), data=st.data())
 def test_partners_of_what_is_left_out_stay_unmixed_and_all_others_keep_theirs(size, group, data):
     partner = mixing_partners(size, group)
@@ -186,7 +187,7 @@ def test_a_run_of_changed_shards_is_not_resumed(whole, here):
     assert "the shards have changed since; resuming needs the same ones" in fails(*words, "--resume")
 
 
-@settings(FLIPS, max_examples=60)
+@FLIPS
 @given(data=st.data())
 def test_a_flipped_bit_of_any_byte_of_a_shard_is_found_by_verify_and_named(own, data):
     split = data.draw(st.sampled_from(["train", "test"]))
@@ -213,12 +214,7 @@ def test_a_flipped_bit_of_any_byte_of_a_shard_is_found_by_verify_and_named(own, 
         path.write_bytes(original)
 
 
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    database=None,
-)
+@FLIPS
 @given(data=st.data())
 def test_a_flipped_bit_of_the_manifest_never_passes_for_the_same_data(own, whole, data):
     """It is refused, or found by verify, or it is another text of the description and so another digest."""

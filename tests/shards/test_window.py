@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.shard_sets import make_shards
 
@@ -21,7 +21,6 @@ def most_in_use(order, shards):
     return int(np.cumsum(change).max())
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(0, 9), min_size=1, max_size=40),
     window=st.integers(1, 45),
@@ -36,7 +35,6 @@ def test_every_clip_comes_once_from_at_most_window_shards_at_a_time(counts, wind
     assert np.array_equal(order, clip_order(len(shards), seed, epoch, shards=shards, window=window))
 
 
-@settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=9), window=st.sampled_from([0, 9, 10, 99]))
 def test_a_window_of_all_shards_is_the_whole_permutation(counts, window):
     shards = np.repeat(np.arange(len(counts)), counts)

@@ -101,6 +101,7 @@ def test_policies_that_make_no_sense_are_refused(here, made, setting):
 SAVED = ("last.safetensors", "last.json", "last-ema.safetensors", "last-ema.json", "state.pt")
 
 
+@pytest.mark.slow
 def test_killed_in_every_file_of_a_checkpoint_the_previous_one_serves(here, made):
     """The second epoch's save is killed in each of its files in turn, half of it written."""
     tsgc(*words(made, here / "whole", "eval_every=0"))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.clips import ntu_text, nw_ucla_clip
 from made.people import LYING, STANDING, V, any_clip, person
@@ -287,7 +287,6 @@ def test_nw_ucla_is_the_references_but_for_frames_without_a_body():
 # Any clip -------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=150)
 @given(any_clip())
 def test_no_clip_raises_and_no_body_frame_is_lost_uncounted(frames):
     prepared = ntu.read_corrected("clip", ntu_text(frames))
@@ -300,7 +299,6 @@ def test_no_clip_raises_and_no_body_frame_is_lost_uncounted(frames):
     assert prepared.present[[0, -1]].any(axis=1).all() and prepared.present[:, 0].any()
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 40), st.integers(0, 2**32), st.sampled_from([0.0, 0.01, 1.0, 50.0]))
 def test_one_body_without_a_gap_is_prepared_as_in_the_reference(frames, seed, wild):
     joints = (STANDING + wild * np.random.default_rng(seed).normal(size=(frames, V, 3))).astype(np.float32)

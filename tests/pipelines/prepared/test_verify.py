@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.clips import ntu_clip, write_folder
 from made.command import fails, tsgc
@@ -125,7 +125,6 @@ def test_no_file_and_no_hdf5_are_told(tmp_path):
     assert verify_store(tmp_path / "a.h5")[0].startswith(f"{tmp_path}/a.h5: not a whole HDF5 file")
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_damaged_byte_never_changes_what_a_verified_file_says(whole, tmp_path_factory, data):
     damaged = bytearray(whole.read_bytes())

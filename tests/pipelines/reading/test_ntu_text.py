@@ -46,7 +46,6 @@ def same(a: Parsed, b: Parsed) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(clips(), st.sampled_from(["\n", "\r\n"]))
 def test_any_well_formed_clip_reads_back_and_equals_the_plain_reader(frames, line_end):
     text = write(frames, line_end)
@@ -105,7 +104,7 @@ def decided(numeral: str) -> float | None:
     return value if abs(value) <= float(np.finfo(np.float32).max) else None
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(NUMERALS | WORDS | st.floats(width=64).map(repr) | SENSOR, st.sampled_from([5, 57]))
 def test_any_numeral_is_read_to_the_float32_that_float_gives(numeral, line):
     """Read many bytes at a time, and digit by digit near the end of the file, where line 57 is the last."""
@@ -150,13 +149,11 @@ def parses_or_raises_one_error(text: bytes) -> None:
     assert fast == plain if isinstance(plain, str) else same(fast, plain)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(0, len(CLIP)))
 def test_a_cut_clip_never_raises_anything_but_the_one_error(size):
     parses_or_raises_one_error(CLIP[:size])
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.integers(0, len(CLIP)),
     st.integers(0, 40),
@@ -171,7 +168,6 @@ def test_a_changed_clip_never_raises_anything_but_the_one_error(start, size, cha
     parses_or_raises_one_error(CLIP[:start] + change + CLIP[start + size :])
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes_never_raise_anything_but_the_one_error(data):
     parses_or_raises_one_error(data)

@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made.clips import ntu_clip
 
@@ -54,7 +54,6 @@ def outcome(read, path: Path) -> bytes | None:
         return None
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_member_is_refused_or_whole(tmp_path_factory, data):
     path = pack(tmp_path_factory.mktemp("zip") / "a.zip", CLIP)
