@@ -1,7 +1,7 @@
 """The tsgc command: its commands in the order of its help, each with an example.
 
 A command parses, calls one function, prints one result; it is a function in `tsgc.commands` and a line here.
-Heavy imports (torch above all) wait inside the commands: `tsgc --help` answers at once.
+Heavy imports (torch above all) wait inside the commands, so that `tsgc --help` is fast.
 """
 
 from collections.abc import Callable

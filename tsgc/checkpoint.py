@@ -50,7 +50,7 @@ class Description:
     config: TrainConfig
     """The run's, which also says how clips become the network's input."""
     dataset: str = ""
-    """Whose reader prepares raw clips; this and what follows: empty in checkpoints of before 0.2."""
+    """The data set whose reader prepares raw clips; empty, as all below, in checkpoints of before 0.2."""
     class_names: list[str] = field(default_factory=list)
     absent_body: str = ""
     """What stands for a body that a clip lacks: `zeros` or `copy` (of the first)."""
@@ -61,7 +61,7 @@ class Description:
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips; empty else."""
     skeleton_definition: str = ""
-    """JSON of a skeleton of its own; empty for one that is named in `SKELETONS`."""
+    """A skeleton of its own as JSON; empty for one that is named in `SKELETONS`."""
 
     @property
     def body(self) -> Skeleton:
@@ -114,8 +114,10 @@ def describe_weights(
 
 
 def check_unseen(where: Path, selected_on: str, held_out: bool, holdout: bool) -> None:
-    """Refuse weights that would pass on what a run of their benchmark is judged by: its test clips, or, with
-    `holdout`, the clips that it holds out. `held_out`: whether the weights were trained without these.
+    """Refuse weights that know the clips by which a run that starts from them is judged.
+
+    These are the test clips, where the weights' epoch was selected on them; with `holdout` also the clips
+    that the run holds out, unless the weights were trained without them (`held_out`).
     """
     if selected_on == "test":
         raise TsgcError(f"{where}: its epoch was selected on the test split; take last or last-ema")
@@ -127,7 +129,7 @@ def check_unseen(where: Path, selected_on: str, held_out: bool, holdout: bool) -
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:
-    """`path` ends in .safetensors; the description goes inside it, and as JSON beside it."""
+    """Write weights to `path` (.safetensors), with their description inside and as JSON beside it."""
     said = orjson.dumps(dataclasses.asdict(description), option=orjson.OPT_INDENT_2)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     write_atomic(path, format_safetensors(tensors, metadata={"tsgc": said.decode()}))
@@ -135,7 +137,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], description: Descrip
 
 
 def load_model(path: Path) -> tuple[TSGCNeXt, Description]:
-    """A network from one of our checkpoints."""
+    """The network in one of our checkpoints, and its description."""
     description = read_weights_description(path)
     try:
         weights = parse_safetensors(path.read_bytes())
@@ -163,7 +165,7 @@ def load_weights(model: TSGCNeXt, weights: Mapping[str, Tensor], source: Path) -
 
 
 def read_weights_description(path: Path) -> Description:
-    """What the JSON beside a checkpoint says of it."""
+    """The description in the JSON beside a checkpoint; raises TsgcError where it is missing or wrong."""
     beside = path.with_suffix(".json")
     for needed in (path, beside):
         if not needed.is_file():
@@ -189,14 +191,14 @@ def read_weights_description(path: Path) -> Description:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Everything that resuming needs, in one file, so that it is never half of one step."""
+    """Write everything that resuming needs to one file, so that it is never half of one step."""
     buffer = io.BytesIO()  # torch reports a full disk as an error of its own; our write says it plainly
     torch.save(state, buffer)
     write_atomic(path, buffer.getbuffer())
 
 
 def load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """What save_state wrote."""
+    """The state that save_state wrote; raises TsgcError where there is none, or a damaged one."""
     if not path.is_file():
         raise TsgcError(f"{path}: no such file; nothing to resume, start without --resume")
     try:
@@ -225,5 +227,5 @@ def check_match(description: Description, manifest: Manifest, where: Path, advic
 
 
 def dataset_name(description: Description) -> str:
-    """The data set of a checkpoint; those of before 0.2 say it in their benchmark's name alone."""
+    """The data set of a checkpoint; those of before 0.2 have it in their benchmark's name only."""
     return description.dataset or description.benchmark.split("/")[0].removesuffix("-corrected")

@@ -1,4 +1,4 @@
-"""Where a training run's configuration comes from: defaults, recipe files, --set, options, run folders."""
+"""Sources of a training run's configuration: defaults, recipe files, --set, options, run folders."""
 
 import dataclasses
 import re
@@ -79,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """`key=value` words of --set; values are YAML, so 3, 0.1, true and null mean what they say."""
+    """The settings of --set's `key=value` words; values are YAML: numbers, true, null, text."""
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
@@ -133,9 +133,9 @@ def resolve_config(
     words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in given}
     try:
         return _make_config(values)
-    except SettingError as error:  # of --set or an option: the file alone has been found right
-        meant = [word for key, word in words.items() if key in error.settings]
-        raise UsageError(f"{' with '.join(dict.fromkeys([base, *meant]))}: {error}") from None
+    except SettingError as error:  # of --set or an option: the file by itself is right
+        blamed = [word for key, word in words.items() if key in error.settings]
+        raise UsageError(f"{' with '.join(dict.fromkeys([base, *blamed]))}: {error}") from None
 
 
 def to_yaml(config: TrainConfig) -> str:

@@ -1,4 +1,4 @@
-"""What people and programs see: lines, tables, JSON, and progress with rate and time left."""
+"""Output for people and programs: lines, tables, JSON, and progress with rate and time left."""
 
 import json
 import os
@@ -52,7 +52,7 @@ class Talker:
     """Results go to standard output, progress and warnings to standard error.
 
     Quiet (`--quiet`, or TSGC_QUIET in the environment): no progress, no notes; results and warnings stay.
-    With `json`, `data` alone reaches standard output, and is what `line` and `table` say in words.
+    With `json`, only `data` writes to standard output; it holds what `line` and `table` say in words.
     Colours appear on a terminal only, and never with NO_COLOR in the environment (both are rich's).
     """
 
@@ -68,12 +68,12 @@ class Talker:
             self.out.print(text, markup=False)
 
     def note(self, text: str) -> None:
-        """What is going on: nothing that --quiet should show."""
+        """A word on what is going on, which --quiet leaves out."""
         if not self.quiet:
             self.line(text)
 
     def warn(self, text: str) -> None:
-        """What went wrong with a part of the work, on standard error."""
+        """A warning that a part of the work went wrong, on standard error."""
         self.err.print(text, markup=False)
 
     def data(self, value: Any) -> None:
@@ -83,7 +83,7 @@ class Talker:
             write_json(orjson.dumps(value, option=options, default=str).decode())
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """The first column is text, the others figures."""
+        """A table whose first column is text and whose others are figures."""
         if self.json:
             return
         self.out.print(Text(title, style="bold"))  # a table's own title is folded to the table's width
@@ -117,7 +117,7 @@ class Talker:
 
     @contextmanager
     def counting(self, title: str, unit: str) -> Iterator[Count]:
-        """Progress whose total the work itself tells."""
+        """Progress over a total that comes with each count."""
         with ExitStack() as stack:
             bar: Advance | None = None
             before = 0
@@ -134,7 +134,7 @@ class Talker:
 
 
 class Silent(Talker):
-    """The other ranks' talker."""
+    """The talker of all ranks but the first: says nothing."""
 
     def __init__(self) -> None:
         super().__init__(quiet=True)
@@ -154,7 +154,7 @@ def _no_advance(done: int, note: str = "") -> None:
 
 
 def rate_text(rate: float) -> str:
-    """Whole numbers, but for slow work."""
+    """A rate in whole numbers, or two digits of one under 10."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 

@@ -51,7 +51,7 @@ def demo(
     if data.exists() and not overwrite:
         raise TsgcError(f"{out}: holds a demo already; give --overwrite to run it again, or another --out")
 
-    pick_device(device)  # a wrong one is told before anything is made
+    pick_device(device)  # a wrong one is refused before anything is made
 
     talker.line("making raw clips: NTU text, NW-UCLA JSON")
     ntu = raw_files.write_ntu(data / "nturgbd_raw", seed=seed)

@@ -30,7 +30,7 @@ PACKAGES = {
 
 
 def examine(data_root: Path, runs_root: Path) -> dict[str, Any]:
-    """Everything that is found, and what to run next; plain values only."""
+    """All that is found here, and what to run next; plain values only."""
     raw = raw_data(data_root)
     prepared = [prepared_file(path) for path in prepared_files(data_root)]
     shards = [shard_set(name, folder) for name, folder in shard_sets(data_root).items()]
@@ -91,7 +91,7 @@ def raw_data(data_root: Path) -> list[dict[str, Any]]:
 
 
 def prepared_file(path: Path) -> dict[str, Any]:
-    """What a prepared file holds, or what is wrong with it."""
+    """A prepared file's content, or its error."""
     try:
         with open_store(path) as store:
             return {
@@ -106,7 +106,7 @@ def prepared_file(path: Path) -> dict[str, Any]:
 
 
 def shard_set(name: str, folder: Path) -> dict[str, Any]:
-    """What a shard set holds, or what is wrong with it."""
+    """A shard set's content, or its error."""
     try:
         manifest = load_manifest(folder)
     except TsgcError as error:
@@ -141,7 +141,7 @@ def next_steps(
     shards: list[dict[str, Any]],
     runs: list[dict[str, Any]],
 ) -> list[dict[str, str]]:
-    """What is missing to run what, with the command that brings it."""
+    """The next steps: what is missing, and the command that makes it."""
     steps = []
     ready = {entry["dataset"] for entry in prepared if "dataset" in entry}
     if ready - set(DATASETS):  # files of an open format name their data set themselves

@@ -1,10 +1,10 @@
-"""What a stream sees: joints, bones, and how either moves.
+"""Modalities: joints, bones, and how either moves.
 
 A modality is one function and its line in MODALITIES; docs/streams.md has each one's formula. Each
 takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape. A detector's
-score is no coordinate: `stream` gives the functions x and y alone, and SCORES says what becomes of it.
+score is no coordinate: `stream` gives the functions only x and y, and SCORES has what becomes of it.
 Several joined by `+` are one stream too, which sees their channels side by side: early fusion.
-torch waits inside the functions: commands that only need the names answer at once.
+torch is imported inside the functions, so that commands which need only the names start fast.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def joint(x: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def ancestors(skeleton: Skeleton, hops: int) -> list[int]:
-    """The joint `hops` steps up from each joint; the walk stays at a root, which is its own parent."""
+    """The joint `hops` steps up from each joint; a root is its own parent."""
     found = list(range(skeleton.num_joints))
     for _ in range(hops):
         found = [skeleton.parents[joint] for joint in found]
@@ -181,7 +181,7 @@ def parts(name: str) -> list[str]:
 
 
 def mistake(name: str) -> str:
-    """What is wrong with a stream's name, in a few words; empty where it is right."""
+    """The mistake in a stream's name, in a few words; empty where there is none."""
     known = []
     for part in parts(name):
         if not part:
@@ -196,13 +196,13 @@ def mistake(name: str) -> str:
 
 
 def stream_order(name: str) -> tuple[int, list[int]]:
-    """A stream's place in lists: single modalities in the order of MODALITIES, then pairs, and so on."""
+    """The sort key of a stream: single modalities in the order of MODALITIES, then pairs, and so on."""
     order = list(MODALITIES)
     return len(parts(name)), [order.index(part) for part in parts(name)]
 
 
 def num_channels(name: str, channels: str) -> int:
-    """How many channels a network of the stream `name` sees of data whose channels are `xyz` or `xys`."""
+    """The channels that a network of the stream `name` sees of data whose channels are `xyz` or `xys`."""
     return len(parts(name)) * len(channels)
 
 

@@ -1,4 +1,4 @@
-"""What a setting may be, and the one line that a wrong one gets: pydantic's finding in our words."""
+"""Ranges of settings, and the line that a wrong one gets: pydantic's finding in our words."""
 
 import difflib
 from collections.abc import Mapping

@@ -41,7 +41,7 @@ class ClipSettings:
     """The clips that a run trains on, and how they are put into batches."""
 
     seed: AtLeastZero = 0
-    """Seeds the weights, the order of clips and every augmentation."""
+    """Seed of the weights, the order of clips and every augmentation."""
     epochs: AtLeastOne = 300
     """Passes over the training clips (each of `repeats` visits to every clip)."""
     repeats: AtLeastOne = 1
@@ -49,7 +49,7 @@ class ClipSettings:
     batch: AtLeastOne = 128
     """Clips of one optimiser step, over all devices and accumulation."""
     micro_batch: AtLeastOne = 128
-    """Most clips a device takes at once; more are accumulated."""
+    """Most clips of one forward and backward pass on a device; larger batches are accumulated."""
     last_batch: Literal["drop", "spread"] = "drop"
     """`drop`: clips // batch steps, the rest waits for another epoch's order. `spread`: every clip
     exactly once, in batches whose sizes differ by at most one."""
@@ -58,7 +58,7 @@ class ClipSettings:
     null: 0 for shards on this machine, 16 for remote ones (shards.options.REMOTE_WINDOW)."""
     relabel: dict[str, dict[str, int]] = field(default_factory=dict)
     """Training clips that are published with a wrong class: the right class -> name: CRC-32 of their numbers
-    (the manifest's), so that no other clip of that name is meant. Tests keep their classes."""
+    (the manifest's), so that another clip of that name is left alone. Test clips keep their classes."""
     holdout: bool = False
     """Leave out the manifest's held-out training clips and choose `best` by them."""
 
@@ -161,7 +161,7 @@ class DistillationSettings:
     distil: Share = 0.5
     """With teachers: share of the loss that is the divergence from their mean answer, not the labels'."""
     distil_temperature: Positive = 2.0
-    """What logits are divided by before teachers' and student's answers are compared."""
+    """Divisor of the logits before the softmax of teachers and student is compared."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class SavingSettings:
     eval_batch: AtLeastOne = 128
     """Clips of an evaluation batch; part of the plan, not of the number of devices."""
     eval_every: AtLeastZero = 5
-    """Epochs between evaluations; 0: at the end alone."""
+    """Epochs between evaluations; 0: at the end only."""
     save_every: AtLeastOne = 1
     """Epochs between checkpoints, which `--resume` goes on from."""
     keep_last: AtLeastOne = 1

@@ -1,4 +1,4 @@
-"""The variants of TSGCNeXt: a new one is a line here. Free of torch, as commands that read settings are."""
+"""The variants of TSGCNeXt; a new one is a line here. Imports no torch: commands that read settings do."""
 
 from dataclasses import dataclass
 

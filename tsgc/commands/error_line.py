@@ -1,4 +1,4 @@
-"""The edge of the command: errors become one line and an exit code here, and nowhere else."""
+"""Errors of commands become one line and an exit code: here, and nowhere else."""
 
 import errno
 import io
@@ -39,12 +39,12 @@ class OneLineErrors(TyperGroup):
             os.environ.pop(QUIET, None) if before is None else os.environ.update({QUIET: before})
 
     def make_context(self, *words: Any, **options: Any) -> Any:
-        """Reads the options of the whole command."""
+        """Read the options of the whole command."""
         with self._one_line():
             return super().make_context(*words, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        """Reads the words of one command, and runs it."""
+        """Read the words of one command, and run it."""
         with self._one_line():
             return super().invoke(ctx)
 
@@ -69,7 +69,7 @@ def _forgive_encoding() -> None:
 
 
 def _told(error: Exception) -> TsgcError | None:
-    """An error in our words; None: the help that a bare group shows, which typer raises as an error."""
+    """The error in our words; None for the help that a bare group shows, which typer raises as an error."""
     if isinstance(error, TsgcError):
         return error
     if isinstance(error, OSError):
@@ -111,7 +111,7 @@ def _report(error: TsgcError) -> int:
 
 
 def launch_ranks(ctx: typer.Context, gpus: int | None, device: str | None) -> bool:
-    """Run this command line again as `gpus` ranks, where that is asked for and this is none of them."""
+    """Start this command line as `gpus` ranks, unless this process is one; whether it did."""
     from tsgc.distributed.launch import launch
     from tsgc.distributed.process import started_by_torchrun
 

@@ -1,4 +1,4 @@
-"""Commands that use trained networks, or tell of them: predict, export, info."""
+"""Commands on networks: predict, export, info."""
 
 from pathlib import Path
 from typing import Annotated

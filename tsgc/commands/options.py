@@ -1,4 +1,4 @@
-"""Options that several commands have, and what is read out of an option's words."""
+"""Options that several commands have, and the values of their words."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -42,21 +42,21 @@ RunsToUse = Annotated[
 
 
 def check_word(option: str, value: str, known: Iterable[str]) -> None:
-    """Raises UsageError where an option that takes one of a few words has another."""
+    """Raise UsageError where an option that takes one of a few words has another."""
     names = list(known)
     if value not in names:
         raise UsageError(f"{option} {value}: expected {', '.join(names[:-1])} or {names[-1]}")
 
 
 def exclude_each_other(options: Mapping[str, object]) -> None:
-    """Raises UsageError where more than one of these options is given."""
+    """Raise UsageError where more than one of these options is given."""
     if len([name for name, value in options.items() if value]) > 1:
         *most, last = options
         raise UsageError(f"{', '.join(most)} and {last} exclude each other")
 
 
 def numbers(words: str | None, option: str) -> list[float] | None:
-    """Numbers with commas between, as an option has them."""
+    """The numbers of an option that takes several, with commas between."""
     if words is None:
         return None
     try:
@@ -66,7 +66,7 @@ def numbers(words: str | None, option: str) -> list[float] | None:
 
 
 def picture_size(words: str | None) -> tuple[float, float] | None:
-    """WIDTH,HEIGHT of --image-size."""
+    """The width and height that --image-size gives."""
     size = numbers(words, "--image-size")
     if size is None:
         return None
@@ -76,7 +76,7 @@ def picture_size(words: str | None) -> tuple[float, float] | None:
 
 
 def shards_place(shards: str | None) -> Path | str | None:
-    """A shard set as --shards names it: a folder here, or a URL."""
+    """The shard set that --shards names: a folder here, or a URL."""
     from shards.remote import parse_place
 
     return None if shards is None else parse_place(shards)

@@ -1,4 +1,4 @@
-"""Commands on what networks said: ensemble, report."""
+"""Commands on the results of networks: ensemble, report."""
 
 from pathlib import Path
 from typing import Annotated

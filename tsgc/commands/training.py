@@ -96,7 +96,7 @@ def train(
         return
     from tsgc.console import Silent, Talker
     from tsgc.distributed.process import (
-        join_ranks,  # torch comes last, so that what needs none of it answers at once
+        join_ranks,  # torch comes last: settings are checked and printed without it
     )
     from tsgc.training.loop import train as run
     from tsgc.workspace.runs import run_folder

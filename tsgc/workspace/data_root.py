@@ -1,4 +1,4 @@
-"""What lies under the data root, and what a bare command means by it."""
+"""Prepared files and shard sets under the data root, and the one that a command means."""
 
 import difflib
 from pathlib import Path
@@ -36,8 +36,8 @@ def pick_shards(
 ) -> tuple[Path | str, str]:
     """The shard set that a command means, and its name; `folder` may be a URL.
 
-    Without a name: the only sharded data set's main benchmark, with a data set's name alone that one's;
-    several raise AmbiguousError.
+    `benchmark` may name a data set, whose main benchmark is taken; None stands for the only data set's.
+    Where several would fit, AmbiguousError is raised.
     """
     if folder is not None:
         return folder, load_manifest(folder, benchmark).benchmark

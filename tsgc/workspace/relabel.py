@@ -1,4 +1,4 @@
-"""Training clips whose class is known to be wrong in the published files, corrected."""
+"""Correction of training clips whose class is wrong in the published files."""
 
 import difflib
 from collections.abc import Mapping
@@ -35,14 +35,14 @@ def relabelled(manifest: Manifest, corrections: Mapping[str, Mapping[str, int]])
 
 
 def count_moved(before: Manifest, after: Manifest, holdout: bool = False) -> int:
-    """Training clips whose class differs; with `holdout` those alone that are not held out."""
+    """Training clips whose class differs; with `holdout` only those that are not held out."""
     clips = before.clips["train"]
     moved = clips.labels != after.clips["train"].labels
     return int((moved & ~clips.holdout if holdout else moved).sum())
 
 
 def check_once(corrections: Mapping[str, Mapping[str, int]]) -> None:
-    """Raises TsgcError for a clip that is listed under two classes."""
+    """Raise TsgcError for a clip that is listed under two classes."""
     under: dict[str, str] = {}
     for class_name, listed in corrections.items():
         for name in listed:

@@ -1,4 +1,4 @@
-"""Where runs lie, what is in their folders, and which ones a bare command means."""
+"""Runs: where they lie, what is in their folders, and which ones a command means."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tsgc.modalities import stream_order
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder, and what it says of itself."""
+    """A run: its folder, its settings, and the benchmark that it is of."""
 
     folder: Path
     config: TrainConfig
@@ -34,7 +34,7 @@ class Run:
 
     @property
     def age(self) -> float:
-        """When it was started, in seconds since the epoch."""
+        """The time when it was started, in seconds since the epoch."""
         return (self.folder / "config.yaml").stat().st_mtime
 
     def checkpoint(self, name: str) -> Path:
@@ -50,12 +50,12 @@ class Run:
 
 
 def run_folder(root: Path, benchmark: str, config: TrainConfig) -> Path:
-    """runs/<data set>/<benchmark>/<variant>/<modality>/seed<k>"""
+    """The run's folder: runs/<data set>/<benchmark>/<variant>/<modality>/seed<k>."""
     return root / benchmark / config.variant / config.modality / f"seed{config.seed}"
 
 
 def scores_path(folder: Path, split: str, name: str) -> Path:
-    """scores/last.npz for the test split, scores/holdout-last.npz for others."""
+    """The file of scores: scores/last.npz of the test split, scores/holdout-last.npz of others."""
     return folder / "scores" / (f"{name}.npz" if split == "test" else f"{split}-{name}.npz")
 
 
@@ -78,7 +78,7 @@ def open_run(folder: Path) -> Run:
 
 
 def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
-    """The weights that are meant: a file as it is, or one of a run folder's, by name."""
+    """The file of weights: `run` itself where it is one, else the one of that name in the run's folder."""
     if run.suffix == ".safetensors":
         return run
     return open_run(run).checkpoint(f"{checkpoint}-ema" if ema else checkpoint)
@@ -125,11 +125,11 @@ def _newest_streams(runs: Sequence[Run]) -> list[Run]:
 
 
 def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:
-    """UsageError where two of `given` lead to one of `files`, however spelled: one would weigh double."""
+    """Raise UsageError where two of `given` lead to the same one of `files`, which would weigh double."""
     seen: dict[tuple[int, int], Path] = {}
     for path, file in zip(given, files):
         if not file.exists():
-            continue  # told where it is read
+            continue  # refused where it is read
         found = file.stat()  # the file itself, so that links and spellings are seen through
         place = found.st_dev, found.st_ino
         if place in seen:
