@@ -47,7 +47,9 @@ def build_config(values: Mapping[str, Any], source: str) -> TrainConfig:
 def _make_config(values: Mapping[str, Any]) -> TrainConfig:
     for name, fixed in REMOVED.items():
         if values.get(name, fixed) != fixed:
-            raise SettingError(f"{name} is {values[name]}, expected {fixed}: it is no longer a setting", name)
+            raise SettingError(
+                f"{name} is {values[name]}, expected {fixed} or none: it is no longer a setting", name
+            )
     # YAML has keys of any type.
     return TrainConfig(**{str(key): value for key, value in values.items() if key not in REMOVED})
 

@@ -200,7 +200,7 @@ def test_files_of_earlier_versions_are_read_where_a_removed_setting_is_what_it_a
 
 @pytest.mark.parametrize("name", REMOVED)
 def test_another_value_of_a_removed_setting_is_refused(tmp_path, name):
-    said = f"{name} is 0.5, expected {REMOVED[name]}: it is no longer a setting"
+    said = f"{name} is 0.5, expected {REMOVED[name]} or none: it is no longer a setting"
     file = tmp_path / "config.yaml"
     file.write_text(f"{name}: 0.5\n")
     with pytest.raises(TsgcError, match=f"config.yaml: {re.escape(said)}"):
