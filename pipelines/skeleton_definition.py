@@ -11,6 +11,7 @@ import orjson
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS, Skeleton
+from pipelines.skeletons.joint_names import side_of
 
 MOST_JOINTS = 512  # whole-body detectors give 133; more is a mistake
 
@@ -97,11 +98,17 @@ def _parents(joints: list[str], value: Any) -> tuple[int, ...]:
 def _pairs(joints: list[str], value: Any) -> tuple[tuple[int, int], ...]:
     if not isinstance(value, list) or any(not isinstance(pair, list) or len(pair) != 2 for pair in value):
         raise _WrongError("left_right: expected pairs of joints")
-    pairs = tuple((_joint(joints, left), _joint(joints, right)) for left, right in value)
+    pairs = tuple(_left_first(joints, *(_joint(joints, joint) for joint in pair)) for pair in value)
     members = [joint for pair in pairs for joint in pair]
     if len(set(members)) < len(members):
         raise _WrongError("left_right: a joint comes twice, expected each in one pair at most")
     return pairs
+
+
+def _left_first(joints: list[str], one: int, other: int) -> tuple[int, int]:
+    """The left joint, then the right one: as their names say, where they do, else in the order given."""
+    sides = (side_of(joints[one]), side_of(joints[other]))
+    return (other, one) if sides == ("right", "left") else (one, other)
 
 
 def _known() -> str:

@@ -83,3 +83,13 @@ def test_an_unknown_name_and_broken_json_are_one_line() -> None:
         find_skeleton("hand", "{")
     with pytest.raises(TsgcError, match="expected joints, parents, centre"):
         find_skeleton("hand", "[]")
+
+
+def test_pairs_are_left_first_where_their_names_tell():
+    content = {
+        "joints": ["neck", "RShoulder", "LShoulder", "a", "b"],
+        "parents": {"RShoulder": "neck"},
+        "left_right": [["RShoulder", "LShoulder"], ["a", "b"]],
+        "centre": "neck",
+    }
+    assert parse_definition("own", content).left_right == ((2, 1), (3, 4))

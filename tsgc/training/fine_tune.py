@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from pipelines.skeletons.joint_names import common_names
 from shards.manifest import Manifest
 from tsgc import checkpoint
 from tsgc.modalities import parts
@@ -24,9 +25,6 @@ from tsgc.variants import STEM_STRIDE
 from tsgc.workspace import runs
 
 Pairs = list[tuple[int, int]]  # (ours, theirs)
-
-SAME_JOINT = {"hip centre": "spine base", "spine": "spine middle", "shoulder centre": "spine shoulder"}
-"""Names of Kinect v1's joints (NW-UCLA), and what Kinect v2 (NTU) calls the same places of the body."""
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,8 @@ def joint_pairs(ours: Skeleton, source: InitWeights) -> Pairs:
     theirs = source.skeleton
     if theirs is None or theirs.joints == ours.joints:
         return [(v, v) for v in range(ours.num_joints)] if source.num_joints == ours.num_joints else []
-    places = {_plain(name): joint for joint, name in enumerate(theirs.joints)}
-    return [(joint, places[_plain(name)]) for joint, name in enumerate(ours.joints) if _plain(name) in places]
+    places = {name: joint for joint, name in enumerate(common_names(theirs.joints))}
+    return [(joint, places[name]) for joint, name in enumerate(common_names(ours.joints)) if name in places]
 
 
 def class_pairs(ours: Sequence[str], source: InitWeights) -> Pairs:
@@ -180,12 +178,6 @@ def settle_factors(
             weight, scale = settled[f"{block}project.weight"], weights[f"{block}scale"]
             settled[f"{block}project.weight"], settled[name] = fold(weight, settled[name], scale)
     return settled, ["layer scale 1 (none there)" if has else "layer scale multiplied into the weights"]
-
-
-def _plain(joint: str) -> str:
-    """A joint's name, however it is spelt."""
-    name = " ".join(joint.lower().replace("_", " ").replace("-", " ").split()).replace("center", "centre")
-    return SAME_JOINT.get(name, name)
 
 
 def _rows(own: Tensor, found: Tensor, pairs: Pairs) -> Tensor:
