@@ -128,7 +128,7 @@ def choose_clips(
 
 
 def file_info(spec: Dataset, preset: str, alignment: str = "") -> Info:
-    """What the file says about itself; the digest of the raw clips comes at the end."""
+    """The file's description of itself; the digest of the raw clips is added at the end."""
     return Info(
         dataset=spec.name,
         preset=preset,

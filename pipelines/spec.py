@@ -21,7 +21,7 @@ class Raw(Protocol):
 
     @property
     def source(self) -> str:
-        """How errors name it."""
+        """The name of the clip in errors."""
 
     def read(self) -> bytes:
         """Its bytes; raises TsgcError where they cannot be read."""
@@ -48,11 +48,11 @@ class Prepared:
     origin: np.ndarray
     """(C,) float32: what centring subtracted."""
     rules: dict[str, int] = field(default_factory=dict)
-    """How many bodies (or frames) each cleaning rule took, by the rule's description."""
+    """Description of a cleaning rule -> bodies (or frames) that it took."""
     seen: int = 0
     """Body-frames in the raw clip: what `present` counts, and all that was dropped."""
     lost: dict[str, int] = field(default_factory=dict)
-    """How many body-frames each rule dropped; with those present they make up `seen`. Not NTU's reference."""
+    """Rule -> body-frames that it dropped; with those present they make up `seen`. Empty: NTU's reference."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Dataset:
     raw: tuple[str, ...]
     """Where raw clips lie by default (folders or zips, relative to the data root; all that exist count)."""
     suffix: str
-    """How a raw clip's file name ends."""
+    """The end of a raw clip's file name."""
     identify: Callable[[str], Identity | None]
     """Clip name -> what it tells; None: a clip of another data set. Raises TsgcError: no such name."""
     presets: dict[str, Callable[[str, bytes], Prepared]]
@@ -98,7 +98,7 @@ class Opener:
     """A format whose files say themselves what data set they hold: classes, splits, maybe the skeleton."""
 
     name: str
-    """Of the format; the argument of `tsgc prepare`."""
+    """The format's name; the argument of `tsgc prepare`."""
     raw: tuple[str, ...]
     """Where such files lie by default, as for a data set."""
     default_name: Callable[[Sequence[Path]], str]

@@ -29,7 +29,7 @@ Fetch = Callable[[BinaryIO], None]
 
 
 class ShardCache:
-    """At most `limit` bytes of shards in `folder`; those least recently opened go first."""
+    """A folder of at most `limit` bytes of shards; those least recently opened go first."""
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder = folder

@@ -27,9 +27,9 @@ class ClipsInMemory:
         self._there = np.zeros(len(clips), np.bool_)
 
     def read(self, indices: IntArray, fill: Fill) -> list[int]:
-        """Has `fill` read what of `indices` (B,) is not here yet; the damaged ones, as places in `indices`.
+        """Reads those of `indices` (B,) that are not here yet, by `fill`; returns the places of damaged ones.
 
-        `fill` takes memory, clips, and where in it each begins; it returns the damaged ones, as places.
+        `fill` takes memory, clips, and where in it each begins; it returns the places of damaged ones.
         """
         unread = np.unique(indices[~self._there[indices]])
         if len(unread):

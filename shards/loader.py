@@ -18,7 +18,7 @@ from shards.manifest import Clips, Manifest
 from shards.options import LoaderOptions
 from shards.plan import batch_sizes, deal, epoch_batches, eval_batches, parts_of_rank
 from shards.reader import ShardReader
-from shards.remote_files import check_room, expecting
+from shards.remote_files import announce_shards, check_room
 
 Task = Callable[[], PackedBatch]
 
@@ -128,7 +128,7 @@ class TrainLoader:
 
     def _tasks(self, epoch: int, start_step: int) -> Iterator[Task]:
         batches = self._order(epoch=epoch)[start_step:]
-        for clips in expecting(self._reader.files, batches, self.clips.shards):
+        for clips in announce_shards(self._reader.files, batches, self.clips.shards):
             for positions, partner in self._dealt[len(clips)]:
                 yield partial(self._reader.read, clips[positions], positions, partner)
 
@@ -184,7 +184,7 @@ class EvalLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        batches = expecting(self._reader.files, self._batches, self.clips.shards)
+        batches = announce_shards(self._reader.files, self._batches, self.clips.shards)
         tasks = (partial(self._reader.read, indices) for indices in batches)
         return (batch for batch in _read_ahead(tasks, self._ahead, self._threads) if len(batch))
 

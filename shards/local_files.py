@@ -1,4 +1,4 @@
-"""A split's shards as open files: those of a folder here; `remote.py` has those behind a URL."""
+"""A split's shards as open files: those of a folder here; `remote_files.py` has those behind a URL."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ class DamagedError(TsgcError):
 
 
 class ShardFiles(Protocol):
-    """How a reader comes to descriptors; threads share it. Shards are numbered as in their split."""
+    """A split's shards as file descriptors; threads share it. Shards are numbered as in their split."""
 
     def open(self, shard: int) -> int:
         """A descriptor to read from until `release`. Raises TsgcError, naming the shard."""

@@ -96,7 +96,7 @@ class Manifest:
     """What stands for a body that a clip lacks: `zeros` or `copy` (of the first)."""
     class_names: tuple[str, ...]
     seed: int
-    """Of the order in which clips were written."""
+    """Seed of the order in which clips were written."""
     tool_version: str
     source_digest: str
     """sha256 over the names and contents of the raw clips."""
@@ -109,9 +109,9 @@ class Manifest:
     skeleton_definition: str = ""
     """JSON of a skeleton of its own; empty, and not stored, for one that is named in `SKELETONS`."""
     folder: Path = Path()
-    """Where the shards lie; not stored."""
+    """Folder of the shards; not stored."""
     url: str = ""
-    """Where they lie if not here; not stored."""
+    """URL of the shards, if they are not in a folder here; not stored."""
     digest: str = ""
     """sha256 of the manifest file, which has every shard's own in it: names the data of a run."""
 
@@ -122,7 +122,7 @@ class Manifest:
 
     @property
     def location(self) -> str:
-        """Where the shards lie, in words."""
+        """Folder or URL of the shards, as errors name it."""
         return safe(self.url) if self.url else str(self.folder)
 
     @property
@@ -164,7 +164,7 @@ def find_shard_sets(root: Path) -> list[Path]:
 
 
 def clip_digest(frames: int, bodies: int, payload: bytes | memoryview) -> bytes:
-    """What two clips share exactly if their joints are equal; `payload`: the clip's float32 bytes."""
+    """A digest that is the same for two clips exactly if their joints are equal; `payload`: the clip's float32 bytes."""
     return hashlib.sha256(b"%d %d " % (frames, bodies) + payload).digest()
 
 

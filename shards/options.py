@@ -1,4 +1,4 @@
-"""How shards are read: what does not belong to the data, and changes no result."""
+"""Options of reading shards, which do not belong to the data and change no result."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How a loader reads shards: the same on every rank."""
+    """Options of a loader, the same on every rank."""
 
     on_error: str = "raise"
     """`raise`: the first damaged clip ends the run. `skip`: damaged clips are left out, and counted."""

@@ -117,12 +117,12 @@ def check_room(shards: Sequence[Shard], window: int, options: LoaderOptions) -> 
         )
 
 
-def expecting(
+def announce_shards(
     files: ShardFiles, batches: Sequence[IntArray], shards: IntArray, ahead: int = AHEAD
 ) -> Iterator[IntArray]:
-    """The batches (clips each) as they are; tells `files` which shards come next, `ahead` before their use.
+    """Passes batches (clips each) on; tells `files` the shards that come next, `ahead` before their use.
 
-    `shards` (N,): each clip's. Each is told of once a pass over the clips.
+    `shards` (N,): each clip's. Each shard is announced once a pass over the clips.
     """
     clips = np.concatenate(batches) if batches else np.empty(0, np.int64)
     lap = np.arange(len(clips)) // max(len(shards), 1)

@@ -1,4 +1,4 @@
-"""From one prepared HDF5 to a shard set: tar files that stock WebDataset reads, and their manifest.
+"""One prepared HDF5 to a shard set: tar files that stock WebDataset reads, and their manifest.
 
 The set is built in a hidden folder beside its final place and renamed when whole. Order, sizes and bytes
 follow from the input and the seed alone, so the number of jobs changes nothing.

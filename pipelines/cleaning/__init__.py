@@ -1,1 +1,1 @@
-"""Actors, linking, denoising, centring, alignment."""
+"""Raw bodies to clean ones: actors chosen, tracks linked, noise dropped, joints centred and aligned."""

@@ -49,7 +49,7 @@ class Cleaned:
     first_frame: int = 0
     """The frame of the file that is frame 0 here."""
     rules: Counter[str] = field(default_factory=Counter)
-    """How often each rule applied: bodies, or frames where the rule says so."""
+    """Times that each rule applied: bodies, or frames where the rule says so."""
     lost: Counter[str] = field(default_factory=Counter)
     """Rule -> body-frames that it dropped."""
 
@@ -136,7 +136,7 @@ def _length_along(joints: np.ndarray, chain: Sequence[int]) -> np.ndarray:
 
 
 def bone_change(joints: np.ndarray) -> float:
-    """How much bones change their length: standard deviation over mean, of the median bone."""
+    """Change of the bones' lengths: standard deviation over mean, of the median bone."""
     children, parents = zip(*NTU_25.edges)
     bones = joints[:, list(children)].astype(np.float64) - joints[:, list(parents)]
     lengths = np.linalg.norm(bones, axis=-1)  # (n, bones)

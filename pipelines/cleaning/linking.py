@@ -1,4 +1,4 @@
-"""From the tracker's bodies to people, corrected preset: who is the same person over the whole clip.
+"""The tracker's bodies linked to people, corrected preset: who is the same person over the whole clip.
 
 Kinect gives a person a new identifier after every loss, and sometimes one identifier to two people in
 turn. So each body is cut into runs (no frame missing, no jump), and the runs are joined again by distance,
@@ -103,7 +103,7 @@ def join(runs: Iterable[Person]) -> list[Person]:
 
 
 def reach(missed: np.ndarray) -> np.ndarray:
-    """How far from where a body was lost it may be found again, in metres, `missed` frames between."""
+    """Metres from where a body was lost at which it may be found again, after `missed` frames."""
     return np.minimum(REACH + WALK * missed, MAX_REACH)
 
 

@@ -139,7 +139,7 @@ class Report:
         return f"{line} ({self.unusable})" if self.unusable else line
 
     def lines(self) -> list[str]:
-        """For the console."""
+        """The lines that the console shows."""
         lines = [
             f"{self.output}: {self.dataset}, {self.preset} preset{', aligned' if self.alignment else ''}",
             f"clips: {self.found:,} found, {self.read:,} read, {self.kept:,} kept",

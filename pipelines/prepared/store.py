@@ -32,7 +32,7 @@ class Info:
 
     dataset: str
     preset: str
-    """How it was prepared: `reference` or `corrected`."""
+    """Preset of the preparation: `reference` or `corrected`."""
     skeleton: str
     """Name of the body plan."""
     channels: str
@@ -58,7 +58,7 @@ class Info:
         return find_skeleton(self.skeleton, self.skeleton_definition)
 
     def attributes(self) -> dict[str, Any]:
-        """As the file has them."""
+        """The values as the file stores them."""
         return {key: value for key, value in asdict(self).items() if value or key not in OPTIONAL}
 
 

@@ -67,7 +67,7 @@ class StoreWriter:
         self._open.__exit__(type(error), error, trace)  # after finish() there is nothing left to close
 
     def append(self, clip: Clip) -> None:
-        """Adds a clip: copies it."""
+        """Adds a copy of a clip."""
         T, M, V, C = clip.joints.shape
         self._append_rows(clip.joints.reshape(T * M, V, C), clip.present.reshape(T * M))
         columns = {"names": clip.name, "labels": clip.label, "origins": clip.origin.copy()}
@@ -122,14 +122,14 @@ class StoreWriter:
                 self._flush()
 
     def _flush(self) -> None:
-        """Has the buffer written and hashed beside, while the next one fills."""
+        """Hands the buffer to the writing thread, and goes on with the other one."""
         self._wait()
         rows = {name: array[: self._buffered] for name, array in self._buffer.items()}
         self._writing = self._beside.submit(self._write, rows)
         self._buffer, self._spare, self._buffered = self._spare, self._buffer, 0
 
     def _wait(self) -> None:
-        """Until the last buffer is written; raises what went wrong."""
+        """Waits until the last buffer is written; raises what went wrong."""
         if self._writing:
             self._writing.result()
 

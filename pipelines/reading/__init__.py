@@ -1,1 +1,1 @@
-"""Raw bytes to numbers."""
+"""Raw bytes, in whatever file they lie, to numbers."""

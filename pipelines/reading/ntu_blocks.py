@@ -68,7 +68,7 @@ def word(typing, text, at):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def count_bits(typing, bits):  # type: ignore[no-untyped-def]
-    """How many bits of a uint64 are 1."""
+    """The number of 1 bits in a uint64."""
 
     def write(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.ctpop(arguments[0])

@@ -26,8 +26,8 @@ BODY_BYTES = 600  # at least, for each body: 25 lines of 12 fields with a space 
 SPACE, TAB, LF, CR, PLUS, MINUS, POINT, E = b" \t\n\r+-.e"
 MAX_TRACKS = 250  # each new id is compared with all; a real clip has ten at most
 UNUSUAL = -1  # in place of a position: let the plain reader see to it
-# `text` is an address, not an array: Numba cares for negative indices and counts who uses an array, in all
-# a third of the work. Every function compares its place with `size` before it looks.
+# `text` is an address, not an array: for arrays Numba checks negative indices and counts references, a third
+# of the work in all. Every function compares its place with `size` before it looks.
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,7 +40,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @numba.njit
 def _line_end(text, size, at):  # type: ignore[no-untyped-def]
-    """Past blanks and one line end, or the end of the file."""
+    """The place after blanks and one line end, or the end of the file."""
     while at < size and (byte(text, at) == SPACE or byte(text, at) == TAB):
         at += 1
     if at == size or byte(text, at) == LF:
@@ -72,7 +72,7 @@ def _field_end(text, size, at):  # type: ignore[no-untyped-def]
 
 @numba.njit
 def _last_fields(text, size, at, number):  # type: ignore[no-untyped-def]
-    """From a field's end past exactly `number` more fields: the next line."""
+    """The next line, after exactly `number` more fields; starts at a field's end."""
     inside = 1
     while at + blocks.AFTER <= size:
         spaces, controls = blocks.spaces_64(text, at), blocks.controls_64(text, at)

@@ -26,12 +26,12 @@ class RawFile:
     """Its place in the zip."""
 
     def __reduce__(self) -> tuple:
-        """For pickle, which goes the long way for slots and for paths; every clip travels to a worker."""
+        """A short form for pickle, which is slow with slots and paths: every clip travels to a worker."""
         return _raw_file, (str(self.path), self.member)
 
     @property
     def source(self) -> str:
-        """How errors name it; ends in the file's name."""
+        """The name of the clip in errors; ends in the file's name."""
         return f"{self.path}/{self.member}" if self.member else str(self.path)
 
     @property

@@ -83,14 +83,14 @@ def _scalar(kind: Any, data: Any) -> Any:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """How protocols 0 to 2 write bytes."""
+    """Bytes as protocols 0 to 2 write them."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise _ForeignError(f"text encoded as {encoding!r}")
     return text.encode("latin-1")
 
 
 def _bytes(data: Any = b"") -> bytes:
-    """How protocols 0 to 2 write no bytes; a number here would be a length to make room for."""
+    """Empty bytes as protocols 0 to 2 write them; a number here would be a length to make room for."""
     if not isinstance(data, bytes):
         raise _ForeignError(f"bytes of {type(data).__name__}")
     return data

@@ -107,7 +107,7 @@ POSTURES: dict[int, tuple[tuple[float, float, float], tuple[float, float, float]
     R_HIP: ((0.15, -0.1, 0.0), (0.5, 0.1, 0.15)),
     R_KNEE: ((-1.0, 0.0, 0.0), (-0.5, 0.0, 0.0)),
 }
-# Metres from the joint that a joint hangs on, in a standing adult of 1.75 m, arms down, facing -z.
+# Metres from a joint's parent to the joint, in a standing adult of 1.75 m, arms down, facing -z.
 _LEG = ((0.08, -0.03, 0.0), (0.0, -0.41, 0.0), (0.0, -0.38, 0.0), (0.0, -0.06, -0.11))
 _ARM = ((0.17, -0.05, 0.0), (0.0, -0.27, 0.0), (0.0, -0.24, 0.0), (0.0, -0.07, 0.0))
 _MIRROR = np.array([-1.0, 1.0, 1.0])
@@ -127,7 +127,7 @@ class Body:
 
     skeleton: Skeleton
     offsets: Floats
-    """(V, 3) metres from the joint each joint hangs on."""
+    """(V, 3) metres from each joint's parent."""
     speed: float
     size_of_motion: float
 

@@ -66,7 +66,7 @@ class NtuClip:
     name: str
     num_frames: int
     tracks: tuple[MadeTrack, ...]
-    """In the order in which a frame lists its bodies."""
+    """The bodies, in the order in which a frame lists them."""
 
 
 def _ntu_motions(action: int) -> tuple[Motion, ...]:

@@ -65,7 +65,7 @@ def whole(raw, tmp_path_factory) -> tuple[bytes, float]:
 
 
 def wait_for_workers(group: int) -> None:
-    """Until no process of the group is left."""
+    """Waits until no process of the group is left."""
     for _ in range(600):
         try:
             os.killpg(group, 0)

@@ -16,7 +16,7 @@ from shards.loader import EvalLoader, TrainLoader
 
 
 def fingerprint(loader: TrainLoader, epoch: int = 3) -> str:
-    """Of all batches of an epoch: clips, positions, partners and numbers."""
+    """All batches of an epoch: clips, positions, partners and numbers."""
     digest = hashlib.sha256()
     for step in loader.epoch(epoch):
         for part in step.parts:

@@ -19,7 +19,7 @@ from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
 from shards.options import LoaderOptions
 from shards.remote import check_url, is_url, join_url, parse_place, safe
-from shards.remote_files import AHEAD, expecting
+from shards.remote_files import AHEAD, announce_shards
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +215,7 @@ def test_shards_are_fetched_before_a_batch_needs_them():
     shards = np.repeat(np.arange(20), 10)
     batches = np.split(np.arange(200), 50)
     told = Told()
-    for k, batch in enumerate(expecting(told, batches * 2, shards)):
+    for k, batch in enumerate(announce_shards(told, batches * 2, shards)):
         used = [int(shards[b[-1]]) for b in (batches * 2)[: k + 1]]
         distinct = [x for i, x in enumerate(used) if i == 0 or x != used[i - 1]]
         assert told.shards[: len(distinct)] == distinct

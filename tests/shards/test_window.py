@@ -68,7 +68,7 @@ def test_a_window_mixes_as_many_shards_a_batch_as_it_may():
 
 
 def test_batches_of_clips_shuffled_at_writing_are_as_mixed_as_a_permutation_s():
-    """As `tsgc shard` writes them: within 2 % of the distinct classes of a true permutation."""
+    """The order that `tsgc shard` writes: within 2 % of the distinct classes of a true permutation."""
     # Class-sorted clips in the order of the writer.
     labels = np.repeat(np.arange(60), 500)[clip_order(30_000, 0, 0)]
     shards = np.repeat(np.arange(30), 1000)
