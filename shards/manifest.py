@@ -164,7 +164,7 @@ def find_shard_sets(root: Path) -> list[Path]:
 
 
 def clip_digest(frames: int, bodies: int, payload: bytes | memoryview) -> bytes:
-    """A digest that is the same for two clips exactly if their joints are equal; `payload`: the clip's float32 bytes."""
+    """The same for two clips exactly if their joints are equal; `payload`: the clip's float32 bytes."""
     return hashlib.sha256(b"%d %d " % (frames, bodies) + payload).digest()
 
 
