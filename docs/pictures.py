@@ -29,11 +29,12 @@ sys.path.insert(0, str(ROOT))
 from pipelines.skeleton import Skeleton  # noqa: E402
 from pipelines.synthetic.raw_files import write_ntu  # noqa: E402
 from shards.load_manifest import load_manifest  # noqa: E402
-from tsgc.demo import STREAMS, settings  # noqa: E402
+from tsgc.demo import SETTINGS, STREAMS  # noqa: E402
 from tsgc.drawing.skeleton import bones, front_view, joint_sides  # noqa: E402
 from tsgc.workspace.clips_by_name import clips_by_name  # noqa: E402
 
 BENCHMARK = "ntu60/xsub"
+EPOCHS, REPEATS = 16, 3  # of each stream, and visits to each clip in one
 CLIPS = ("S001C001P003R001A024", "S002C001P006R001A010", "S001C001P007R001A023", "S002C001P010R001A058")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -64,9 +65,9 @@ def make(folder: Path, epochs: int) -> list[dict[str, Any]]:
     tsgc(folder, "prepare", "ntu60")
     tsgc(folder, "shard", "ntu60")
     for modality in STREAMS:
-        chosen = {**settings(modality, 0).__dict__, "epochs": epochs, "eval_every": 1}
+        chosen = {**SETTINGS, "modality": modality, "epochs": epochs, "repeats": REPEATS, "eval_every": 1}
         config = folder / f"{modality}.json"  # JSON is YAML
-        config.write_text(json.dumps({key: value for key, value in chosen.items() if value is not None}))
+        config.write_text(json.dumps(chosen))
         tsgc(folder, "train", BENCHMARK, "--config", config.name)
     runs = [f"runs/{BENCHMARK}/tiny/{modality}/seed0" for modality in STREAMS]
     tsgc(folder, "report", *runs, "--out", "report.html")
@@ -221,7 +222,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "docs/pictures")
     parser.add_argument("--keep", type=Path, help="where to make things, and leave them")
-    parser.add_argument("--epochs", type=int, default=settings("joint", 0).epochs, help="of each stream")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each stream")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (options.keep or Path(scratch)).absolute()

@@ -18,6 +18,15 @@ ROOT = Path(cli.__file__).parent
 PAGE = (ROOT / "docs/contributing.md").read_text()
 BLOCKS = re.findall(r"```(python|yaml|console)\n(.*?)```", PAGE, re.DOTALL)
 HEAD = re.compile(r"# (\S+\.(?:py|yaml))(?:, (import|above|in)(?: (\w+))?)?\n")
+LEANS = """
+from tsgc.config import TrainConfig
+from tsgc.input.augmentations import AUGMENTATIONS
+import torch
+(lean,) = [entry for entry in AUGMENTATIONS if entry.name == "lean"]
+assert lean.on(TrainConfig(lean=0.1)) and not lean.on(TrainConfig())
+moved = lean.rows(torch.ones(2, 3, 3), {"slope": torch.tensor([[0.5], [0.0]])}, None)
+assert moved[0, 0].tolist() == [1.5, 1, 1] and moved[1, 0].tolist() == [1, 1, 1]
+"""
 PACKAGES = ("cli.py", "pipelines", "shards", "tsgc", "configs")
 
 
@@ -87,6 +96,7 @@ def run(root: Path, place: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow  # a process for each command, among them a training
 def test_what_the_page_adds_is_used_from_the_command_line(added, tmp_path):
     """The page's last blocks, in order: clips, then prepare, shard, train, predict."""
     said = {}
@@ -101,6 +111,7 @@ def test_what_the_page_adds_is_used_from_the_command_line(added, tmp_path):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["lean"] == 0.1 and config["variant"] == "mini"
     assert (folder / "scores/last.npz").is_file()
+    run(added, tmp_path, "-c", LEANS)
     assert re.search(r"(waltz|tango)\D+\d+\.\d\d", said["predict data/dances/tango_p06_t00.npy"])
     assert "48 kept" in said["prepare custom"] and "kinect1-20" in said["inspect data/prepared/recorded.h5"]
 
