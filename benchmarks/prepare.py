@@ -29,6 +29,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import prepare_plain
+from command_cost import ROOT, children_seconds, fastest, fastest_by, memory_of
 
 from pipelines.prepared.store import open_store
 from pipelines.prepared.writer import CHUNK_ROWS, COMPRESSION
@@ -36,9 +37,7 @@ from pipelines.reading import ntu_text
 from pipelines.synthetic.raw_files import ntu_clip
 from pipelines.synthetic.raw_files import ntu_text as write_text
 
-ROOT = Path(__file__).parents[1]
 GROWTH = (500, 1000, 2000, 5000, 10_000, 20_000)
-POLL = 0.02  # seconds
 LIBRARIES = ("numpy", "numba", "h5py", "joblib")
 
 
@@ -73,33 +72,6 @@ def names() -> Iterator[str]:
 
 def megabytes(folder: Path) -> float:
     return sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-
-
-def children_seconds() -> float:
-    """CPU time of all commands so far, their workers included."""
-    times = os.times()
-    return times.children_user + times.children_system
-
-
-def fastest(
-    actions: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Seconds of each action's fastest round; the actions take turns."""
-    return {name: best for name, (best, _) in fastest_by(actions, rounds, clock, clock).items()}
-
-
-def fastest_by(
-    actions: dict[str, Callable[[], object]], rounds: int, *clocks: Callable[[], float]
-) -> dict[str, list[float]]:
-    """The same by several clocks, each with its own fastest round."""
-    best = {name: [float("inf")] * len(clocks) for name in actions}
-    for _ in range(rounds):
-        for name, action in actions.items():
-            began = [clock() for clock in clocks]
-            action()
-            took = [clock() - then for clock, then in zip(clocks, began)]
-            best[name] = list(map(min, best[name], took))
-    return best
 
 
 def prepare_command(raw: Path, out: Path, jobs: int, *more: str) -> list[str]:
@@ -140,7 +112,7 @@ def parser(bench: Bench) -> None:
         print(f"{name:28} {size / took:8,.0f} MB/s a core  {twin / took:6.1f} x")
 
 
-def whole(bench: Bench) -> None:
+def whole_command(bench: Bench) -> None:
     """The command against the plain chain, both from a folder, raw to result, as commands."""
     raw, out, work = bench.corpus(), bench.scratch / "whole.h5", bench.scratch / "plain"
     work.mkdir()
@@ -234,54 +206,6 @@ def cores(bench: Bench) -> None:
             print(f"workers that one writing process can serve: {each[2] / max(each[:2]):.1f}")
 
 
-@dataclass
-class Memory:
-    """Peak resident memory of a command, MB."""
-
-    parent: float = 0.0
-    worker: float = 0.0
-    total: float = 0.0
-
-
-def memory_of(command: Sequence[str]) -> tuple[Memory, float]:
-    """Runs a command; its memory and seconds. Memory that processes share counts once for each."""
-    began, peak, highest = time.perf_counter(), Memory(), {}
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    while process.poll() is None:
-        resident = {pid: resident_of(pid) for pid in (process.pid, *children_of(process.pid))}
-        peak.total = max(peak.total, sum(now for now, _ in resident.values()))
-        highest |= {pid: high for pid, (_, high) in resident.items() if high}
-        time.sleep(POLL)
-    peak.parent = highest.pop(process.pid)
-    peak.worker = max(highest.values(), default=0.0)
-    assert process.returncode == 0
-    return peak, time.perf_counter() - began
-
-
-def children_of(pid: int) -> list[int]:
-    """All descendants."""
-    try:
-        own = [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
-    except OSError:  # ended meanwhile
-        return []
-    return own + [grandchild for child in own for grandchild in children_of(child)]
-
-
-def resident_of(pid: int) -> tuple[float, float]:
-    """Resident memory now and at its highest, MB."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0.0, 0.0
-    fields = dict(line.split(":", 1) for line in lines)
-    now, high = (float(fields.get(key, "0 kB").split()[0]) / 1000 for key in ("VmRSS", "VmHWM"))
-    return now, high
-
-
 def growth(bench: Bench) -> None:
     """Time and memory as the number of clips grows."""
     print(
@@ -355,7 +279,7 @@ def read_rows(array: h5py.Dataset, starts: Iterable[int], rows: int) -> None:
 
 PARTS: dict[str, Callable[[Bench], None]] = {
     "parser": parser,
-    "whole": whole,
+    "whole": whole_command,
     "cores": cores,
     "zips": zips,
     "start": start,

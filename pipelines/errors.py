@@ -26,3 +26,8 @@ class UsageError(TsgcError):
 
 class AmbiguousError(UsageError):
     """A bare command would have to guess; the message lists the choices."""
+
+
+def first_line(error: BaseException, most: int = 160) -> str:
+    """The first line of a library's error, at most `most` characters; its class where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]

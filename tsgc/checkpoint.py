@@ -19,7 +19,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, first_line
 from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton
@@ -27,7 +27,6 @@ from shards.manifest import Manifest
 from tsgc.config import TrainConfig, build_config
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
-from tsgc.network.released import _first_line
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def load_state(path: Path, device: torch.device) -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise TsgcError(f"{path}: not a whole training state ({_first_line(error)})") from None
+        raise TsgcError(f"{path}: not a whole training state ({first_line(error)})") from None
 
 
 def check_match(description: Description, manifest: Manifest, where: Path, advice: str = "") -> None:

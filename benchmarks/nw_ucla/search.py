@@ -12,7 +12,7 @@ import torch
 
 from nw_ucla.plan import FOLDS, Spec
 from nw_ucla.trial import Trial
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, first_line
 
 Make = Callable[[Spec], Trial]
 Finish = Callable[[Trial], dict[str, Any]]
@@ -162,8 +162,8 @@ class Search:
         try:
             trial = self.make(spec)
         except (TsgcError, RuntimeError) as error:
-            append_line(out, {**described(spec), "status": "failed", "error": first_line(error)})
-            self.say(f"{spec.name} {spec.fold} seed {spec.config.seed}: {first_line(error)}")
+            append_line(out, {**described(spec), "status": "failed", "error": first_line(error, 300)})
+            self.say(f"{spec.name} {spec.fold} seed {spec.config.seed}: {first_line(error, 300)}")
             return None
         return trial
 
@@ -176,7 +176,7 @@ class Search:
                 more = (finish or Trial.last_look)(trial)
             line = {**result(trial, len(self.running), self.device), **more}
         except (TsgcError, RuntimeError) as error:
-            line = {**described(trial.spec), "status": "failed", "error": first_line(error)}
+            line = {**described(trial.spec), "status": "failed", "error": first_line(error, 300)}
             line["marks"] = trial.marks
         del self.running[trial]
         append_line(out, line)
@@ -226,10 +226,6 @@ def told(line: dict[str, Any]) -> str:
     last = line["marks"][-1]
     figures = ", ".join(f"{name} {last[name]}" for name in ("loss", "top1", "top1_ema") if name in last)
     return f"{start}: {figures}, {line['seconds']:.0f} s, {line['clips_per_second']:,} clips/s"
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def fold_clips(views: Any, fold: str) -> tuple[Any, Any]:

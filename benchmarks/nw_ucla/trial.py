@@ -18,6 +18,7 @@ from shards.options import LoaderOptions
 from tsgc.checkpoint import describe_weights, save_weights
 from tsgc.distributed.process import Process
 from tsgc.evaluation.scores import accuracy
+from tsgc.fusion.calibrate import cross_entropy
 from tsgc.input.pipeline import input_pipeline
 from tsgc.input.tta import PLAIN, VIEWS, View
 from tsgc.network.precision import arithmetic
@@ -113,10 +114,7 @@ class Trial:
             found = accuracy(logits, self.labels)
             figures[f"top1{suffix}"] = round(found.top1, 3)
             figures[f"mean_class{suffix}"] = round(found.mean_class, 3)
-            shifted = logits - logits.max(1, keepdims=True)
-            log_sum = np.log(np.exp(shifted).sum(1))
-            right = shifted[np.arange(len(logits)), self.labels]
-            figures[f"nll{suffix}"] = round(float((log_sum - right).mean()), 4)
+            figures[f"nll{suffix}"] = round(cross_entropy(logits, self.labels), 4)
         return figures
 
     def last_look(self) -> dict[str, Any]:

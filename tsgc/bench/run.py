@@ -18,7 +18,14 @@ from tsgc.bench import joint_mixing, machine
 from tsgc.bench.contenders import Contender, contenders, training_work
 from tsgc.bench.inputs import Shape
 from tsgc.bench.trace import trace_idle
-from tsgc.bench.training import WARM_UP, clean_up, forward_flops, long_clips, measure_contenders, speed
+from tsgc.bench.training import (
+    WARM_UP,
+    clean_up,
+    compare_speed,
+    forward_flops,
+    long_clips,
+    measure_contenders,
+)
 from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
 from tsgc.distributed.environment import LAUNCHED
@@ -160,7 +167,7 @@ def _contenders(options: TrainOptions, *, compare: bool) -> list[Contender]:
 def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     """Training, recognition, and the time that one clip takes."""
     shape, device = options.shape, options.device
-    result = speed(_contenders(options, compare=options.compare), shape, device, options.steps)
+    result = compare_speed(_contenders(options, compare=options.compare), shape, device, options.steps)
     for what in ("training", "inference"):
         talker.table(
             f"{what}: {shape.variant}, T {shape.frames}, {shape.skeleton}, {shape.bodies} bodies,"

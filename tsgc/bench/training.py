@@ -88,7 +88,9 @@ def clean_up(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def speed(contenders: Sequence[Contender], shape: Shape, device: torch.device, steps: int) -> dict[str, Any]:
+def compare_speed(
+    contenders: Sequence[Contender], shape: Shape, device: torch.device, steps: int
+) -> dict[str, Any]:
     """`training`, `inference` (rows with ratios) and `latency` (of one clip) of contenders, plain ones first.
 
     Keeping freed memory cannot be undone, so plain ones are measured before ours. So is the latency of one

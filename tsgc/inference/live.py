@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from pipelines.errors import TsgcError
-from tsgc.inference.raw_clips import Failure, Recording
+from tsgc.inference.raw_clips import Failure, PreparedClip
 from tsgc.inference.recogniser import Recogniser
 
 SOURCE = "live"
@@ -99,6 +99,6 @@ def answer(
     joints = recogniser.prepare_joints(stack_frames(bodies), SOURCE)
     span = (numbers[0], numbers[-1] + 1)
     logits = recogniser.logits([joints])[0]
-    found = recogniser.prediction(Recording(SOURCE, SOURCE, joints), span, logits, top)
+    found = recogniser.prediction(PreparedClip(SOURCE, SOURCE, joints), span, logits, top)
     latency = 1000 * (time.perf_counter() - start)
     return Answer(span, found.seconds, [asdict(guess) for guess in found.top], round(latency, 3))

@@ -12,7 +12,7 @@ import orjson
 
 from tsgc.console import Count, Talker, write_json
 from tsgc.inference.live import recognise_live
-from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recording, read_recordings
+from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
 from tsgc.workspace.runs import checkpoint_path, newest_trained
 
@@ -55,7 +55,9 @@ def predict_files(
     return len(failures)
 
 
-def _recordings(files: Sequence[Path], recogniser: Recogniser, count: Count) -> Iterator[Recording | Failure]:
+def _recordings(
+    files: Sequence[Path], recogniser: Recogniser, count: Count
+) -> Iterator[PreparedClip | Failure]:
     """The clips at the given paths; `-` is one raw clip on standard input."""
     if list(files) == [STDIN]:
         yield read_recording(STDIN_NAME, STDIN_NAME, sys.stdin.buffer.read(), recogniser.format)

@@ -12,7 +12,7 @@ from tsgc.inference.raw_format import RawFormat
 
 
 @dataclass(frozen=True)
-class Recording:
+class PreparedClip:
     """A raw clip after preparation."""
 
     source: str
@@ -59,7 +59,7 @@ def _find_inside(location: Path, suffixes: tuple[str, ...]) -> list[RawFile | Fa
 
 def read_recordings(
     files: Iterable[RawFile | Failure], raw_format: RawFormat
-) -> Iterator[Recording | Failure]:
+) -> Iterator[PreparedClip | Failure]:
     """The prepared clips in order; a Failure for each that cannot be read."""
     for file in files:
         if isinstance(file, Failure):
@@ -73,7 +73,7 @@ def read_recordings(
             yield read_recording(file.source, file.clip, data, raw_format)
 
 
-def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -> Recording | Failure:
+def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -> PreparedClip | Failure:
     """One raw clip from its bytes, prepared as the training clips were."""
     try:
         joints = raw_format.read(source, data).joints
@@ -81,7 +81,7 @@ def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -
         return Failure(source, f"{error}{_other_data(source, raw_format)}")
     if not len(joints):
         return Failure(source, f"{source}: no body in it, nothing to recognise")
-    return Recording(source, clip, joints)
+    return PreparedClip(source, clip, joints)
 
 
 def _other_data(source: str, raw_format: RawFormat) -> str:

@@ -19,7 +19,7 @@ from pipelines.errors import TsgcError, UsageError
 from tsgc.checkpoint import dataset_name
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import pick_device
-from tsgc.inference.raw_clips import Failure, Recording, find_raw, read_recordings
+from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recordings
 from tsgc.inference.raw_format import ImageSize, raw_format
 from tsgc.inference.trained_stream import TrainedStream, load_stream, pack_clips
 from tsgc.inference.windows import is_centred, plan_windows, recentre
@@ -118,13 +118,13 @@ class Recogniser:
             answers.append(answer)
         return answers
 
-    def recordings(self, clips: ClipSource | Iterable[ClipSource]) -> Iterator[Recording | Failure]:
+    def recordings(self, clips: ClipSource | Iterable[ClipSource]) -> Iterator[PreparedClip | Failure]:
         """The prepared clips of files and arrays, in order."""
         several = [clips] if isinstance(clips, (str, Path, np.ndarray)) else clips
         for number, clip in enumerate(several):
             if isinstance(clip, np.ndarray):
                 name = f"array {number}"
-                yield Recording(name, name, self.prepare_joints(clip, name))
+                yield PreparedClip(name, name, self.prepare_joints(clip, name))
             else:
                 yield from read_recordings(find_raw([Path(clip)], self.format.suffixes), self.format)
 
@@ -150,7 +150,7 @@ class Recogniser:
 
     def answers(
         self,
-        recordings: Iterable[Recording | Failure],
+        recordings: Iterable[PreparedClip | Failure],
         *,
         top: int = 5,
         window: int | None = None,
@@ -158,7 +158,7 @@ class Recogniser:
         batch: int = BATCH,
     ) -> Iterator[Prediction | Failure]:
         """Recognise prepared clips as they come, `batch` windows at once; failures keep their place."""
-        waiting: list[tuple[Recording, tuple[int, int]] | Failure] = []
+        waiting: list[tuple[PreparedClip, tuple[int, int]] | Failure] = []
         for recording in recordings:
             if isinstance(recording, Failure):
                 waiting.append(recording)
@@ -171,7 +171,7 @@ class Recogniser:
         yield from self._answer(waiting, top)
 
     def _answer(
-        self, waiting: Sequence[tuple[Recording, tuple[int, int]] | Failure], top: int
+        self, waiting: Sequence[tuple[PreparedClip, tuple[int, int]] | Failure], top: int
     ) -> Iterator[Prediction | Failure]:
         cut = [self.cut(*item) for item in waiting if not isinstance(item, Failure)]
         logits = iter(self.logits(cut)) if cut else iter(())
@@ -181,7 +181,7 @@ class Recogniser:
             else:
                 yield self.prediction(*item, next(logits), top)
 
-    def cut(self, recording: Recording, frames: tuple[int, int]) -> np.ndarray:
+    def cut(self, recording: PreparedClip, frames: tuple[int, int]) -> np.ndarray:
         """A window of a recording, centred and turned as a clip of its own would be."""
         joints = recording.joints[slice(*frames)]
         whole = len(joints) == len(recording.joints)
@@ -196,7 +196,7 @@ class Recogniser:
         return np.sum(parts, axis=0)
 
     def prediction(
-        self, recording: Recording, frames: tuple[int, int], logits: np.ndarray, top: int
+        self, recording: PreparedClip, frames: tuple[int, int], logits: np.ndarray, top: int
     ) -> Prediction:
         """The most likely classes by logits (K,), with names and probabilities."""
         likely = probabilities(logits / sum(self.weights))

@@ -46,7 +46,7 @@ class RawLook:
 
 
 @dataclass(frozen=True)
-class Format:
+class RawClipFormat:
     """A format of raw clips that can be inspected."""
 
     suffixes: tuple[str, ...]
@@ -258,11 +258,11 @@ def ranges(frames: np.ndarray | Sequence[int]) -> str:
     return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
-FORMATS: dict[str, Format] = {
-    "custom": Format(tuple(OWN_READERS), lambda path, data: own_folder(path) is not None, _open_own),
+FORMATS: dict[str, RawClipFormat] = {
+    "custom": RawClipFormat(tuple(OWN_READERS), lambda path, data: own_folder(path) is not None, _open_own),
     **{
-        name: Format((DATASETS[name].suffix,), partial(_named, name), partial(_open_known, name))
+        name: RawClipFormat((DATASETS[name].suffix,), partial(_named, name), partial(_open_known, name))
         for name in READERS
     },
-    "kinetics": Format((".json",), _is_kinetics, _open_kinetics),
+    "kinetics": RawClipFormat((".json",), _is_kinetics, _open_kinetics),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, first_line
 from tsgc.network.layers import EXPANSION
 
 
@@ -26,7 +26,7 @@ def load_released(path: Path, *, ema: bool) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TsgcError(
-            f"{path}: not a released checkpoint, or one that holds code ({_first_line(error)})"
+            f"{path}: not a released checkpoint, or one that holds code ({first_line(error)})"
         ) from None
     key = "model_ema" if ema else "model"
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
@@ -105,7 +105,3 @@ _BLOCK = {
     "pwconv2.weight": ("project.weight", lambda x: _quarters_first(x.T).T.contiguous()),
     "pwconv2.bias": ("project.bias", _same),
 }
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:160]

@@ -43,7 +43,7 @@ def line_chart(chart: Chart) -> Markup:
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     y_ticks = ticks(min(low, 0.0) if low < 0.35 * high else low, high, 5)
-    parts = [_frame(chart, x_ticks, y_ticks)]
+    parts = [_frame(x_ticks, y_ticks)]
     for series in chart.series:
         parts.append(_curve(series, x_ticks, y_ticks))
     parts.append(Markup('<line class="cursor" y1="{}" y2="{}" hidden></line>').format(TOP, HEIGHT - BOTTOM))
@@ -102,7 +102,7 @@ def _at(value: float, marks: Sequence[float], start: float, end: float) -> float
     return round(start + (value - marks[0]) / (marks[-1] - marks[0]) * (end - start), 1)
 
 
-def _frame(chart: Chart, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
+def _frame(x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
     parts = []
     for value in y_ticks:
         y = _at(value, y_ticks, HEIGHT - BOTTOM, TOP)
