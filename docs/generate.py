@@ -25,9 +25,10 @@ MARK = "<!-- What follows is generated: python docs/generate.py -->"
 TREE = ("<!-- The tree is generated: python docs/generate.py -->", "<!-- end of the tree -->")
 # In the order in which data pass through; a folder that is not named here comes last.
 ORDER = (
-    "pipelines", "skeletons", "reading", "formats", "cleaning", "datasets", "workers", "prepared", "synthetic",
-    "shards", "tsgc", "input", "network", "kernels", "step", "training", "distributed", "evaluation",
-    "fusion", "inference", "export", "inspect", "drawing", "report", "workspace", "bench", "commands",
+    "pipelines", "skeletons", "reading", "formats", "cleaning", "datasets", "workers", "prepared",
+    "synthetic", "shards", "tsgc", "input", "network", "kernels", "step", "training", "distributed",
+    "evaluation", "fusion", "inference", "export", "inspect", "drawing", "report",
+    "workspace", "bench", "commands",
 )  # fmt: skip
 # What is no package, and so has no sentence of its own.
 BESIDE = {
