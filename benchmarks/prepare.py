@@ -169,9 +169,9 @@ def zips(bench: Bench) -> None:
 MEASURED = """
 import json, pathlib, resource, sys, time
 began = time.perf_counter()
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 raw, out = map(pathlib.Path, sys.argv[1:3])
-prepare("ntu120", [raw], out, data_root=out.parent, jobs=int(sys.argv[3]), overwrite=True)
+prepare_dataset("ntu120", [raw], out, data_root=out.parent, jobs=int(sys.argv[3]), overwrite=True)
 usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 own, workers = (one.ru_utime + one.ru_stime for one in usage)
 print(json.dumps([time.thread_time(), own - time.thread_time(), workers, time.perf_counter() - began]))

@@ -31,7 +31,7 @@ Run = Callable[[Sequence[Sequence[Sequence[Raw]]]], Generator[list[Outcome], Non
 """Tasks, each some clips' files, to their outcomes, in order: `read_task` of each."""
 
 
-def prepare(
+def prepare_dataset(
     dataset: str,
     raw: Sequence[Path] | None,
     out: Path,

@@ -24,7 +24,7 @@ class Raw(Protocol):
         """The name of the clip in errors."""
 
     def read(self) -> bytes:
-        """Its bytes; raises TsgcError where they cannot be read."""
+        """The bytes of the clip; raises TsgcError where they cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("cli.py", "tsgc", "benchmarks")
+FOLDERS = ("cli.py", "pipelines", "shards", "tsgc", "benchmarks")
 FILES = sorted(
     file for name in FOLDERS for file in [ROOT / name, *(ROOT / name).rglob("*.py")] if file.is_file()
 )

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.synthetic import raw_files
 from tsgc.config import TrainConfig, build_config
 from tsgc.console import Talker
@@ -12,7 +12,7 @@ from tsgc.distributed.preemption import PreemptedError
 from tsgc.distributed.process import join_ranks, pick_device
 from tsgc.evaluation.scores import Scores, all_and_clean
 from tsgc.fusion.ensemble import fuse
-from tsgc.training.loop import train
+from tsgc.training.loop import train_stream
 from tsgc.workspace.runs import run_folder
 from tsgc.workspace.shard_all import describe_shards, shard_all
 
@@ -42,7 +42,7 @@ def settings(modality: str, seed: int) -> TrainConfig:
     return build_config({**SETTINGS, "modality": modality, "seed": seed}, "the demo")
 
 
-def demo(
+def run_demo(
     out: Path, talker: Talker, *, seed: int, jobs: int | None, device: str | None, overwrite: bool
 ) -> dict[str, Scores]:
     """Make, prepare, shard, train, evaluate and fuse below `out`; returns the fused scores by benchmark."""
@@ -61,7 +61,7 @@ def demo(
     for name in ("ntu60", "nw-ucla"):
         path = data / "prepared" / f"{name}.h5"
         with talker.counting(f"preparing {name}", "clips") as progress:
-            report = prepare(
+            report = prepare_dataset(
                 name, None, path, data_root=data, jobs=jobs, overwrite=overwrite, progress=progress
             )
         for line in report.lines():
@@ -80,7 +80,9 @@ def demo(
                 folder = run_folder(out / "runs", benchmark, config)
                 shards = data / "shards" / benchmark
                 try:
-                    scores = train(config, benchmark, shards, folder, process, talker, overwrite=overwrite)
+                    scores = train_stream(
+                        config, benchmark, shards, folder, process, talker, overwrite=overwrite
+                    )
                 except PreemptedError:
                     raise PreemptedError(
                         f"asked to stop while training {modality}; tsgc demo --overwrite starts again"

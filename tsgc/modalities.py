@@ -206,7 +206,7 @@ def num_channels(name: str, channels: str) -> int:
     return len(parts(name)) * len(channels)
 
 
-def stream(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
+def derive_modality(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
     """What the stream `name` sees of x (N, M, T, V, C), whose channels are `xyz` or `xys`.
 
     The same shape for one modality; (N, M, T, V, k C) for k of them joined by `+`, in that order.

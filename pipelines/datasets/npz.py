@@ -55,7 +55,7 @@ class Member:
     start: int
     """Byte of its numbers in the unpacked member."""
     modified: int
-    """Of the file, in nanoseconds: workers live on, and another file may take its name."""
+    """When the file was modified, in nanoseconds: while workers live, another file may take its name."""
 
 
 @dataclass(frozen=True)

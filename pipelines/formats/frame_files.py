@@ -18,7 +18,7 @@ class FrameFiles:
 
     folder: str
     names: str
-    """Of the files, in order, GAP between them."""
+    """Names of the files, in order, with GAP between them."""
     clip: str
 
     @property

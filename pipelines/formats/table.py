@@ -43,7 +43,7 @@ class Format:
     read: Callable[[str, bytes, Skeleton], Recording]
     """A clip's name, its bytes and the skeleton that it is to have. Raises TsgcError: malformed."""
     skeletons: tuple[str, ...]
-    """Those that it usually holds, the commonest first; any other of as many joints will do."""
+    """Skeletons that it usually holds, the commonest first; any other of as many joints will do."""
     channels: str
     """`xyz` in space, `xys` in pictures, s the score."""
     units: str = "metres"

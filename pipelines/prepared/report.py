@@ -74,7 +74,7 @@ class Report:
     seen: int = 0
     """Body-frames in the raw clips that were kept."""
     lost: int = 0
-    """Those of them that are not in the result."""
+    """Body-frames of these that are not in the result."""
     worst: list[Loss] = field(default_factory=list)
     """The ten clips that lost most body-frames, worst first."""
     lengths: Counter[int] = field(default_factory=Counter)

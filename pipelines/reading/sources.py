@@ -23,7 +23,7 @@ class RawFile:
     path: Path
     """The file, or the zip that holds it."""
     member: str = ""
-    """Its place in the zip."""
+    """The path inside the zip; empty for a file of its own."""
 
     def __reduce__(self) -> tuple:
         """A short form for pickle, which is slow with slots and paths: every clip travels to a worker."""

@@ -8,7 +8,7 @@ class Skeleton:
     """A named body plan of V joints, numbered from 0."""
 
     name: str
-    """As files store it, such as `ntu-25`."""
+    """The name that files store, such as `ntu-25`."""
     joints: tuple[str, ...]
     """Joint names, in the order of the data."""
     parents: tuple[int, ...]

@@ -16,15 +16,17 @@ def test_a_demo_that_is_asked_to_stop_says_how_it_starts_again(tmp_path, monkeyp
 
     monkeypatch.setattr(module.raw_files, "write_ntu", lambda *args, **kwargs: [])
     monkeypatch.setattr(module.raw_files, "write_nw_ucla", lambda *args, **kwargs: [])
-    monkeypatch.setattr(module, "prepare", lambda *args, **kwargs: type("Report", (), {"lines": list})())
+    monkeypatch.setattr(
+        module, "prepare_dataset", lambda *args, **kwargs: type("Report", (), {"lines": list})()
+    )
     monkeypatch.setattr(module, "shard_all", lambda *args, **kwargs: [])
-    monkeypatch.setattr(module, "train", stopped)
+    monkeypatch.setattr(module, "train_stream", stopped)
     with pytest.raises(PreemptedError, match="tsgc demo --overwrite starts again") as caught:
-        module.demo(tmp_path / "demo", Talker(), seed=0, jobs=1, device="cpu", overwrite=False)
+        module.run_demo(tmp_path / "demo", Talker(), seed=0, jobs=1, device="cpu", overwrite=False)
     assert caught.value.exit_code == 75
 
 
 def test_a_wrong_device_is_told_before_anything_is_made(tmp_path):
     with pytest.raises(UsageError, match="--device tpu: expected cpu or cuda"):
-        module.demo(tmp_path / "demo", Talker(), seed=0, jobs=1, device="tpu", overwrite=False)
+        module.run_demo(tmp_path / "demo", Talker(), seed=0, jobs=1, device="tpu", overwrite=False)
     assert not (tmp_path / "demo").exists()

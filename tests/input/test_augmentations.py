@@ -26,7 +26,7 @@ from tsgc.config import TrainConfig
 from tsgc.input import geometry
 from tsgc.input.noise import hash32, normal, row_keys, uniform
 from tsgc.input.pipeline import InputPipeline
-from tsgc.modalities import stream
+from tsgc.modalities import derive_modality
 
 
 def test_limbs_change_their_length_and_keep_their_direction():
@@ -57,7 +57,7 @@ def test_mirroring_a_bone_stream_is_the_bone_stream_of_the_mirrored_clip():
     joints, _ = train_input(clips, mirror=0.5, given=given)
     bones, _ = train_input(clips, mirror=0.5, given=given, modality="bone")
     np.testing.assert_allclose(
-        bones, stream("bone", torch.from_numpy(joints), UCLA, "xyz").numpy(), atol=1e-6
+        bones, derive_modality("bone", torch.from_numpy(joints), UCLA, "xyz").numpy(), atol=1e-6
     )
 
 

@@ -10,7 +10,7 @@ from pipelines.skeleton import SKELETONS
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
 from tsgc.input.pipeline import InputPipeline
-from tsgc.modalities import MODALITIES, stream
+from tsgc.modalities import MODALITIES, derive_modality
 
 COCO = SKELETONS["coco-17"]
 PARENTS = list(COCO.parents)
@@ -26,26 +26,26 @@ def x() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", MODALITIES)
 def test_every_stream_of_xyz_is_its_modality(name: str, x: torch.Tensor) -> None:
-    assert torch.equal(stream(name, x, COCO, "xyz"), MODALITIES[name](x, COCO))
+    assert torch.equal(derive_modality(name, x, COCO, "xyz"), MODALITIES[name](x, COCO))
 
 
 @pytest.mark.parametrize("name", MODALITIES)
 def test_x_and_y_of_every_stream_do_not_depend_on_the_score(name: str, x: torch.Tensor) -> None:
-    seen = stream(name, x, COCO, "xys")
+    seen = derive_modality(name, x, COCO, "xys")
     assert seen.shape == x.shape
     other = x.clone()
     other[..., 2] = 0.25
-    assert torch.equal(seen[..., :2], stream(name, other, COCO, "xys")[..., :2])
+    assert torch.equal(seen[..., :2], derive_modality(name, other, COCO, "xys")[..., :2])
 
 
 def test_a_bone_has_the_mean_score_of_its_two_joints(x: torch.Tensor) -> None:
-    bone = stream("bone", x, COCO, "xys")
+    bone = derive_modality("bone", x, COCO, "xys")
     assert torch.equal(bone[..., 2], (x[..., 2] + x[..., PARENTS, 2]) / 2)
     assert torch.equal(bone[..., :2], x[..., :2] - x[..., PARENTS, :2])
 
 
 def test_a_motion_has_the_mean_score_of_its_two_frames(x: torch.Tensor) -> None:
-    motion = stream("joint_motion", x, COCO, "xys")
+    motion = derive_modality("joint_motion", x, COCO, "xys")
     assert torch.equal(motion[:, :, :-1, :, 2], (x[:, :, 1:, :, 2] + x[:, :, :-1, :, 2]) / 2)
     assert (motion[:, :, -1] == 0).all()
 
@@ -53,7 +53,7 @@ def test_a_motion_has_the_mean_score_of_its_two_frames(x: torch.Tensor) -> None:
 @pytest.mark.parametrize("name", [name for name in MODALITIES if name != "angle"])
 def test_scores_all_equal_stay_that_score(name: str, x: torch.Tensor) -> None:
     x[..., 2] = 0.5
-    score = stream(name, x, COCO, "xys")[..., 2]
+    score = derive_modality(name, x, COCO, "xys")[..., 2]
     assert set(score.unique().tolist()) <= {0.0, 0.5}
     assert (score[:, :, :5] == 0.5).all()
 

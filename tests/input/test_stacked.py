@@ -23,7 +23,7 @@ from tsgc.config import TrainConfig, resolve_config
 from tsgc.evaluation.scores import read_scores
 from tsgc.inference.raw_clips import read_recordings
 from tsgc.input.pipeline import InputPipeline
-from tsgc.modalities import MODALITIES, mistake, num_channels, parts, stream, stream_order
+from tsgc.modalities import MODALITIES, derive_modality, mistake, num_channels, parts, stream_order
 
 NTU, COCO = SKELETONS["ntu-25"], SKELETONS["coco-17"]
 FOUR = "joint+bone+joint_motion+bone_motion"
@@ -83,8 +83,8 @@ def test_single_streams_come_first_in_lists():
 @given(names=LISTS, channels=st.sampled_from(["xyz", "xys"]))
 def test_a_stack_is_its_modalities_side_by_side(names, channels):
     x = torch.randn(2, 1, 6, 17, 3, generator=torch.Generator().manual_seed(0))
-    seen = stream("+".join(names), x, COCO, channels)
-    assert torch.equal(seen, torch.cat([stream(name, x, COCO, channels) for name in names], -1))
+    seen = derive_modality("+".join(names), x, COCO, channels)
+    assert torch.equal(seen, torch.cat([derive_modality(name, x, COCO, channels) for name in names], -1))
     assert seen.shape[-1] == num_channels("+".join(names), channels)
 
 

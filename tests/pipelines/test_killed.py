@@ -13,7 +13,7 @@ import pytest
 from made.clips import ntu_clip, write_folder
 
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.verify import verify_store
 
 ROOT = Path(__file__).parents[2]
@@ -133,7 +133,7 @@ def cluster():
 
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes(cluster, raw, whole, tmp_path):
-    report = prepare(
+    report = prepare_dataset(
         "ntu120", [raw], tmp_path / "made.h5", data_root=tmp_path, dask=cluster.scheduler_address
     )
     assert report.kept == 800
@@ -144,7 +144,7 @@ def test_a_cluster_gives_the_same_bytes(cluster, raw, whole, tmp_path):
 def test_a_bad_clip_on_a_cluster_is_told_as_anywhere(cluster, tmp_path):
     raw = write_folder(tmp_path / "raw", {"S001C001P001R001A001.skeleton": b"?\n"})
     with pytest.raises(TsgcError, match=r"line 1: '\?', expected the number of frames"):
-        prepare("ntu60", [raw], tmp_path / "a.h5", data_root=tmp_path, dask=cluster.scheduler_address)
+        prepare_dataset("ntu60", [raw], tmp_path / "a.h5", data_root=tmp_path, dask=cluster.scheduler_address)
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_a_scheduler_that_does_not_answer_is_told(raw, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     monkeypatch.setattr("pipelines.workers.run_tasks.PATIENCE", 1)
     with pytest.raises(TsgcError, match=r"^tcp://127.0.0.1:9: no Dask scheduler answers there"):
-        prepare("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="tcp://127.0.0.1:9")
+        prepare_dataset("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="tcp://127.0.0.1:9")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_address_is_told(raw, tmp_path):
     with pytest.raises(
         TsgcError, match=r"^nowhere: no address of a Dask scheduler; expected one such as tcp://"
     ):
-        prepare("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="nowhere")
+        prepare_dataset("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="nowhere")
 
 
 def test_a_scheduler_without_workers_is_told(raw, tmp_path, monkeypatch):
@@ -171,10 +171,10 @@ def test_a_scheduler_without_workers_is_told(raw, tmp_path, monkeypatch):
         distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty,
         pytest.raises(TsgcError, match="no Dask worker; start some with `dask worker tcp://"),
     ):
-        prepare("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask=empty.scheduler_address)
+        prepare_dataset("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask=empty.scheduler_address)
 
 
 def test_without_dask_the_option_says_what_to_install(raw, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(TsgcError, match=r"--dask needs Dask; install it with `pip install 'tsgc\[dask\]'`"):
-        prepare("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="tcp://127.0.0.1:9")
+        prepare_dataset("ntu120", [raw], tmp_path / "a.h5", data_root=tmp_path, dask="tcp://127.0.0.1:9")

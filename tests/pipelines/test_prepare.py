@@ -13,7 +13,7 @@ from made.clips import ntu_clip, ntu_text, nw_ucla_clip, standing, write_folder,
 from pipelines import prepare as prepare_module
 from pipelines.datasets.table import find_dataset
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.report import Report
 from pipelines.prepared.store import open_store
 from pipelines.workers import run_tasks
@@ -46,7 +46,7 @@ def nw_ucla_files() -> dict[str, bytes]:
 def run(tmp_path: Path, raw: Path | list[Path] | None, dataset: str = "ntu60", **options) -> Report:
     options = {"data_root": tmp_path / "data", "jobs": 1} | options
     raw = [raw] if isinstance(raw, Path) else raw
-    return prepare(dataset, raw, options.pop("out", tmp_path / "out" / "made.h5"), **options)
+    return prepare_dataset(dataset, raw, options.pop("out", tmp_path / "out" / "made.h5"), **options)
 
 
 def fails(tmp_path: Path, raw: Path | list[Path] | None, dataset: str = "ntu60", **options) -> str:

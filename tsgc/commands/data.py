@@ -48,14 +48,14 @@ def prepare(
         raise UsageError(f"--name {name!r}: expected a file's name, without folders")
     from pipelines.cleaning.align import SPINE_AND_SHOULDERS
     from pipelines.datasets.table import default_name
-    from pipelines.prepare import prepare as run
+    from pipelines.prepare import prepare_dataset
     from tsgc.console import Talker
 
     talker = Talker()
     suffix = ("" if preset == "reference" else f"-{preset}") + ("-aligned" if align else "")
     path = out or data_root / "prepared" / f"{name or default_name(dataset, raw, data_root) + suffix}.h5"
     with talker.counting("preparing", "clips") as progress:
-        report = run(
+        report = prepare_dataset(
             dataset,
             raw,
             path,

@@ -29,6 +29,6 @@ def demo(
 ) -> None:
     """Everything at once on made data: raw files, prepare, shard, two streams, fusion."""
     from tsgc.console import Talker
-    from tsgc.demo import demo as run
+    from tsgc.demo import run_demo
 
-    run(out, Talker(), seed=seed, jobs=jobs, device=device, overwrite=overwrite)
+    run_demo(out, Talker(), seed=seed, jobs=jobs, device=device, overwrite=overwrite)

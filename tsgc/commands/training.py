@@ -98,11 +98,11 @@ def train(
     from tsgc.distributed.process import (
         join_ranks,  # torch comes last: settings are checked and printed without it
     )
-    from tsgc.training.loop import train as run
+    from tsgc.training.loop import train_stream
     from tsgc.workspace.runs import run_folder
 
     with join_ranks(device) as process:
-        run(
+        train_stream(
             settled,
             benchmark,
             folder,

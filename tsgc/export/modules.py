@@ -11,7 +11,7 @@ from tsgc.export.joints_input import dense_normalise, dense_recentre
 from tsgc.inference.trained_stream import TrainedStream
 from tsgc.input.crop import TEST_CROP_MARGIN
 from tsgc.input.resize import resample
-from tsgc.modalities import stream as see
+from tsgc.modalities import derive_modality
 from tsgc.network.layers import TemporalPatch
 from tsgc.network.model import TSGCNeXt
 
@@ -97,7 +97,7 @@ class FromJoints(nn.Module):
             partner=clips,
         )
         x = resample(batch.joints, batch, positions.expand(N, -1), M, "zeros")
-        x = see(pipeline.config.modality, x, pipeline.skeleton, pipeline.channels)
+        x = derive_modality(pipeline.config.modality, x, pipeline.skeleton, pipeline.channels)
         return self.model(x.permute(0, 4, 2, 3, 1))  # (N, M, T, V, C) -> (N, C, T, V, M)
 
 

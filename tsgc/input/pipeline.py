@@ -27,7 +27,7 @@ from tsgc.input.packed_rows import DeviceArrays, HostArrays, HostRows, Rows, row
 from tsgc.input.random_numbers import Draws, draw
 from tsgc.input.resize import blend, neighbours, present_rows, resample_present
 from tsgc.input.tta import PLAIN, View, as_augmentation, view_span
-from tsgc.modalities import stream
+from tsgc.modalities import derive_modality
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class InputPipeline:
 
         C becomes k C where k modalities lie side by side; each loses the same.
         """
-        x = stream(modality, x, self.skeleton, self.channels)
+        x = derive_modality(modality, x, self.skeleton, self.channels)
         for entry in augmentations.AUGMENTATIONS:
             if entry.input and entry.acts(self.config, values):
                 x = entry.input(x, values.get(entry.name, {}))

@@ -29,7 +29,7 @@ from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.workspace import runs
 
 
-def train(
+def train_stream(
     config: TrainConfig,
     benchmark: str,
     shards: Path | str,

@@ -12,7 +12,7 @@ from made.clips import nw_ucla_clip, write_folder
 from pipelines.cleaning.align import JOINTS, SPINE_AND_SHOULDERS, align, reader, upright
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
 from pipelines.skeleton import COCO_17
 
@@ -82,7 +82,7 @@ def test_a_prepared_file_says_whether_it_is_aligned(tmp_path, preset):
     raw = write_folder(tmp_path / "raw", {"S001C001P001R001A001.skeleton": ntu_text(3, bodies=2)})
     for name, alignment in (("plain", ""), ("aligned", SPINE_AND_SHOULDERS)):
         out = tmp_path / f"{name}.h5"
-        prepare("ntu60", [raw], out, data_root=tmp_path, preset=preset, jobs=1, alignment=alignment)
+        prepare_dataset("ntu60", [raw], out, data_root=tmp_path, preset=preset, jobs=1, alignment=alignment)
     with open_store(tmp_path / "plain.h5") as plain, open_store(tmp_path / "aligned.h5") as aligned:
         assert (plain.info.alignment, aligned.info.alignment) == ("", SPINE_AND_SHOULDERS)
         one, other = plain.clip(0), aligned.clip(0)

@@ -19,7 +19,7 @@ from made.command import fails, tsgc
 
 from pipelines.datasets.custom_clips import Layout, read
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
 from pipelines.skeleton import Skeleton
 from shards.load_manifest import load_manifest
@@ -261,7 +261,7 @@ def write_arms(folder: Path, description: Mapping[str, object] = ARMS) -> Path:
 def prepared(tmp_path: Path, description: Mapping[str, object], name: str | None = None):
     folder = write_arms(tmp_path / "arms", description)
     out = tmp_path / "out.h5"
-    report = prepare("custom", [folder], out, data_root=tmp_path, name=name, jobs=1, overwrite=True)
+    report = prepare_dataset("custom", [folder], out, data_root=tmp_path, name=name, jobs=1, overwrite=True)
     return report, open_store(out)
 
 
@@ -290,7 +290,7 @@ def test_a_known_skeleton_needs_no_definition(tmp_path: Path) -> None:
     folder = write_arms(tmp_path / "arms", description)
     for path in folder.rglob("*.npy"):
         np.save(path, np.random.default_rng(0).random((9, 17, 3)))
-    prepare("custom", [folder], tmp_path / "out.h5", data_root=tmp_path, jobs=1)
+    prepare_dataset("custom", [folder], tmp_path / "out.h5", data_root=tmp_path, jobs=1)
     store = open_store(tmp_path / "out.h5")
     assert store.info.skeleton == "coco-17" and not store.info.skeleton_definition
 
@@ -398,7 +398,7 @@ def test_any_file_name_will_do(tmp_path: Path) -> None:
     splits = {"half": {"train": "*/2", "test": "*/3"}}
     folder = write_arms(tmp_path / "arms", {**ARMS, "splits": splits})
     (folder / "clips/up/1.npy").rename(folder / "clips/up/später (2) & more.npy")
-    prepare("custom", [folder], tmp_path / "out.h5", data_root=tmp_path, jobs=1)
+    prepare_dataset("custom", [folder], tmp_path / "out.h5", data_root=tmp_path, jobs=1)
     assert open_store(tmp_path / "out.h5").names[-1] == "up-sp-ter--2----more"
 
 

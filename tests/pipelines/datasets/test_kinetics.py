@@ -12,7 +12,7 @@ from made.raw_sets import KINETICS_CLASSES, kinetics_clip, write_kinetics
 
 from pipelines.datasets.kinetics import EXTRA, parse, read
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
 from shards.load_manifest import load_manifest
 
@@ -140,7 +140,7 @@ def test_a_zip_gives_the_same_as_the_folder(tmp_path: Path) -> None:
     folder = write_kinetics(tmp_path / "raw")
     zipped = shutil.make_archive(str(tmp_path / "raw"), "zip", folder)
     for place, out in ((folder, "a.h5"), (Path(zipped), "b.h5")):
-        prepare("kinetics", [place], tmp_path / out, data_root=tmp_path, jobs=1)
+        prepare_dataset("kinetics", [place], tmp_path / out, data_root=tmp_path, jobs=1)
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
@@ -148,7 +148,7 @@ def test_clips_without_a_label_and_missing_clips_are_told(tmp_path: Path) -> Non
     folder = write_kinetics(tmp_path / "raw", train=200, val=50)
     (folder / "kinetics_val/stranger.json").write_text(json.dumps(kinetics_clip("a", 0)))
     (folder / "kinetics_val/-v00000001_.json").unlink()
-    report = prepare("kinetics", [folder], tmp_path / "a.h5", data_root=tmp_path, jobs=1)
+    report = prepare_dataset("kinetics", [folder], tmp_path / "a.h5", data_root=tmp_path, jobs=1)
     assert report.kept == 249
     assert list(report.dropped["unknown name"]) == ["stranger"]
     assert "unknown name 'stranger', expected one of the 250 listed clips" in report.warnings[0]

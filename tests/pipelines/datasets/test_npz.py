@@ -11,13 +11,15 @@ from made.command import fails, quick, tsgc
 from made.raw_sets import npz_arrays, write_npz
 
 from pipelines.datasets.npz import depad
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
 
 
 def run(tmp_path: Path, arrays: dict, *, name: str = "NTU60_CS.npz", jobs: int = 1, **options):
     path = write_npz(tmp_path / name, arrays, **options)
-    report = prepare("npz", [path], tmp_path / "out.h5", data_root=tmp_path, jobs=jobs, overwrite=True)
+    report = prepare_dataset(
+        "npz", [path], tmp_path / "out.h5", data_root=tmp_path, jobs=jobs, overwrite=True
+    )
     return report, open_store(tmp_path / "out.h5")
 
 

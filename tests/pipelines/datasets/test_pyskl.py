@@ -11,13 +11,13 @@ from made.raw_sets import ntu_names, pyskl_2d, pyskl_3d, write_pickle
 from pipelines.datasets.arrays import ArrayClip, read_arrays
 from pipelines.datasets.pyskl import read_2d, read_3d, read_splits
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
 
 
 def run(tmp_path: Path, content: object, preset: str = "reference", name: str | None = None):
     path = write_pickle(tmp_path / "ntu60_made.pkl", content)
-    report = prepare(
+    report = prepare_dataset(
         "pyskl",
         [path],
         tmp_path / "out.h5",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from made.clips import ntu_clip, write_folder
 from made.command import fails, tsgc
 
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared import store as store_module
 from pipelines.prepared.store import open_store
 from pipelines.prepared.verify import verify_store
@@ -25,7 +25,7 @@ def whole(tmp_path_factory, request) -> Path:
         f"S001C00{c}P00{p}R001A007.skeleton": ntu_clip(p, 14, 1 + p % 2) for c in (1, 2) for p in (1, 2, 3)
     }
     raw = write_folder(folder / "raw", clips)
-    prepare("ntu60", [raw], folder / "made.h5", data_root=folder, jobs=1, compress=request.param)
+    prepare_dataset("ntu60", [raw], folder / "made.h5", data_root=folder, jobs=1, compress=request.param)
     return folder / "made.h5"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.cleaning.denoise import SHORT, SPREAD
 from pipelines.errors import TsgcError
-from pipelines.prepare import prepare
+from pipelines.prepare import prepare_dataset
 from pipelines.prepared.report import Report
 from pipelines.prepared.store import Clip, open_store
 from pipelines.skeleton import NTU_25, NW_UCLA_20, SKELETONS, Skeleton
@@ -40,7 +40,7 @@ Set = tuple[list[Clip], np.ndarray, Report]
 
 
 def prepared(dataset: str, raw: Path, folder: Path) -> Set:
-    report = prepare(dataset, [raw], folder / f"{dataset}.h5", data_root=folder, jobs=1)
+    report = prepare_dataset(dataset, [raw], folder / f"{dataset}.h5", data_root=folder, jobs=1)
     with open_store(folder / f"{dataset}.h5") as store:
         clips = [store.clip(i) for i in range(len(store))]
         return clips, next(iter(store.splits.values())), report
