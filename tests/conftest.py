@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels' own code without a GPU; read at Triton's import
 
+from made.every_module import every_module, is_whole, loaded_modules
 from made.once import once, only_read
 from made.runs import make_runs
 from made.shard_sets import make_data
@@ -58,3 +59,26 @@ def trained(tmp_path_factory):
 def ucla(trained, tmp_path):
     """Builds a training that has not begun, of NW-UCLA's made clips."""
     return ucla_builder(trained / "data", tmp_path)
+
+
+LOADED: set[str] = set()
+"""Modules that a worker of pytest-xdist had loaded when it ended."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    LOADED.update(getattr(node, "workeroutput", {}).get("loaded", ()))
+
+
+def pytest_sessionfinish(session):
+    """Fails a whole run that left modules of the project alone, and names them."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["loaded"] = sorted(loaded_modules())
+        return
+    LOADED.update(loaded_modules())
+    left = sorted(every_module() - LOADED)
+    if left and is_whole(session.config) and session.exitstatus == pytest.ExitCode.OK:
+        session.config.pluginmanager.get_plugin("terminalreporter").write_line(
+            f"no test loaded {', '.join(left)}; `make test` has to have one of each module", red=True
+        )
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

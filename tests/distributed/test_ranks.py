@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made.once import once
 from made.ranks import lines, train_words, tsgc, weights
-from made.shard_sets import make_shards
 
 from shards.load_manifest import load_manifest
 from tsgc.evaluation.scores import read_scores
@@ -19,23 +19,18 @@ def losses(run: Path):
     return [line["loss"] for line in lines(run / "metrics.jsonl")]
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return make_shards(tmp_path_factory.mktemp("made"), clips=101).folder
-
-
-@pytest.fixture(scope="module")
-def runs(shards, tmp_path_factory):
+@pytest.fixture(scope="session")
+def runs(shards, two_ranks, tmp_path_factory):
     """The same training of 21 steps by one process, by --gpus 2 and 3, and by torchrun itself."""
-    folder = tmp_path_factory.mktemp("runs")
-    tsgc(*train_words(shards, folder / "one"))
-    tsgc(*train_words(shards, folder / "two", "--gpus", "2"))
-    tsgc(*train_words(shards, folder / "three", "--gpus", "3"))
-    tsgc(
-        "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m",
-        *train_words(shards, folder / "torchrun"),
-    )  # fmt: skip
-    return folder
+    torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+
+    def train(folder):
+        tsgc(*train_words(shards, folder / "one"))
+        tsgc(*train_words(shards, folder / "three", "--gpus", "3"))
+        tsgc(*torchrun, *train_words(shards, folder / "torchrun"))
+        (folder / "two").symlink_to(two_ranks)
+
+    return once(tmp_path_factory, "runs-of-ranks", train)
 
 
 @pytest.mark.parametrize("ranks", ["two", "three"])

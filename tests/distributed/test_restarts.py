@@ -16,8 +16,8 @@ from threading import Barrier
 import pytest
 import torch
 from made.command import MISHAPS
+from made.once import once
 from made.ranks import lines, train_words, tsgc, weights
-from made.shard_sets import make_shards
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from pipelines.errors import TsgcError
@@ -49,19 +49,6 @@ def ends(*processes: subprocess.Popen, code: int = 0) -> list[str]:
     return said
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return make_shards(tmp_path_factory.mktemp("made"), clips=101).folder
-
-
-@pytest.fixture(scope="module")
-def unbroken(shards, tmp_path_factory):
-    """A run of two ranks of one node that nothing happened to."""
-    run = tmp_path_factory.mktemp("unbroken") / "run"
-    tsgc(*train_words(shards, run, "--gpus", "2"))
-    return run
-
-
 def assert_same(run: Path, other: Path) -> None:
     """The same steps, epochs and weights, to the bit."""
     assert lines(run / "steps.jsonl") == lines(other / "steps.jsonl")
@@ -78,16 +65,16 @@ def nodes(port: int, *options: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_nodes_are_the_same_as_one(shards, unbroken, tmp_path):
+def test_two_nodes_are_the_same_as_one(shards, two_ranks, tmp_path):
     """Two launchers find each other by the c10d rendezvous; each starts one rank."""
     command = [*nodes(free_port(), "--nnodes=2"), "-m", *train_words(shards, tmp_path / "run")]
     said = ends(start(*command), start(*command))
     assert sum("run: " in text for text in said) == 1  # rank 0 alone talks
-    assert_same(tmp_path / "run", unbroken)
+    assert_same(tmp_path / "run", two_ranks)
 
 
 @pytest.mark.slow
-def test_two_nodes_by_torchruns_variables(shards, unbroken, tmp_path):
+def test_two_nodes_by_torchruns_variables(shards, two_ranks, tmp_path):
     """`tsgc train --gpus N` on each node, as a batch system starts it."""
     variables = {
         "PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": f"localhost:{free_port()}",
@@ -95,11 +82,11 @@ def test_two_nodes_by_torchruns_variables(shards, unbroken, tmp_path):
     }  # fmt: skip
     command = [sys.executable, "-m", *train_words(shards, tmp_path / "run", "--gpus", "1")]
     ends(start(*command, **variables), start(*command, **variables))
-    assert_same(tmp_path / "run", unbroken)
+    assert_same(tmp_path / "run", two_ranks)
 
 
 @pytest.mark.slow
-def test_lost_ranks_are_started_again_and_the_run_goes_on(shards, unbroken, tmp_path):
+def test_lost_ranks_are_started_again_and_the_run_goes_on(shards, two_ranks, tmp_path):
     """Killed: rank 1 within the second epoch, then rank 0 within the third. Nobody gives --resume."""
     mishaps = [{"step": 9, "rank": 1}, {"step": 17, "rank": 0, "attempt": 1}]
     words = train_words(shards, tmp_path / "run", "--overwrite")[1:]
@@ -107,16 +94,16 @@ def test_lost_ranks_are_started_again_and_the_run_goes_on(shards, unbroken, tmp_
     (said,) = ends(start(*torchrun, MISHAPS, *words, MISHAPS=json.dumps(mishaps)))
     assert said.count("started again by torchrun") == 2
     assert "after epoch 1 of 3" in said and "after epoch 2 of 3" in said
-    assert_same(tmp_path / "run", unbroken)
+    assert_same(tmp_path / "run", two_ranks)
 
 
 @pytest.mark.slow
-def test_a_rank_lost_before_the_first_checkpoint_begins_anew(shards, unbroken, tmp_path):
+def test_a_rank_lost_before_the_first_checkpoint_begins_anew(shards, two_ranks, tmp_path):
     words = train_words(shards, tmp_path / "run")[1:]
     torchrun = [*TORCHRUN, "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     (said,) = ends(start(*torchrun, MISHAPS, *words, MISHAPS=json.dumps([{"step": 3, "rank": 1}])))
     assert "resuming" not in said
-    assert_same(tmp_path / "run", unbroken)
+    assert_same(tmp_path / "run", two_ranks)
 
 
 def test_the_launcher_names_the_rank_that_failed_not_those_that_lost_it(tmp_path, monkeypatch):
@@ -154,10 +141,10 @@ def test_the_launcher_names_the_rank_that_failed_not_those_that_lost_it(tmp_path
 
 
 @pytest.mark.slow
-def test_gpus_restarts_lost_ranks_where_torchruns_variable_says_so(shards, unbroken, tmp_path):
+def test_gpus_restarts_lost_ranks_where_torchruns_variable_says_so(shards, two_ranks, tmp_path):
     """A run that was begun by another command is refused, however often the ranks are started again."""
     run = tmp_path / "run"
-    shutil.copytree(unbroken, run)
+    shutil.copytree(two_ranks, run)
     before = (run / "checkpoints/state.pt").read_bytes()
     command = [sys.executable, "-m", *train_words(shards, run, "--gpus", "2")]
     (said,) = ends(start(*command, PET_MAX_RESTARTS="1"), code=1)
@@ -170,11 +157,12 @@ LONG = [
 ]  # long enough to be met in the middle
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def unbroken_long(shards, tmp_path_factory):
-    run = tmp_path_factory.mktemp("unbroken") / "long"
-    tsgc(*train_words(shards, run, "--gpus", "2", *LONG))
-    return run
+    def train(folder):
+        tsgc(*train_words(shards, folder / "run", "--gpus", "2", *LONG))
+
+    return once(tmp_path_factory, "long-run-of-ranks", train) / "run"
 
 
 def wait_for_steps(run: Path, count: int, *processes: subprocess.Popen) -> None:
