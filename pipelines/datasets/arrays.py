@@ -3,8 +3,9 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from pipelines.cleaning.centre import centre_on_first_actor, present_bodies
 from pipelines.datasets.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.errors import AmbiguousError, TsgcError
-from pipelines.spec import Identity, Prepared
+from pipelines.skeleton import Skeleton
+from pipelines.spec import PRESETS, Dataset, Identity, Opener, Prepared, Raw, assigned
 
 LONGEST_NAME = 90  # characters; what a shard can hold
 MOST_BODIES = 2  # that the field's networks see
@@ -108,6 +110,61 @@ class Listed:
         if name not in self.clips:
             raise TsgcError(f"unknown name {name!r}, expected one of the {len(self.clips):,} listed clips")
         return self.clips[name]
+
+
+def listed_dataset(
+    opener: Opener,
+    name: str,
+    *,
+    skeleton: Skeleton,
+    class_names: tuple[str, ...],
+    clips: Mapping[str, Identity],
+    found: Mapping[str, Sequence[Raw]],
+    benchmarks: Iterable[str],
+    read: Callable[..., Prepared],
+    channels: str,
+    units: str,
+    suffix: str = "",
+    fields: tuple[str, ...] | None = None,
+    official: tuple[int, int] | None = None,
+    fps: int = 30,
+) -> Dataset:
+    """The data set of files that list their clips, their labels and their splits.
+
+    `clips`: what the files say of each clip, its splits in the fields `split_<benchmark>`; `found`: the raw
+    clips; `read`: function from a clip's name, its raw bytes and `preset` to the prepared clip; `fields`:
+    per-clip integers (default: the splits). The rest is as in `Dataset`.
+    """
+    benchmarks = tuple(benchmarks)
+    return Dataset(
+        name=name,
+        skeleton=skeleton,
+        class_names=class_names,
+        fields=tuple(f"split_{benchmark}" for benchmark in benchmarks) if fields is None else fields,
+        benchmarks={benchmark: assigned(benchmark) for benchmark in benchmarks},
+        holdout=None,
+        raw=opener.raw,
+        suffix=suffix,
+        identify=Listed(clips),
+        presets={preset: partial(read, preset=preset) for preset in PRESETS},
+        official=official,
+        find=lambda: found,
+        channels=channels,
+        units=units,
+        fps=fps,
+    )
+
+
+def one_file(
+    name: str, files: Sequence[str], what: str, open_file: Callable[[Sequence[Path], str], Dataset]
+) -> Opener:
+    """A format with a whole data set in one file, called as the file. `files`: their published names."""
+    return Opener(
+        name=name,
+        raw=tuple(f"{name}/{file}" for file in files),
+        default_name=lambda locations: the_file(locations, what).stem,
+        open=open_file,
+    )
 
 
 def class_names(count: int, is_ntu: bool) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pipelines.datasets.arrays import Listed, safe_names, some
+from pipelines.datasets.arrays import listed_dataset, safe_names, some
 from pipelines.datasets.custom_clips import Layout, read
 from pipelines.errors import TsgcError
 from pipelines.formats.clips import Look, find_clips, look
@@ -19,7 +19,7 @@ from pipelines.formats.table import ARRAYS
 from pipelines.reading.yaml_text import load_yaml
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton, parse_definition
-from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, assigned
+from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Identity, Opener
 
 DESCRIPTION = "dataset.yaml"
 CLIPS = "clips"
@@ -89,19 +89,15 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         )
         for clip in found
     }
-    return Dataset(
-        name=name,
+    return listed_dataset(
+        CUSTOM,
+        name,
         skeleton=skeleton,
         class_names=tuple(classes),
-        fields=tuple(f"split_{benchmark}" for benchmark in splits),
-        benchmarks={benchmark: assigned(benchmark) for benchmark in splits},
-        holdout=None,
-        raw=CUSTOM.raw,
-        suffix="",
-        identify=Listed(clips),
-        presets={preset: partial(read, layout=layout, preset=preset) for preset in PRESETS},
-        official=None,
-        find=lambda: {names[clip]: [file] for clip, file in found.items()},
+        clips=clips,
+        found={names[clip]: [file] for clip, file in found.items()},
+        benchmarks=splits,
+        read=partial(read, layout=layout),
         channels="xyz" if channels == "xyz" else "xys",
         units=units,
         fps=fps,

@@ -7,18 +7,17 @@ x and y are parts of the picture's width and height, y downwards.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipelines.datasets.arrays import Listed, finish, some
+from pipelines.datasets.arrays import finish, listed_dataset, some
 from pipelines.errors import TsgcError
 from pipelines.reading.json_file import parse_json
 from pipelines.reading.sources import find_clips
 from pipelines.skeleton import OPENPOSE_18
-from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
+from pipelines.spec import TEST, TRAIN, Dataset, Identity, Opener, Prepared
 
 V = OPENPOSE_18.num_joints
 LABELS = "_label.json"
@@ -145,19 +144,17 @@ def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
         clips |= {
             clip: Identity(entry["label_index"], {"split_official": split}) for clip, entry in said.items()
         }
-    return Dataset(
-        name=name,
+    return listed_dataset(
+        KINETICS,
+        name,
         skeleton=OPENPOSE_18,
         class_names=class_names(labels),
-        fields=("split_official",),
-        benchmarks={"official": assigned("official")},
-        holdout=None,
-        raw=KINETICS.raw,
+        clips=clips,
+        found=files,
+        benchmarks=["official"],
+        read=read,
         suffix=".json",
-        identify=Listed(clips),
-        presets={preset: partial(read, preset=preset) for preset in PRESETS},
         official=(len(labels), usable),
-        find=lambda: files,
         channels="xys",
         units="parts of the picture",
     )

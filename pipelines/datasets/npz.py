@@ -17,11 +17,12 @@ import numpy as np
 
 from pipelines.datasets.arrays import (
     ArrayClip,
-    Listed,
     class_names,
     finish,
     finite,
     keep_present,
+    listed_dataset,
+    one_file,
     read_arrays,
     some,
     the_file,
@@ -29,7 +30,7 @@ from pipelines.datasets.arrays import (
 from pipelines.errors import BAD_NPY, TsgcError
 from pipelines.reading.sources import BAD_MEMBER
 from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, OPENPOSE_18, Skeleton
-from pipelines.spec import PRESETS, TEST, TRAIN, Dataset, Identity, Opener, Prepared, assigned
+from pipelines.spec import TEST, TRAIN, Dataset, Identity, Prepared
 
 # By numbers a frame: bodies x joints x 3. The field keeps x, y and the score of 2D key points.
 LAYOUTS: dict[int, tuple[int, Skeleton, str]] = {
@@ -121,22 +122,16 @@ def open_npz(locations: Sequence[Path], name: str) -> Dataset:
         for split, member in x.items()
         for row in range(member.shape[0])
     }
-    return Dataset(
-        name=name,
+    return listed_dataset(
+        NPZ,
+        name,
         skeleton=skeleton,
         class_names=class_names(count, skeleton is NTU_25),
-        fields=(field,),
-        benchmarks={benchmark: assigned(benchmark)},
-        holdout=None,
-        raw=NPZ.raw,
+        clips=clips,
+        found=found,
+        benchmarks=[benchmark],
+        read=partial(read, bodies=bodies, joints=skeleton.num_joints),
         suffix=".npz",
-        identify=Listed(clips),
-        presets={
-            preset: partial(read, bodies=bodies, joints=skeleton.num_joints, preset=preset)
-            for preset in PRESETS
-        },
-        official=None,
-        find=lambda: found,
         channels=channels,
         units=UNITS[channels],
     )
@@ -202,9 +197,4 @@ def read(source: str, data: bytes, bodies: int, joints: int, preset: str) -> Pre
     return finish(*keep_present(clip), None, preset)
 
 
-NPZ = Opener(
-    name="npz",
-    raw=tuple(f"npz/{name}.npz" for name in FILES),
-    default_name=lambda locations: the_file(locations, ".npz").stem,
-    open=open_npz,
-)
+NPZ = one_file("npz", [f"{name}.npz" for name in FILES], ".npz", open_npz)

@@ -7,7 +7,6 @@ with `frame_dir` (the clip's name), `label`, `total_frames`, `keypoint` (M, T, V
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,12 @@ from pipelines.datasets import ntu
 from pipelines.datasets.arrays import (
     NTU_NAMES,
     ArrayClip,
-    Listed,
     class_names,
     finish,
     finite,
     keep_present,
+    listed_dataset,
+    one_file,
     read_arrays,
     safe_names,
     some,
@@ -30,7 +30,7 @@ from pipelines.datasets.arrays import (
 from pipelines.errors import TsgcError
 from pipelines.reading.unpickle import load_pickle
 from pipelines.skeleton import COCO_17, NTU_25
-from pipelines.spec import PRESETS, TEST, TRAIN, UNUSED, Dataset, Identity, Opener, Prepared, assigned
+from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Identity, Prepared
 
 SKELETONS = {(25, 3): NTU_25, (17, 2): COCO_17}  # by joints and coordinates
 CHANNELS = {3: "xyz", 2: "xys"}  # by coordinates
@@ -64,20 +64,17 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
 
     names = safe_names(annotations)
     found = {names[clip]: [_arrays(path, clip, annotations[clip], C)] for clip in annotations}
-    read = {2: read_2d, 3: read_3d}[C]
-    return Dataset(
-        name=name,
+    return listed_dataset(
+        PYSKL,
+        name,
         skeleton=SKELETONS[V, C],
         class_names=class_names(_classes([identity.label for identity in clips.values()], is_ntu), is_ntu),
+        clips={names[clip]: identity for clip, identity in clips.items()},
+        found=found,
+        benchmarks=splits,
         fields=tuple(next(iter(clips.values())).fields),
-        benchmarks={benchmark: assigned(benchmark) for benchmark in splits},
-        holdout=None,
-        raw=PYSKL.raw,
+        read={2: read_2d, 3: read_3d}[C],
         suffix=path.suffix,
-        identify=Listed({names[clip]: identity for clip, identity in clips.items()}),
-        presets={preset: partial(read, preset=preset) for preset in PRESETS},
-        official=None,
-        find=lambda: found,
         channels=CHANNELS[C],
         units=UNITS[C],
     )
@@ -221,9 +218,4 @@ def read_2d(source: str, data: bytes, preset: str) -> Prepared:
     return finish(*keep_present(joints), None, preset)
 
 
-PYSKL = Opener(
-    name="pyskl",
-    raw=tuple(f"pyskl/{name}.pkl" for name in FILES),
-    default_name=lambda locations: the_file(locations, "PYSKL pickle").stem,
-    open=open_pyskl,
-)
+PYSKL = one_file("pyskl", [f"{name}.pkl" for name in FILES], "PYSKL pickle", open_pyskl)
