@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipelines.cleaning.align import reader
-from pipelines.datasets.table import open_dataset
+from pipelines.datasets.table import default_preset, open_dataset
 from pipelines.errors import TsgcError, UsageError
 from pipelines.files import refuse_existing
 from pipelines.prepared.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
@@ -37,7 +37,7 @@ def prepare_dataset(
     out: Path,
     *,
     data_root: Path,
-    preset: str = "reference",
+    preset: str | None = None,
     name: str | None = None,
     form: str | None = None,
     jobs: int | None = None,
@@ -51,14 +51,16 @@ def prepare_dataset(
     """Prepares a data set: raw folders or zips -> `out` (HDF5) and its report, `<stem>.report.json`.
 
     `raw`: where the clips lie (default: the data set's places under `data_root`); `name`: what a data set
-    is called that its own files describe (default: as they say or are called); `form`: the format of your own
-    recordings (default: found by looking at them); `jobs`: worker processes
+    is called that its own files describe (default: as they say or are called); `preset`: how (default: the
+    data set's, see `default_preset`); `form`: the format of your own recordings (default: found by looking at
+    them); `jobs`: worker processes
     (default: one a core); `dask`: address of a Dask scheduler whose workers to use instead (they see the raw
     clips under the same paths); `alignment`: see `align.py`; `exclude`: a list of clip names to leave out;
     `compress`: a key of COMPRESSION. A bad clip is skipped and reported. The same raw clips give the
     same bytes, from folder or zip, at any `jobs`.
     Raises TsgcError: no clips, over 1 % of them bad, copies that differ, or an output that exists.
     """
+    preset = preset or default_preset(dataset)
     if preset not in PRESETS:
         raise UsageError(f"preset {preset!r} does not exist for {dataset}; it has {', '.join(PRESETS)}")
     refuse_existing(out, overwrite)
@@ -68,6 +70,7 @@ def prepare_dataset(
         raise UsageError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
+    report.joint_names = spec.skeleton.joints
     excluded = read_names(exclude, spec) if exclude else frozenset()
     found = spec.find() if spec.find else find_clips(locations, spec.suffix)
     clips = choose_clips(spec, found, excluded, report)
@@ -140,6 +143,7 @@ def file_info(spec: Dataset, preset: str, alignment: str = "") -> Info:
         class_names=spec.class_names,
         tool_version=tool_version(),
         alignment=alignment,
+        people=spec.people,
         skeleton_definition=definition_of(spec.skeleton),
     )
 
@@ -180,6 +184,7 @@ def keep(clip: RawClip, outcome: Outcome, writer: StoreWriter, report: Report) -
                 present=prepared.present,
                 origin=prepared.origin,
                 fields=clip.identity.fields,
+                seen=prepared.joints_seen,
             )
         )
         report.count(clip.name, prepared)

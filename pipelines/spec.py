@@ -53,6 +53,8 @@ class Prepared:
     """Body-frames in the raw clip: what `present` counts, and all that was dropped."""
     lost: dict[str, int] = field(default_factory=dict)
     """Rule -> body-frames that it dropped; with those present they make up `seen`. Empty: NTU's reference."""
+    joints_seen: np.ndarray | None = None
+    """(T, M, V) bool: joints that were seen; None: all of every body that is present."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,11 @@ class Dataset:
     """The raw clips by name, in the order of the result; None: all files that end in `suffix`, by name."""
     channels: str = "xyz"
     units: str = "metres"
-    fps: int = 30
+    fps: float = 30
+    preset: str = "reference"
+    """The preset where the user names none."""
+    people: str = ""
+    """`untracked` where the bodies of a frame have no order, so that people are followed by distance."""
     absent_body: str = "zeros"
     """What stands for the second body of a one-body clip: `zeros`, or `copy` of the first."""
 
@@ -105,6 +111,8 @@ class Opener:
     """Raw places -> what the data set is called where the user does not say."""
     open: Callable[[Sequence[Path], str], Dataset]
     """Raw places and the name -> the data set. Raises TsgcError for what is wrong with its description."""
+    preset: str = "corrected"
+    """The preset where the user names none."""
 
 
 def assigned(benchmark: str) -> Callable[[Fields], np.ndarray]:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -114,10 +115,11 @@ def _parse(data: bytes) -> Manifest:
     return Manifest(**head, shards=shards, clips=clips, digest=digest)
 
 
-def _typed(content: dict[str, Any], name: str, kind: type) -> Any:
+def _typed(content: dict[str, Any], name: str, kind: type | UnionType) -> Any:
     value = content.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise _DefectError(f"{name} is {type(value).__name__}, expected {kind.__name__}")
+        expected = getattr(kind, "__name__", kind)
+        raise _DefectError(f"{name} is {type(value).__name__}, expected {expected}")
     return value
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import UnionType
 
 import numpy as np
 import orjson
@@ -88,9 +89,9 @@ class Manifest:
     skeleton: str
     num_joints: int
     channels: str
-    """`xyz`, or `xys` with s the detector's score."""
+    """`xyz`, `xyzs` or `xys`, s the detector's score."""
     units: str
-    fps: int
+    fps: float
     """Frames a second."""
     absent_body: str
     """What stands for a body that a clip lacks: `zeros` or `copy` (of the first)."""
@@ -104,6 +105,8 @@ class Manifest:
     """Split -> its tar files."""
     clips: Mapping[str, Clips]
     """Split -> its clips."""
+    people: str = ""
+    """`untracked` where raw clips give bodies in any order; empty, and not stored, else."""
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips; empty, and not stored, else."""
     skeleton_definition: str = ""
@@ -146,12 +149,12 @@ class Manifest:
 
 
 # Fields of the file and their types in JSON; the optional ones are text, and left out where they are empty.
-HEAD: dict[str, type] = {
+HEAD: dict[str, type | UnionType] = {
     "dataset": str, "benchmark": str, "preset": str, "skeleton": str, "num_joints": int, "channels": str,
-    "units": str, "fps": int, "absent_body": str, "class_names": list, "seed": int, "tool_version": str,
-    "source_digest": str,
+    "units": str, "fps": int | float, "absent_body": str, "class_names": list, "seed": int,
+    "tool_version": str, "source_digest": str,
 }  # fmt: skip
-OPTIONAL = ("alignment", "skeleton_definition")
+OPTIONAL = ("people", "alignment", "skeleton_definition")
 
 
 def find_shard_sets(root: Path) -> list[Path]:

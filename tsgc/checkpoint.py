@@ -53,10 +53,12 @@ class Description:
     class_names: list[str] = field(default_factory=list)
     absent_body: str = ""
     """What stands for a body that a clip lacks: `zeros` or `copy` (of the first)."""
-    fps: int = 0
+    fps: float = 0
     """Frames a second."""
     axes: str = "xyz"
-    """What the data's channels are: `xyz`, or `xys` with s the detector's score."""
+    """What the data's channels are: `xyz`, `xyzs` or `xys`, s the detector's score."""
+    people: str = ""
+    """`untracked` where raw clips give bodies in any order; empty else."""
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips; empty else."""
     skeleton_definition: str = ""
@@ -107,6 +109,7 @@ def describe_weights(
         absent_body=manifest.absent_body,
         fps=manifest.fps,
         axes=manifest.channels,
+        people=manifest.people,
         alignment=manifest.alignment,
         skeleton_definition=manifest.skeleton_definition,
     )

@@ -13,6 +13,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from pipelines.channels import coordinates, has_score
 from pipelines.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -169,7 +170,10 @@ SCORES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "bone_motion2": lambda score, body: _motion_score(_bone_score(score, body), 2),
     "bone_motion4": lambda score, body: _motion_score(_bone_score(score, body), 4),
 }
-"""A modality's third channel for `xys` data; `angle` has three of its own and leaves the score out."""
+"""What a modality makes of the score, its last channel.
+
+`angle` has three channels of its own: it leaves out the score of `xys`, and keeps that of `xyzs`.
+"""
 
 
 STACK = "+"  # between the modalities that a stream sees side by side
@@ -202,12 +206,12 @@ def stream_order(name: str) -> tuple[int, list[int]]:
 
 
 def num_channels(name: str, channels: str) -> int:
-    """The channels that a network of the stream `name` sees of data whose channels are `xyz` or `xys`."""
+    """The channels that a network of the stream `name` sees of data of `channels`, such as `xyz` or `xys`."""
     return len(parts(name)) * len(channels)
 
 
 def derive_modality(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
-    """What the stream `name` sees of x (N, M, T, V, C), whose channels are `xyz` or `xys`.
+    """What the stream `name` sees of x (N, M, T, V, C), whose channels are `xyz`, `xyzs` or `xys`.
 
     The same shape for one modality; (N, M, T, V, k C) for k of them joined by `+`, in that order.
     """
@@ -221,7 +225,10 @@ def _single(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
     """One modality of x (N, M, T, V, C): the same shape."""
     import torch
 
-    if channels != "xys":
+    if not has_score(channels):
         return MODALITIES[name](x, skeleton)
-    seen = MODALITIES[name](x[..., :2], skeleton)
-    return torch.cat([seen, SCORES[name](x[..., 2:], skeleton)], dim=-1) if name in SCORES else seen
+    places, score = x.split([coordinates(channels), 1], dim=-1)
+    seen = MODALITIES[name](places, skeleton)
+    if name not in SCORES:
+        return torch.cat([seen, score], dim=-1) if seen.shape[-1] < x.shape[-1] else seen
+    return torch.cat([seen, SCORES[name](score, skeleton)], dim=-1)

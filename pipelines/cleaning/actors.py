@@ -159,7 +159,7 @@ def two_tracks(
     for person in people:
         parts = [np.arange(len(person.frames))]
         if present[person.frames].any(axis=0).all():
-            parts = _stretches(present[person.frames], person.frames)
+            parts = stretches(present[person.frames], person.frames)
         dropped = 0
         for part in parts:
             frames, part_joints = person.frames[part], person.joints[part]
@@ -174,7 +174,7 @@ def two_tracks(
     return joints, present
 
 
-def _stretches(taken: np.ndarray, frames: np.ndarray) -> list[np.ndarray]:
+def stretches(taken: np.ndarray, frames: np.ndarray) -> list[np.ndarray]:
     """Indices of consecutive frames with the same tracks taken. (n, 2) bool and (n,) -> arrays."""
     changes = (taken[1:] != taken[:-1]).any(axis=1) | (np.diff(frames) > 1)
     return np.split(np.arange(len(frames)), np.flatnonzero(changes) + 1)

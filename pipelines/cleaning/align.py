@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from pipelines.channels import in_space
 from pipelines.errors import UsageError
 from pipelines.spec import Dataset, Prepared
 
@@ -29,7 +30,8 @@ def reader(dataset: Dataset, preset: str, alignment: str = "") -> Callable[[str,
     read = dataset.presets[preset]
     if not alignment:
         return read
-    if alignment != SPINE_AND_SHOULDERS or dataset.skeleton.name not in JOINTS or dataset.channels != "xyz":
+    known = alignment == SPINE_AND_SHOULDERS and dataset.skeleton.name in JOINTS
+    if not known or not in_space(dataset.channels):
         raise UsageError(
             f"{dataset.name}: {dataset.skeleton.name} skeletons ({dataset.channels}) cannot be aligned;"
             f" --align is for {', '.join(JOINTS)}"
@@ -45,7 +47,7 @@ def _read_aligned(
 
 
 def align(joints: np.ndarray, present: np.ndarray, marks: tuple[int, int, int, int]) -> np.ndarray:
-    """All bodies turned by one rotation about the origin: (T, M, V, 3) float32 -> the same.
+    """All bodies turned by one rotation about the origin: (T, M, V, 3) float32, or 4 with scores -> the same.
 
     The rotation is that of the first body in the first frame in which it is `present` (T, M); `marks` are
     its joints as in JOINTS. Absent bodies, 0, stay 0. A clip without such a frame, or whose marks lie on
@@ -53,8 +55,9 @@ def align(joints: np.ndarray, present: np.ndarray, marks: tuple[int, int, int, i
     """
     if not present[:, :1].any():
         return joints
-    rotation = upright(joints[present[:, 0].argmax(), 0], marks)
-    return (joints.astype(np.float64) @ rotation.T).astype(np.float32)
+    rotation = upright(joints[present[:, 0].argmax(), 0, :, :3], marks)
+    turned = (joints[..., :3].astype(np.float64) @ rotation.T).astype(np.float32)
+    return np.concatenate([turned, joints[..., 3:]], axis=-1) if joints.shape[-1] > 3 else turned
 
 
 def upright(body: np.ndarray, marks: tuple[int, int, int, int]) -> np.ndarray:

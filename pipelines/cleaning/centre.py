@@ -9,17 +9,19 @@ def present_bodies(joints: np.ndarray) -> np.ndarray:
     return (joints != 0).reshape(T, M, V * C).any(axis=2)
 
 
-def centre_on_first_actor(joints: np.ndarray, joint: int) -> tuple[np.ndarray, np.ndarray]:
-    """Subtracts `joint` of the first body, in the first frame where that body is present, from all joints.
+def centre_on_first_actor(
+    joints: np.ndarray, joint: int, seen: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Subtracts `joint` of the first body, in the first frame where it is seen, from all joints.
 
-    (T, M, V, C) float32 -> the same shape, and the origin (C,); no rotation, no scaling. In two-body
-    clips a missing body (joint sum exactly 0) is zero again afterwards; in one-body clips it is shifted
-    like any other. The origin is 0 where the first body is never present.
+    (T, M, V, C) float32 -> the same shape, and the origin (C,); no rotation, no scaling. `seen` (T, M, V), as
+    `first_seen` takes it. In two-body clips a missing body (joint sum exactly 0) is zero again afterwards; in
+    one-body clips it is shifted like any other. The origin is 0 where the first body is never present.
     """
-    first_present = present_bodies(joints)[:, 0]
-    if not first_present.any():
+    present = present_bodies(joints)
+    if not present[:, 0].any():
         return joints, np.zeros(joints.shape[-1], np.float32)
-    origin = joints[first_present.argmax(), 0, joint].copy()
+    origin = origin_of(joints, present, joint, seen)
     centred = _moved(joints, origin)
     if joints.shape[1] > 1:
         centred[joints.sum(axis=(2, 3)) == 0] = 0
@@ -34,8 +36,27 @@ def centre_present(joints: np.ndarray, present: np.ndarray, joint: int) -> tuple
     """
     if not present[:, :1].any():
         return joints, np.zeros(joints.shape[-1], np.float32)
-    origin = joints[present[:, 0].argmax(), 0, joint].copy()
+    origin = origin_of(joints, present, joint)
     return np.where(present[..., None, None], _moved(joints, origin), np.float32(0)), origin
+
+
+def first_seen(present: np.ndarray, joint: int, seen: np.ndarray | None = None) -> int:
+    """The first frame in which the first body's `joint` is seen; if it never is, the body's first frame.
+
+    `present` (T, M), the first body in some frame; `seen` (T, M, V), or None: all joints of present bodies.
+    """
+    if seen is not None and seen[:, 0, joint].any():
+        return int(seen[:, 0, joint].argmax())
+    return int(present[:, 0].argmax())
+
+
+def origin_of(
+    joints: np.ndarray, present: np.ndarray, joint: int, seen: np.ndarray | None = None
+) -> np.ndarray:
+    """What centring subtracts, (C,) float32: the first body's `joint` where `first_seen`; 0 of a score."""
+    origin = joints[first_seen(present, joint, seen), 0, joint].copy()
+    origin[3:] = 0
+    return origin
 
 
 def _moved(joints: np.ndarray, origin: np.ndarray) -> np.ndarray:

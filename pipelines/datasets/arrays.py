@@ -4,13 +4,15 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.cleaning.centre import centre_on_first_actor, present_bodies
+from pipelines.channels import in_space
+from pipelines.cleaning.centre import centre_on_first_actor
+from pipelines.cleaning.missing import fill
 from pipelines.datasets.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.errors import AmbiguousError, TsgcError
 from pipelines.skeleton import Skeleton
@@ -47,52 +49,93 @@ def read_arrays(data: bytes) -> list[np.ndarray]:
     return arrays
 
 
-def finite(source: str, joints: np.ndarray) -> np.ndarray:
-    """The joints in float32. Raises TsgcError: no numbers, or not finite."""
+def numbers(source: str, joints: np.ndarray) -> np.ndarray:
+    """The joints in float32, NaN where a number is missing. Raises TsgcError: no numbers, or infinite."""
     if joints.dtype.kind not in "fiu":
         raise TsgcError(f"{source}: joints of type {joints.dtype}, expected numbers")
     with np.errstate(over="ignore"):
         joints = joints.astype(np.float32)
-    if not np.isfinite(joints).all():
-        raise TsgcError(f"{source}: joints that are not finite, expected numbers; 0 says absent")
+    if np.isinf(joints).any():
+        raise TsgcError(f"{source}: joints that are not finite, expected numbers; NaN or 0 says not seen")
     return joints
 
 
-def keep_present(
-    joints: np.ndarray, most: int | None = MOST_BODIES
-) -> tuple[np.ndarray, dict[str, int], dict[str, int]]:
-    """Bodies that are ever there, the first `most` of them: (T, M, V, C) -> fewer bodies.
+@dataclass(frozen=True)
+class Bodies:
+    """The bodies of a clip as a format gives them."""
 
-    With them, by rule: the bodies dropped, and the body-frames that those had.
+    joints: np.ndarray
+    """(T, M, V, C) float32; NaN or anything where a joint was not seen."""
+    seen: np.ndarray
+    """(T, M, V) bool: joints that were seen; a body is present where one was."""
+    rules: Mapping[str, int] = field(default_factory=dict)
+    """Bodies that each rule dropped."""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """Body-frames that those had."""
+
+
+def keep_present(joints: np.ndarray, seen: np.ndarray, most: int | None = MOST_BODIES) -> Bodies:
+    """Bodies that are ever there, the first `most`: (T, M, V, C) and `seen` (T, M, V) of fewer bodies."""
+    present = np.any(seen, axis=2)
+    there = np.flatnonzero(present.any(axis=0))
+    if most is None or len(there) <= most:
+        return Bodies(joints[:, there], seen[:, there])
+    kept, dropped = there[:most], there[most:]
+    lost = int(present[:, dropped].sum())
+    return Bodies(joints[:, kept], seen[:, kept], {EXTRA: len(dropped)}, {EXTRA: lost})
+
+
+def in_halves(joints: np.ndarray, seen: np.ndarray, size: tuple[float, float]) -> np.ndarray:
+    """x and y from the middle of a picture of `size` (width, height), in halves of it; 0 where not `seen`.
+
+    (T, M, V, 3) float32, the score third; `seen` (T, M, V).
     """
-    present = present_bodies(joints)
-    seen = np.flatnonzero(present.any(axis=0))
-    if most is None or len(seen) <= most:
-        return joints[:, seen], {}, {}
-    dropped = seen[most:]
-    return joints[:, seen[:most]], {EXTRA: len(dropped)}, {EXTRA: int(present[:, dropped].sum())}
+    half = np.array(size, np.float32) / 2
+    joints = np.concatenate([(joints[..., :2] - half) / half, joints[..., 2:]], axis=-1)
+    joints[~seen] = 0
+    return joints
 
 
 def finish(
-    joints: np.ndarray, rules: Mapping[str, int], lost: Mapping[str, int], centre: int | None, preset: str
+    bodies: Bodies, skeleton: Skeleton, channels: str, fps: float, preset: str, *, centred: bool = False
 ) -> Prepared:
-    """A clip of present bodies (T, M, V, C), centred on joint `centre` where there is one.
+    """A clip as it is stored: missing joints filled, and in space centred on the skeleton's centre.
 
-    `rules`: bodies that each rule dropped; `lost`: the body-frames that those had.
-
-    The reference preset moves a one-body clip's empty frames along, as the published preparation does; in
-    the corrected one absent bodies stay 0.
+    `centred`: the file's joints are so already. The reference preset leaves missing joints of pictures as the
+    file has them, and moves a one-body clip's empty frames along with the others, as the published
+    preparations do; in the corrected one absent bodies stay 0.
     """
-    present = present_bodies(joints)
+    joints, seen = bodies.joints, bodies.seen
+    present = np.any(seen, axis=2)
     if not present.any():
         return nothing(*joints.shape[2:])
     origin = np.zeros(joints.shape[-1], np.float32)
-    if centre is not None:
-        joints, origin = centre_on_first_actor(joints, centre)
+    rules = dict(bodies.rules)
+    missing = present[..., None] & ~seen
+    is_whole = not missing.any()
+    moves = in_space(channels) and not centred
+    if is_whole and present.all():
+        pass  # nothing to fill, nobody absent: the common clip is not copied
+    elif moves or preset == "corrected":
+        filled = fill(joints, seen, skeleton, channels, fps)
+        joints = filled.joints
+        rules |= {rule: n for rule, n in filled.counts.items() if n}
+    else:
+        joints = np.where(np.isnan(joints), np.float32(0), joints)
+    if moves:
+        joints, origin = centre_on_first_actor(joints, skeleton.centre, None if is_whole else seen)
         if preset == "corrected":
             joints = joints * present[..., None, None]
-    seen = int(present.sum()) + sum(lost.values())
-    return Prepared(np.ascontiguousarray(joints), present, origin, dict(rules), seen, dict(lost))
+    body_frames = int(present.sum()) + sum(bodies.lost.values())
+    return Prepared(
+        np.ascontiguousarray(joints),
+        present,
+        origin,
+        rules,
+        body_frames,
+        dict(bodies.lost),
+        joints_seen=None if is_whole else seen,
+    )
 
 
 def nothing(V: int, C: int) -> Prepared:
@@ -127,7 +170,8 @@ def listed_dataset(
     suffix: str = "",
     fields: tuple[str, ...] | None = None,
     official: tuple[int, int] | None = None,
-    fps: int = 30,
+    fps: float = 30,
+    people: str = "",
 ) -> Dataset:
     """The data set of files that list their clips, their labels and their splits.
 
@@ -152,11 +196,16 @@ def listed_dataset(
         channels=channels,
         units=units,
         fps=fps,
+        people=people,
     )
 
 
 def one_file(
-    name: str, files: Sequence[str], what: str, open_file: Callable[[Sequence[Path], str], Dataset]
+    name: str,
+    files: Sequence[str],
+    what: str,
+    open_file: Callable[[Sequence[Path], str], Dataset],
+    preset: str = "corrected",
 ) -> Opener:
     """A format with a whole data set in one file, called as the file. `files`: their published names."""
     return Opener(
@@ -164,6 +213,7 @@ def one_file(
         raw=tuple(f"{name}/{file}" for file in files),
         default_name=lambda locations: the_file(locations, what).stem,
         open=open_file,
+        preset=preset,
     )
 
 

@@ -11,19 +11,22 @@ from typing import Any
 
 import yaml
 
+from pipelines.channels import in_space
 from pipelines.datasets.arrays import listed_dataset, safe_names, some
-from pipelines.datasets.custom_clips import Layout, read
+from pipelines.datasets.custom_clips import Layout, Size, parse_size, read, stored_channels
 from pipelines.errors import TsgcError
 from pipelines.formats.clips import Look, find_clips, look
-from pipelines.formats.table import ARRAYS
+from pipelines.formats.table import ARRAYS, PARTS, Format
 from pipelines.reading.yaml_text import load_yaml
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton, parse_definition
-from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Identity, Opener
+from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Identity, Opener, Raw
 
 DESCRIPTION = "dataset.yaml"
 CLIPS = "clips"
-CHANNELS = ("xyz", "xys", "xy")
+CHANNELS = ("xyz", "xys", "xy", "xyzs")
+PEOPLE = ("tracked", "untracked")
+SAYS_SIZE = (".json", ".csv")  # clips that may have a picture's size in them
 SPLIT_CODES = {"train": TRAIN, "test": TEST}
 BODY_KEYS = ("joints", "parents", "left_right", "centre")
 KEYS = {
@@ -35,6 +38,7 @@ KEYS = {
     "channels",
     "units",
     "fps",
+    "people",
     "image_size",
     "classes",
     "labels",
@@ -72,14 +76,18 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         kind = seen.form
         skeleton = _skeleton(name, content, seen)
         channels = _one_of(content, "channels", CHANNELS, kind.channels if kind else "xyz")
-        layout = Layout(skeleton, channels, _image_size(content, channels), kind.name if kind else ARRAYS)
+        fps, units = _fps(content), content.get("units", "metres")
+        if not isinstance(units, str) or not units:
+            raise TsgcError(f"units {units!r}, expected a word")
         classes = _names(content, "classes")
         found = find_clips(clips_folder, kind)
+        size, sizes = _image_sizes(content, channels, found, kind)
+        untracked = _one_of(content, "people", PEOPLE, "tracked") == "untracked"
+        layout = Layout(
+            skeleton, channels, size, kind.name if kind else ARRAYS, fps=fps, sizes=sizes, untracked=untracked
+        )
         labels = {clip: _label(clip, content.get("labels"), classes) for clip in found}
         splits = _splits(content, found)
-        fps, units = content.get("fps", 30), content.get("units", "metres")
-        if type(fps) is not int or not 1 <= fps <= 1000 or not isinstance(units, str) or not units:
-            raise TsgcError(f"fps {fps!r}, units {units!r}, expected a whole number and a word")
     except TsgcError as error:
         raise TsgcError(f"{path}: {error}") from None
     names = safe_names(found)
@@ -98,7 +106,8 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         found={names[clip]: [file] for clip, file in found.items()},
         benchmarks=splits,
         read=partial(read, layout=layout),
-        channels="xyz" if channels == "xyz" else "xys",
+        channels=stored_channels(channels),
+        people="untracked" if untracked else "",
         units=units,
         fps=fps,
     )
@@ -148,19 +157,37 @@ def _one_of(content: Mapping[str, Any], key: str, known: Sequence[str], default:
     return value
 
 
-def _image_size(content: Mapping[str, Any], channels: str) -> tuple[float, float] | None:
+def _fps(content: Mapping[str, Any]) -> float:
+    """Frames a second, a whole number where it is one."""
+    fps = content.get("fps", 30)
+    if type(fps) not in (int, float) or not 1 <= fps <= 1000:
+        raise TsgcError(f"fps {fps!r}, expected a number from 1 to 1000, such as 30 or 29.97")
+    return int(fps) if fps == int(fps) else fps
+
+
+def _image_sizes(
+    content: Mapping[str, Any], channels: str, clips: Mapping[str, Raw], kind: Format | None
+) -> tuple[Size | None, dict[str, Size]]:
+    """The size of all pictures, or of each clip's by pattern. Raises TsgcError: wrong, or for no clip."""
     size = content.get("image_size")
-    if channels == "xyz":
+    if in_space(channels):
         if size is not None:
             raise TsgcError("image_size is for channels xy and xys; leave it out")
-        return None
-    if (
-        not isinstance(size, list)
-        or len(size) != 2
-        or not all(type(n) in (int, float) and n > 0 for n in size)
-    ):
-        raise TsgcError(f"image_size is {size!r}, expected [width, height], in the unit of x and y")
-    return float(size[0]), float(size[1])
+        return None, {}
+    if size is None and kind and kind.units == PARTS:
+        return (1.0, 1.0), {}
+    if size is None and (kind or all(file.source.endswith(SAYS_SIZE) for file in clips.values())):
+        return None, {}  # each clip has to say it
+    if not isinstance(size, dict):
+        return parse_size(size, "image_size"), {}
+    sizes: dict[str, Size] = {}
+    for pattern, said in size.items():
+        chosen = [file.source for clip, file in clips.items() if fnmatchcase(clip, str(pattern))]
+        if not chosen:
+            raise TsgcError(f"image_size: no clip is named or matches {pattern!r}")
+        found = parse_size(said, f"image_size of {pattern!r}")
+        sizes = dict.fromkeys(chosen, found) | sizes  # the first pattern that fits counts
+    return None, sizes
 
 
 def _names(content: Mapping[str, Any], key: str) -> list[str]:

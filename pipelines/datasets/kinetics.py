@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.datasets.arrays import finish, listed_dataset, some
+from pipelines.cleaning.actors import THIRD
+from pipelines.cleaning.following import in_tracks, stack
+from pipelines.cleaning.missing import seen_joints
+from pipelines.datasets.arrays import Bodies, finish, listed_dataset, some
 from pipelines.errors import TsgcError
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import number_array, parse_json
 from pipelines.reading.sources import find_clips
 from pipelines.skeleton import OPENPOSE_18
 from pipelines.spec import TEST, TRAIN, Dataset, Identity, Opener, Prepared
@@ -24,6 +27,7 @@ LABELS = "_label.json"
 SUBSETS = {f"kinetics_train{LABELS}": TRAIN, f"kinetics_val{LABELS}": TEST}
 LAST_FRAME = 300  # frames are numbered to 300: ten seconds
 KEPT = 2  # bodies of a frame
+FPS = Dataset.fps
 EXTRA = f"bodies beyond the {KEPT} of highest score in a frame dropped"
 MIDDLE = 0.5  # of the picture
 
@@ -31,29 +35,32 @@ MIDDLE = 0.5  # of the picture
 def parse(source: str, data: bytes) -> tuple[np.ndarray, int]:
     """A clip's JSON: (T, M, V, 3) float32 of x right and y up from the middle of the picture, and the score.
 
-    In each frame the bodies of the highest mean score come first, and two are kept; the others are counted
-    in the second result. Joints of score 0 are 0. Frames in which nobody is seen are kept between others.
-    Raises TsgcError: no JSON, parts missing, wrong sizes, not finite.
+    Reference preset. In each frame the bodies of the highest mean score come first, and two are kept; the
+    others are counted in the second result. Joints of score 0 are 0. Frames in which nobody is seen are kept
+    between others. Raises TsgcError: no JSON, parts missing, wrong sizes, not finite.
     """
+    frames = _frames(source, data)
+    dropped = sum(max(0, len(bodies) - KEPT) for bodies in frames)
+    joints = np.nan_to_num(stack([bodies[:KEPT] for bodies in frames], V, 3))
+    return (joints if len(joints) else np.zeros((0, 1, V, 3), np.float32)), dropped
+
+
+def _frames(source: str, data: bytes) -> list[np.ndarray]:
+    """The bodies (M, V, 3) of each frame, from the first to the last in which somebody is seen."""
     clip = parse_json(source, data)
     if not isinstance(clip, dict) or not isinstance(clip.get("data"), list):
         raise TsgcError(f"{source}: no list `data`, expected Kinetics-Skeleton JSON; get the file again")
     frames: dict[int, np.ndarray] = {}
-    dropped = 0
     for entry in clip["data"]:
         index, bodies = _frame(source, entry)
         if index in frames:
             raise TsgcError(f"{source}: frame {index} comes twice, expected once; get the file again")
         if len(bodies):
-            frames[index] = bodies[:KEPT]
-            dropped += max(0, len(bodies) - KEPT)
+            frames[index] = bodies
     if not frames:
-        return np.zeros((0, 1, V, 3), np.float32), 0
-    first, most = min(frames), max(map(len, frames.values()))
-    joints = np.zeros((max(frames) - first + 1, most, V, 3), np.float32)
-    for index, bodies in frames.items():
-        joints[index - first, : len(bodies)] = bodies
-    return joints, dropped
+        return []
+    nobody = np.zeros((0, V, 3), np.float32)
+    return [frames.get(index, nobody) for index in range(min(frames), max(frames) + 1)]
 
 
 def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
@@ -66,8 +73,8 @@ def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
     if not entry["skeleton"]:
         return index, np.zeros((0, V, 3), np.float32)
     try:
-        pose = np.array([body["pose"] for body in entry["skeleton"]])
-        score = np.array([body["score"] for body in entry["skeleton"]])
+        pose = number_array([body["pose"] for body in entry["skeleton"]])
+        score = number_array([body["score"] for body in entry["skeleton"]])
     except (TypeError, KeyError, ValueError):
         raise TsgcError(f"{source}: frame {index}: a body without whole `pose` and `score`") from None
     M = len(entry["skeleton"])
@@ -81,21 +88,35 @@ def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
     bodies = np.concatenate([pose.reshape(M, V, 2), score[..., None]], axis=2)
     with np.errstate(over="ignore"):
         bodies = bodies.astype(np.float32)
-    if not np.isfinite(bodies).all():
+    if np.isinf(bodies).any():
         raise TsgcError(f"{source}: frame {index}: pose or score that is not finite; get the file again")
+    seen = seen_joints(bodies[None], "xys", OPENPOSE_18, zeros=False)[0]
     bodies[..., 0] -= MIDDLE
     bodies[..., 1] = MIDDLE - bodies[..., 1]  # the picture's y goes down
-    bodies[bodies[..., 2] == 0] = 0
+    bodies[~seen] = 0
     order = np.argsort(-bodies[..., 2].mean(axis=1), kind="stable")
     bodies = bodies[order]
     return index, bodies[(bodies[..., 2] != 0).any(axis=1)]
 
 
 def read(source: str, data: bytes, preset: str) -> Prepared:
-    """A clip as it is stored. Raises TsgcError as `parse`."""
-    joints, dropped = parse(source, data)
-    rules = {EXTRA: dropped} if dropped else {}  # bodies are counted frame by frame, so these are body-frames
-    return finish(joints, rules, rules, None, preset)
+    """A clip as it is stored. Raises TsgcError as `parse`.
+
+    The corrected preset follows people by distance, as the files have no identifiers: the two who show most
+    joints are kept.
+    """
+    if preset == "reference":
+        joints, dropped = parse(source, data)
+        rules = (
+            {EXTRA: dropped} if dropped else {}
+        )  # bodies are counted frame by frame: these are body-frames
+        return finish(Bodies(joints, joints[..., 2] != 0, rules, rules), OPENPOSE_18, "xys", FPS, preset)
+    joints = stack(_frames(source, data), V, 3)
+    seen = seen_joints(joints, "xys", OPENPOSE_18, zeros=False)
+    seen &= (joints[..., 0] != -MIDDLE) | (joints[..., 1] != MIDDLE)  # at 0 in the file
+    tracks = in_tracks(joints, seen, "xys", FPS, KEPT)
+    rules, lost = ({THIRD: n} if n else {} for n in (tracks.dropped, tracks.lost))
+    return finish(Bodies(tracks.joints, tracks.seen, rules, lost), OPENPOSE_18, "xys", FPS, preset)
 
 
 def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:

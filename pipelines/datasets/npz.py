@@ -15,13 +15,15 @@ from typing import IO
 
 import numpy as np
 
+from pipelines.cleaning.centre import present_bodies
+from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets.arrays import (
     ArrayClip,
     class_names,
     finish,
-    finite,
     keep_present,
     listed_dataset,
+    numbers,
     one_file,
     read_arrays,
     some,
@@ -130,7 +132,7 @@ def open_npz(locations: Sequence[Path], name: str) -> Dataset:
         clips=clips,
         found=found,
         benchmarks=[benchmark],
-        read=partial(read, bodies=bodies, joints=skeleton.num_joints),
+        read=partial(read, bodies=bodies, skeleton=skeleton, channels=channels),
         suffix=".npz",
         channels=channels,
         units=UNITS[channels],
@@ -190,11 +192,22 @@ def read_labels(path: Path, name: str, x_shape: tuple[int, ...]) -> tuple[np.nda
     return y.argmax(axis=1), y.shape[1]
 
 
-def read(source: str, data: bytes, bodies: int, joints: int, preset: str) -> Prepared:
-    """A clip as it is in the file, already centred; bodies that are never there dropped. Raises TsgcError."""
+def read(source: str, data: bytes, bodies: int, skeleton: Skeleton, channels: str, preset: str) -> Prepared:
+    """A clip as it is in the file, already centred; bodies that are never there dropped. Raises TsgcError.
+
+    The reference preset takes every joint of a body that is not all 0 as seen.
+    """
     (frames,) = read_arrays(data)
-    clip = finite(source, frames).reshape(len(frames), bodies, joints, 3)
-    return finish(*keep_present(clip), None, preset)
+    clip = numbers(source, frames).reshape(len(frames), bodies, skeleton.num_joints, 3)
+    if preset == "reference":
+        known = ~np.isnan(clip).any(axis=3)
+        seen = known & present_bodies(np.nan_to_num(clip))[..., None]
+    else:
+        seen = seen_joints(clip, channels, skeleton)
+    return finish(keep_present(clip, seen), skeleton, channels, Dataset.fps, preset, centred=True)
 
 
-NPZ = one_file("npz", [f"{name}.npz" for name in FILES], ".npz", open_npz)
+NPZ = one_file(
+    "npz", [f"{name}.npz" for name in FILES], ".npz", open_npz,
+    preset="reference",  # whose very output these files are
+)  # fmt: skip

@@ -12,15 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets import ntu
 from pipelines.datasets.arrays import (
     NTU_NAMES,
     ArrayClip,
     class_names,
     finish,
-    finite,
+    in_halves,
     keep_present,
     listed_dataset,
+    numbers,
     one_file,
     read_arrays,
     safe_names,
@@ -185,25 +187,27 @@ def _array(value: Any) -> np.ndarray:
 
 
 def _check(source: str, keypoint: np.ndarray, frames: np.ndarray, V: int, C: int) -> np.ndarray:
-    """The key points, finite. Raises TsgcError: another shape, or another number of frames than said."""
+    """The key points in float32. Raises TsgcError: another shape, or another number of frames than said."""
     if keypoint.ndim != 4 or keypoint.shape[2:] != (V, C):
         raise TsgcError(f"{source}: `keypoint` of shape {keypoint.shape}, expected (M, T, {V}, {C})")
     if frames.shape != () or frames.dtype.kind not in "iu" or frames != keypoint.shape[1]:
         raise TsgcError(f"{source}: `total_frames` is {frames}, `keypoint` has {keypoint.shape[1]} frames")
-    return finite(source, keypoint)
+    return numbers(source, keypoint)
 
 
 def read_3d(source: str, data: bytes, preset: str) -> Prepared:
     """A 3D clip: bodies that are never there dropped, centred as the preset does. Raises TsgcError."""
     keypoint, frames = read_arrays(data)
     joints = _check(source, keypoint, frames, NTU_25.num_joints, 3).transpose(1, 0, 2, 3)  # (M, T) -> (T, M)
-    return finish(*keep_present(joints), NTU_25.centre, preset)
+    bodies = keep_present(joints, seen_joints(joints, "xyz", NTU_25))
+    return finish(bodies, NTU_25, "xyz", Dataset.fps, preset)
 
 
 def read_2d(source: str, data: bytes, preset: str) -> Prepared:
     """A 2D clip: x and y from the middle of the picture in halves of its size, and the score (`xys`).
 
-    y goes down, as in PYSKL. Joints of score 0 are 0. Raises TsgcError.
+    y goes down, as in PYSKL. Joints that were not seen have score 0; the reference preset puts them at 0.
+    Raises TsgcError.
     """
     keypoint, frames, score, shape = read_arrays(data)
     xy = _check(source, keypoint, frames, COCO_17.num_joints, 2)
@@ -211,11 +215,10 @@ def read_2d(source: str, data: bytes, preset: str) -> Prepared:
         raise TsgcError(f"{source}: `keypoint_score` of shape {score.shape}, expected {xy.shape[:3]}")
     if shape.shape != (2,) or shape.dtype.kind not in "iuf" or not (shape > 0).all():
         raise TsgcError(f"{source}: `img_shape` is {shape.tolist()}, expected height and width in pixels")
-    half = shape[::-1].astype(np.float32) / 2  # height, width -> x, y
-    joints = np.concatenate([(xy - half) / half, finite(source, score)[..., None]], axis=-1)
-    joints[joints[..., 2] == 0] = 0
-    joints = joints.transpose(1, 0, 2, 3)  # (M, T, V, C) -> (T, M, V, C)
-    return finish(*keep_present(joints), None, preset)
+    joints = np.concatenate([xy, numbers(source, score)[..., None]], axis=-1).transpose(1, 0, 2, 3)
+    seen = seen_joints(joints, "xys", COCO_17, zeros=preset == "corrected")  # (M, T, V, C) -> (T, M, V, C)
+    joints = in_halves(joints, seen, (shape[1], shape[0]))
+    return finish(keep_present(joints, seen), COCO_17, "xys", Dataset.fps, preset)
 
 
 PYSKL = one_file("pyskl", [f"{name}.pkl" for name in FILES], "PYSKL pickle", open_pyskl)

@@ -16,7 +16,7 @@ from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Fields, Identity, Opene
 
 __all__ = [
     "DATASETS", "OPENERS", "TEST", "TRAIN", "UNUSED", "Dataset", "Fields", "Identity", "Opener", "Prepared",
-    "default_name", "find_dataset", "hold_out", "open_dataset",
+    "default_name", "default_preset", "find_dataset", "hold_out", "open_dataset",
 ]  # fmt: skip
 
 DATASETS: dict[str, Dataset] = {
@@ -43,6 +43,11 @@ def default_name(dataset: str, raw: Sequence[Path] | None, data_root: Path) -> s
         return dataset
     opener = OPENERS[dataset]
     return opener.default_name(raw_locations(opener, raw, data_root))
+
+
+def default_preset(dataset: str) -> str:
+    """The preset where the user names none: `reference` where published numbers are to compare with."""
+    return OPENERS[dataset].preset if dataset in OPENERS else find_dataset(dataset).preset
 
 
 def open_dataset(

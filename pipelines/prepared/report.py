@@ -21,6 +21,7 @@ BAD = (MALFORMED, UNKNOWN)  # what too much of is fatal
 
 JSON_STYLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 SHOWN = 3  # examples that a line names
+LATER = ("joint_names", "joints", "unseen", "unseen_clips")  # older reports do not have them
 WORST = 10  # clips that lost most, kept by name
 
 
@@ -77,6 +78,13 @@ class Report:
     """Body-frames of these that are not in the result."""
     worst: list[Loss] = field(default_factory=list)
     """The ten clips that lost most body-frames, worst first."""
+    joint_names: tuple[str, ...] = ()
+    joints: int = 0
+    """Joints of all body-frames in the result."""
+    unseen: dict[str, int] = field(default_factory=dict)
+    """Joint -> body-frames in which it was not seen."""
+    unseen_clips: dict[str, int] = field(default_factory=dict)
+    """Clip -> joints that were not seen in it, all body-frames together."""
     lengths: Counter[int] = field(default_factory=Counter)
     """Frames -> kept clips of that length."""
     bodies: Counter[int] = field(default_factory=Counter)
@@ -102,12 +110,23 @@ class Report:
         frames, bodies = prepared.present.shape
         self.lengths[frames] += 1
         self.bodies[bodies] += 1
+        self._count_unseen(clip, prepared)
         lost = prepared.seen - int(prepared.present.sum())
         self.seen += prepared.seen
         self.lost += lost
         if lost > 0 and (len(self.worst) < WORST or lost > self.worst[-1].lost):
             self.worst.append(Loss(clip, lost, prepared.seen, dict(prepared.rules)))
             self.worst = sorted(self.worst, key=lambda loss: (-loss.lost, loss.clip))[:WORST]
+
+    def _count_unseen(self, clip: str, prepared: Prepared) -> None:
+        self.joints += int(prepared.present.sum()) * prepared.joints.shape[2]
+        if prepared.joints_seen is None:
+            return
+        missing = (prepared.present[..., None] & ~prepared.joints_seen).sum(axis=(0, 1))  # (T, M, V) -> (V,)
+        self.unseen_clips[clip] = int(missing.sum())
+        for joint, number in zip(self.joint_names, missing.tolist()):
+            if number:
+                self.unseen[joint] = self.unseen.get(joint, 0) + number
 
     def bad(self) -> list[str]:
         """What is wrong with each bad clip."""
@@ -150,6 +169,8 @@ class Report:
             f"dropped: {_clips(len(clips))}, {reason}" for reason, clips in sorted(self.dropped.items())
         ]
         lines += [f"cleaned: {line}" for line in self.rule_lines()]
+        if self.unseen_clips:
+            lines.append(f"not seen: {self.unseen_line()}")
         if self.worst:
             lines.append(f"lost: {self.lost:,} of {self.seen:,} body-frames; most in {self.worst[0].line()}")
         lines += [f"frames a clip: {spread(self.lengths)}", f"bodies a clip: {_by_number(self.bodies)}"]
@@ -165,6 +186,15 @@ class Report:
     def _rule_line(self, rule: str, number: int) -> str:
         frames = f" ({self.rule_frames[rule]:,} body-frames)" if self.rule_frames[rule] else ""
         return f"{rule}: {number:,}{frames}, in {_clips(self.rule_clips[rule])}"
+
+    def unseen_line(self) -> str:
+        """Joints that were not seen: how many, which most often, in which clip most."""
+        total = sum(self.unseen_clips.values())
+        most = sorted(self.unseen.items(), key=lambda joint: -joint[1])[:SHOWN]
+        often = ", ".join(f"{joint} {number:,}" for joint, number in most)
+        clip = max(self.unseen_clips, key=lambda name: self.unseen_clips[name])
+        where = f"in {_clips(len(self.unseen_clips))}, most in {clip} ({self.unseen_clips[clip]:,})"
+        return f"{total:,} of {self.joints:,} joints ({often}), {where}"
 
     def to_json(self, path: Path) -> None:
         """Writes everything, all dropped clips included. Raises TsgcError where it cannot."""
@@ -190,14 +220,16 @@ def read_report(path: Path) -> Report:
     try:
         content = orjson.loads(path.read_bytes())
         names = Report.__dataclass_fields__.keys()
-        values = {name: content[name] for name in names}
+        values = {name: content[name] for name in names if name in content or name not in LATER}
         counters = {name: Counter(values[name]) for name in ("rules", "rule_clips", "rule_frames")}
         counters |= {
             name: Counter({int(key): n for key, n in values[name].items()}) for name in ("lengths", "bodies")
         }
         worst = [Loss(**loss) for loss in values["worst"]]
         official = tuple(values["official"]) if values["official"] else None
-        return Report(**(values | counters | {"worst": worst, "official": official}))
+        joint_names = tuple(values.get("joint_names", ()))
+        made = {"worst": worst, "official": official, "joint_names": joint_names}
+        return Report(**(values | counters | made))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise TsgcError(f"{path}: not a report of `tsgc prepare` ({error}); prepare again") from error
 

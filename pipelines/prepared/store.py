@@ -2,7 +2,7 @@
 
 Layout (schema 1): `/joints` (rows, V, C) holds all clips' frames end to end, each frame its bodies
 in order, so that clip i is `joints[offsets[i]:offsets[i+1]].reshape(num_frames[i], num_bodies[i], V, C)`.
-Nothing is padded.
+Nothing is padded. Where some joint was not seen, `/seen` (rows, V) says which were.
 """
 
 from collections.abc import Iterator
@@ -23,6 +23,7 @@ READ_ROWS = 16384  # rows read at a time where a whole array is gone through; 5 
 
 # Arrays of every file; any other array at the root is a per-clip field, such as `performers`.
 PER_ROW = ("joints", "present")
+SEEN = "seen"  # (rows, V) bool; only in files of clips in which some joint of a present body was not seen
 PER_CLIP = ("labels", "names", "num_bodies", "num_frames", "origins")
 
 
@@ -36,9 +37,9 @@ class Info:
     skeleton: str
     """Name of the body plan."""
     channels: str
-    """`xyz`, or `xys` with s the detector's score."""
+    """`xyz`, `xyzs` or `xys`, s the detector's score."""
     units: str
-    fps: int
+    fps: float
     """Frames a second."""
     absent_body: str
     """What a loader puts in the place of a second body: `zeros` or `copy`."""
@@ -46,6 +47,8 @@ class Info:
     source_digest: str = ""
     """sha256 over the names and contents of the raw clips."""
     tool_version: str = ""
+    people: str = ""
+    """`untracked` where raw clips give bodies in any order; empty, and no attribute, else."""
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips (see `align.py`); empty, and no attribute, else."""
     skeleton_definition: str = ""
@@ -62,7 +65,8 @@ class Info:
         return {key: value for key, value in asdict(self).items() if value or key not in OPTIONAL}
 
 
-OPTIONAL = ("alignment", "skeleton_definition")  # attributes that a file has only where they are not empty
+# Attributes that a file has only where they are not empty.
+OPTIONAL = ("people", "alignment", "skeleton_definition")
 DIGEST = "content_digest"  # attribute beside those of Info; files of older versions have none
 
 
@@ -79,6 +83,8 @@ class Clip:
     origin: np.ndarray
     """(C,) float32: what centring subtracted."""
     fields: dict[str, int]
+    seen: np.ndarray | None = None
+    """(T, M, V) bool: joints that were seen, the others stand elsewhere; None: all of every present body."""
 
 
 def tool_version() -> str:
@@ -100,6 +106,7 @@ class Store:
         self.info = info
         self._file = file
         self._joints, self._present = (file[name] for name in PER_ROW)
+        self._seen = file.get(SEEN)
         self.offsets: np.ndarray = file["offsets"][()]
         self.num_frames: np.ndarray = file["num_frames"][()]
         self.num_bodies: np.ndarray = file["num_bodies"][()]
@@ -145,6 +152,7 @@ class Store:
             present=self._present[rows].reshape(T, M),
             origin=self.origins[index],
             fields={name: int(values[index]) for name, values in self.fields.items()},
+            seen=None if self._seen is None else self._seen[rows].reshape(T, M, -1),
         )
 
 
@@ -190,7 +198,9 @@ def _read_info(path: Path, file: h5py.File) -> Info:
         raise _damaged(path, f"no attribute {', '.join(missing)}")
     values = {name: file.attrs[name] for name in names}
     values |= {key: value.decode() for key, value in values.items() if isinstance(value, bytes)}
-    values |= {name: int(values[name]) for name in ("fps", "schema_version")}
+    values |= {"schema_version": int(version), "fps": np.asarray(values["fps"]).item()}
+    if not isinstance(values["fps"], int | float):
+        raise _damaged(path, f"fps is {values['fps']!r}")
     info = Info(**(values | {"class_names": tuple(name.decode() for name in values["class_names"])}))
     try:
         find_skeleton(info.skeleton, info.skeleton_definition)
@@ -200,7 +210,7 @@ def _read_info(path: Path, file: h5py.File) -> Info:
 
 
 def _field_names(file: h5py.File) -> list[str]:
-    return [name for name in file if name not in (*PER_ROW, *PER_CLIP, "offsets", "splits")]
+    return [name for name in file if name not in (*PER_ROW, SEEN, *PER_CLIP, "offsets", "splits")]
 
 
 def _check_arrays(path: Path, file: h5py.File, info: Info) -> None:
@@ -223,6 +233,10 @@ def _check_arrays(path: Path, file: h5py.File, info: Info) -> None:
         raise _damaged(path, "offsets disagree with num_frames and num_bodies")
     if not offsets[-1] == len(joints) == len(file["present"]):
         raise _damaged(path, f"{len(joints)} rows of joints, expected {offsets[-1]}")
+    if SEEN in file and file[SEEN].shape != (len(joints), info.body.num_joints):
+        raise _damaged(
+            path, f"{SEEN} of shape {file[SEEN].shape}, expected a joint each of {len(joints)} rows"
+        )
     labels = file["labels"][()]
     if clips and not 0 <= labels.min() <= labels.max() < len(info.class_names):
         raise _damaged(path, f"labels outside 0..{len(info.class_names) - 1}")

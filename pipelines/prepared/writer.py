@@ -14,11 +14,11 @@ import numpy as np
 
 from pipelines.files import PatientFile, atomic_path
 from pipelines.prepared.digest import ArrayDigest, content_digest, digest_array
-from pipelines.prepared.store import DIGEST, PER_ROW, Clip, Info
+from pipelines.prepared.store import DIGEST, PER_ROW, READ_ROWS, SEEN, Clip, Info
 
 CHUNK_ROWS = 512  # rows a chunk; 150 kB for 25 joints: two or three chunks a clip, few seeks when streaming
 BUFFER_ROWS = 32 * CHUNK_ROWS  # rows kept in memory before they are written; 5 MB for 25 joints
-TYPES = {"joints": np.float32, "present": np.bool_}
+TYPES = {"joints": np.float32, "present": np.bool_, SEEN: np.bool_}
 # Fixed, so that the bytes do not depend on the installed HDF5; 1.10 indexes growing arrays well.
 LIBVER = ("v110", "v110")
 
@@ -42,10 +42,13 @@ class StoreWriter:
     ) -> None:
         self.info = info
         self._packing = COMPRESSION[compress] if compress else {}
-        self._digests = {name: ArrayDigest() for name in PER_ROW}
+        self._digests: dict[str, ArrayDigest] = {}
         self._field_names = tuple(field_names)
         self._columns: defaultdict[str, list] = defaultdict(list)
-        self._shapes = {"joints": (info.body.num_joints, len(info.channels)), "present": ()}
+        self._shapes: dict[str, tuple[int, ...]] = {
+            "joints": (info.body.num_joints, len(info.channels)),
+            "present": (),
+        }
         self._buffer, self._spare = self._make_buffer(), self._make_buffer()
         self._buffered = 0
         self._writing: Future[None] | None = None
@@ -54,7 +57,8 @@ class StoreWriter:
             self._disk = stack.enter_context(PatientFile(temporary))
             self._file = stack.enter_context(h5py.File(self._disk, "w", libver=LIBVER))
             self._beside = stack.enter_context(ThreadPoolExecutor(1))  # ends before the file is closed
-            self._create_row_arrays()
+            for name in PER_ROW:
+                self._create_rows(name)
             self._open = stack.pop_all()
 
     def __enter__(self) -> "StoreWriter":
@@ -69,7 +73,12 @@ class StoreWriter:
     def append(self, clip: Clip) -> None:
         """Adds a copy of a clip."""
         T, M, V, C = clip.joints.shape
-        self._append_rows(clip.joints.reshape(T * M, V, C), clip.present.reshape(T * M))
+        rows = {"joints": clip.joints.reshape(T * M, V, C), "present": clip.present.reshape(T * M)}
+        if clip.seen is not None and SEEN not in self._shapes:
+            self._add_seen()
+        if SEEN in self._shapes:
+            rows[SEEN] = _all_seen(rows["present"], V) if clip.seen is None else clip.seen.reshape(T * M, V)
+        self._append_rows(rows)
         columns = {"names": clip.name, "labels": clip.label, "origins": clip.origin.copy()}
         columns |= {"num_frames": T, "num_bodies": M}
         columns |= {name: clip.fields[name] for name in self._field_names}
@@ -99,24 +108,40 @@ class StoreWriter:
             digests = {name: str(digest) for name, digest in self._digests.items()}
             digests |= {name: digest_array([array]) for name, array in arrays.items()}
             for key, value in (about | {DIGEST: content_digest(about, digests)}).items():
-                self._file.attrs[key] = value if isinstance(value, int) else _fixed_text(value)
+                self._file.attrs[key] = value if isinstance(value, int | float) else _fixed_text(value)
 
-    def _create_row_arrays(self) -> None:
-        for name, shape in self._shapes.items():
-            self._file.create_dataset(
-                name, (0, *shape), TYPES[name], maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape),
-                track_times=False, **(self._packing if name == "joints" else {}),
-            )  # fmt: skip
+    def _create_rows(self, name: str) -> None:
+        shape = self._shapes[name]
+        self._file.create_dataset(
+            name, (0, *shape), TYPES[name], maxshape=(None, *shape), chunks=(CHUNK_ROWS, *shape),
+            track_times=False, **(self._packing if name != "present" else {}),
+        )  # fmt: skip
+        self._digests[name] = ArrayDigest()
+
+    def _add_seen(self) -> None:
+        """Begins `/seen`, at the first clip that needs it: of the rows before, all joints were."""
+        self._wait()
+        V = self.info.body.num_joints
+        self._shapes[SEEN] = (V,)
+        self._create_rows(SEEN)
+        present = self._file["present"]
+        for start in range(0, len(present), READ_ROWS):
+            self._extend(SEEN, _all_seen(present[start : start + READ_ROWS], V))
+        for buffer in (self._buffer, self._spare):
+            buffer[SEEN] = np.empty((BUFFER_ROWS, V), np.bool_)
+        waiting = slice(0, self._buffered)
+        self._buffer[SEEN][waiting] = _all_seen(self._buffer["present"][waiting], V)
 
     def _make_buffer(self) -> dict[str, np.ndarray]:
         return {name: np.empty((BUFFER_ROWS, *shape), TYPES[name]) for name, shape in self._shapes.items()}
 
-    def _append_rows(self, joints: np.ndarray, present: np.ndarray) -> None:
-        while len(present):
-            free = slice(self._buffered, min(self._buffered + len(present), BUFFER_ROWS))
+    def _append_rows(self, rows: dict[str, np.ndarray]) -> None:
+        while count := len(rows["present"]):
+            free = slice(self._buffered, min(self._buffered + count, BUFFER_ROWS))
             taken = free.stop - free.start
-            self._buffer["joints"][free], self._buffer["present"][free] = joints[:taken], present[:taken]
-            joints, present = joints[taken:], present[taken:]
+            for name, array in rows.items():
+                self._buffer[name][free] = array[:taken]
+            rows = {name: array[taken:] for name, array in rows.items()}
             self._buffered = free.stop
             if self._buffered == BUFFER_ROWS:
                 self._flush()
@@ -135,12 +160,15 @@ class StoreWriter:
 
     def _write(self, buffer: dict[str, np.ndarray]) -> None:
         for name, rows in buffer.items():
-            array = self._file[name]
-            array.resize(len(array) + len(rows), axis=0)
-            array[len(array) - len(rows) :] = rows
-            self._digests[name].add(rows)
+            self._extend(name, rows)
         self._file.flush()
         self._disk.check()
+
+    def _extend(self, name: str, rows: np.ndarray) -> None:
+        array = self._file[name]
+        array.resize(len(array) + len(rows), axis=0)
+        array[len(array) - len(rows) :] = rows
+        self._digests[name].add(rows)
 
     def _per_clip_arrays(self) -> dict[str, np.ndarray]:
         columns = self._columns
@@ -155,6 +183,11 @@ class StoreWriter:
             "origins": np.array(columns["origins"], np.float32).reshape(len(rows), len(self.info.channels)),
             **self.fields(),
         }
+
+
+def _all_seen(present: np.ndarray, V: int) -> np.ndarray:
+    """All V joints of every present body: (rows,) bool -> (rows, V)."""
+    return np.repeat(present[:, None], V, axis=1)
 
 
 def _fixed_text(text: str | Sequence[str]) -> np.ndarray:

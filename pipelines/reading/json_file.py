@@ -1,7 +1,10 @@
 """JSON out of raw files: numbers, lists and tables, or one line that says where it is damaged."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 
 from pipelines.errors import TsgcError
@@ -15,3 +18,15 @@ def parse_json(source: str, data: bytes) -> Any:
         raise TsgcError(
             f"{source}: line {error.lineno}: not JSON ({error.msg}); get the file again"
         ) from error
+
+
+def number_array(nested: Sequence[Any]) -> np.ndarray:
+    """Nested lists as an array; null is NaN. Raises ValueError for lists of unequal length."""
+    array = np.array(nested)
+    return np.array(_without_null(nested)) if array.dtype == object else array
+
+
+def _without_null(nested: Any) -> Any:
+    if isinstance(nested, list):
+        return [_without_null(part) for part in nested]
+    return math.nan if nested is None else nested

@@ -16,11 +16,12 @@ def prepare(
         typer.Option(help="Raw folder or zip, repeatable; a .pkl or .npz. (default: the data root's)"),
     ] = None,
     preset: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="reference: the published preparation, to the letter; corrected: without its flaws."
+            " (default: reference for ntu60, ntu120, nw-ucla and npz; else corrected)"
         ),
-    ] = "reference",
+    ] = None,
     align: Annotated[
         bool, typer.Option("--align", help="Turn each clip: spine upright, shoulders along x.")
     ] = False,
@@ -47,12 +48,13 @@ def prepare(
     if name is not None and (not name or name.startswith(".") or set(name) & set("/\\")):
         raise UsageError(f"--name {name!r}: expected a file's name, without folders")
     from pipelines.cleaning.align import SPINE_AND_SHOULDERS
-    from pipelines.datasets.table import default_name
+    from pipelines.datasets.table import default_name, default_preset
     from pipelines.prepare import prepare_dataset
     from tsgc.console import Talker
 
     talker = Talker()
-    suffix = ("" if preset == "reference" else f"-{preset}") + ("-aligned" if align else "")
+    usual = preset in (None, default_preset(dataset))
+    suffix = ("" if usual else f"-{preset}") + ("-aligned" if align else "")
     path = out or data_root / "prepared" / f"{name or default_name(dataset, raw, data_root) + suffix}.h5"
     with talker.counting("preparing", "clips") as progress:
         report = prepare_dataset(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipelines.channels import has_score, in_space
 from pipelines.skeleton import Skeleton
 
 LEFT, RIGHT, MIDDLE = "left", "right", "middle"
@@ -30,7 +31,7 @@ class Panel:
     present: np.ndarray | None = None
     """Where each body was seen, (T, M) bool; None: wherever a joint is not 0."""
     channels: str = "xyz"
-    """`xyz`, or `xys` with s the detector's score."""
+    """`xyz`, `xyzs` or `xys`, s the detector's score."""
 
 
 def front_view(
@@ -45,18 +46,19 @@ def front_view(
 
     One scale for both axes and all frames keeps the aspect ratio, and nothing jumps. The bounding box of all
     bodies of the clip is centred in `size` (width, height). Depth is dropped. Points are NaN for bodies that
-    are absent (not `present`, all joints 0, or not finite) and, with `xys`, for joints of score 0.
+    are absent (not `present`, or all joints 0), and for joints that are not finite or of score 0.
     """
     flat = np.array(joints[..., :2], np.float64)
-    absent = ~np.isfinite(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
+    flat[~np.isfinite(flat).all(3)] = np.nan
+    absent = np.isnan(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
     if present is not None:
         absent |= ~present
     flat[absent] = np.nan
-    if channels == "xys":
-        flat[joints[..., 2] == 0] = np.nan
+    if has_score(channels):
+        flat[joints[..., -1] == 0] = np.nan
     if np.isnan(flat).all():
         return flat
-    if channels == "xyz" or head_is_up(flat, skeleton):
+    if in_space(channels) or head_is_up(flat, skeleton):
         flat[..., 1] *= -1
     low, high = np.nanmin(flat, (0, 1, 2)), np.nanmax(flat, (0, 1, 2))
     room = np.asarray(size) - 2 * MARGIN * min(size)

@@ -7,6 +7,7 @@ compares the two.
 import torch
 from torch import Tensor
 
+from pipelines.channels import coordinates, has_score
 from pipelines.skeleton import Skeleton
 from tsgc.input.geometry import trunk_joints
 from tsgc.input.pipeline import InputPipeline
@@ -19,16 +20,18 @@ def dense_recentre(joints: Tensor, joint: int) -> Tensor:
         seen[:, :, 0].to(torch.int64).argmax(1)
     )  # frame 0 where the first body is never seen: its joint is 0
     origin = joints[torch.arange(joints.shape[0]), first, 0, joint]  # (N, C)
+    if joints.shape[4] > 3:
+        origin = torch.cat([origin[:, :3], torch.zeros_like(origin[:, 3:])], 1)  # a score is not moved
     return torch.where(seen[..., None, None], joints - origin[:, None, None, None], joints)
 
 
 def dense_normalise(joints: Tensor, pipeline: InputPipeline) -> Tensor:
     """Alignment, centring and normalisation of test clips, as in `InputPipeline` before it samples frames."""
     config, skeleton = pipeline.config, pipeline.skeleton
-    coordinates = 2 if pipeline.channels == "xys" else joints.shape[-1]
-    score, joints = joints[..., coordinates:], joints[..., :coordinates]
+    axes = coordinates(pipeline.channels)
+    score, joints = joints[..., axes:], joints[..., :axes]
     there = (joints != 0).any(dim=4).any(dim=3)[..., None, None]  # (N, T, M, 1, 1)
-    if pipeline.channels == "xys":
+    if has_score(pipeline.channels):
         there = there | (score != 0).any(dim=4).any(dim=3)[..., None, None]
     if config.align == "facing":
         joints = dense_facing(joints, skeleton)

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from pipelines.channels import in_space
 from pipelines.errors import TsgcError
 from pipelines.prepared.store import tool_version
 from tsgc.config import TrainConfig
@@ -131,7 +132,7 @@ def _joints(stream: TrainedStream) -> str:
         f"Coordinates as the sensor gives them, or centred already: joint {pipeline.skeleton.centre}"
         f" ({pipeline.skeleton.joints[pipeline.skeleton.centre]}) of the first body, where that is first"
         " seen, is subtracted inside."
-        if pipeline.channels == "xyz"
+        if in_space(pipeline.channels)
         else "x and y from the middle of the picture, and the score, as `tsgc prepare` stores them."
     )
     absent = "a copy of the first body" if pipeline.absent_body == "copy" else "zeros"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from pipelines.channels import in_space
 from shards.batch import PackedBatch
 from tsgc.export.joints_input import dense_normalise, dense_recentre
 from tsgc.inference.trained_stream import TrainedStream
@@ -80,7 +81,7 @@ class FromJoints(nn.Module):
     def forward(self, joints: Tensor) -> Tensor:
         pipeline = self.pipeline
         N, T, M, V, C = joints.shape
-        if pipeline.channels == "xyz":
+        if in_space(pipeline.channels):
             joints = dense_recentre(joints, pipeline.skeleton.centre)
         joints = dense_normalise(joints, pipeline)
         positions = POSITIONS[pipeline.config.sampling](T, pipeline.config.frames)

@@ -1,7 +1,7 @@
 """Recognition of frames as they come in: a line of JSON is a frame, a window of frames gives an answer.
 
 A line is `{"bodies": [body, ...]}`. A body is a list of joints, each a list of coordinates in the units of
-the data set, or null where that body is not seen. A body keeps its place in the list.
+the data set; null in place of a body, a joint or a number says not seen. A body keeps its place in the list.
 """
 
 import time
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import orjson
 
+from pipelines.cleaning.following import stack
+from pipelines.cleaning.missing import seen_joints
 from pipelines.errors import TsgcError
-from tsgc.inference.raw_clips import Failure, PreparedClip
+from tsgc.inference.raw_clips import Failure
 from tsgc.inference.recogniser import Recogniser
 
 SOURCE = "live"
@@ -50,7 +52,7 @@ def recognise_live(
         except TsgcError as error:
             yield Failure(SOURCE, str(error))
             continue
-        if not bodies.any():
+        if not seen_joints(bodies[None], recogniser.channels, recogniser.skeleton).any():
             continue
         frames.append((number, bodies))
         fresh += 1
@@ -62,33 +64,32 @@ def recognise_live(
 
 
 def parse_frame(line: bytes, recogniser: Recogniser, where: str) -> np.ndarray:
-    """The bodies of a line, (M, V, C) float32, zeros for a body that is not seen. Raises TsgcError."""
+    """The bodies of a line, (M, V, C) float32, NaN for what is not seen. Raises TsgcError."""
     V, C = recogniser.joint_shape
     joint = ", ".join(recogniser.channels)
     expected = f'expected {{"bodies": [[[{joint}], ... {V} joints], ...]}}'
     try:
         bodies = orjson.loads(line)["bodies"]
-        absent = np.zeros((V, C))
-        joints = np.array([absent if body is None else body for body in bodies], np.float32)
+        unseen = np.full((V, C), np.nan)
+        joints = np.array([_body(body, unseen) for body in bodies], np.float32)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         raise TsgcError(f"{where}: not a frame; {expected}") from None
     if not joints.size:
         return np.zeros((0, V, C), np.float32)
     if joints.shape[1:] != (V, C):
         raise TsgcError(f"{where}: bodies of shape {joints.shape[1:]}; {expected}")
-    if not np.isfinite(joints).all():
+    if np.isinf(joints).any():
         raise TsgcError(f"{where}: numbers too large; {expected}")
     return joints
 
 
-def stack_frames(frames: Iterable[np.ndarray]) -> np.ndarray:
-    """Frames of (M, V, C) each -> (T, M, V, C), zeros for bodies that a frame lacks."""
-    listed = list(frames)
-    most = max(len(bodies) for bodies in listed)
-    joints = np.zeros((len(listed), most, *listed[0].shape[1:]), np.float32)
-    for frame, bodies in enumerate(listed):
-        joints[frame, : len(bodies)] = bodies
-    return joints
+def _body(body: Any, unseen: np.ndarray) -> Any:
+    """A body's joints; `unseen` (V, C) for null, and a row of it for a joint that is."""
+    if body is None:
+        return unseen
+    if not isinstance(body, list) or None not in body:
+        return body  # null in place of a number becomes NaN by itself
+    return [unseen[0] if joint is None else joint for joint in body]
 
 
 def answer(
@@ -96,9 +97,9 @@ def answer(
 ) -> Answer:
     """Recognise frames as a clip of their own; `start`: when the last one was read, for the latency."""
     numbers, bodies = zip(*frames)
-    joints = recogniser.prepare_joints(stack_frames(bodies), SOURCE)
+    recording = recogniser.prepare_joints(stack(bodies, *recogniser.joint_shape), SOURCE)
     span = (numbers[0], numbers[-1] + 1)
-    logits = recogniser.logits([joints])[0]
-    found = recogniser.prediction(PreparedClip(SOURCE, SOURCE, joints), span, logits, top)
+    logits = recogniser.logits([recording.joints])[0]
+    found = recogniser.prediction(recording, span, logits, top)
     latency = 1000 * (time.perf_counter() - start)
     return Answer(span, found.seconds, [asdict(guess) for guess in found.top], round(latency, 3))

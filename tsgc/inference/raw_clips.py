@@ -21,6 +21,8 @@ class PreparedClip:
     """The file's name without its suffix."""
     joints: np.ndarray
     """(T, M, V, C) float32, as `tsgc prepare` stores it."""
+    seen: np.ndarray | None = None
+    """(T, M, V) bool: joints that were seen; None: all of every body that is present."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,12 @@ def read_recordings(
 def read_recording(source: str, clip: str, data: bytes, raw_format: RawFormat) -> PreparedClip | Failure:
     """One raw clip from its bytes, prepared as the training clips were."""
     try:
-        joints = raw_format.read(source, data).joints
+        prepared = raw_format.read(source, data)
     except TsgcError as error:
         return Failure(source, f"{error}{_other_data(source, raw_format)}")
-    if not len(joints):
+    if not len(prepared.joints):
         return Failure(source, f"{source}: no body in it, nothing to recognise")
-    return PreparedClip(source, clip, joints)
+    return PreparedClip(source, clip, prepared.joints, prepared.joints_seen)
 
 
 def _other_data(source: str, raw_format: RawFormat) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from pipelines.channels import in_space
 from pipelines.cleaning.align import reader
 from pipelines.datasets import kinetics
 from pipelines.datasets.custom_clips import READERS, Layout, read
@@ -34,8 +35,10 @@ def raw_format(description: Description, image_size: ImageSize | None = None) ->
     UsageError for a picture's size with data in space.
     """
     name, preset = dataset_name(description), description.preset
-    if image_size is not None and description.axes == "xyz":
-        raise UsageError(f"--image-size is for clips in pictures, {name} is in space (xyz); leave it out")
+    if image_size is not None and in_space(description.axes):
+        raise UsageError(
+            f"--image-size is for clips in pictures, {name} is in space ({description.axes}); leave it out"
+        )
     if name in DATASETS:
         dataset = DATASETS[name]
         if preset not in dataset.presets:
@@ -46,13 +49,14 @@ def raw_format(description: Description, image_size: ImageSize | None = None) ->
         return RawFormat(name, (dataset.suffix,), reader(dataset, preset, description.alignment))
     if name == kinetics.KINETICS.name and image_size is None:
         return RawFormat(name, (".json",), partial(kinetics.read, preset=preset))
-    layout = Layout(description.body, description.axes, image_size)
+    layout = Layout(
+        description.body, description.axes, image_size,
+        fps=description.fps or Layout.fps, untracked=description.people == "untracked",
+    )  # fmt: skip
     return RawFormat(name, tuple(READERS), partial(_read_own, layout=layout, preset=preset))
 
 
 def _read_own(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
     if not source.endswith(tuple(READERS)):
         raise TsgcError(f"{source}: expected a name that ends in {', '.join(READERS)}")
-    if layout.channels == "xys" and layout.image_size is None:
-        raise TsgcError(f"{source}: a clip in a picture, of unknown size; give --image-size WIDTH,HEIGHT")
     return read(source, data, layout, preset)

@@ -6,14 +6,16 @@ logits equal those of `tsgc evaluate`: to the bit in batches of the same clips, 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from pipelines.channels import in_space
 from pipelines.cleaning.align import JOINTS, align
 from pipelines.cleaning.centre import present_bodies
+from pipelines.cleaning.missing import fill, seen_joints
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError, UsageError
 from tsgc.checkpoint import dataset_name
@@ -28,7 +30,7 @@ from tsgc.workspace.runs import checkpoint_path, refuse_twice
 BATCH = 32  # clips at once
 
 ClipSource = str | Path | np.ndarray
-"""A raw clip's file, a folder or zip of them, or prepared joints (T, M, V, C)."""
+"""A raw clip's file, a folder or zip of them, or joints (T, M, V, C), NaN where one was not seen."""
 
 
 @dataclass(frozen=True)
@@ -124,29 +126,50 @@ class Recogniser:
         for number, clip in enumerate(several):
             if isinstance(clip, np.ndarray):
                 name = f"array {number}"
-                yield PreparedClip(name, name, self.prepare_joints(clip, name))
+                yield self.prepare_joints(clip, name)
             else:
                 yield from read_recordings(find_raw([Path(clip)], self.format.suffixes), self.format)
 
-    def prepare_joints(self, joints: np.ndarray, name: str) -> np.ndarray:
-        """Joints (T, M, V, C), checked and centred as the data set's are; prepared ones do not change."""
-        skeleton, channels = self.streams[0].pipeline.skeleton, self.channels
+    def prepare_joints(self, joints: np.ndarray, name: str) -> PreparedClip:
+        """Joints (T, M, V, C) as preparation makes them: filled, centred where the data set's are.
+
+        A joint was not seen where a number is NaN, the score is 0 or, in space, all coordinates are. Prepared
+        joints in which nothing is missing do not change. Raises TsgcError: another shape, infinite, nobody.
+        """
+        skeleton, channels = self.skeleton, self.channels
         shape = (skeleton.num_joints, len(channels))
         if joints.ndim != 4 or joints.shape[2:] != shape or not joints.shape[0] * joints.shape[1]:
             raise TsgcError(
                 f"{name}: shape {joints.shape}, expected (frames, bodies, {shape[0]}, {shape[1]})"
             )
-        joints = joints.astype(np.float32)
-        if not np.isfinite(joints).all():
-            raise TsgcError(f"{name}: values that are not finite, expected numbers")
-        return self.settle(joints) if self.channels == "xyz" else joints
+        with np.errstate(over="ignore"):
+            joints = joints.astype(np.float32)
+        if np.isinf(joints).any():
+            raise TsgcError(f"{name}: values that are not finite, expected numbers, or NaN for not seen")
+        # Stored joints of pictures are from the middle: there 0 is a place.
+        seen = seen_joints(joints, channels, skeleton, zeros=in_space(channels))
+        present = np.any(seen, axis=2)
+        if not present.any():
+            raise TsgcError(f"{name}: no joint in it is seen (all 0 or not finite), nothing to recognise")
+        if in_space(channels) or self.preset == "corrected":
+            joints = fill(joints, seen, skeleton, channels, self.fps).joints
+        else:
+            joints = np.where(np.isnan(joints), np.float32(0), joints)
+        missing = seen if (present[..., None] & ~seen).any() else None
+        recording = PreparedClip(name, name, joints, missing)
+        if not in_space(channels):
+            return recording
+        # A clip that preparation has centred is not moved again: there its centre was seen first.
+        at_origin = seen[:, 0, skeleton.centre] & ~joints[:, 0, skeleton.centre, :3].any(axis=1)
+        if not at_origin.any():
+            joints = recentre(joints, skeleton.centre, missing)
+        return replace(recording, joints=self.turned(joints))
 
-    def settle(self, joints: np.ndarray) -> np.ndarray:
-        """Joints in space (T, M, V, 3), centred and, for aligned runs, turned as in preparation."""
-        joints = recentre(joints, self.skeleton.centre)
-        if self.alignment:
-            joints = align(joints, present_bodies(joints), JOINTS[self.skeleton.name])
-        return joints
+    def turned(self, joints: np.ndarray) -> np.ndarray:
+        """Centred joints in space (T, M, V, 3 or 4), for aligned runs turned as preparation does."""
+        if not self.alignment:
+            return joints
+        return align(joints, present_bodies(joints), JOINTS[self.skeleton.name])
 
     def answers(
         self,
@@ -183,11 +206,12 @@ class Recogniser:
 
     def cut(self, recording: PreparedClip, frames: tuple[int, int]) -> np.ndarray:
         """A window of a recording, centred and turned as a clip of its own would be."""
-        joints = recording.joints[slice(*frames)]
+        joints, seen = recording.joints[slice(*frames)], recording.seen
         whole = len(joints) == len(recording.joints)
-        if whole or not is_centred(recording.joints, self.skeleton.centre, self.channels):
+        if whole or not is_centred(recording.joints, self.skeleton.centre, self.channels, seen):
             return joints
-        return self.settle(joints)
+        centred = recentre(joints, self.skeleton.centre, None if seen is None else seen[slice(*frames)])
+        return self.turned(centred)
 
     def logits(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Prepared clips (T, M, V, C) -> logits (N, K): the weighted sum over the streams."""

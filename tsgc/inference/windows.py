@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from pipelines.channels import in_space
+from pipelines.cleaning.centre import origin_of, present_bodies
+
 
 def plan_windows(frames: int, window: int | None, stride: int | None) -> list[tuple[int, int]]:
     """Windows of a recording of `frames` frames, as (first, one past the last).
@@ -17,23 +20,24 @@ def plan_windows(frames: int, window: int | None, stride: int | None) -> list[tu
     return [(start, start + window) for start in starts]
 
 
-def recentre(joints: np.ndarray, centre: int) -> np.ndarray:
+def recentre(joints: np.ndarray, centre: int, seen: np.ndarray | None = None) -> np.ndarray:
     """Joints (T, M, V, C) relative to the first body's joint `centre` in the first frame where it is seen.
 
-    A body whose joints in a frame are all 0 is absent and stays 0. Clips that `pipelines.cleaning.centre` has
-    centred do not change: their origin is 0.
+    `seen` (T, M, V) as `origin_of` takes it; a score stays. A body whose joints in a frame are all 0 is
+    absent and stays 0. Clips that `pipelines.cleaning.centre` has centred do not change: their origin is 0.
     """
-    seen = (joints != 0).any(axis=(2, 3))  # (T, M)
-    if not seen[:, 0].any():
+    present = present_bodies(joints)
+    if not present[:, 0].any():
         return joints
-    origin = joints[seen[:, 0].argmax(), 0, centre]
-    return np.where(seen[:, :, None, None], joints - origin, joints)
+    origin = origin_of(joints, present, centre, seen)
+    return np.where(present[:, :, None, None], joints - origin, joints)
 
 
-def is_centred(joints: np.ndarray, centre: int, channels: str) -> bool:
+def is_centred(joints: np.ndarray, centre: int, channels: str, seen: np.ndarray | None = None) -> bool:
     """Whether the first body's joint `centre` is at the origin in (T, M, V, C); so are windows then.
 
-    Coordinates with scores are in the picture, and never centred on a body.
+    Joints in pictures are never centred on a body.
     """
-    seen = (joints != 0).any(axis=(2, 3))[:, 0]
-    return channels == "xyz" and bool(seen.any()) and not joints[seen.argmax(), 0, centre].any()
+    present = present_bodies(joints)
+    in_frame = in_space(channels) and bool(present[:, 0].any())
+    return in_frame and not origin_of(joints, present, centre, seen).any()

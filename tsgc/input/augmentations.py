@@ -193,8 +193,9 @@ def draw_axis(rng: Generator, count: int, config: TrainConfig, skeleton: Skeleto
 
 
 def axis_values(keep: np.ndarray, host: HostRows) -> Values:
-    """Factors of channels; a picture's third one is its score, no axis, and stays."""
-    return Values(sent={"keep": np.where(np.arange(3) < host.axes, keep, np.float32(1))})
+    """Factors of channels; a score is no axis, and stays."""
+    stays = np.ones((len(keep), len(host.channels) - host.axes), np.float32)
+    return Values(sent={"keep": np.concatenate([keep[:, : host.axes], stays], axis=1)})
 
 
 def drop_axis(x: Tensor, values: Tensors) -> Tensor:

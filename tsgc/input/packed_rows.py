@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.channels import coordinates
 from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
 from tsgc.config import TrainConfig
@@ -27,12 +28,12 @@ class HostRows:
     config: TrainConfig
     skeleton: Skeleton
     channels: str
-    """`xyz`, or `xys`: pictures, with a detector's score that is no coordinate."""
+    """`xyz`, `xyzs`, or `xys`: pictures; s is a detector's score, which is no coordinate."""
 
     @property
     def axes(self) -> int:
         """Coordinates of a joint, 2 or 3."""
-        return 2 if self.channels == "xys" else 3
+        return coordinates(self.channels)
 
 
 @dataclass(frozen=True)

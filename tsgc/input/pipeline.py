@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipelines.channels import coordinates, has_score
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from shards.batch import PackedBatch
@@ -44,7 +45,7 @@ class InputPipeline:
     absent_body: str
     present_only: bool = False
     channels: str = "xyz"
-    """`xyz`, or `xys`: pictures, which turn about the viewing axis alone, with a score, no coordinate."""
+    """`xyz`, `xyzs`, or `xys`: pictures, which turn about the viewing axis alone. s is no coordinate."""
 
     def __post_init__(self) -> None:
         for entry in augmentations.AUGMENTATIONS:
@@ -152,7 +153,7 @@ class InputPipeline:
 
         `present` (rows,) bool: which of them hold a body. All lie on the device.
         """
-        axes = 2 if self.channels == "xys" else 3
+        axes, scored = coordinates(self.channels), has_score(self.channels)
         joints, score = joints[..., :axes], joints[..., axes:]
         rows = Rows(
             arrays.clip, clips, present, not self.present_only, self.config, self.skeleton, self.channels
@@ -163,9 +164,9 @@ class InputPipeline:
                 continue
             if entry.rows:
                 joints = entry.rows(joints, values, rows)
-            if entry.scores and axes == 2:
+            if entry.scores and scored:
                 score = entry.scores(score, values, rows)
-        return torch.cat([joints, score], -1) if axes == 2 else joints
+        return torch.cat([joints, score], -1) if scored else joints
 
     def _finish(self, x: Tensor, values: Mapping[str, Mapping[str, Tensor]], modality: str) -> Tensor:
         """The modality of joints, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M).

@@ -61,6 +61,8 @@ def _report(report: Report, rows: int) -> list[str]:
     lines += [f"  {line}" for line in report.rule_lines() or ["no rule took anything"]]
     lines.append(f"  {report.lost:,} of {report.seen:,} body-frames lost")
     lines.append(f"  {rows - (report.seen - report.lost):,} of {rows:,} stored body-frames are absent bodies")
+    if report.unseen_clips:
+        lines.append(f"  not seen: {report.unseen_line()}")
     if report.against_official():
         lines.append(f"  {report.against_official()}")
     lines += [f"  warning: {line}" for line in report.warnings]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.cleaning.actors import motion
+from pipelines.channels import coordinates, has_score, in_space
 from pipelines.reading.track import Track
 from pipelines.spec import Prepared
 from tsgc.inspect.preset_differences import TrackedClip
@@ -28,14 +28,10 @@ def raw_clip_lines(path: Path, dataset: str | None = None, compare: bool = False
     head = [f"{path}: {look.what}", _file_line(look.raw)]
     if compare:
         bodies = [f"body {number} is {track.body}" for number, track in enumerate(look.raw.tracks, 1)]
-        return [*head, *bodies, *(look.differences() or [_alike(look)])]
+        return [*head, *bodies, *(look.differences() or [ALIKE])]
     bodies = [_body_line(number, track, look) for number, track in enumerate(look.raw.tracks, 1)]
     presets = [line for preset, clip in look.prepared.items() for line in _preset_lines(preset, clip, look)]
     return [*head, *bodies, *presets]
-
-
-def _alike(look: RawLook) -> str:
-    return ALIKE if look.channels == "xyz" else f"{ALIKE}, as of all clips in pictures"
 
 
 def _file_line(raw: TrackedClip) -> str:
@@ -49,21 +45,25 @@ def _file_line(raw: TrackedClip) -> str:
 
 
 def _body_line(number: int, track: Track, look: RawLook) -> str:
-    """A line about a body's frames, place and size; in pictures also the score, and of seen joints only."""
-    flat = look.channels == "xys"
-    joints = np.where(track.joints[..., 2:] == 0, np.nan, track.joints) if flat else track.joints
+    """A line about a body's frames, place and size, by its seen joints; in pictures also the score."""
+    joints = track.joints
+    if has_score(look.channels):
+        joints = np.where(joints[..., -1:] == 0, np.nan, joints)
     start = f"body {number} ({track.body}): {len(track.frames)} frames, {ranges(track.frames)}; "
     if np.isnan(joints).all():
         return f"{start}no joint seen"
-    axes = 2 if flat else 3
+    axes = coordinates(look.channels)
     low, high = np.nanmin(joints, axis=(0, 1)), np.nanmax(joints, axis=(0, 1))
     box = ", ".join(f"{axis} {a:.2f} to {b:.2f}" for axis, a, b in zip("xyz"[:axes], low, high))
     seen = joints[~np.isnan(joints).all(axis=(1, 2))]
     size = np.median(np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1), axis=0)  # (n, V, C) -> (C,)
     extent = " x ".join(f"{length:.2f}" for length in size[:axes])
-    score = f"score {track.joints[..., 2].mean():.2f}"
-    moves = f"moves {np.sqrt(motion(track.joints)):.3f}{look.unit} rms"
-    return f"{start}{box}{look.unit}; extent {extent}{look.unit}; {score if flat else moves}"
+    if in_space(look.channels):
+        moves = np.nanmean(np.nanvar(joints[..., :3].astype(np.float64), axis=0).sum(axis=1))
+        how = f"moves {np.sqrt(moves):.3f}{look.unit} rms"
+    else:
+        how = f"score {track.joints[..., 2].mean():.2f}"
+    return f"{start}{box}{look.unit}; extent {extent}{look.unit}; {how}"
 
 
 def _preset_lines(preset: str, clip: Prepared, look: RawLook) -> list[str]:
@@ -72,7 +72,7 @@ def _preset_lines(preset: str, clip: Prepared, look: RawLook) -> list[str]:
     present = ", ".join(f"{n} in track {track}" for track, n in enumerate(clip.present.sum(axis=0), 1))
     T, M = clip.present.shape
     first = f"{preset}: {T} frames, {M} {_bodies(M)}; of {clip.seen} body-frames {present}"
-    if look.channels == "xyz":  # pictures are not centred on anybody
+    if in_space(look.channels):  # pictures are not centred on anybody
         first += f"; origin {', '.join(f'{part:.3f}' for part in clip.origin)}{look.unit}"
     return [first, *(f"  {rule}: {number:,}" for rule, number in sorted(clip.rules.items()))]
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from pipelines.channels import in_space
+from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets import custom, kinetics
 from pipelines.datasets.arrays import safe_names
 from pipelines.datasets.custom_clips import READERS as OWN_READERS
-from pipelines.datasets.custom_clips import Layout
+from pipelines.datasets.custom_clips import Layout, as_bodies
 from pipelines.datasets.table import DATASETS, open_dataset
 from pipelines.errors import AmbiguousError, TsgcError, UsageError
 from pipelines.reading.json_file import parse_json
@@ -34,7 +36,7 @@ class RawLook:
     """The data set, the class, and what else is known of the clip."""
     skeleton: Skeleton
     channels: str
-    """`xyz`, or `xys` with s the detector's score, of raw and prepared joints."""
+    """`xyz`, `xyzs` or `xys`, s the detector's score, of raw and prepared joints."""
     unit: str
     """The unit of the file's coordinates, as written after a number; empty in pictures."""
     fps: float
@@ -120,7 +122,7 @@ def _prepare(spec: Dataset, path: Path, data: bytes) -> dict[str, Prepared]:
 
 
 def _look(spec: Dataset, what: str, raw: TrackedClip, prepared: dict[str, Prepared]) -> RawLook:
-    unit = "" if spec.channels != "xyz" else " m" if spec.units == "metres" else f" {spec.units}"
+    unit = "" if not in_space(spec.channels) else " m" if spec.units == "metres" else f" {spec.units}"
     return RawLook(
         what,
         spec.skeleton,
@@ -175,7 +177,7 @@ def _open_kinetics(path: Path, data: bytes) -> RawLook:
     named = isinstance(label, str) and number is not None
     what = f"kinetics, {label} (class {number})" if named else "kinetics, of no class that the file tells"
     raw = TrackedClip(end - first, tracks, {})
-    return RawLook(what, OPENPOSE_18, "xys", "", Dataset.fps, raw, prepared, lambda: elsewhere(prepared))
+    return RawLook(what, OPENPOSE_18, "xys", "", Dataset.fps, raw, prepared, lambda: in_picture(prepared))
 
 
 # Clips of one's own --------------------------------------------------------------------------------------
@@ -206,21 +208,21 @@ def _open_own(path: Path, data: bytes) -> RawLook:
     name = path.absolute().relative_to(folder / custom.CLIPS).with_suffix("").as_posix()
     prepared = _prepare(spec, path, data)  # checks the file too
     channels = custom.read_description(folder).get("channels", "xyz")
-    joints = np.asarray(OWN_READERS[path.suffix](str(path), data, Layout(spec.skeleton, channels, None)))
-    joints = joints.astype(np.float32)
-    if joints.ndim == 3:
-        joints = joints[:, None]  # (T, V, C) -> (T, 1, V, C)
+    layout = Layout(spec.skeleton, channels, None)
+    joints = as_bodies(str(path), OWN_READERS[path.suffix](str(path), data, layout).joints, layout)
+    seen = seen_joints(joints, channels, spec.skeleton)
+    joints = np.where(seen[..., None], joints, np.float32(np.nan if in_space(channels) else 0))
+    joints[~seen.any(axis=2)] = 0
     if channels == "xy":
-        seen = (joints != 0).any(axis=-1, keepdims=True)
-        joints = np.concatenate([joints, seen.astype(np.float32)], axis=-1)
+        joints = np.concatenate([joints, seen[..., None].astype(np.float32)], axis=-1)
     look = _look(spec, _what(spec, safe_names([name])[name]), own_clip(joints), prepared)
-    if spec.channels != "xyz":
-        return replace(look, differences=lambda: elsewhere(prepared))
+    if not in_space(spec.channels):
+        return replace(look, differences=lambda: in_picture(prepared))
     return replace(look, differences=lambda: [*look.differences(), *elsewhere(prepared)])
 
 
 def own_clip(joints: np.ndarray) -> TrackedClip:
-    """An array of bodies (T, M, V, C) as a raw clip; bodies whose joints are all 0 are absent."""
+    """An array of bodies (T, M, V, C) as a raw clip, NaN: not seen; bodies of joints all 0 are absent."""
     present = (joints != 0).any(axis=(2, 3))
     tracks = [
         Track(f"body {place} of the file", np.flatnonzero(there), joints[there, place])
@@ -243,6 +245,27 @@ def elsewhere(prepared: dict[str, Prepared]) -> list[str]:
                 f"track {track + 1}: nobody in frames {ranges(np.flatnonzero(apart))};"
                 f" reference all joints at {there}, corrected at 0, absent"
             )
+    return lines
+
+
+def in_picture(prepared: dict[str, Prepared]) -> list[str]:
+    """Every difference between the presets of a clip in pictures."""
+    one, other = prepared["reference"], prepared["corrected"]
+    if one.joints.shape != other.joints.shape or not np.array_equal(one.present, other.present):
+        counts = [
+            " and ".join(f"{n} in track {m}" for m, n in enumerate(clip.present.sum(axis=0), 1)) or "nobody"
+            for clip in (one, other)
+        ]
+        return [f"body-frames: reference {counts[0]}; corrected {counts[1]}, people followed by distance"]
+    lines = []
+    for track in range(one.present.shape[1]):
+        apart = (one.joints[:, track] != other.joints[:, track]).any(axis=2)  # (T, V)
+        traded = (apart & (one.joints[:, track, :, 2] != other.joints[:, track, :, 2])).any(axis=1)
+        if traded.any():
+            frames = ranges(np.flatnonzero(traded))
+            lines.append(f"track {track + 1}: another body in frames {frames}: corrected follows people")
+        if (n := int(apart[~traded].sum())) > 0:
+            lines.append(f"track {track + 1}: {n:,} joints not seen: reference at 0, corrected filled")
     return lines
 
 

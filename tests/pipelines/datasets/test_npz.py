@@ -159,7 +159,7 @@ def test_a_wrong_file_is_one_line(here: Path, arrays: dict, said: str) -> None:
 
 def test_a_clip_that_is_not_finite_is_skipped_and_told(tmp_path: Path) -> None:
     arrays = npz_arrays(train=150)
-    arrays["x_train"][7, 3, 2] = np.nan
+    arrays["x_train"][7, 3, 2] = np.inf
     report, _ = run(tmp_path, arrays)
     (line,) = report.dropped["malformed"].values()
     assert "NTU60_CS.npz/x_train[7]: joints that are not finite" in line
