@@ -14,6 +14,7 @@ PACKAGES = ("pipelines", "shards", "tsgc", "cli", "benchmarks")
 FLOORS = (
     "pipelines.errors",
     "pipelines.files",
+    "pipelines.channels",
     "pipelines.skeletons",
     "pipelines.skeleton",
     "pipelines.skeleton_definition",
