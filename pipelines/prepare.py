@@ -88,7 +88,7 @@ def read_names(path: Path, spec: Dataset) -> frozenset[str]:
     Sentences above the first name are passed over: the official lists begin with two.
     """
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except OSError as error:
         raise TsgcError(f"{path}: {error.strerror}; --exclude takes a text file of clip names") from error
     except UnicodeDecodeError as error:

@@ -8,12 +8,13 @@ import numpy as np
 import orjson
 
 from pipelines.errors import TsgcError
+from pipelines.reading.text_mark import without_mark
 
 
 def parse_json(source: str, data: bytes) -> Any:
     """What a file's JSON holds. Raises TsgcError, naming `source` and the line, where it is none."""
     try:
-        return orjson.loads(data)
+        return orjson.loads(without_mark(source, data))
     except orjson.JSONDecodeError as error:
         raise TsgcError(
             f"{source}: line {error.lineno}: not JSON ({error.msg}); get the file again"

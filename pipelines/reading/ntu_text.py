@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 
 from pipelines.errors import TsgcError
+from pipelines.reading.text_mark import without_mark
 from pipelines.reading.track import Track
 from pipelines.skeleton import NTU_25
 
@@ -51,7 +52,7 @@ def parse(source: str, data: bytes) -> Parsed:
 
 def parse_compiled(source: str, data: bytes) -> Parsed:
     """`parse`, compiled: the same result, some ten times as fast once loaded."""
-    _check_text(source, data)
+    data = _text(source, data)
     scanner = _load_scanner()
     bodies, joints, places = scanner.room_for(data)
     text = np.frombuffer(data, np.uint8)
@@ -123,7 +124,9 @@ def _gather(
     return Parsed(len(valid), tracks, valid)
 
 
-def _check_text(source: str, data: bytes) -> None:
+def _text(source: str, data: bytes) -> bytes:
+    """The bytes of a text, without the mark before it. Raises TsgcError: no text."""
+    data = without_mark(source, data)
     if not data or data.isspace():
         raise TsgcError(f"{source}: line 1: empty, expected NTU skeleton text; get the file again")
     if not data.isascii() or b"\0" in data:
@@ -132,6 +135,7 @@ def _check_text(source: str, data: bytes) -> None:
         raise TsgcError(
             f"{source}: line {line}: not a text file, expected NTU skeleton text; get the file again"
         )
+    return data
 
 
 def _number(field: bytes) -> float:
@@ -146,9 +150,8 @@ class _Lines:
     """The lines of a file, one after another, each checked; errors tell the line."""
 
     def __init__(self, source: str, data: bytes) -> None:
-        _check_text(source, data)
         self.source = source
-        self.lines = data.splitlines()
+        self.lines = _text(source, data).splitlines()
         self.at = 0  # the number, from 1, of the line read last
 
     def error(self, what: str) -> TsgcError:

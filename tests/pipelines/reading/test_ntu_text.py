@@ -14,6 +14,7 @@ from made.clips import ntu_text as write
 
 from pipelines.errors import TsgcError
 from pipelines.reading import ntu_scan, ntu_text
+from pipelines.reading.json_file import parse_json
 from pipelines.reading.ntu_text import Parsed, parse, parse_compiled, parse_plain
 
 ROOT = Path(__file__).parents[3]
@@ -179,7 +180,8 @@ def test_arbitrary_bytes_never_raise_anything_but_the_one_error(data):
         (b"", "clip: line 1: empty, expected NTU skeleton text"),
         (b"\x89PNG\r\n\x1a\n\0\0", "clip: line 1: not a text file, expected NTU skeleton text"),
         (b"1\r1\r\n1\n\xff", "clip: line 4: not a text file"),
-        ("\ufeff2\r\n".encode(), "clip: line 1: not a text file"),
+        ("\ufeff2\r\n".encode(), "clip: line 2: the file ends before this line"),
+        ("2\r\n".encode("utf-16"), "clip: text in UTF-16, expected UTF-8; save it again as UTF-8"),
         (changed(1, "two"), "clip: line 1: 'two', expected the number of frames"),
         (changed(2, "1.5"), "clip: line 2: '1.5', expected the number of bodies"),
         (changed(3, "7 0 1 1"), "clip: line 3: 4 fields, expected 10 (a body)"),
@@ -264,3 +266,12 @@ def test_a_short_fuzz_run_finds_no_difference():
 def test_real_clips_read_alike_by_both_readers(shared: Path):
     for path in (shared / "data/nturgbd_raw/nturgb+d_skeletons").iterdir():
         assert same(parse_compiled("clip", path.read_bytes()), parse_plain("clip", path.read_bytes()))
+
+
+def test_a_byte_order_mark_before_the_text_is_passed_over():
+    text = ntu_clip(frames=2)
+    for read in (parse_plain, parse_compiled):
+        assert same(read("clip", b"\xef\xbb\xbf" + text), parse_plain("clip", text))
+        with pytest.raises(TsgcError, match="clip: text in UTF-16, expected UTF-8"):
+            read("clip", text.decode().encode("utf-16"))
+    assert parse_json("a.json", b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
