@@ -114,7 +114,7 @@ class Tracks:
     dropped: int = 0
     """People of whom some body-frames found no track."""
     lost: int = 0
-    """Those body-frames."""
+    """Body-frames that found no track."""
 
 
 def in_tracks(

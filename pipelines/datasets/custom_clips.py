@@ -40,7 +40,7 @@ class Layout:
     channels: str
     """`xyz`, `xyzs`, `xys` (s the detector's score), or `xy`: the score is 1 where a joint was seen."""
     image_size: Size | None
-    """Of the pictures; None in space, or where each clip says it."""
+    """Width and height of the pictures; None in space, or where each clip says it."""
     format: str = ARRAYS
     """A key of `pipelines.formats.table.FORMATS`, or the arrays of docs/your-own-data.md."""
     fps: float = 30
@@ -58,7 +58,7 @@ class Read:
     joints: np.ndarray
     """Numbers (T, V, C) or (T, M, V, C), NaN where one is missing."""
     image_size: Size | None = None
-    """Of its pictures, where the file says it."""
+    """Width and height of its pictures, where the file says it."""
     untracked: bool = False
     """Whether it does not say who is who in the next frame."""
 
