@@ -49,7 +49,7 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
     content = load_pickle(path)
     if not isinstance(content, dict) or not {"split", "annotations"} <= content.keys():
         raise TsgcError(f"{path}: no `split` and `annotations`, expected a PYSKL pickle")
-    annotations = _by_name(path, content["annotations"])
+    annotations = annotations_by_name(path, content["annotations"])
     splits = read_splits(path, content["split"], annotations)
     V, C = _kind(path, next(iter(annotations.values())))
     parts = {clip: _ntu_parts(clip) for clip in annotations}
@@ -82,7 +82,20 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
     )
 
 
-def _by_name(path: Path, annotations: Any) -> dict[str, dict[str, Any]]:
+def read_order(path: Path) -> dict[str, int]:
+    """The clips of a pickle in its order, called as `tsgc prepare` calls them, and their labels.
+
+    The pickle is PYSKL's, or a list of its annotations. Raises TsgcError for anything else.
+    """
+    content = load_pickle(path)
+    if isinstance(content, dict):
+        content = content.get("annotations")
+    annotations = annotations_by_name(path, content)
+    names = safe_names(annotations)
+    return {names[clip]: _label(path, clip, annotation) for clip, annotation in annotations.items()}
+
+
+def annotations_by_name(path: Path, annotations: Any) -> dict[str, dict[str, Any]]:
     if not isinstance(annotations, list) or not annotations:
         raise TsgcError(f"{path}: `annotations` is no list of clips, expected a PYSKL pickle")
     found: dict[str, dict[str, Any]] = {}

@@ -364,6 +364,34 @@ def test_pickles_that_do_not_match_are_listed(here):
     assert "known for the test splits of NTU alone" in fails("ensemble", "ucla.npz", "x/b.pkl")
 
 
+def test_a_list_of_logits_is_in_the_order_of_the_annotations(here):
+    ours = make_scores(0)
+    write_scores(here / "ours.npz", ours)
+    theirs = shuffled(make_scores(1), 3)  # PYSKL writes the logits of a split in the order of annotations
+    listed = [
+        {"frame_dir": str(name), "label": int(label)} for name, label in zip(theirs.names, theirs.labels)
+    ]
+    train = {"frame_dir": "S001C001P001R009A001", "label": 0}
+    for name, content in (
+        ("anno.pkl", {"split": {}, "annotations": [train, *listed, train | {"frame_dir": "other"}]}),
+        ("list.pkl", listed),
+        ("less.pkl", listed[1:]),
+        ("wrong.pkl", [*listed[:-1], listed[-1] | {"label": 11}]),
+        ("theirs.pkl", list(theirs.logits)),
+    ):
+        (here / name).write_bytes(pickle.dumps(content, protocol=4))
+    expected = accuracy(theirs.logits, theirs.labels).top1
+    for order in ("anno.pkl", "list.pkl"):
+        found = told("ours.npz", "theirs.pkl", "--annotations", order)
+        stream = line(found, "stream", f"{here.name}/theirs pickle")
+        assert stream["top1"]["percent"] == pytest.approx(expected)
+    assert "a list of logits, which says nothing of its clips" in fails("ensemble", "ours.npz", "theirs.pkl")
+    give = ("ensemble", "ours.npz", "theirs.pkl", "--annotations")
+    assert "logits of 200 clips, the annotations have 199" in fails(*give, "less.pkl")
+    assert "the annotations say class 11" in fails(*give, "wrong.pkl")
+    assert "none is given" in fails("ensemble", "ours.npz", "--annotations", "anno.pkl", code=2)
+
+
 class Code:
     def __reduce__(self):
         return (os.system, ("touch owned",))

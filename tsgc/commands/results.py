@@ -29,6 +29,9 @@ def ensemble(
     ] = False,
     ema: Annotated[bool, typer.Option("--ema", help="The averaged weights' scores.")] = False,
     shards: Annotated[Path | None, typer.Option(help="Shard set whose test clips label all streams.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Pickle in whose order PYSKL or MMAction2 wrote a .pkl of scores.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the fused scores here (.npz).")] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -41,7 +44,7 @@ def ensemble(
     exclude_each_other({"--weights": weights is not None, "--tune": tune, "--tune-on-test": tune_on_test})
     shares = numbers(weights, "--weights")
     clips = "holdout" if tune else "test" if tune_on_test else None
-    plan = Plan(streams or [], recipe, fuse, shares, clips, ema, shards)
+    plan = Plan(streams or [], recipe, fuse, shares, clips, ema, shards, annotations)
     fuse_streams(Talker(json=as_json), plan, runs_root=runs, out=out, overwrite=overwrite)
 
 

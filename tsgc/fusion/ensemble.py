@@ -36,6 +36,8 @@ class Plan:
     ema: bool = False
     shards: Path | None = None
     """The shard set that names and labels the test clips."""
+    annotations: Path | None = None
+    """PYSKL's or MMAction2's pickle, in whose order a pickled list of logits is."""
 
     def __post_init__(self) -> None:
         if self.method not in FUSIONS:
@@ -58,7 +60,7 @@ def choose_streams(plan: Plan, runs_root: Path) -> list[ScoredStream]:
         paths = [run.folder for run in recipe_runs(plan.recipe, runs_root, checkpoint)]
     else:
         paths = list(plan.paths) or [run.folder for run in newest_scored(runs_root, checkpoint)]
-    return open_streams(paths, checkpoint, plan.shards)
+    return open_streams(paths, checkpoint, plan.shards, plan.annotations)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from pipelines.datasets.pyskl import read_order
 from pipelines.errors import TsgcError, UsageError
 from pipelines.reading.unpickle import load_pickle
 from shards.load_manifest import load_manifest
@@ -36,12 +38,15 @@ class ScoredStream:
     scores: Scores
 
 
-def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = None) -> list[ScoredStream]:
+def open_streams(
+    paths: Sequence[Path], checkpoint: str, shards: Path | None = None, annotations: Path | None = None
+) -> list[ScoredStream]:
     """The streams at `paths`, their clips in one order.
 
     A path is a run's folder (its scores of `checkpoint`), a score file (.npz), or a pickle of
-    {name: logits} (.pkl). Pickles have no labels: they get those of the test split of the shard set
-    `shards`, or of the first stream that has some. Raises TsgcError where names, labels or classes differ,
+    {name: logits} (.pkl), or of a list of logits in the order of the annotation pickle `annotations`.
+    Pickles have no labels: they get those of the test split of the shard set `shards`, or of the first
+    stream that has some. Raises TsgcError where names, labels or classes differ,
     UsageError where two paths lead to one file.
     """
     files = [
@@ -58,7 +63,10 @@ def open_streams(paths: Sequence[Path], checkpoint: str, shards: Path | None = N
             f"{files[0]}: a pickle has no labels; give --shards with the benchmark's shard set,"
             " or a stream of ours"
         )
-    scores = [ours[file] if file in ours else read_pickle(file, labelled) for file in files]
+    if annotations is not None and len(ours) == len(files):
+        raise UsageError(f"--annotations {annotations}: says the order of a .pkl's scores; none is given")
+    order = read_order(annotations) if annotations is not None else None
+    scores = [ours[file] if file in ours else read_pickle(file, labelled, order) for file in files]
     if shards is not None:
         scores = [_with_labels(labelled, part) for part in scores]
     scores = [match_clips(scores[0], part) for part in scores]
@@ -100,13 +108,20 @@ def _with_labels(labelled: Scores, part: Scores) -> Scores:
     return match_clips(replace(labelled, logits=np.zeros((len(labelled.names), classes))), part)
 
 
-def read_pickle(path: Path, labelled: Scores) -> Scores:
+def read_pickle(path: Path, labelled: Scores, order: Mapping[str, int] | None = None) -> Scores:
     """The scores in a pickle of {name: logits (K,)}, with the labels of `labelled`.
 
     Names are clips' names, with or without the raw file's suffix, or `test_0`, `test_1`, ... in the
-    published order. Nothing in the pickle is run.
+    published order. Or a list of logits, as PYSKL and MMAction2 save them: of the clips of `labelled` in the
+    order of the annotations, `order` (name -> label). Nothing in the pickle is run.
     """
     content = load_pickle(path)
+    if (
+        isinstance(content, list)
+        and content
+        and all(isinstance(row, np.ndarray) and row.ndim == 1 for row in content)
+    ):
+        content = _in_order(content, labelled, order, path)
     if not isinstance(content, dict) or not content:
         raise TsgcError(f"{path}: holds a {type(content).__name__}, expected {{clip name: logits}}")
     rows = [np.asarray(row) for row in content.values()]
@@ -130,6 +145,31 @@ def read_pickle(path: Path, labelled: Scores) -> Scores:
         selected_on="unknown",
     )
     return replace(labelled, logits=logits[place], source=source)
+
+
+def _in_order(
+    rows: list[Any], labelled: Scores, order: Mapping[str, int] | None, path: Path
+) -> dict[str, Any]:
+    """A list of logits by the names of the clips that it is of."""
+    if order is None:
+        raise TsgcError(
+            f"{path}: a list of logits, which says nothing of its clips; give --annotations with the pickle"
+            " of annotations (PYSKL's, MMAction2's) that it was scored on"
+        )
+    labels = dict(zip(labelled.names.tolist(), labelled.labels.tolist()))
+    names = [name for name in order if name in labels]
+    benchmark = labelled.source.benchmark
+    if len(names) != len(rows):
+        raise TsgcError(
+            f"{path}: logits of {len(rows):,} clips, the annotations have {len(names):,} of the"
+            f" {len(labels):,} clips of {benchmark} {labelled.source.split}; were both of one split?"
+        )
+    if wrong := [name for name in names if order[name] != labels[name]]:
+        raise TsgcError(
+            f"{path}: the annotations say class {order[wrong[0]]} of {wrong[0]}, {benchmark} says"
+            f" {labels[wrong[0]]}; classes have to be in one order"
+        )
+    return dict(zip(names, rows))
 
 
 def _clip_name(key: str) -> str:
