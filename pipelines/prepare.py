@@ -11,10 +11,12 @@ from pathlib import Path
 from pipelines.cleaning.align import reader
 from pipelines.datasets.table import default_preset, open_dataset
 from pipelines.errors import TsgcError, UsageError
+from pipelines.exclude import Exclusion, read_exclusion
 from pipelines.files import refuse_existing
-from pipelines.prepared.report import EXCLUDED, MALFORMED, NO_BODIES, UNKNOWN, Report, examples
+from pipelines.prepared.report import EXCLUDED, MALFORMED, NO_BODIES, SHOWN, UNKNOWN, Report, examples
 from pipelines.prepared.store import Clip, Info, tool_version
 from pipelines.prepared.writer import COMPRESSION, StoreWriter
+from pipelines.reading.passed_over import passed_over
 from pipelines.reading.sources import find_clips
 from pipelines.skeleton_definition import definition_of
 from pipelines.spec import PRESETS, Dataset, Raw
@@ -22,6 +24,7 @@ from pipelines.workers.read_task import Outcome, RawClip, read_task
 from pipelines.workers.run_tasks import run_tasks
 
 MAX_BAD = 0.01  # share of clips; with more, something is wrong with the data, not with a clip
+LISTED = 200  # bad clips that an error lists
 TASK_CLIPS = 16  # clips a worker takes at once; some 4 MB of text
 
 Progress = Callable[[int, int], None]
@@ -71,39 +74,17 @@ def prepare_dataset(
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
     report.joint_names = spec.skeleton.joints
-    excluded = read_names(exclude, spec) if exclude else frozenset()
     found = spec.find() if spec.find else find_clips(locations, spec.suffix)
-    clips = choose_clips(spec, found, excluded, report)
+    chosen = read_exclusion(exclude, spec, found, locations) if exclude else Exclusion()
+    report.exclusion = chosen.line
+    report.passed_over = passed_over(spec.places or locations, found.values(), spec.lists)
+    clips = choose_clips(spec, found, chosen.clips, report)
     run = partial(run_tasks, partial(read_task, read=read), jobs=jobs, dask=dask)
     with StoreWriter(out, file_info(spec, preset, alignment), spec.fields, compress) as writer:
         report.source_digest = store_clips(clips, run, writer, report, progress)
         writer.finish(spec.splits(writer.fields()), report.source_digest)
     report.to_json(out.with_name(f"{out.stem}.report.json"))
     return report
-
-
-def read_names(path: Path, spec: Dataset) -> frozenset[str]:
-    """The clip names of a list, one a line; `#` starts a comment. Raises TsgcError for any other line.
-
-    Sentences above the first name are passed over: the official lists begin with two.
-    """
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except OSError as error:
-        raise TsgcError(f"{path}: {error.strerror}; --exclude takes a text file of clip names") from error
-    except UnicodeDecodeError as error:
-        raise TsgcError(f"{path}: not text; --exclude takes a text file of clip names, one a line") from error
-    names: set[str] = set()
-    for number, line in enumerate(lines, 1):
-        name = line.partition("#")[0].strip().removesuffix(spec.suffix)
-        if not name or (not names and " " in name):
-            continue
-        try:
-            spec.identify(name)
-        except TsgcError as error:
-            raise TsgcError(f"{path}: line {number}: {error}; expected one clip name a line") from None
-        names.add(name)
-    return frozenset(names)
 
 
 def choose_clips(
@@ -113,6 +94,9 @@ def choose_clips(
     report.found = len(found)
     clips = []
     for name, files in found.items():
+        if name in excluded:  # before its name is judged: a bad name can be excluded, too
+            report.drop(EXCLUDED, name)
+            continue
         try:
             identity = spec.identify(name)
         except TsgcError as error:
@@ -120,12 +104,10 @@ def choose_clips(
             continue
         if identity is None:
             report.other += 1
-        elif name in excluded:
-            report.drop(EXCLUDED, name)
         else:
             clips.append(RawClip(name, identity, files))
-    stop_if_too_many_bad(report)
     if not clips:
+        refuse_too_many_bad(report)
         raise TsgcError(f"{_places(report)}: no {spec.name} clip to read among {report.found:,} found")
     return clips
 
@@ -143,6 +125,7 @@ def file_info(spec: Dataset, preset: str, alignment: str = "") -> Info:
         class_names=spec.class_names,
         tool_version=tool_version(),
         alignment=alignment,
+        reader=spec.reader,
         people=spec.people,
         skeleton_definition=definition_of(spec.skeleton),
     )
@@ -160,19 +143,19 @@ def store_clips(
             keep(clip, outcome, writer, report)
             if progress:
                 progress(done, len(clips))
+    refuse_too_many_bad(report)
     if not report.kept:
         raise TsgcError(f"{_places(report)}: no usable {report.dataset} clip among {report.found:,}")
     return digest.hexdigest()
 
 
 def keep(clip: RawClip, outcome: Outcome, writer: StoreWriter, report: Report) -> None:
-    """Stores a usable clip, and counts every other. Raises TsgcError once too many are bad."""
+    """Stores a usable clip, and counts every other."""
     prepared = outcome.prepared
     report.read += 1
     report.duplicates += len(clip.files) - 1
     if prepared is None:
         report.drop(MALFORMED, clip.name, outcome.error)
-        stop_if_too_many_bad(report)
     elif not len(prepared.joints):
         report.drop(NO_BODIES, clip.name)
     else:
@@ -190,15 +173,17 @@ def keep(clip: RawClip, outcome: Outcome, writer: StoreWriter, report: Report) -
         report.count(clip.name, prepared)
 
 
-def stop_if_too_many_bad(report: Report) -> None:
-    """Raises TsgcError, at the first clip too many: the rest need not be read."""
+def refuse_too_many_bad(report: Report) -> None:
+    """Raises TsgcError, after all clips were read, where more than MAX_BAD of them are bad: a line each."""
     bad = report.bad()
-    allowed = math.floor(MAX_BAD * report.total)
-    if len(bad) > allowed:
-        raise TsgcError(
-            f"bad clips so far: {len(bad):,} of {report.total:,}, over {MAX_BAD:.0%}: {examples(bad)};"
-            " mend them, or leave them out with --exclude LIST"
-        )
+    if len(bad) <= math.floor(MAX_BAD * report.total):
+        return
+    said = f"bad clips: {len(bad):,} of {report.total:,}, over {MAX_BAD:.0%}"
+    advice = "mend them, or leave them out with --exclude LIST"
+    if len(bad) <= SHOWN:
+        raise TsgcError(f"{said}: {examples(bad)}; {advice}")
+    more = [f"and {len(bad) - LISTED:,} more"] if len(bad) > LISTED else []
+    raise TsgcError("\n".join([f"{said}; {advice}:", *(f"  {line}" for line in (*bad[:LISTED], *more))]))
 
 
 def _places(report: Report) -> str:

@@ -89,6 +89,14 @@ class Dataset:
     fps: float = 30
     preset: str = "reference"
     """The preset where the user names none."""
+    called: Mapping[str, str] = field(default_factory=dict)
+    """Clip -> what its files call it, where that is another name."""
+    places: tuple[Path, ...] = ()
+    """The folder of the clips, where it is not the raw place itself."""
+    lists: frozenset[str] = frozenset()
+    """Files beside the clips that say something about them."""
+    reader: str = ""
+    """The opener that read it; empty for a data set of the table."""
     people: str = ""
     """`untracked` where the bodies of a frame have no order, so that people are followed by distance."""
     absent_body: str = "zeros"

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from pipelines.names import LONGEST, RULE, is_safe
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton
 from shards.remote import safe
@@ -25,8 +26,7 @@ FILE_NAME = "manifest.json"
 SPLITS = {"train": 0, "test": 1}  # name -> code in a prepared file's `/splits/<benchmark>`
 PAYLOAD = np.dtype("<f4")
 MOST = 1 << 20  # frames or bodies of a clip; keeps every product of sizes within 64 bits
-CLIP_NAME = r"[A-Za-z0-9_-]{1,90}"  # with its extension it fits a USTAR header's 100 bytes
-_NAME = re.compile(CLIP_NAME)
+CLIP_NAME = rf"[A-Za-z0-9_-]{{1,{LONGEST}}}"
 _NAMES = re.compile(rf"{CLIP_NAME}(\n{CLIP_NAME})*")
 
 
@@ -105,6 +105,8 @@ class Manifest:
     """Split -> its tar files."""
     clips: Mapping[str, Clips]
     """Split -> its clips."""
+    reader: str = ""
+    """What reads its raw clips, as `tsgc prepare` calls it; empty, and not stored: what `dataset` names."""
     people: str = ""
     """`untracked` where raw clips give bodies in any order; empty, and not stored, else."""
     alignment: str = ""
@@ -154,7 +156,7 @@ HEAD: dict[str, type | UnionType] = {
     "units": str, "fps": int | float, "absent_body": str, "class_names": list, "seed": int,
     "tool_version": str, "source_digest": str,
 }  # fmt: skip
-OPTIONAL = ("people", "alignment", "skeleton_definition")
+OPTIONAL = ("reader", "people", "alignment", "skeleton_definition")
 
 
 def find_shard_sets(root: Path) -> list[Path]:
@@ -173,10 +175,11 @@ def clip_digest(frames: int, bodies: int, payload: bytes | memoryview) -> bytes:
 
 def check_names(names: Sequence[str]) -> str | None:
     """What is wrong with clip names, if anything: a character that is not allowed, or a name twice."""
-    together = "\n".join(names)  # one match for all: a loop takes 10 times as long
+    together = "\n".join(names)  # one match for all plain names: a loop takes 10 times as long
     if names and (together.count("\n") >= len(names) or not _NAMES.fullmatch(together)):
-        bad = next(name for name in names if not _NAME.fullmatch(name))
-        return f"clip name {bad!r} is not made of 1 to 90 of A-Z a-z 0-9 _ -"
+        bad = next((name for name in names if not is_safe(name)), None)
+        if bad is not None:
+            return f"clip name {bad!r} is not made of {RULE}"
     if len(set(names)) != len(names):
         return f"clip name {Counter(names).most_common(1)[0][0]} comes twice"
     return None

@@ -41,6 +41,7 @@ def write_tar(path: Path, clips: Iterable[Clip], info: Info, about: Mapping[str,
         TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False) as tar,
     ):
         tar.tarstream.format = tarfile.USTAR_FORMAT  # TarWriter takes a format but does not pass it on
+        tar.tarstream.encoding = "utf-8"  # whatever the locale's is
         for clip in clips:
             joints = np.ascontiguousarray(clip.joints, PAYLOAD)
             npy = _npy(joints)

@@ -164,7 +164,8 @@ def _describe(
         units=info.units, fps=info.fps,
         absent_body=info.absent_body, class_names=info.class_names, seed=seed, tool_version=tool_version(),
         source_digest=info.source_digest, shards=shards, clips=clips,
-        people=info.people, alignment=info.alignment, skeleton_definition=info.skeleton_definition,
+        reader=info.reader, people=info.people,
+        alignment=info.alignment, skeleton_definition=info.skeleton_definition,
     )  # fmt: skip
 
 
@@ -174,5 +175,7 @@ def _held_out(store: Store, benchmark: str) -> np.ndarray:
     train = np.flatnonzero(store.splits[benchmark] == SPLITS["train"])
     if len(train):
         fields = {name: values[train] for name, values in store.fields.items()}
-        mask[train] = hold_out(store.info.dataset, [store.names[index] for index in train], fields)
+        mask[train] = hold_out(
+            store.info.reader or store.info.dataset, [store.names[index] for index in train], fields
+        )
     return mask

@@ -57,6 +57,8 @@ class Description:
     """Frames a second."""
     axes: str = "xyz"
     """What the data's channels are: `xyz`, `xyzs` or `xys`, s the detector's score."""
+    reader: str = ""
+    """What reads its raw clips; empty: what `dataset` names."""
     people: str = ""
     """`untracked` where raw clips give bodies in any order; empty else."""
     alignment: str = ""
@@ -109,6 +111,7 @@ def describe_weights(
         absent_body=manifest.absent_body,
         fps=manifest.fps,
         axes=manifest.channels,
+        reader=manifest.reader,
         people=manifest.people,
         alignment=manifest.alignment,
         skeleton_definition=manifest.skeleton_definition,
@@ -231,3 +234,8 @@ def check_match(description: Description, manifest: Manifest, where: Path, advic
 def dataset_name(description: Description) -> str:
     """The data set of a checkpoint; those of before 0.2 have it in their benchmark's name only."""
     return description.dataset or description.benchmark.split("/")[0].removesuffix("-corrected")
+
+
+def reader_name(description: Description) -> str:
+    """What reads a checkpoint's raw clips, as `tsgc prepare` calls it; older ones name their data set."""
+    return description.reader or dataset_name(description)

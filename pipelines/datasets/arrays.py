@@ -1,8 +1,6 @@
 """Clips that came as arrays, many in one file: what every such format shares."""
 
 import io
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,10 +13,10 @@ from pipelines.cleaning.centre import centre_on_first_actor
 from pipelines.cleaning.missing import fill
 from pipelines.datasets.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.errors import AmbiguousError, TsgcError
+from pipelines.names import safe_names as names_in_rule
 from pipelines.skeleton import Skeleton
 from pipelines.spec import PRESETS, Dataset, Identity, Opener, Prepared, Raw, assigned
 
-LONGEST_NAME = 90  # characters; what a shard can hold
 MOST_BODIES = 2  # that the field's networks see
 EXTRA = f"bodies beyond the first {MOST_BODIES} dropped"
 NTU_NAMES = {len(names): names for names in (NTU60_ACTIONS, NTU120_ACTIONS)}
@@ -172,6 +170,9 @@ def listed_dataset(
     official: tuple[int, int] | None = None,
     fps: float = 30,
     people: str = "",
+    called: Mapping[str, str] | None = None,
+    places: tuple[Path, ...] = (),
+    lists: Iterable[str] = (),
 ) -> Dataset:
     """The data set of files that list their clips, their labels and their splits.
 
@@ -196,7 +197,11 @@ def listed_dataset(
         channels=channels,
         units=units,
         fps=fps,
+        reader=opener.name,
         people=people,
+        called=called or {},
+        places=places,
+        lists=frozenset(lists),
     )
 
 
@@ -225,16 +230,12 @@ def class_names(count: int, is_ntu: bool) -> tuple[str, ...]:
 
 
 def safe_names(names: Iterable[str]) -> dict[str, str]:
-    """Clip names as later files can hold them: other characters than letters, digits and _ become -.
-
-    Raises TsgcError where two become one.
-    """
-    safe = {name: re.sub(r"[^A-Za-z0-9_-]", "-", name)[-LONGEST_NAME:] for name in names}
-    if len(set(safe.values())) < len(safe):
-        again = Counter(safe.values())
-        same = [name for name, short in safe.items() if again[short] > 1]
-        raise TsgcError(f"clips {some(same)} would have one name, in letters, digits, _ and -; rename some")
-    return safe
+    """Clip names as later files can hold them, by `pipelines.names`. Raises TsgcError: two are equal."""
+    names = list(names)
+    try:
+        return names_in_rule(names)
+    except ValueError as error:
+        raise TsgcError(f"clips {some(names)}: {error}; rename some") from None
 
 
 def the_file(locations: Sequence[Path], what: str) -> Path:

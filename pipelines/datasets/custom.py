@@ -17,6 +17,7 @@ from pipelines.datasets.custom_clips import Layout, Size, parse_size, read, stor
 from pipelines.errors import TsgcError
 from pipelines.formats.clips import Look, find_clips, look
 from pipelines.formats.table import ARRAYS, PARTS, Format
+from pipelines.reading.sources import ends_in
 from pipelines.reading.yaml_text import load_yaml
 from pipelines.skeleton import Skeleton
 from pipelines.skeleton_definition import find_skeleton, parse_definition
@@ -109,6 +110,8 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         channels=stored_channels(channels),
         people="untracked" if untracked else "",
         units=units,
+        called={short: clip for clip, short in names.items()},
+        places=(clips_folder,),
         fps=fps,
     )
 
@@ -176,7 +179,7 @@ def _image_sizes(
         return None, {}
     if size is None and kind and kind.units == PARTS:
         return (1.0, 1.0), {}
-    if size is None and (kind or all(file.source.endswith(SAYS_SIZE) for file in clips.values())):
+    if size is None and (kind or all(ends_in(file.source, SAYS_SIZE) for file in clips.values())):
         return None, {}  # each clip has to say it
     if not isinstance(size, dict):
         return parse_size(size, "image_size"), {}

@@ -110,7 +110,7 @@ def as_bodies(source: str, joints: np.ndarray, layout: Layout) -> np.ndarray:
 def _read_any(source: str, data: bytes, layout: Layout) -> Read:
     """The joints in the format that the layout names."""
     if layout.format == ARRAYS:
-        return READERS[PurePath(source).suffix](source, data, layout)
+        return READERS[PurePath(source).suffix.lower()](source, data, layout)
     recording = FORMATS[layout.format].read(source, data, layout.skeleton)
     joints = as_array(source, recording, layout.skeleton.num_joints, layout.channels)
     nameless = any(body.id is None for bodies in recording.frames for body in bodies)

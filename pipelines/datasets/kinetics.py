@@ -175,6 +175,7 @@ def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
         benchmarks=["official"],
         read=read,
         suffix=".json",
+        lists=SUBSETS,
         official=(len(labels), usable),
         channels="xys",
         units="parts of the picture",

@@ -78,6 +78,7 @@ def open_pyskl(locations: Sequence[Path], name: str) -> Dataset:
         read={2: read_2d, 3: read_3d}[C],
         suffix=path.suffix,
         channels=CHANNELS[C],
+        called={short: clip for clip, short in names.items()},
         units=UNITS[C],
     )
 

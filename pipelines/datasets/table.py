@@ -1,7 +1,6 @@
 """The data sets: a new one is its own file and a line here."""
 
 import difflib
-import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from pipelines.datasets import custom, kinetics, npz, ntu, nw_ucla, pyskl
 from pipelines.errors import UsageError
 from pipelines.formats.table import find_format
+from pipelines.names import RULE, is_safe
 from pipelines.reading.sources import raw_locations
 from pipelines.spec import TEST, TRAIN, UNUSED, Dataset, Fields, Identity, Opener, Prepared
 
@@ -33,7 +33,6 @@ OPENERS: dict[str, Opener] = {
     opener.name: opener for opener in (kinetics.KINETICS, pyskl.PYSKL, npz.NPZ, custom.CUSTOM)
 }
 
-NAME = re.compile(r"[A-Za-z0-9_-]{1,90}")
 HOLDOUT_ONE_IN = 10  # training clips of a data set without a rule of its own
 
 
@@ -72,8 +71,8 @@ def open_dataset(
     opener = OPENERS[dataset]
     locations = raw_locations(opener, raw, data_root)
     name = name or opener.default_name(locations)
-    if not NAME.fullmatch(name) or name in DATASETS:
-        what = "is another data set's" if name in DATASETS else "is not made of 1 to 90 of A-Z a-z 0-9 _ -"
+    if not is_safe(name) or name in DATASETS:
+        what = "is another data set's" if name in DATASETS else f"is not made of {RULE}"
         raise UsageError(f"the name {name!r} {what}; give another with --name")
     if form is not None:
         return custom.open_custom(locations, name, form), locations

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from pipelines.errors import TsgcError
 from pipelines.formats.table import Format, find_format, sniff, suffixes
-from pipelines.reading.sources import RawFile, walk_files
+from pipelines.reading.sources import RawFile, ends_in, walk_files
 from pipelines.skeleton import Skeleton
 from pipelines.spec import Raw
 
@@ -79,11 +79,11 @@ def clip_name(file: RawFile, folder: Path, ends: tuple[str, ...]) -> str:
     """A file's path below a folder, without suffix; a zip is a folder where it has none inside."""
     place = PurePosixPath(file.path.relative_to(folder.absolute()).as_posix())
     if file.member:
-        inside = PurePosixPath(file.member)
+        inside = file.inside
         place = (place.parent if len(inside.parts) > 1 else place.with_suffix("")) / inside
     name = place.name
-    end = next((end for end in sorted(ends, key=len, reverse=True) if name.endswith(end)), place.suffix)
-    return str(place.with_name(name.removesuffix(end)))
+    end = next((end for end in sorted(ends, key=len, reverse=True) if ends_in(name, end)), place.suffix)
+    return str(place.with_name(name[: len(name) - len(end)]))
 
 
 def _files(folder: Path, ends: tuple[str, ...]) -> Iterator[RawFile]:

@@ -16,7 +16,7 @@ from pipelines.formats.recording import Body, Recording
 from pipelines.skeleton import KINECT1_20, Skeleton
 
 V = KINECT1_20.num_joints
-MSR_NAME = re.compile(r"a\d\d_s\d\d_e\d\d_skeleton3D")
+MSR_NAME = re.compile(r"a\d\d_s\d\d_e\d\d_skeleton3D", re.IGNORECASE)
 MSR_JOINTS = (
     "left shoulder", "right shoulder", "shoulder centre", "spine", "left hip", "right hip", "hip centre",
     "left elbow", "right elbow", "left wrist", "right wrist", "left hand", "right hand",

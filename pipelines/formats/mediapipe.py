@@ -293,7 +293,7 @@ def _kind(source: str, content: Any) -> bool | None:
         return _by_hips(
             source, lambda: [_landmarks(source, one) for frame in frames for one in _people(frame, False)]
         )
-    if source.endswith(".npy"):
+    if source.lower().endswith(".npy"):
         array = landmark_array(content)
         return None if array is None else _by_hips(source, lambda: list(array.reshape(-1, *array.shape[2:])))
     return _by_hips(source, lambda: [one for found in _csv(source, content, False).values() for one in found])

@@ -20,7 +20,7 @@ from pipelines.formats.recording import Body, Recording
 from pipelines.reading.json_file import parse_json
 from pipelines.skeleton import HAND_21, OPENPOSE_18, OPENPOSE_67, Skeleton
 
-FILE = re.compile(r"(?P<clip>.*?)(?P<number>\d{1,15})_keypoints\.json")
+FILE = re.compile(r"(?P<clip>.*?)(?P<number>\d{1,15})_keypoints\.json", re.IGNORECASE)
 HANDS = ("hand_left_keypoints_2d", "hand_right_keypoints_2d")
 BODIES = {25: "openpose-25", 18: "openpose-18", 67: "openpose-67"}  # by joints
 

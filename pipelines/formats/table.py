@@ -21,6 +21,7 @@ from pipelines.formats import (
 from pipelines.formats.frame_files import find_frames
 from pipelines.formats.recording import Recording
 from pipelines.reading.json_file import parse_json
+from pipelines.reading.sources import ends_in
 from pipelines.skeleton import SKELETONS, Skeleton
 from pipelines.spec import Raw
 
@@ -114,12 +115,12 @@ def suffixes() -> tuple[str, ...]:
 def sniff(source: str, data: bytes) -> Format | None:
     """The format that a file looks like; None: none of these."""
     content: Any = data
-    if source.endswith(".json"):
+    if ends_in(source, ".json"):
         try:
             content = parse_json(source, data)
         except TsgcError:
             return None
     return next(
-        (one for one in FORMATS.values() if source.endswith(one.suffixes) and one.matches(source, content)),
+        (one for one in FORMATS.values() if ends_in(source, one.suffixes) and one.matches(source, content)),
         None,
     )

@@ -23,7 +23,7 @@ from pipelines.skeleton import KINECT1_20, Skeleton
 
 V = KINECT1_20.num_joints
 LIST = "actionLabel.txt"
-FILE = re.compile(r"joints_(?P<recording>s\d\d_e\d\d)\.txt")
+FILE = re.compile(r"joints_(?P<recording>s\d\d_e\d\d)\.txt", re.IGNORECASE)
 ACTION = re.compile(r"(?P<action>\w+)\s*:\s*(?P<first>\w+)\s+(?P<last>\w+)")
 RECORDING = re.compile(r"s\d\d_e\d\d")
 

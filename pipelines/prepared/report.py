@@ -21,7 +21,8 @@ BAD = (MALFORMED, UNKNOWN)  # what too much of is fatal
 
 JSON_STYLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 SHOWN = 3  # examples that a line names
-LATER = ("joint_names", "joints", "unseen", "unseen_clips")  # older reports do not have them
+# Older reports do not have them.
+LATER = ("exclusion", "passed_over", "joint_names", "joints", "unseen", "unseen_clips")
 WORST = 10  # clips that lost most, kept by name
 
 
@@ -56,6 +57,10 @@ class Report:
     """Published number of clips: raw, and left once unusable ones are gone; None: nobody published any."""
     unusable: str = ""
     """Where the list of the unusable clips is published."""
+    exclusion: str = ""
+    """How many names the list of `--exclude` has, and how many fit; empty: no list."""
+    passed_over: list[str] = field(default_factory=list)
+    """Files and links that look like clips and were not read."""
     found: int = 0
     """Clip names found, those of other data sets included."""
     other: int = 0
@@ -138,6 +143,14 @@ class Report:
         lines = []
         if self.bad():
             lines.append(f"{_clips(len(self.bad()))} bad and skipped: {examples(self.bad())}")
+        if self.passed_over:
+            number = len(self.passed_over)
+            what = (
+                "1 file or link looks like a clip and was"
+                if number == 1
+                else (f"{number:,} files or links look like clips and were")
+            )
+            lines.append(f"{what} not read: {examples(self.passed_over)}")
         if self.duplicates:
             lines.append(f"{self.duplicates:,} copies of clips found in a second place; each clip read once")
         return lines
@@ -163,6 +176,8 @@ class Report:
             f"{self.output}: {self.dataset}, {self.preset} preset{', aligned' if self.alignment else ''}",
             f"clips: {self.found:,} found, {self.read:,} read, {self.kept:,} kept",
         ]
+        if self.exclusion:
+            lines.append(f"exclude: {self.exclusion}")
         if self.other:
             lines.append(f"ignored: {_clips(self.other)} of another data set")
         lines += [

@@ -47,6 +47,8 @@ class Info:
     source_digest: str = ""
     """sha256 over the names and contents of the raw clips."""
     tool_version: str = ""
+    reader: str = ""
+    """What reads its raw clips, as `tsgc prepare` calls it; empty, and no attribute: what `dataset` names."""
     people: str = ""
     """`untracked` where raw clips give bodies in any order; empty, and no attribute, else."""
     alignment: str = ""
@@ -66,7 +68,7 @@ class Info:
 
 
 # Attributes that a file has only where they are not empty.
-OPTIONAL = ("people", "alignment", "skeleton_definition")
+OPTIONAL = ("reader", "people", "alignment", "skeleton_definition")
 DIGEST = "content_digest"  # attribute beside those of Info; files of older versions have none
 
 

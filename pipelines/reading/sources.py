@@ -23,7 +23,7 @@ class RawFile:
     path: Path
     """The file, or the zip that holds it."""
     member: str = ""
-    """The path inside the zip; empty for a file of its own."""
+    """The path inside the zip, as the zip has it; empty for a file of its own."""
 
     def __reduce__(self) -> tuple:
         """A short form for pickle, which is slow with slots and paths: every clip travels to a worker."""
@@ -32,12 +32,17 @@ class RawFile:
     @property
     def source(self) -> str:
         """The name of the clip in errors; ends in the file's name."""
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        return f"{self.path}/{self.inside}" if self.member else str(self.path)
+
+    @property
+    def inside(self) -> PurePosixPath:
+        """The path inside the zip; Windows may have written it with backslashes."""
+        return PurePosixPath(self.member.replace("\\", "/"))
 
     @property
     def clip(self) -> str:
         """The clip's name: the file's, without folder and suffix."""
-        return PurePosixPath(self.member).stem if self.member else self.path.stem
+        return self.inside.stem if self.member else self.path.stem
 
     def read(self) -> bytes:
         """The bytes; raises TsgcError where they cannot be read."""
@@ -113,13 +118,22 @@ def _files_in_zip(path: Path, suffix: str | tuple[str, ...], seen: set[Path]) ->
     if path.resolve() in seen:
         return
     seen.add(path.resolve())
-    for member in _reopen_zip(path).namelist():
-        if _is_clip(PurePosixPath(member).name, suffix):
-            yield RawFile(path, member)
+    yield from (file for file in in_zip(path) if _is_clip(file.inside.name, suffix))
+
+
+def in_zip(path: Path) -> Iterator[RawFile]:
+    """All members of a zip. Raises TsgcError where it is not whole."""
+    yield from (RawFile(path, member) for member in _reopen_zip(path).namelist())
 
 
 def _is_clip(name: str, suffix: str | tuple[str, ...]) -> bool:
-    return name.endswith(suffix) and not name.startswith(".")  # macOS puts `._` twins beside files
+    return ends_in(name, suffix) and not name.startswith(".")  # macOS puts `._` twins beside files
+
+
+def ends_in(name: str, suffix: str | tuple[str, ...]) -> bool:
+    """Whether a file's name ends so; capitals and small letters are the same."""
+    ends = suffix.lower() if isinstance(suffix, str) else tuple(map(str.lower, suffix))
+    return name.lower().endswith(ends)
 
 
 def _reopen_zip(path: Path) -> zipfile.ZipFile:

@@ -13,9 +13,11 @@ from made.clips import ntu_clip, ntu_text, nw_ucla_clip, standing, write_folder,
 from pipelines import prepare as prepare_module
 from pipelines.datasets.table import find_dataset
 from pipelines.errors import TsgcError
+from pipelines.exclude import read_exclusion
 from pipelines.prepare import prepare_dataset
 from pipelines.prepared.report import Report
 from pipelines.prepared.store import open_store
+from pipelines.reading.sources import RawFile
 from pipelines.workers import run_tasks
 
 ROOT = Path(__file__).parents[2]
@@ -180,7 +182,9 @@ def test_listed_clips_are_excluded(tmp_path):
 def test_the_official_lists_are_read(shared):
     for count, name in ((302, "ntu60"), (535, "ntu120")):
         path = shared / f"data/NTU_RGBD{name[3:]}_samples_with_missing_skeletons.txt"
-        assert len(prepare_module.read_names(path, find_dataset(name))) == count
+        first = next(word for word in path.read_text().split() if word.startswith("S0"))
+        said = read_exclusion(path, find_dataset(name), {first: [RawFile(Path(f"raw/{first}.skeleton"))]}, [])
+        assert said.clips == {first} and said.line.startswith(f"{count} names read from {path}, 1 fit")
 
 
 def test_bodies_dropped_are_counted_by_rule_and_clip(tmp_path):
@@ -250,24 +254,59 @@ def test_one_bad_clip_of_a_hundred_is_skipped_and_two_are_too_many(tmp_path, nam
 
     two = many({f"{name}.skeleton": data, f"{ntu_name(2)}.skeleton": b"?"})
     error = fails(tmp_path / "2", write_folder(tmp_path / "2/raw", two))
-    assert error.startswith("bad clips so far: 2 of 100, over 1%: ") and what in error
+    assert error.startswith("bad clips: 2 of 100, over 1%: ") and what in error
 
 
 def test_a_bad_nw_ucla_clip_is_told(tmp_path):
     files = nw_ucla_files() | {"a01_s02_e00_v01.json": b'{"skeletons": '}
     error = fails(tmp_path, write_folder(tmp_path / "raw", files), "nw-ucla")
     assert error.startswith(
-        f"bad clips so far: 1 of 7, over 1%: {tmp_path}/raw/a01_s02_e00_v01.json: line 1: not JSON"
+        f"bad clips: 1 of 7, over 1%: {tmp_path}/raw/a01_s02_e00_v01.json: line 1: not JSON"
     )
 
 
-def test_too_many_bad_clips_end_the_workers_too(tmp_path, monkeypatch):
+def test_all_bad_clips_are_listed_by_any_number_of_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare_module, "TASK_CLIPS", 2)
     monkeypatch.setattr(run_tasks, "WORTH_TASKS", 1)
-    files = {name: b"?" for name in ntu_files()}
-    assert fails(tmp_path, write_folder(tmp_path / "raw", files), jobs=2).startswith(
-        "bad clips so far: 1 of 6"
-    )
+    files = ntu_files() | {f"{ntu_name(p)}.skeleton": b"?" for p in range(20, 25)} | {"notes.skeleton": b""}
+    raw = write_folder(tmp_path / "raw", files)
+    for jobs in (1, 2):
+        with pytest.raises(TsgcError) as error:
+            run(tmp_path, raw, jobs=jobs)
+        first, *lines = str(error.value).splitlines()
+        assert first.startswith("bad clips: 6 of 12, over 1%; mend them, or leave them out with --exclude")
+        assert sorted(line.strip().partition(": ")[0] for line in lines) == sorted(
+            [f"{raw}/{ntu_name(p)}.skeleton" for p in range(20, 25)] + [f"{raw}/notes.skeleton"]
+        )
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_a_long_list_of_bad_clips_ends_with_their_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(prepare_module, "LISTED", 4)
+    raw = write_folder(tmp_path / "raw", {f"{ntu_name(p)}.skeleton": b"?" for p in range(1, 8)})
+    with pytest.raises(TsgcError) as error:
+        run(tmp_path, raw)
+    assert str(error.value).splitlines()[-1] == "  and 3 more" and str(error.value).count("\n") == 5
+
+
+def test_a_copy_with_a_bad_name_can_be_excluded_as_the_error_calls_it(tmp_path):
+    bad = f"{ntu_name(1)} (1).skeleton"
+    raw = write_folder(tmp_path / "raw", ntu_files(2) | {f"sub folder/{bad}": ntu_clip()})
+    error = fails(tmp_path, raw)
+    called = error.split("over 1%: ")[1].partition(": unknown name")[0]
+    for line in (called, f"sub folder/{bad}", bad, bad.removesuffix(".skeleton"), f"./sub folder/{bad}"):
+        names = tmp_path / "list.txt"
+        names.write_text(f"{line}\n")
+        report = run(tmp_path, raw, exclude=names, overwrite=True)
+        assert (report.kept, len(report.dropped["excluded by the list"])) == (2, 1), line
+        assert f"exclude: 1 names read from {names}, 1 fit a clip here" in report.lines()
+
+
+def test_a_list_of_which_no_name_fits_is_refused(tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_text(f"{ntu_name(77)}\n{ntu_name(78)}\n")
+    error = fails(tmp_path, write_folder(tmp_path / "raw", ntu_files(2)), exclude=names)
+    assert error.startswith(f"{names}: none of its 2 names is a clip here")
 
 
 def test_no_usable_clip_is_an_error(tmp_path):
@@ -321,7 +360,7 @@ def test_a_damaged_member_of_a_zip_is_a_bad_clip(tmp_path):
     data[200:220] = bytes(20)
     archive.write_bytes(data)
     error = fails(tmp_path, archive)
-    assert error.startswith("bad clips so far: 1 of 2")
+    assert error.startswith("bad clips: 1 of 2")
     assert f"{archive}/{ntu_name(1, camera=2)}.skeleton: cannot be read (" in error
 
 

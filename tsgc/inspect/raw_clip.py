@@ -15,7 +15,7 @@ ALIKE = "no difference: both presets give the same numbers"
 
 def is_raw_clip(path: Path) -> bool:
     """Whether a file, or one in a zip, is a raw clip by its ending."""
-    known = any(path.suffix in one.suffixes for one in FORMATS.values())
+    known = any(path.suffix.lower() in one.suffixes for one in FORMATS.values())
     return known and raw_file(path) is not None
 
 

@@ -86,11 +86,11 @@ def open_raw(path: Path, dataset: str | None = None) -> RawLook:
         raise TsgcError(f"{path}: no such raw clip")
     data = file.read()
     if dataset is not None:
-        if path.suffix not in FORMATS[dataset].suffixes:
+        if path.suffix.lower() not in FORMATS[dataset].suffixes:
             endings = " or ".join(FORMATS[dataset].suffixes)
             raise UsageError(f"{path}: {dataset} clips end in {endings}")
         return FORMATS[dataset].open(path, data)
-    candidates = {name: one for name, one in FORMATS.items() if path.suffix in one.suffixes}
+    candidates = {name: one for name, one in FORMATS.items() if path.suffix.lower() in one.suffixes}
     for one in candidates.values():
         if one.matches(path, data):
             return one.open(path, data)
@@ -209,7 +209,7 @@ def _open_own(path: Path, data: bytes) -> RawLook:
     prepared = _prepare(spec, path, data)  # checks the file too
     channels = custom.read_description(folder).get("channels", "xyz")
     layout = Layout(spec.skeleton, channels, None)
-    joints = as_bodies(str(path), OWN_READERS[path.suffix](str(path), data, layout).joints, layout)
+    joints = as_bodies(str(path), OWN_READERS[path.suffix.lower()](str(path), data, layout).joints, layout)
     seen = seen_joints(joints, channels, spec.skeleton)
     joints = np.where(seen[..., None], joints, np.float32(np.nan if in_space(channels) else 0))
     joints[~seen.any(axis=2)] = 0

@@ -389,10 +389,12 @@ def test_clips_that_are_missing_twice_or_of_one_name_are_one_line(here: Path) ->
     (folder / "dataset.yaml").write_text(
         yaml.safe_dump({**ARMS, "labels": {"up*": "up", "*": "down"}}, sort_keys=False)
     )
-    assert "would have one name, in letters" in fails("prepare", "custom", "--raw", "arms")
+    tsgc("prepare", "custom", "--raw", "arms")
+    names = open_store(here / "data/prepared/arms.h5").names
+    assert sum(name.startswith("up-1-") for name in names) == 2 and len(set(names)) == len(names)
     for path in folder.rglob("*.npy"):
         path.unlink()
-    assert "no clips in" in fails("prepare", "custom", "--raw", "arms")
+    assert "no clips in" in fails("prepare", "custom", "--raw", "arms", "--overwrite")
 
 
 def test_any_file_name_will_do(tmp_path: Path) -> None:
@@ -400,11 +402,28 @@ def test_any_file_name_will_do(tmp_path: Path) -> None:
     folder = write_arms(tmp_path / "arms", {**ARMS, "splits": splits})
     (folder / "clips/up/1.npy").rename(folder / "clips/up/später (2) & more.npy")
     prepare_dataset("custom", [folder], tmp_path / "out.h5", data_root=tmp_path, jobs=1)
-    assert open_store(tmp_path / "out.h5").names[-1] == "up-sp-ter--2----more"
+    assert open_store(tmp_path / "out.h5").names[-1] == "up-später--2----more"
 
 
 def test_a_clip_of_the_wrong_shape_stops_a_small_set_and_is_named(here: Path) -> None:
     folder = write_arms(here / "arms")
     np.save(folder / "clips/up/1.npy", np.ones((9, 4, 3)))
     error = fails("prepare", "custom", "--raw", "arms", "--jobs", 1)
-    assert "bad clips so far: 1 of 6" in error and "clips/up/1.npy: joints of shape (9, 4, 3)" in error
+    assert "bad clips: 1 of 6" in error and "clips/up/1.npy: joints of shape (9, 4, 3)" in error
+
+
+@pytest.mark.parametrize(
+    "line", ["up/my clip 1", "up/my clip 1.npy", "up-my-clip-1", "clips/up/my clip 1.npy"]
+)
+def test_a_clip_of_ones_own_is_excluded_by_any_of_its_names(here: Path, line: str) -> None:
+    splits = {"half": {"train": "*/2", "test": "*/3"}}
+    folder = write_arms(here / "arms", {**ARMS, "splits": splits})
+    (folder / "clips/up/1.npy").rename(folder / "clips/up/my clip 1.npy")
+    (here / "list.txt").write_text(f"Held back.\nFor the last test.\n\n{line}\n")
+    said = tsgc("prepare", "custom", "--raw", "arms", "--exclude", "list.txt")
+    assert "1 names read from list.txt, 1 fit" in " ".join(said.split())
+    with open_store(here / "data/prepared/arms.h5") as store:
+        assert len(store) == 5 and "up-my-clip-1" not in store.names
+    (here / "list.txt").write_text(f"{line}\nup/my clip 7.npy\n")
+    again = ("prepare", "custom", "--raw", "arms", "--exclude", "list.txt", "--overwrite")
+    assert "line 2: unknown name" in fails(*again)

@@ -9,8 +9,9 @@ import pytest
 
 from pipelines.datasets.table import DATASETS, OPENERS, find_dataset, hold_out
 from pipelines.errors import TsgcError
-from pipelines.prepare import read_names
+from pipelines.exclude import Exclusion, read_exclusion
 from pipelines.prepared.report import Report
+from pipelines.reading.sources import RawFile
 from tsgc.config import recipe_file
 
 GUIDE = (Path(__file__).parents[3] / "docs/datasets.md").read_text()
@@ -20,10 +21,17 @@ If you are working on skeleton-based analysis, please ignore these files in your
 """
 
 
+def read_list(path: Path) -> Exclusion:
+    here = {"S001C002P005R002A008": [RawFile(Path("raw/S001C002P005R002A008.skeleton"))]}
+    return read_exclusion(path, find_dataset("ntu60"), here, [Path("raw")])
+
+
 def test_an_official_list_is_read_as_it_is_published(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text(HEADING + "S001C002P005R002A008\nS001C002P006R001A008\n")
-    assert read_names(path, find_dataset("ntu60")) == {"S001C002P005R002A008", "S001C002P006R001A008"}
+    said = read_list(path)
+    assert said.clips == {"S001C002P005R002A008"}
+    assert said.line == f"2 names read from {path}, 1 fit a clip here, 2 lines above them passed over"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +41,7 @@ def test_a_line_that_is_no_name_is_not_passed_over(tmp_path: Path, text: str) ->
     path = tmp_path / "list.txt"
     path.write_text(text)
     with pytest.raises(TsgcError, match="expected one clip name a line"):
-        read_names(path, find_dataset("ntu60"))
+        read_list(path)
 
 
 @pytest.mark.parametrize(("name", "raw", "usable"), [("ntu60", 56_880, 56_578), ("ntu120", 114_480, 113_945)])
