@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import orjson
@@ -20,6 +21,8 @@ from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, Shard, 
 
 MEMBERS = ("cls", "json", "npy")  # of every clip, in this order
 THREADS = 4  # hashing lets other threads run
+# NumPy reads a header as Python, and Python up to 3.11.7 fails where threads take turns in that (gh-106905).
+ONE_HEADER = Lock()
 
 
 @dataclass
@@ -123,7 +126,8 @@ def _check_npy(manifest: Manifest, clips: Clips, clip: int, data: bytes, start: 
     stream = io.BytesIO(data)
     try:
         np.lib.format.read_magic(stream)
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        with ONE_HEADER:
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     except BAD_NPY as error:
         return f"its .npy header does not parse ({error})"
     expected = (int(clips.frames[clip]), int(clips.bodies[clip]), manifest.num_joints, len(manifest.channels))

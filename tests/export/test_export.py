@@ -42,7 +42,7 @@ def run(request, trained, here):
     return here / request.param, trained / "data"
 
 
-@pytest.mark.parametrize("run", ["ntu60", "corrected", *slowly("nw-ucla")], indirect=True)
+@pytest.mark.parametrize("run", ["corrected", *slowly("ntu60", "nw-ucla")], indirect=True)
 def test_both_formats_give_the_logits_of_the_network(run):
     folder, data = run
     said = tsgc("export", folder, "--data-root", data)
@@ -66,7 +66,7 @@ def test_both_formats_give_the_logits_of_the_network(run):
         assert np.abs(from_pt2(*inputs) - expected).max() < 1e-4
 
 
-@pytest.mark.parametrize("run", ["ntu60", "nw-ucla"], indirect=True)
+@pytest.mark.parametrize("run", ["ntu60", *slowly("nw-ucla")], indirect=True)
 def test_files_that_take_joints_give_the_logits_of_predict(run):
     folder, data = run
     tsgc("export", folder, "--raw-input", "--data-root", data)
@@ -85,7 +85,7 @@ def test_files_that_take_joints_give_the_logits_of_predict(run):
             assert np.abs(run_file(np.stack([joints, joints]))[1] - expected.logits).max() < 1e-4
 
 
-@pytest.mark.parametrize("run", ["nw-ucla", *slowly("ntu60", "corrected")], indirect=True)
+@pytest.mark.parametrize("run", ["corrected", *slowly("ntu60", "nw-ucla")], indirect=True)
 def test_a_wrong_file_is_not_left_behind(run, monkeypatch):
     folder, data = run
     write, open_file = export.FORMATS["pt2"]

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from made.batches import NTU, UCLA, bodies_of, made_clips, pack, placed_rows
+from made.slowly import slowly
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
@@ -67,7 +68,9 @@ def test_centring_is_that_of_windows():
         np.testing.assert_allclose(got, recentre(clip, 1), atol=1e-6)
 
 
-@pytest.mark.parametrize("way", WAYS[-8:], ids=lambda way: "-".join(way.values()))
+@pytest.mark.parametrize(
+    "way", [WAYS[-8], WAYS[-1], *slowly(*WAYS[-7:-1])], ids=lambda way: "-".join(way.values())
+)
 def test_every_way_goes_through_onnx(way, tmp_path):
     pipe = InputPipeline(dataclasses.replace(TrainConfig(), **way), UCLA, 1, "zeros")
 

@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 import torch
 from made.blocks import gradients, made_block
-from made.kernels import DEVICE, ROADS, assert_close, compare_block, each_road
+from made.kernels import DEVICE, ROADS, assert_close, compare_block, each_road, mostly_kernels
 from made.slowly import slowly
 from torch import Tensor, nn
 
@@ -33,17 +33,18 @@ def test_a_fused_block_is_the_plain_one_for_every_skeleton(joints, road):
     compare_block(road, 96, joints, rows=2, frames=3)
 
 
-@each_road
+@mostly_kernels
 @pytest.mark.parametrize("frames", [1, *slowly(2, 5)])
 def test_a_fused_block_takes_any_number_of_frames(frames, road):
     compare_block(road, 96, 25, rows=3, frames=frames)
 
 
-@each_road
+@mostly_kernels
 def test_a_fused_block_has_its_layer_scale(road):
     compare_block(road, 96, 17, rows=2, frames=2, layer_scale=0.5)
 
 
+@pytest.mark.slow
 @each_road
 def test_a_fused_block_takes_more_than_its_programs(road, monkeypatch):
     for table in (tunings.TUNINGS, tunings.LIBRARY_TUNINGS):
@@ -53,7 +54,7 @@ def test_a_fused_block_takes_more_than_its_programs(road, monkeypatch):
     compare_block(road, 96, 25, rows=5, frames=9)
 
 
-@each_road
+@mostly_kernels
 @pytest.mark.parametrize("width", [192, *slowly(384)])
 def test_a_fused_block_is_the_plain_one_at_every_width(width, road):
     compare_block(road, width, 20, rows=2, frames=2)
@@ -98,7 +99,7 @@ def test_the_order_lists_rows_that_are_not_dropped_first(rows):
     assert sorted(order[alive.sum() : -1].tolist()) == (~alive).nonzero()[:, 0].tolist()
 
 
-@each_road
+@mostly_kernels
 @pytest.mark.parametrize("width", [96, *slowly(192, 384)])
 def test_what_is_left_unwritten_for_dropped_rows_reaches_nothing(width, road):
     before = torch.are_deterministic_algorithms_enabled()
@@ -110,7 +111,7 @@ def test_what_is_left_unwritten_for_dropped_rows_reaches_nothing(width, road):
         torch.use_deterministic_algorithms(before)
 
 
-@each_road
+@mostly_kernels
 def test_a_dropped_row_keeps_its_input_and_gives_no_gradient(road):
     block = made_block(96, 25, device=DEVICE)
     x = torch.randn(2, 4, 25, 96, device=DEVICE)

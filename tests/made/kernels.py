@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from made.blocks import gradients, made_block
+from made.slowly import slowly
 from tsgc import kernels
 from tsgc.kernels import block as fused
 from tsgc.kernels.bottleneck import Kernels
@@ -20,6 +21,11 @@ ROADS = [Library] if DEVICE == "cuda" else [Library, Kernels]
 
 
 each_road = pytest.mark.parametrize("road", ROADS, ids=[road.__name__ for road in ROADS])
+
+# The same with the last road alone in `make test`, where others of its tests have the library's.
+mostly_kernels = pytest.mark.parametrize(
+    "road", [ROADS[-1], *slowly(*ROADS[:-1])], ids=[road.__name__ for road in (ROADS[-1], *ROADS[:-1])]
+)
 
 
 def assert_close(got: dict[str, Tensor], want: dict[str, Tensor], tolerance: float) -> None:
