@@ -10,15 +10,20 @@ def present_bodies(joints: np.ndarray) -> np.ndarray:
 
 
 def centre_on_first_actor(
-    joints: np.ndarray, joint: int, seen: np.ndarray | None = None
+    joints: np.ndarray,
+    joint: int,
+    seen: np.ndarray | None = None,
+    *,
+    present: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Subtracts `joint` of the first body, in the first frame where it is seen, from all joints.
 
     (T, M, V, C) float32 -> the same shape, and the origin (C,); no rotation, no scaling. `seen` (T, M, V), as
-    `first_seen` takes it. In two-body clips a missing body (joint sum exactly 0) is zero again afterwards; in
-    one-body clips it is shifted like any other. The origin is 0 where the first body is never present.
+    `first_seen` takes it; `present` (T, M) as `present_bodies` finds it. In two-body clips a missing body
+    (joint sum exactly 0) is zero again afterwards; in one-body clips it is shifted like any other. The origin
+    is 0 where the first body is never present.
     """
-    present = present_bodies(joints)
+    present = present_bodies(joints) if present is None else present
     if not present[:, 0].any():
         return joints, np.zeros(joints.shape[-1], np.float32)
     origin = origin_of(joints, present, joint, seen)

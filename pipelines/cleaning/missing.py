@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 
 from pipelines.channels import coordinates, has_score, in_space
+from pipelines.cleaning.centre import present_bodies
 from pipelines.skeleton import Skeleton
 
 # Seconds without a joint that are bridged: a hand swings there and back in about one, so a straight line over
@@ -39,6 +40,13 @@ def seen_joints(joints: np.ndarray, channels: str, skeleton: Skeleton, *, zeros:
     coordinates start: the centre or a root is seen at 0 if a joint next to it stands within half the body's
     extent of 0. A sensor that shows the body is further off.
     """
+    if np.isfinite(joints).all():  # the common clip: nothing is 0, except absent bodies
+        if joints.all():
+            return np.ones(joints.shape[:3], np.bool_)
+        V, C = joints.shape[2:]
+        present = present_bodies(joints)
+        if np.count_nonzero(joints) == np.count_nonzero(present) * V * C:
+            return np.repeat(present[..., None], V, axis=2)
     parts = [joints[..., channel] for channel in range(joints.shape[-1])]  # several times as fast as over C
     seen = ~np.isnan(parts[0])
     for part in parts[1:]:

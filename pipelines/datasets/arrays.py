@@ -3,13 +3,13 @@
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 
 from pipelines.channels import in_space
-from pipelines.cleaning.centre import centre_on_first_actor
+from pipelines.cleaning.centre import centre_on_first_actor, present_bodies
 from pipelines.cleaning.missing import fill
 from pipelines.datasets.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.errors import AmbiguousError, TsgcError
@@ -53,7 +53,7 @@ def numbers(source: str, joints: np.ndarray) -> np.ndarray:
         raise TsgcError(f"{source}: joints of type {joints.dtype}, expected numbers")
     with np.errstate(over="ignore"):
         joints = joints.astype(np.float32)
-    if np.isinf(joints).any():
+    if not np.isfinite(joints).all() and np.isinf(joints).any():
         raise TsgcError(f"{source}: joints that are not finite, expected numbers; NaN or 0 says not seen")
     return joints
 
@@ -71,11 +71,19 @@ class Bodies:
     lost: Mapping[str, int] = field(default_factory=dict)
     """Body-frames that those had."""
 
+    @cached_property
+    def present(self) -> np.ndarray:
+        """(T, M) bool: bodies of which some joint was seen."""
+        return np.any(self.seen, axis=2)
+
 
 def keep_present(joints: np.ndarray, seen: np.ndarray, most: int | None = MOST_BODIES) -> Bodies:
     """Bodies that are ever there, the first `most`: (T, M, V, C) and `seen` (T, M, V) of fewer bodies."""
-    present = np.any(seen, axis=2)
+    bodies = Bodies(joints, seen)
+    present = bodies.present
     there = np.flatnonzero(present.any(axis=0))
+    if len(there) == joints.shape[1] and (most is None or len(there) <= most):
+        return bodies
     if most is None or len(there) <= most:
         return Bodies(joints[:, there], seen[:, there])
     kept, dropped = there[:most], there[most:]
@@ -86,11 +94,13 @@ def keep_present(joints: np.ndarray, seen: np.ndarray, most: int | None = MOST_B
 def in_halves(joints: np.ndarray, seen: np.ndarray, size: tuple[float, float]) -> np.ndarray:
     """x and y from the middle of a picture of `size` (width, height), in halves of it; 0 where not `seen`.
 
-    (T, M, V, 3) float32, the score third; `seen` (T, M, V).
+    (T, M, V, 3) float32, the score third, changed in place; `seen` (T, M, V).
     """
-    half = np.array(size, np.float32) / 2
-    joints = np.concatenate([(joints[..., :2] - half) / half, joints[..., 2:]], axis=-1)
-    joints[~seen] = 0
+    for axis, half in enumerate(np.array(size, np.float32) / 2):  # faster than both, two numbers at a time
+        joints[..., axis] -= half
+        joints[..., axis] /= half
+    if not seen.all():
+        joints[~seen] = 0
     return joints
 
 
@@ -104,16 +114,16 @@ def finish(
     preparations do; in the corrected one absent bodies stay 0.
     """
     joints, seen = bodies.joints, bodies.seen
-    present = np.any(seen, axis=2)
+    present = bodies.present
     if not present.any():
         return nothing(*joints.shape[2:])
     origin = np.zeros(joints.shape[-1], np.float32)
     rules = dict(bodies.rules)
-    missing = present[..., None] & ~seen
-    is_whole = not missing.any()
+    V = skeleton.num_joints
+    is_whole = np.count_nonzero(seen) == V * np.count_nonzero(present)
     moves = in_space(channels) and not centred
-    if is_whole and present.all():
-        pass  # nothing to fill, nobody absent: the common clip is not copied
+    if is_whole and (present.all() or np.array_equal(present, present_bodies(joints))):
+        pass  # nothing to fill, absent bodies 0 already: the common clip is not copied
     elif moves or preset == "corrected":
         filled = fill(joints, seen, skeleton, channels, fps)
         joints = filled.joints
@@ -121,8 +131,10 @@ def finish(
     else:
         joints = np.where(np.isnan(joints), np.float32(0), joints)
     if moves:
-        joints, origin = centre_on_first_actor(joints, skeleton.centre, None if is_whole else seen)
-        if preset == "corrected":
+        joints, origin = centre_on_first_actor(
+            joints, skeleton.centre, None if is_whole else seen, present=present
+        )
+        if preset == "corrected" and not present.all():
             joints = joints * present[..., None, None]
     body_frames = int(present.sum()) + sum(bodies.lost.values())
     return Prepared(

@@ -41,7 +41,7 @@ def parse(source: str, data: bytes) -> tuple[np.ndarray, int]:
     """
     frames = _frames(source, data)
     dropped = sum(max(0, len(bodies) - KEPT) for bodies in frames)
-    joints = np.nan_to_num(stack([bodies[:KEPT] for bodies in frames], V, 3))
+    joints = stack([bodies[:KEPT] for bodies in frames], V, 3, nobody=0)
     return (joints if len(joints) else np.zeros((0, 1, V, 3), np.float32)), dropped
 
 
@@ -88,12 +88,13 @@ def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
     bodies = np.concatenate([pose.reshape(M, V, 2), score[..., None]], axis=2)
     with np.errstate(over="ignore"):
         bodies = bodies.astype(np.float32)
-    if np.isinf(bodies).any():
-        raise TsgcError(f"{source}: frame {index}: pose or score that is not finite; get the file again")
-    seen = seen_joints(bodies[None], "xys", OPENPOSE_18, zeros=False)[0]
+    if not np.isfinite(bodies).all():
+        if np.isinf(bodies).any():
+            raise TsgcError(f"{source}: frame {index}: pose or score that is not finite; get the file again")
+        bodies[np.isnan(bodies).any(axis=2), 2] = 0
     bodies[..., 0] -= MIDDLE
     bodies[..., 1] = MIDDLE - bodies[..., 1]  # the picture's y goes down
-    bodies[~seen] = 0
+    bodies[bodies[..., 2] == 0] = 0
     order = np.argsort(-bodies[..., 2].mean(axis=1), kind="stable")
     bodies = bodies[order]
     return index, bodies[(bodies[..., 2] != 0).any(axis=1)]

@@ -229,10 +229,10 @@ def read_2d(source: str, data: bytes, preset: str) -> Prepared:
         raise TsgcError(f"{source}: `keypoint_score` of shape {score.shape}, expected {xy.shape[:3]}")
     if shape.shape != (2,) or shape.dtype.kind not in "iuf" or not (shape > 0).all():
         raise TsgcError(f"{source}: `img_shape` is {shape.tolist()}, expected height and width in pixels")
-    joints = np.concatenate([xy, numbers(source, score)[..., None]], axis=-1).transpose(1, 0, 2, 3)
-    seen = seen_joints(joints, "xys", COCO_17, zeros=preset == "corrected")  # (M, T, V, C) -> (T, M, V, C)
-    joints = in_halves(joints, seen, (shape[1], shape[0]))
-    return finish(keep_present(joints, seen), COCO_17, "xys", Dataset.fps, preset)
+    joints = np.concatenate([xy, numbers(source, score)[..., None]], axis=-1)
+    seen = seen_joints(joints, "xys", COCO_17, zeros=preset == "corrected")
+    joints = in_halves(joints, seen, (shape[1], shape[0])).transpose(1, 0, 2, 3)  # (M, T) -> (T, M)
+    return finish(keep_present(joints, seen.transpose(1, 0, 2)), COCO_17, "xys", Dataset.fps, preset)
 
 
 PYSKL = one_file("pyskl", [f"{name}.pkl" for name in FILES], "PYSKL pickle", open_pyskl)
