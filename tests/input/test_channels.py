@@ -94,3 +94,50 @@ def test_min_max_leaves_the_score_as_it_is() -> None:
     seen, _ = pipeline.test(batch_of(clip), torch.device("cpu"))
     np.testing.assert_array_equal(seen[0, 2, :, :, 0], clip[..., 2])
     assert (seen[0, :2].amin((1, 2, 3)) == -1).all() and (seen[0, :2].amax((1, 2, 3)) == 1).all()
+
+
+# Space with a score ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_a_score_in_space_is_a_fourth_channel_beside_the_same_three(name: str, x: torch.Tensor) -> None:
+    score = x[..., 2:].clone()
+    seen = derive_modality(name, torch.cat([x, score], -1), COCO, "xyzs")
+    assert torch.equal(seen[..., :3], MODALITIES[name](x, COCO))
+    alone = "joint" if name == "angle" else name
+    expected = derive_modality(alone, torch.cat([x[..., :2], score], -1), COCO, "xys")[..., 2]
+    assert torch.equal(seen[..., 3], expected)
+
+
+@pytest.mark.parametrize("present_only", [False, True])
+@pytest.mark.parametrize("normalise", ["none", "min-max", "unit", "spine"])
+def test_whatever_training_does_to_places_in_space_the_score_is_left_alone(
+    normalise: str, present_only: bool
+) -> None:
+    """Turned, mirrored, scaled, displaced, dropped as xyz to the bit; scores trade sides and do no more."""
+    rng = np.random.default_rng(0)
+    clip = rng.normal(0, 1, (16, 17, 3)).astype(np.float32)
+    score = rng.integers(1, 5, (16, 17, 1)).astype(np.float32) / 4
+    config = dataclasses.replace(
+        TrainConfig(), rotation="radians-xyz", rotation_max=1.0, mirror=0.5, scale=0.2, joint_offset=0.05,
+        noise=0.05, drop_axis=0.5, normalise=normalise, frames=16, crop_min=1.0, variant="tiny", bodies=1,
+    )  # fmt: skip
+    cpu = torch.device("cpu")
+    swapped = 0
+    for step in range(12):
+        seen = []
+        for channels, joints in (("xyz", clip), ("xyzs", np.concatenate([clip, score], 2))):
+            pipeline = InputPipeline(config, COCO, 1, "zeros", present_only, channels)
+            draws = pipeline.draw(epoch=0, step=step, count=1, blocks=3)
+            seen.append(pipeline.train(batch_of(joints), draws, cpu)[0])
+        plain, scored = seen
+        assert scored.shape[1] == 4 and torch.equal(scored[:, :3], plain)
+        found = scored[0, 3, :, :, 0].numpy()
+        mirrored = not np.array_equal(found, score[..., 0])
+        swapped += mirrored
+        if mirrored:
+            sides = np.arange(17)
+            for left, right in COCO.left_right:
+                sides[[left, right]] = right, left
+            np.testing.assert_array_equal(found, score[:, sides, 0])
+    assert 0 < swapped < 12

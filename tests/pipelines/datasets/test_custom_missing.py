@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from made.command import fails, quick, tsgc
 
 from pipelines.datasets.custom_clips import Layout, read
+from pipelines.datasets.table import DATASETS, OPENERS, default_preset
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
@@ -244,3 +245,15 @@ def test_what_is_missing_goes_the_same_way_to_training_and_to_prediction(here: P
     assert np.abs(np.stack([answer.logits for answer in answers]) - scores.logits).max() <= 1e-5
     arrays = recogniser.predict([np.load(file) for file in files])  # raw, with NaN and far from the origin
     assert np.abs(np.stack([answer.logits for answer in arrays]) - scores.logits).max() <= 1e-5
+
+
+def test_the_usual_preset_has_the_plain_name_and_the_other_its_own(here: Path) -> None:
+    folder = write_set(here / "arms")
+    for preset, name in ((None, "arms"), ("corrected", "arms"), ("reference", "arms-reference")):
+        words = ("--preset", preset) if preset else ()
+        said = tsgc("prepare", "custom", "--raw", folder, "--jobs", 1, "--overwrite", *words)
+        assert f"{name}.h5: arms, {preset or 'corrected'} preset\n" in said
+    assert {name: default_preset(name) for name in (*DATASETS, *OPENERS)} == {
+        "ntu60": "reference", "ntu120": "reference", "nw-ucla": "reference", "npz": "reference",
+        "kinetics": "corrected", "pyskl": "corrected", "custom": "corrected",
+    }  # fmt: skip

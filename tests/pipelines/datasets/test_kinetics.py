@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from made.command import fails, quick, tsgc
 from made.raw_sets import KINETICS_CLASSES, kinetics_clip, write_kinetics
 
+from pipelines.cleaning.actors import THIRD
+from pipelines.cleaning.missing import OVER_TIME
 from pipelines.datasets.kinetics import EXTRA, parse, read
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare_dataset
@@ -172,3 +174,41 @@ def test_wrong_label_files_are_one_line(here: Path, labels: str | None, said: st
     path.unlink() if labels is None else path.write_text(labels)
     assert said in fails("prepare", "kinetics", "--jobs", 1)
     assert not (here / "data/prepared/kinetics.h5").exists()
+
+
+# Corrected preset ------------------------------------------------------------------------------------------
+
+
+def person(x: float, score: float) -> dict:
+    """A standing body half the picture high, whose neck is at x."""
+    places = np.stack([x + np.linspace(-0.05, 0.05, 18), np.linspace(0.2, 0.7, 18)], axis=1)
+    return {"pose": places.ravel().tolist(), "score": [score] * 18}
+
+
+def test_people_keep_their_tracks_where_the_surer_one_changes() -> None:
+    frames = [(t, [person(0.3, 0.5 + 0.3 * (t % 2)), person(0.7, 0.6)]) for t in range(1, 21)]
+    one, other = (read("a.json", clip(*frames), preset) for preset in ("reference", "corrected"))
+    assert len(np.unique(one.joints[:, 0, 0, 0].round(3))) == 2  # who is surer comes first
+    for track in range(2):
+        assert len(np.unique(other.joints[:, track, 0, 0])) == 1
+    assert other.present.all() and not other.rules and other.seen == 40
+
+
+def test_of_three_people_the_two_who_show_most_are_kept() -> None:
+    frames = [(t, [person(0.2, 0.5), person(0.5, 0.9), person(0.8, 0.5)][: 3 - 2 * (t > 15)])
+              for t in range(1, 31)]  # fmt: skip
+    found = read("a.json", clip(*frames), "corrected")
+    assert found.joints.shape[:2] == (30, 2)
+    assert found.rules == {THIRD: 1} and found.lost == {THIRD: 15} and found.seen == 60
+    np.testing.assert_allclose(found.joints[:, 0, :, 0].mean(axis=1), -0.3, atol=1e-6)
+
+
+def test_what_openpose_did_not_find_is_filled_and_told_by_its_score() -> None:
+    frames = [person(0.5, 0.5) for _ in range(5)]
+    for mark in ({"x": 0, "y": 0, "s": 0}, {"x": None, "y": 0.3, "s": 0.5}, {"x": 0, "y": 0, "s": 0.5}):
+        body = person(0.5, 0.5)
+        body["pose"][6:8], body["score"][3] = [mark["x"], mark["y"]], mark["s"]
+        found = read("a.json", clip(*enumerate([[b] for b in [*frames[:2], body, *frames[2:]]])), "corrected")
+        assert found.joints[2, 0, 3, 2] == 0 and found.joints_seen is not None
+        assert (~found.joints_seen).sum() == 1 and found.rules == {OVER_TIME: 1}
+        np.testing.assert_allclose(found.joints[2, 0, 3, :2], found.joints[1, 0, 3, :2], atol=1e-7)

@@ -8,11 +8,13 @@ import pytest
 from made.command import fails, quick, tsgc
 from made.raw_sets import ntu_names, pyskl_2d, pyskl_3d, write_pickle
 
+from pipelines.cleaning.missing import AT_NEAREST, OVER_TIME
 from pipelines.datasets.arrays import ArrayClip, read_arrays
 from pipelines.datasets.pyskl import read_2d, read_3d, read_splits
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
+from pipelines.spec import PRESETS
 
 
 def run(tmp_path: Path, content: object, preset: str = "reference", name: str | None = None):
@@ -86,6 +88,32 @@ def test_an_empty_frame_moves_along_in_the_reference_preset_alone() -> None:
     data = ArrayClip("", (keypoint, np.asarray(3))).read()
     assert (read_3d("a", data, "corrected").joints[1] == 0).all()
     assert (read_3d("a", data, "reference").joints[1, 0] == (-1, -1, -1)).all()
+
+
+def test_joints_that_were_not_found_are_filled_in_the_corrected_preset() -> None:
+    keypoint, score = np.full((1, 4, 17, 2), 30.0), np.ones((1, 4, 17))
+    keypoint[0, :, :, 0] += np.arange(4)[:, None] * 10
+    score[0, 1, 5] = score[0, 3, 15] = 0  # left shoulder, left ankle
+    keypoint[0, 1, 5] = keypoint[0, 3, 15] = 0
+    prepared = read_2d("a", two_d(keypoint, score), "corrected")
+    assert prepared.rules == {OVER_TIME: 1, AT_NEAREST: 1}
+    np.testing.assert_array_equal(prepared.joints[1, 0, 5], np.float32([-0.6, -0.4, 0]))
+    np.testing.assert_array_equal(prepared.joints[3, 0, 15, :2], prepared.joints[3, 0, 13, :2])
+
+
+def test_in_space_a_joint_at_zero_is_no_place_in_either_preset() -> None:
+    keypoint = np.random.default_rng(0).normal(0, 0.2, (1, 6, 25, 3)) + np.array([0, 1, 3])
+    whole = [read_3d("a", ArrayClip("", (keypoint, np.asarray(6))).read(), p) for p in PRESETS]
+    gone = keypoint.copy()
+    gone[0, 2, 11] = gone[0, :2, 1] = 0  # a hand; the centre, in the first frames
+    for preset, plain in zip(PRESETS, whole):
+        found = read_3d("a", ArrayClip("", (gone, np.asarray(6))).read(), preset)
+        seen = (gone != 0).any(axis=3).transpose(1, 0, 2)
+        np.testing.assert_array_equal(found.joints_seen, seen)
+        np.testing.assert_array_equal(found.origin, keypoint[0, 2, 1].astype(np.float32))
+        shift = plain.origin - found.origin
+        np.testing.assert_allclose(found.joints[seen], plain.joints[seen] + shift, atol=1e-5)
+        assert np.abs(found.joints).max() < 2
 
 
 def test_splits_come_from_the_file(tmp_path: Path) -> None:
