@@ -46,11 +46,11 @@ def front_view(
 
     One scale for both axes and all frames keeps the aspect ratio, and nothing jumps. The bounding box of all
     bodies of the clip is centred in `size` (width, height). Depth is dropped. Points are NaN for bodies that
-    are absent (not `present`, or all joints 0), and for joints that are not finite or of score 0.
+    are absent (not `present`, all joints 0, or one infinite), and for joints that are NaN or of score 0.
     """
     flat = np.array(joints[..., :2], np.float64)
-    flat[~np.isfinite(flat).all(3)] = np.nan
-    absent = np.isnan(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
+    flat[np.isnan(flat).any(3)] = np.nan
+    absent = np.isinf(flat).any((2, 3)) | np.isnan(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
     if present is not None:
         absent |= ~present
     flat[absent] = np.nan
