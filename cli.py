@@ -30,6 +30,7 @@ def main() -> None:
 
 
 EXAMPLES: dict[Callable[..., None], str] = {
+    first_steps.init: "tsgc init data/gestures",
     data.prepare: "tsgc prepare ntu120 --raw data/nturgbd_raw --jobs 8",
     data.shard: "tsgc shard ntu120 --benchmark xsub",
     data.verify: "tsgc verify data/prepared/ntu120.h5",

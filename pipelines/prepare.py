@@ -73,7 +73,7 @@ def prepare_dataset(
         raise UsageError(f"compression {compress!r} is unknown; choose one of {', '.join(COMPRESSION)}")
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
-    report.joint_names = spec.skeleton.joints
+    report.joint_names, report.channels = spec.skeleton.joints, spec.channels
     found = spec.find() if spec.find else find_clips(locations, spec.suffix)
     chosen = read_exclusion(exclude, spec, found, locations) if exclude else Exclusion()
     report.exclusion = chosen.line
@@ -127,6 +127,7 @@ def file_info(spec: Dataset, preset: str, alignment: str = "") -> Info:
         alignment=alignment,
         reader=spec.reader,
         people=spec.people,
+        up=spec.up,
         skeleton_definition=definition_of(spec.skeleton),
     )
 

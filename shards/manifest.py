@@ -109,6 +109,8 @@ class Manifest:
     """What reads its raw clips, as `tsgc prepare` calls it; empty, and not stored: what `dataset` names."""
     people: str = ""
     """`untracked` where raw clips give bodies in any order; empty, and not stored, else."""
+    up: str = ""
+    """The axis that points up in raw clips; empty, and not stored, for y."""
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips; empty, and not stored, else."""
     skeleton_definition: str = ""
@@ -156,7 +158,7 @@ HEAD: dict[str, type | UnionType] = {
     "units": str, "fps": int | float, "absent_body": str, "class_names": list, "seed": int,
     "tool_version": str, "source_digest": str,
 }  # fmt: skip
-OPTIONAL = ("reader", "people", "alignment", "skeleton_definition")
+OPTIONAL = ("reader", "people", "up", "alignment", "skeleton_definition")
 
 
 def find_shard_sets(root: Path) -> list[Path]:

@@ -164,7 +164,7 @@ def _describe(
         units=info.units, fps=info.fps,
         absent_body=info.absent_body, class_names=info.class_names, seed=seed, tool_version=tool_version(),
         source_digest=info.source_digest, shards=shards, clips=clips,
-        reader=info.reader, people=info.people,
+        reader=info.reader, people=info.people, up=info.up,
         alignment=info.alignment, skeleton_definition=info.skeleton_definition,
     )  # fmt: skip
 

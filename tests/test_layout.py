@@ -23,6 +23,7 @@ FLOORS = (
     "pipelines.cleaning",
     "pipelines.formats",
     "pipelines.datasets",
+    "pipelines.first_look",
     "pipelines.prepared",
     "pipelines.workers",
     "pipelines.synthetic",

@@ -61,6 +61,8 @@ class Description:
     """What reads its raw clips; empty: what `dataset` names."""
     people: str = ""
     """`untracked` where raw clips give bodies in any order; empty else."""
+    up: str = ""
+    """The axis that points up in raw clips; empty: y."""
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips; empty else."""
     skeleton_definition: str = ""
@@ -113,6 +115,7 @@ def describe_weights(
         axes=manifest.channels,
         reader=manifest.reader,
         people=manifest.people,
+        up=manifest.up,
         alignment=manifest.alignment,
         skeleton_definition=manifest.skeleton_definition,
     )

@@ -185,6 +185,7 @@ def listed_dataset(
     called: Mapping[str, str] | None = None,
     places: tuple[Path, ...] = (),
     lists: Iterable[str] = (),
+    up: str = "",
 ) -> Dataset:
     """The data set of files that list their clips, their labels and their splits.
 
@@ -214,6 +215,7 @@ def listed_dataset(
         called=called or {},
         places=places,
         lists=frozenset(lists),
+        up=up,
     )
 
 

@@ -13,9 +13,10 @@ import yaml
 
 from pipelines.channels import in_space
 from pipelines.datasets.arrays import listed_dataset, safe_names, some
-from pipelines.datasets.custom_clips import Layout, Size, parse_size, read, stored_channels
+from pipelines.datasets.custom_clips import Layout, Size, parse_size, read_clip, stored_channels
 from pipelines.errors import TsgcError
 from pipelines.formats.clips import Look, find_clips, look
+from pipelines.formats.directions import UP
 from pipelines.formats.table import ARRAYS, PARTS, Format
 from pipelines.reading.sources import ends_in
 from pipelines.reading.yaml_text import load_yaml
@@ -34,6 +35,7 @@ KEYS = {
     "name",
     "format",
     "clips",
+    "up",
     "skeleton",
     *BODY_KEYS,
     "channels",
@@ -85,7 +87,14 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         size, sizes = _image_sizes(content, channels, found, kind)
         untracked = _one_of(content, "people", PEOPLE, "tracked") == "untracked"
         layout = Layout(
-            skeleton, channels, size, kind.name if kind else ARRAYS, fps=fps, sizes=sizes, untracked=untracked
+            skeleton,
+            channels,
+            size,
+            kind.name if kind else ARRAYS,
+            fps=fps,
+            sizes=sizes,
+            untracked=untracked,
+            up=_up(content, channels),
         )
         labels = {clip: _label(clip, content.get("labels"), classes) for clip in found}
         splits = _splits(content, found)
@@ -106,14 +115,23 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         clips=clips,
         found={names[clip]: [file] for clip, file in found.items()},
         benchmarks=splits,
-        read=partial(read, layout=layout),
+        read=partial(read_clip, layout=layout),
         channels=stored_channels(channels),
         people="untracked" if untracked else "",
+        up=layout.up if layout.up != "y" else "",
         units=units,
         called={short: clip for clip, short in names.items()},
         places=(clips_folder,),
         fps=fps,
     )
+
+
+def layout_of(spec: Dataset) -> Layout:
+    """How the clips of a data set that `open_custom` opened are to be read."""
+    reader = spec.presets["corrected"]
+    assert isinstance(reader, partial)
+    layout: Layout = reader.keywords["layout"]
+    return layout
 
 
 def folder_of_clips(folder: Path, content: Mapping[str, Any]) -> Path:
@@ -166,6 +184,13 @@ def _fps(content: Mapping[str, Any]) -> float:
     if type(fps) not in (int, float) or not 1 <= fps <= 1000:
         raise TsgcError(f"fps {fps!r}, expected a number from 1 to 1000, such as 30 or 29.97")
     return int(fps) if fps == int(fps) else fps
+
+
+def _up(content: Mapping[str, Any], channels: str) -> str:
+    """The axis that points up. Raises TsgcError: no axis, or a picture's."""
+    if "up" in content and not in_space(channels):
+        raise TsgcError("up is for channels xyz and xyzs: in pictures y goes down; leave it out")
+    return _one_of(content, "up", tuple(UP), "y")
 
 
 def _image_sizes(

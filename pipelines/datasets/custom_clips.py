@@ -9,15 +9,17 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-import orjson
 
 from pipelines.channels import in_space
 from pipelines.cleaning.following import in_tracks
 from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets.arrays import finish, in_halves, keep_present, numbers
 from pipelines.errors import BAD_NPY, TsgcError
+from pipelines.formats.directions import turn_up
+from pipelines.formats.other_files import expected_of, told
 from pipelines.formats.recording import as_array
 from pipelines.formats.table import ARRAYS, FORMATS
+from pipelines.reading.json_file import parse_loose
 from pipelines.skeleton import Skeleton
 from pipelines.spec import Prepared
 
@@ -49,6 +51,8 @@ class Layout:
     """The size of single clips' pictures, by what errors call them."""
     untracked: bool = False
     """Whether the order of the bodies in a frame means nothing, so that people are followed by distance."""
+    up: str = "y"
+    """In space, the axis that points up: a key of `pipelines.formats.directions.UP`; stored, y does."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,13 @@ def read(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
     Bodies that are never there are dropped. Raises TsgcError: not the format that the name ends in, another
     shape than the skeleton's, infinite, a picture of unknown size.
     """
-    found = _read_any(source, data, layout)
+    found = read_file(source, data, layout)
     joints = as_bodies(source, found.joints, layout)
     channels = stored_channels(layout.channels)
     seen = seen_joints(joints, layout.channels, layout.skeleton)
-    if not in_space(channels):
+    if in_space(channels):
+        joints = turn_up(joints, layout.up)
+    else:
         size = found.image_size or layout.sizes.get(source, layout.image_size)
         if size is None:
             raise TsgcError(
@@ -95,6 +101,14 @@ def read(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
     return finish(bodies, layout.skeleton, channels, layout.fps, preset)
 
 
+def read_clip(source: str, data: bytes, layout: Layout, preset: str) -> Prepared:
+    """A clip as `read` gives it. Raises TsgcError too, which says what a file of another kind is."""
+    try:
+        return read(source, data, layout, preset)
+    except TsgcError as error:
+        raise told(error, source, data, layout.format, expected_of(layout.format)) from error
+
+
 def as_bodies(source: str, joints: np.ndarray, layout: Layout) -> np.ndarray:
     """A file's joints as (T, M, V, C) float32. Raises TsgcError: another shape, no numbers, infinite."""
     joints = numbers(source, joints)
@@ -107,7 +121,7 @@ def as_bodies(source: str, joints: np.ndarray, layout: Layout) -> np.ndarray:
     return joints if joints.ndim == 4 else joints[:, None]  # (T, V, C) -> (T, 1, V, C)
 
 
-def _read_any(source: str, data: bytes, layout: Layout) -> Read:
+def read_file(source: str, data: bytes, layout: Layout) -> Read:
     """The joints in the format that the layout names."""
     if layout.format == ARRAYS:
         return READERS[PurePath(source).suffix.lower()](source, data, layout)
@@ -129,10 +143,7 @@ def _read_json(source: str, data: bytes, layout: Layout) -> Read:
 
     null says not seen: in place of a number, a joint, a body or a frame.
     """
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise TsgcError(f"{source}: line {error.lineno}: not JSON ({error.msg})") from None
+    content = parse_loose(source, data)
     size = None
     if isinstance(content, dict) and isinstance(content.get("joints"), list):
         size = content.get("image_size")

@@ -17,6 +17,7 @@ from pipelines.cleaning.following import in_tracks, stack
 from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets.arrays import Bodies, finish, listed_dataset, some
 from pipelines.errors import TsgcError
+from pipelines.formats.other_files import told
 from pipelines.reading.json_file import number_array, parse_json
 from pipelines.reading.sources import find_clips
 from pipelines.skeleton import OPENPOSE_18
@@ -120,6 +121,14 @@ def read(source: str, data: bytes, preset: str) -> Prepared:
     return finish(Bodies(tracks.joints, tracks.seen, rules, lost), OPENPOSE_18, "xys", FPS, preset)
 
 
+def read_clip(source: str, data: bytes, preset: str) -> Prepared:
+    """A clip as `read` gives it. Raises TsgcError too, which says what a file of another kind is."""
+    try:
+        return read(source, data, preset)
+    except TsgcError as error:
+        raise told(error, source, data, "kinetics-json", "Kinetics-Skeleton JSON") from error
+
+
 def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:
     """A label file: clip -> `label` and `label_index`. Raises TsgcError for anything else."""
     labels = parse_json(source, data)
@@ -174,7 +183,7 @@ def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
         clips=clips,
         found=files,
         benchmarks=["official"],
-        read=read,
+        read=read_clip,
         suffix=".json",
         lists=SUBSETS,
         official=(len(labels), usable),

@@ -12,6 +12,7 @@ from pipelines.cleaning.centre import centre_on_first_actor, centre_present, pre
 from pipelines.cleaning.denoise import denoise
 from pipelines.datasets.ntu_actions import NTU60_ACTIONS, NTU120_ACTIONS
 from pipelines.errors import TsgcError
+from pipelines.formats.other_files import saying_what_it_is
 from pipelines.reading.ntu_text import NUM_JOINTS, Parsed, parse
 from pipelines.skeleton import NTU_25
 from pipelines.spec import Dataset, Fields, Identity, Prepared, train_where
@@ -106,6 +107,10 @@ def hold_out_performers(fields: Fields) -> np.ndarray:
 
 
 FIELDS = ("setups", "cameras", "performers", "replications")
+READERS = {
+    preset: saying_what_it_is(read, "ntu", "NTU RGB+D text")
+    for preset, read in (("reference", read_reference), ("corrected", read_corrected))
+}
 
 NTU60 = Dataset(
     name="ntu60",
@@ -120,7 +125,7 @@ NTU60 = Dataset(
     raw=("nturgbd_raw", "nturgbd_skeletons_s001_to_s017.zip"),
     suffix=".skeleton",
     identify=partial(identify, last_setup=17, last_action=60),
-    presets={"reference": read_reference, "corrected": read_corrected},
+    presets=READERS,
     official=(56_880, 56_578),
     unusable=f"{PUBLISHED}: NTU_RGBD_samples_with_missing_skeletons.txt",
 )
@@ -138,7 +143,7 @@ NTU120 = Dataset(
     raw=("nturgbd_raw", "nturgbd_skeletons_s001_to_s017.zip", "nturgbd_skeletons_s018_to_s032.zip"),
     suffix=".skeleton",
     identify=partial(identify, last_setup=32, last_action=120),
-    presets={"reference": read_reference, "corrected": read_corrected},
+    presets=READERS,
     official=(114_480, 113_945),
     unusable=f"{PUBLISHED}: NTU_RGBD120_samples_with_missing_skeletons.txt",
     absent_body="copy",  # Q: the reference copies the first body in NTU-120 only

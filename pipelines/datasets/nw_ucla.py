@@ -8,6 +8,7 @@ import numpy as np
 from pipelines.cleaning.actors import clean
 from pipelines.cleaning.centre import centre_present, present_bodies
 from pipelines.errors import TsgcError
+from pipelines.formats.other_files import saying_what_it_is
 from pipelines.reading.json_file import parse_json
 from pipelines.reading.track import Track
 from pipelines.skeleton import NW_UCLA_20
@@ -110,6 +111,9 @@ NW_UCLA = Dataset(
     raw=("NW-UCLA/all_sqe", "NW-UCLA/all_sqe.zip"),
     suffix=".json",
     identify=identify,
-    presets={"reference": read_reference, "corrected": read_corrected},
+    presets={
+        preset: saying_what_it_is(read, "nw-ucla", "NW-UCLA's JSON")
+        for preset, read in (("reference", read_reference), ("corrected", read_corrected))
+    },
     official=(1_484, 1_484),
 )

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.errors import TsgcError
 from pipelines.formats.parts import check_joints, entries, in_order, numbers, person_id, whole
 from pipelines.formats.recording import Body, Recording
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import parse_loose
 from pipelines.skeleton import AZURE_32, Skeleton
 
 MILLIMETRES = 1000  # in a metre
@@ -31,7 +31,7 @@ def is_azure(source: str, content: Any) -> bool:
 
 def read(source: str, data: bytes, skeleton: Skeleton) -> Recording:
     """A clip. A joint at (0, 0, 0), the camera, was not seen. Raises TsgcError: no such JSON."""
-    content = parse_json(source, data)
+    content = parse_loose(source, data)
     if not isinstance(content, dict):
         raise TsgcError(f"{source}: no `frames`, expected Azure Kinect's body tracking")
     frames: dict[int, list[Body]] = {}

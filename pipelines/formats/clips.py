@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from pipelines.errors import TsgcError
+from pipelines.formats.other_files import found_instead
 from pipelines.formats.table import Format, find_format, sniff, suffixes
 from pipelines.reading.sources import RawFile, ends_in, walk_files
 from pipelines.skeleton import Skeleton
@@ -39,7 +40,7 @@ def look(folder: Path, form: str | None, name: str, skeleton: str | None = None)
     ):
         data = file.read()
         found = known or sniff(file.source, data)
-        if found is None or not (known or _fits(found, skeleton)):
+        if found is None or not (known or fits(found, skeleton)):
             continue
         try:
             known, body = found, found.skeleton(file.source, data, name)
@@ -50,7 +51,7 @@ def look(folder: Path, form: str | None, name: str, skeleton: str | None = None)
     return Look(known, None)
 
 
-def _fits(form: Format, skeleton: str | None) -> bool:
+def fits(form: Format, skeleton: str | None) -> bool:
     """Whether a description's skeleton speaks for the format: arrays of MediaPipe's size may be anything."""
     return skeleton is None or ".npy" not in form.suffixes or skeleton in form.skeletons
 
@@ -71,13 +72,16 @@ def find_clips(folder: Path, form: Format | None) -> Mapping[str, Raw]:
                 raise TsgcError(f"{clips[clip].source} and {file.source}: one clip in two files; remove one")
             clips[clip] = file
     if not clips:
-        raise TsgcError(f"no clips in {folder}; expected {', '.join(ends)} files there")
+        raise TsgcError(
+            f"no clips in {folder}; expected {', '.join(ends)} files there{found_instead(folder)}"
+        )
     return clips
 
 
 def clip_name(file: RawFile, folder: Path, ends: tuple[str, ...]) -> str:
     """A file's path below a folder, without suffix; a zip is a folder where it has none inside."""
-    place = PurePosixPath(file.path.relative_to(folder.absolute()).as_posix())
+    top = folder.parent if folder.is_file() else folder  # a zip by itself
+    place = PurePosixPath(file.path.relative_to(top.absolute()).as_posix())
     if file.member:
         inside = file.inside
         place = (place.parent if len(inside.parts) > 1 else place.with_suffix("")) / inside

@@ -28,7 +28,7 @@ from pipelines.formats.parts import (
     scored,
 )
 from pipelines.formats.recording import Body, Recording
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import parse_loose
 from pipelines.skeleton import Skeleton
 
 LABELS = (0, 1, 2)  # v: not labelled, hidden, visible
@@ -51,7 +51,7 @@ def is_flat(source: str, content: Any) -> bool:
 def read_flat(source: str, data: bytes, skeleton: Skeleton) -> Recording:
     """A clip of AlphaPose's; frames by the last number in `image_id`. Raises TsgcError: no such JSON."""
     frames: dict[int, list[Body]] = {}
-    for person in entries(source, "the file", parse_json(source, data)):
+    for person in entries(source, "the file", parse_loose(source, data)):
         key = _image(source, person)
         number = key if isinstance(key, int) else last_number(key)
         if number is None:
@@ -63,7 +63,7 @@ def read_flat(source: str, data: bytes, skeleton: Skeleton) -> Recording:
 
 def read(source: str, data: bytes, skeleton: Skeleton) -> Recording:
     """A clip of annotations. Raises TsgcError: no such JSON, images of several videos or sizes in it."""
-    content = parse_json(source, data)
+    content = parse_loose(source, data)
     if not isinstance(content, dict):
         raise TsgcError(f"{source}: no `annotations`, expected COCO key points")
     people = entries(source, "`annotations`", content.get("annotations"))

@@ -22,6 +22,12 @@ MSR_JOINTS = (
     "left elbow", "right elbow", "left wrist", "right wrist", "left hand", "right hand",
     "left knee", "right knee", "left ankle", "right ankle", "left foot", "right foot", "head",
 )  # fmt: skip
+# By the number in a file's name, from 1.
+MSR_ACTIONS = (
+    "high arm wave", "horizontal arm wave", "hammer", "hand catch", "forward punch", "high throw", "draw x",
+    "draw tick", "draw circle", "hand clap", "two hand wave", "side-boxing", "bend", "forward kick",
+    "side kick", "jogging", "tennis swing", "tennis serve", "golf swing", "pick up and throw",
+)  # fmt: skip
 # Of each joint of ours, its line in a frame of theirs.
 MSR_ORDER = [MSR_JOINTS.index(joint) for joint in KINECT1_20.joints]
 

@@ -23,7 +23,7 @@ from pipelines.errors import BAD_NPY, TsgcError
 from pipelines.formats.parts import in_order, whole
 from pipelines.formats.recording import MOST_FRAMES, Body, Recording
 from pipelines.formats.text_table import Table, number_of, read_table
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import parse_loose
 from pipelines.skeleton import MEDIAPIPE_33, Skeleton
 
 V = MEDIAPIPE_33.num_joints
@@ -70,7 +70,7 @@ def _body(points: np.ndarray, world: bool) -> Body:
 
 
 def _json(source: str, data: bytes, world: bool) -> Frames:
-    content = _frames_of(parse_json(source, data))
+    content = _frames_of(parse_loose(source, data))
     if content is None:
         raise TsgcError(f"{source}: no list of frames with landmarks, expected MediaPipe's")
     frames: Frames = {}

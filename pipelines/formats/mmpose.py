@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.errors import TsgcError
 from pipelines.formats.parts import check_joints, entries, in_order, numbers, person_id, whole
 from pipelines.formats.recording import Body, Recording
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import parse_loose
 from pipelines.skeleton import Skeleton
 
 WRAPPERS = ("instance_info", "predictions")
@@ -49,7 +49,7 @@ def _flat(values: list[Any]) -> Iterator[Any]:
 def read(source: str, data: bytes, skeleton: Skeleton) -> Recording:
     """A clip. Raises TsgcError: no such JSON, or another number of joints."""
     frames: dict[int, list[Body]] = {}
-    content = _frames(parse_json(source, data))
+    content = _frames(parse_loose(source, data))
     if content and all(isinstance(one, dict) and "keypoints" in one for one in content):
         content = [content]  # an image: its instances alone
     for place, frame in enumerate(content):

@@ -17,7 +17,7 @@ from pipelines.errors import TsgcError
 from pipelines.formats.frame_files import frames_of
 from pipelines.formats.parts import check_joints, entries, in_order, numbers, person_id, scored, whole
 from pipelines.formats.recording import Body, Recording
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import parse_loose
 from pipelines.skeleton import HAND_21, OPENPOSE_18, OPENPOSE_67, Skeleton
 
 FILE = re.compile(r"(?P<clip>.*?)(?P<number>\d{1,15})_keypoints\.json", re.IGNORECASE)
@@ -64,7 +64,7 @@ def read(source: str, data: bytes, skeleton: Skeleton) -> Recording:
         number = int(match["number"]) if match else 0
         if number in frames:
             raise TsgcError(f"{file}: frame {number} comes twice; remove one")
-        content = parse_json(file, text)
+        content = parse_loose(file, text)
         if not isinstance(content, dict) or "people" not in content:
             raise TsgcError(f"{file}: no `people`, expected a frame of OpenPose's JSON")
         people = [_person(file, one, skeleton) for one in entries(file, "`people`", content["people"])]
@@ -96,7 +96,7 @@ def _hand(source: str, person: dict[str, Any], key: str) -> np.ndarray:
 
 def read_kinetics(source: str, data: bytes, skeleton: Skeleton) -> Recording:
     """A clip in Kinetics-Skeleton's form, of any length. Raises TsgcError: no such JSON."""
-    content = parse_json(source, data)
+    content = parse_loose(source, data)
     if not isinstance(content, dict):
         raise TsgcError(f"{source}: no `data`, expected Kinetics-Skeleton JSON")
     frames: dict[int, list[Body]] = {}

@@ -20,7 +20,7 @@ from pipelines.formats import (
 )
 from pipelines.formats.frame_files import find_frames
 from pipelines.formats.recording import Recording
-from pipelines.reading.json_file import parse_json
+from pipelines.reading.json_file import parse_loose
 from pipelines.reading.sources import ends_in
 from pipelines.skeleton import SKELETONS, Skeleton
 from pipelines.spec import Raw
@@ -46,7 +46,7 @@ class Format:
     skeletons: tuple[str, ...]
     """Skeletons that it usually holds, the commonest first; any other of as many joints will do."""
     channels: str
-    """`xyz` in space, `xys` in pictures, s the score."""
+    """`xyz` or `xyzs` in space, `xys` in pictures, s the score."""
     units: str = "metres"
     define: Callable[[str, bytes, str], Skeleton | None] | None = None
     """A clip's name, its bytes and the data set's name -> the skeleton that the clip has, if it tells."""
@@ -61,7 +61,7 @@ class Format:
 
 
 def _openpose_skeleton(source: str, data: bytes, name: str) -> Skeleton | None:
-    found = openpose.skeleton_of(parse_json(source, data))
+    found = openpose.skeleton_of(parse_loose(source, data))
     return SKELETONS[found] if found else None
 
 
@@ -85,7 +85,7 @@ FORMATS: dict[str, Format] = {
         Format("mmpose", "MMPose's predictions", JSON, mmpose.is_mmpose, mmpose.read,
                ("coco-17", "h36m-17"), "xys", PIXELS),
         Format("mediapipe-world", "MediaPipe Pose, world landmarks", (*JSON, ".csv", ".npy"),
-               mediapipe.is_world, mediapipe.read_world, ("mediapipe-33",), "xyz"),
+               mediapipe.is_world, mediapipe.read_world, ("mediapipe-33",), "xyzs"),
         Format("mediapipe", "MediaPipe Pose, landmarks in the picture", (*JSON, ".csv", ".npy"),
                mediapipe.is_picture, mediapipe.read, ("mediapipe-33",), "xys", PARTS),
         Format("msr-action3d", "MSR-Action3D's text, world coordinates", ("_skeleton3D.txt",),
@@ -117,7 +117,7 @@ def sniff(source: str, data: bytes) -> Format | None:
     content: Any = data
     if ends_in(source, ".json"):
         try:
-            content = parse_json(source, data)
+            content = parse_loose(source, data)
         except TsgcError:
             return None
     return next(

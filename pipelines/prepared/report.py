@@ -9,6 +9,7 @@ import orjson
 
 from pipelines.errors import TsgcError
 from pipelines.files import atomic_path
+from pipelines.formats.directions import axis_of, from_hips_to_head
 from pipelines.prepared.histogram import spread
 from pipelines.spec import Prepared
 
@@ -21,8 +22,11 @@ BAD = (MALFORMED, UNKNOWN)  # what too much of is fatal
 
 JSON_STYLE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
 SHOWN = 3  # examples that a line names
+LOOKED_AT = 200  # clips that are asked where the head is
 # Older reports do not have them.
-LATER = ("exclusion", "passed_over", "joint_names", "joints", "unseen", "unseen_clips")
+LATER = (
+    "exclusion", "passed_over", "joint_names", "joints", "unseen", "unseen_clips", "channels", "upright",
+)  # fmt: skip
 WORST = 10  # clips that lost most, kept by name
 
 
@@ -84,6 +88,10 @@ class Report:
     worst: list[Loss] = field(default_factory=list)
     """The ten clips that lost most body-frames, worst first."""
     joint_names: tuple[str, ...] = ()
+    channels: str = ""
+    """What the numbers of a joint are."""
+    upright: Counter[str] = field(default_factory=Counter)
+    """Axis along which the head is above the hips, such as `y` -> clips, of your own first LOOKED_AT."""
     joints: int = 0
     """Joints of all body-frames in the result."""
     unseen: dict[str, int] = field(default_factory=dict)
@@ -116,6 +124,7 @@ class Report:
         self.lengths[frames] += 1
         self.bodies[bodies] += 1
         self._count_unseen(clip, prepared)
+        self._count_upright(prepared)
         lost = prepared.seen - int(prepared.present.sum())
         self.seen += prepared.seen
         self.lost += lost
@@ -132,6 +141,13 @@ class Report:
         for joint, number in zip(self.joint_names, missing.tolist()):
             if number:
                 self.unseen[joint] = self.unseen.get(joint, 0) + number
+
+    def _count_upright(self, prepared: Prepared) -> None:
+        if self.kept > LOOKED_AT or self.official or not self.channels.startswith("xyz"):
+            return
+        way = from_hips_to_head(prepared.joints, self.joint_names)
+        if way is not None and (axis := axis_of(way)):
+            self.upright[axis] += 1
 
     def bad(self) -> list[str]:
         """What is wrong with each bad clip."""
@@ -151,6 +167,12 @@ class Report:
                 else (f"{number:,} files or links look like clips and were")
             )
             lines.append(f"{what} not read: {examples(self.passed_over)}")
+        axis, number = next(iter(self.upright.most_common(1)), ("y", 0))
+        if axis != "y" and 2 * number > sum(self.upright.values()):
+            lines.append(
+                f"in {number:,} of the first {_clips(sum(self.upright.values()))} the head is above the hips"
+                f" along {axis}, expected y: `up: {axis}` in dataset.yaml turns them, if it is not there yet"
+            )
         if self.duplicates:
             lines.append(f"{self.duplicates:,} copies of clips found in a second place; each clip read once")
         return lines
@@ -217,6 +239,7 @@ class Report:
             "rules": dict(self._by_rule()),
             "rule_clips": dict(sorted(self.rule_clips.items())),
             "rule_frames": dict(sorted(self.rule_frames.items())),
+            "upright": dict(sorted(self.upright.items())),
             "lengths": dict(sorted(self.lengths.items())),
             "bodies": dict(sorted(self.bodies.items())),
             "dropped": {reason: self.dropped[reason] for reason in sorted(self.dropped)},
@@ -236,7 +259,8 @@ def read_report(path: Path) -> Report:
         content = orjson.loads(path.read_bytes())
         names = Report.__dataclass_fields__.keys()
         values = {name: content[name] for name in names if name in content or name not in LATER}
-        counters = {name: Counter(values[name]) for name in ("rules", "rule_clips", "rule_frames")}
+        counted = ("rules", "rule_clips", "rule_frames", "upright")
+        counters = {name: Counter(values.get(name, {})) for name in counted}
         counters |= {
             name: Counter({int(key): n for key, n in values[name].items()}) for name in ("lengths", "bodies")
         }

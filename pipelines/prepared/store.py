@@ -51,6 +51,8 @@ class Info:
     """What reads its raw clips, as `tsgc prepare` calls it; empty, and no attribute: what `dataset` names."""
     people: str = ""
     """`untracked` where raw clips give bodies in any order; empty, and no attribute, else."""
+    up: str = ""
+    """The axis that points up in raw clips, such as `z`; empty, and no attribute, for y."""
     alignment: str = ""
     """`spine-shoulders` where `--align` turned the clips (see `align.py`); empty, and no attribute, else."""
     skeleton_definition: str = ""
@@ -68,7 +70,7 @@ class Info:
 
 
 # Attributes that a file has only where they are not empty.
-OPTIONAL = ("reader", "people", "alignment", "skeleton_definition")
+OPTIONAL = ("reader", "people", "up", "alignment", "skeleton_definition")
 DIGEST = "content_digest"  # attribute beside those of Info; files of older versions have none
 
 

@@ -1,7 +1,9 @@
 """JSON out of raw files: numbers, lists and tables, or one line that says where it is damaged."""
 
+import json
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,18 @@ def parse_json(source: str, data: bytes) -> Any:
         raise TsgcError(
             f"{source}: line {error.lineno}: not JSON ({error.msg}); get the file again"
         ) from error
+
+
+def parse_loose(source: str, data: bytes) -> Any:
+    """As `parse_json`, and as programs write it: NaN is a number, a byte-order mark may come first."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return parse_json(source, data)
+    except TsgcError:
+        if b"NaN" in data or b"Infinity" in data:
+            with suppress(ValueError, RecursionError):
+                return json.loads(data)
+        raise
 
 
 def number_array(nested: Sequence[Any]) -> np.ndarray:

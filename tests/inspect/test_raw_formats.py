@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from made import recordings
 from made.browser import visit
 from made.clips import nw_ucla_clip, write_zip
 from made.command import fails, tsgc
@@ -278,3 +279,13 @@ def test_padded_bodies_have_the_channels_of_pictures(crowd):
     joints, present = padded(look.raw, 18)
     assert joints.shape == (5, 3, 18, 3) and present.sum(axis=0).tolist() == [4, 3, 1]
     assert (joints[1, :, 0, 2] == 0).all() and ranges(np.flatnonzero(present[:, 0])) == "0-1, 3-4"
+
+
+def test_a_recording_of_an_estimator_is_looked_at_as_its_description_says(here):
+    for label in ("wave", "clap"):
+        for number in (1, 2):
+            joints = recordings.walking(32, seed=number)
+            recordings.write(here / f"mine/{label}/{number}.json", recordings.azure_json(joints))
+    tsgc("init", "mine")
+    said = tsgc("inspect", here / "mine/wave/2.json")
+    assert "mine, wave (class 1)" in said

@@ -1,4 +1,4 @@
-"""Commands to start with: doctor, demo."""
+"""Commands to start with: init, doctor, demo."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,3 +32,19 @@ def demo(
     from tsgc.demo import run_demo
 
     run_demo(out, Talker(), seed=seed, jobs=jobs, device=device, overwrite=overwrite)
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where your recordings lie.")],
+    form: Annotated[
+        str | None, typer.Option("--format", help="Their format; docs/your-own-data.md. (default: found)")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Look at recordings of your own and write their dataset.yaml: format, skeleton, classes, split."""
+    from pipelines.first_look.describe import first_look
+    from tsgc.console import Talker
+
+    talker = Talker()
+    for line in first_look(folder, form, overwrite).lines():
+        talker.line(line)

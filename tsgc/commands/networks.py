@@ -46,6 +46,10 @@ def predict(
     image_size: Annotated[
         str | None, typer.Option(help="WIDTH,HEIGHT of the picture that your own clips' x and y are in.")
     ] = None,
+    up: Annotated[
+        str | None,
+        typer.Option(help="Axis that points up in clips of your own in space. (default: the run's)"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     device: Device = None,
     runs: RunsRoot = RUNS,
@@ -65,7 +69,7 @@ def predict(
     shares, size = numbers(weights, "--weights"), picture_size(image_size)
     talker = Talker(json=style == "json")
     recogniser = load_run(
-        choose_runs(run or [], runs, checkpoint, ema), device=device, weights=shares, image_size=size
+        choose_runs(run or [], runs, checkpoint, ema), device=device, weights=shares, image_size=size, up=up
     )
     if live:
         failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)

@@ -62,7 +62,7 @@ def _recordings(
     if list(files) == [STDIN]:
         yield read_recording(STDIN_NAME, STDIN_NAME, sys.stdin.buffer.read(), recogniser.format)
         return
-    raw = find_raw(files, recogniser.format.suffixes)
+    raw = find_raw(files, recogniser.format)
     for done, recording in enumerate(read_recordings(raw, recogniser.format), 1):
         yield recording
         count(done, len(raw))

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import Any, Protocol
 
 import numpy as np
 
 from pipelines.errors import TsgcError
+from pipelines.formats.other_files import found_instead
 from pipelines.reading.sources import RawFile, find_clips
+from pipelines.spec import Raw
 from tsgc.inference.raw_format import RawFormat
 
 
@@ -34,12 +37,20 @@ class Failure:
     """One line that names the source."""
 
 
-def find_raw(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
-    """The raw clips at paths: files themselves, and all files in folders and zips that end in `suffixes`."""
-    found: list[RawFile | Failure] = []
+class Clip(Raw, Protocol):
+    """A raw clip, still unread, that has a name."""
+
+    @property
+    def clip(self) -> str:
+        """As answers call it."""
+
+
+def find_raw(paths: Iterable[Path], raw_format: RawFormat) -> list[Clip | Failure]:
+    """The raw clips at paths: files themselves, and in folders and zips all of the format."""
+    found: list[Clip | Failure] = []
     for path in paths:
         if path.is_dir() or path.suffix.lower() == ".zip":
-            found += _find_inside(path, suffixes)
+            found += _find_inside(path, raw_format)
         elif path.exists():
             found.append(RawFile(path))
         else:
@@ -47,20 +58,25 @@ def find_raw(paths: Iterable[Path], suffixes: tuple[str, ...]) -> list[RawFile |
     return found
 
 
-def _find_inside(location: Path, suffixes: tuple[str, ...]) -> list[RawFile | Failure]:
+def _find_inside(location: Path, raw_format: RawFormat) -> list[Clip | Failure]:
     """The clips of a folder or zip; a Failure where there is none."""
-    files: list[RawFile] = []
+    try:
+        files: list[Any] = list(raw_format.find(location))
+    except TsgcError as error:
+        return [Failure(str(location), str(error))]
+    if files:
+        return files
     errors = []
-    for suffix in suffixes:
+    for suffix in raw_format.suffixes:
         try:
             files += [file for same in find_clips([location], suffix).values() for file in same]
         except TsgcError as error:
             errors.append(error)
-    return list(files) or [Failure(str(location), str(errors[0]))]
+    return list(dict.fromkeys(files)) or [Failure(str(location), f"{errors[0]}{found_instead(location)}")]
 
 
 def read_recordings(
-    files: Iterable[RawFile | Failure], raw_format: RawFormat
+    files: Iterable[Clip | Failure], raw_format: RawFormat
 ) -> Iterator[PreparedClip | Failure]:
     """The prepared clips in order; a Failure for each that cannot be read."""
     for file in files:

@@ -70,12 +70,13 @@ class Recogniser:
         weights: Sequence[float],
         device: torch.device,
         image_size: ImageSize | None = None,
+        up: str | None = None,
     ) -> None:
         self.streams = list(streams)
         self.weights = list(weights)
         self.device = device
         first = streams[0].description
-        self.format = raw_format(first, image_size)
+        self.format = raw_format(first, image_size, up)
         """The raw clips that can be read."""
         self.preset = first.preset
         self.classes = tuple(first.class_names) or DATASETS[self.format.dataset].class_names
@@ -128,7 +129,7 @@ class Recogniser:
                 name = f"array {number}"
                 yield self.prepare_joints(clip, name)
             else:
-                yield from read_recordings(find_raw([Path(clip)], self.format.suffixes), self.format)
+                yield from read_recordings(find_raw([Path(clip)], self.format), self.format)
 
     def prepare_joints(self, joints: np.ndarray, name: str) -> PreparedClip:
         """Joints (T, M, V, C) as preparation makes them: filled, centred where the data set's are.
@@ -248,13 +249,16 @@ def load_run(
     device: str | None = None,
     weights: Sequence[float] | None = None,
     image_size: ImageSize | None = None,
+    up: str | None = None,
 ) -> Recogniser:
     """Open a trained run: its folder, a .safetensors file, or several of either to be fused.
 
     `checkpoint`: `last` or `best`; with `ema` its averaged weights. `device`: `cpu` or `cuda` (default: a
     GPU where there is one). `weights`: of the streams, equal by default. `image_size`: width and
-    height of the picture that your own clips' x and y are in; not for data in space. Raises TsgcError: no
-    such run or checkpoint, or runs of different data; UsageError: one run given twice.
+    height of the picture that your own clips' x and y are in; not for data in space. `up`: the axis that
+    points up in your own clips in space (default: as in the training
+    clips). Raises TsgcError: no such run or checkpoint, or runs of
+    different data; UsageError: one run given twice.
     """
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     if not runs:
@@ -268,7 +272,7 @@ def load_run(
     streams = [load_stream(file, chosen) for file in files]
     for other in streams[1:]:
         check_fusible(streams[0], other)
-    return Recogniser(streams, given, chosen, image_size)
+    return Recogniser(streams, given, chosen, image_size, up)
 
 
 def check_fusible(first: TrainedStream, other: TrainedStream) -> None:

@@ -15,9 +15,11 @@ from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets import custom, kinetics
 from pipelines.datasets.arrays import safe_names
 from pipelines.datasets.custom_clips import READERS as OWN_READERS
-from pipelines.datasets.custom_clips import Layout, as_bodies
+from pipelines.datasets.custom_clips import as_bodies, read_file
 from pipelines.datasets.table import DATASETS, open_dataset
 from pipelines.errors import AmbiguousError, TsgcError, UsageError
+from pipelines.formats.clips import clip_name
+from pipelines.formats.table import FORMATS as FILE_FORMATS
 from pipelines.reading.json_file import parse_json
 from pipelines.reading.sources import RawFile, find_clips
 from pipelines.reading.track import Track
@@ -184,16 +186,18 @@ def _open_kinetics(path: Path, data: bytes) -> RawLook:
 
 
 def own_folder(path: Path) -> Path | None:
-    """The folder whose dataset.yaml describes a clip: the nearest that has the clip below its `clips/`."""
+    """The folder whose dataset.yaml describes a clip: the nearest one whose clips it is among."""
     path = path.absolute()
-    return next(
-        (
-            folder
-            for folder in path.parents
-            if path.is_relative_to(folder / custom.CLIPS) and (folder / custom.DESCRIPTION).is_file()
-        ),
-        None,
-    )
+    described = (folder for folder in path.parents if (folder / custom.DESCRIPTION).is_file())
+    return next((folder for folder in described if path.is_relative_to(_own_clips(folder))), None)
+
+
+def _own_clips(folder: Path) -> Path:
+    """Where the clips of a described folder lie."""
+    try:
+        return custom.folder_of_clips(folder, custom.read_description(folder))
+    except TsgcError:  # which is said when the clip is read
+        return folder / custom.CLIPS
 
 
 def _open_own(path: Path, data: bytes) -> RawLook:
@@ -205,11 +209,12 @@ def _open_own(path: Path, data: bytes) -> RawLook:
             " says what it is"
         )
     spec, _ = open_dataset(custom.CUSTOM.name, [folder], folder)
-    name = path.absolute().relative_to(folder / custom.CLIPS).with_suffix("").as_posix()
     prepared = _prepare(spec, path, data)  # checks the file too
-    channels = custom.read_description(folder).get("channels", "xyz")
-    layout = Layout(spec.skeleton, channels, None)
-    joints = as_bodies(str(path), OWN_READERS[path.suffix.lower()](str(path), data, layout).joints, layout)
+    layout = custom.layout_of(spec)
+    channels = layout.channels
+    ends = FILE_FORMATS[layout.format].suffixes if layout.format in FILE_FORMATS else tuple(OWN_READERS)
+    name = clip_name(RawFile(path.absolute()), _own_clips(folder), ends)
+    joints = as_bodies(str(path), read_file(str(path), data, layout).joints, layout)
     seen = seen_joints(joints, channels, spec.skeleton)
     joints = np.where(seen[..., None], joints, np.float32(np.nan if in_space(channels) else 0))
     joints[~seen.any(axis=2)] = 0
@@ -282,7 +287,9 @@ def ranges(frames: np.ndarray | Sequence[int]) -> str:
 
 
 FORMATS: dict[str, RawClipFormat] = {
-    "custom": RawClipFormat(tuple(OWN_READERS), lambda path, data: own_folder(path) is not None, _open_own),
+    "custom": RawClipFormat(
+        (*OWN_READERS, ".txt", ".bvh", ".c3d"), lambda path, data: own_folder(path) is not None, _open_own
+    ),
     **{
         name: RawClipFormat((DATASETS[name].suffix,), partial(_named, name), partial(_open_known, name))
         for name in READERS

@@ -32,8 +32,8 @@ def test_joints_come_back(name: str, made: Made) -> None:
         expected = joints / (WIDTH, HEIGHT, 1)
     if name == "mediapipe-world":
         expected = joints - joints[:, 23:25].mean(axis=1, keepdims=True)
-    assert found.shape == (len(joints), 1, V, 3)
-    np.testing.assert_allclose(found[:, 0], expected, atol=1e-9)
+    assert found.shape == (len(joints), 1, V, len(FORMATS[name].channels))
+    np.testing.assert_allclose(found[:, 0, :, :3], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "made"), CASES)
@@ -52,7 +52,7 @@ def test_every_format_of_a_known_skeleton_is_made_here() -> None:
     assert set(MADE) == {name for name, form in FORMATS.items() if form.skeletons}
     for name, form in FORMATS.items():
         assert form.name == name and form.what and form.suffixes
-        assert form.channels in ("xyz", "xys") and all(one in SKELETONS for one in form.skeletons)
+        assert form.channels in ("xyz", "xyzs", "xys") and all(one in SKELETONS for one in form.skeletons)
 
 
 def test_an_unknown_format_says_those_that_exist() -> None:
@@ -226,9 +226,12 @@ def test_mediapipe_is_read_however_it_was_saved() -> None:
         "c.json": json.dumps([[made.landmarks(one)] for one in world]).encode(),
         "d.json": json.dumps(world.tolist()).encode(),
     }  # fmt: skip
+    scored = ("b.npy", "d.npy", "a.csv", "c.csv")
     for name, data in files.items():
         assert sniff(name, data) is FORMATS["mediapipe-world"], name
-        np.testing.assert_allclose(read("mediapipe-world", name, data), expected, err_msg=name)
+        found = read("mediapipe-world", name, data)
+        np.testing.assert_allclose(found[..., :3], expected[..., :3], err_msg=name)
+        assert set(found[..., 3].ravel()) == {0.5 if name in scored else 1.0}
 
 
 def test_mediapipe_in_the_picture_is_told_from_the_world() -> None:
@@ -243,7 +246,7 @@ def test_mediapipe_in_the_picture_is_told_from_the_world() -> None:
 def test_a_mediapipe_frame_of_nobody_is_a_frame() -> None:
     frames = [{"pose_world_landmarks": [made.landmarks(made.walking(33)[0])]}, {"pose_world_landmarks": None}]
     found = read("mediapipe-world", "a.json", json.dumps(frames).encode())
-    assert len(found) == 2 and np.isnan(found[1]).all()
+    assert len(found) == 2 and np.isnan(found[1, ..., :3]).all() and not found[1, ..., 3].any()
 
 
 def test_azure_kinects_bodies_stand_upright_in_metres_and_keep_their_sides() -> None:
