@@ -16,7 +16,7 @@ from pipelines.cleaning.missing import seen_joints
 from pipelines.datasets.arrays import finish, in_halves, keep_present, numbers
 from pipelines.errors import BAD_NPY, TsgcError
 from pipelines.formats.directions import turn_up
-from pipelines.formats.other_files import expected_of, told
+from pipelines.formats.other_files import told
 from pipelines.formats.recording import as_array
 from pipelines.formats.table import ARRAYS, FORMATS
 from pipelines.reading.json_file import parse_loose
@@ -106,7 +106,7 @@ def read_clip(source: str, data: bytes, layout: Layout, preset: str) -> Prepared
     try:
         return read(source, data, layout, preset)
     except TsgcError as error:
-        raise told(error, source, data, layout.format, expected_of(layout.format)) from error
+        raise told(error, source, data, layout.format) from error
 
 
 def as_bodies(source: str, joints: np.ndarray, layout: Layout) -> np.ndarray:

@@ -126,7 +126,7 @@ def read_clip(source: str, data: bytes, preset: str) -> Prepared:
     try:
         return read(source, data, preset)
     except TsgcError as error:
-        raise told(error, source, data, "kinetics-json", "Kinetics-Skeleton JSON") from error
+        raise told(error, source, data, "kinetics-json") from error
 
 
 def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:

@@ -108,7 +108,7 @@ def hold_out_performers(fields: Fields) -> np.ndarray:
 
 FIELDS = ("setups", "cameras", "performers", "replications")
 READERS = {
-    preset: saying_what_it_is(read, "ntu", "NTU RGB+D text")
+    preset: saying_what_it_is(read, "ntu")
     for preset, read in (("reference", read_reference), ("corrected", read_corrected))
 }
 

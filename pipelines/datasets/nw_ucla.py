@@ -112,7 +112,7 @@ NW_UCLA = Dataset(
     suffix=".json",
     identify=identify,
     presets={
-        preset: saying_what_it_is(read, "nw-ucla", "NW-UCLA's JSON")
+        preset: saying_what_it_is(read, "nw-ucla")
         for preset, read in (("reference", read_reference), ("corrected", read_corrected))
     },
     official=(1_484, 1_484),

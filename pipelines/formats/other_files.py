@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePath
 
 from pipelines.errors import TsgcError
-from pipelines.formats.table import FORMATS, sniff
+from pipelines.formats.table import sniff
 from pipelines.reading.json_file import parse_loose
 from pipelines.spec import Prepared
 
@@ -64,27 +64,25 @@ def _is_nw_ucla(source: str, data: bytes) -> bool:
     return isinstance(content, dict) and {"skeletons", "label"} <= content.keys()
 
 
-def saying_what_it_is(read: Read, own: str, expected: str) -> Read:
+def saying_what_it_is(read: Read, own: str) -> Read:
     """A data set's reader, whose errors say what a file is where it is another known thing.
 
-    `own`: what `what_is` calls the data set's own clips; `expected`: the same for people.
+    `own`: what `what_is` calls the data set's own clips.
     """
-    return partial(_read, read=read, own=own, expected=expected)
+    return partial(_read, read=read, own=own)
 
 
-def _read(source: str, data: bytes, read: Read, own: str, expected: str) -> Prepared:
+def _read(source: str, data: bytes, read: Read, own: str) -> Prepared:
     try:
         return read(source, data)
     except TsgcError as error:
-        raise told(error, source, data, own, expected) from error
+        raise told(error, source, data, own) from error
 
 
-def told(error: TsgcError, source: str, data: bytes, own: str, expected: str) -> TsgcError:
-    """The error of a file that could not be read, or one that says what the file is instead."""
+def told(error: TsgcError, source: str, data: bytes, own: str) -> TsgcError:
+    """The error of a file that could not be read, and what the file is, if not what it was taken for."""
     name, words = what_is(source, data)
-    if name in ("", "empty", own):
-        return error
-    return TsgcError(f"{source}: this is {words}; expected {expected}")
+    return error if name in ("", "empty", own) else TsgcError(f"{error}; it is {words}")
 
 
 def found_instead(folder: Path) -> str:
@@ -99,8 +97,3 @@ def found_instead(folder: Path) -> str:
             there = f"{what} is" if count == 1 else f"{what}s are"
             return f"; {count:,} {there} there: {words}"
     return ""
-
-
-def expected_of(form: str) -> str:
-    """What a clip of a format is, for people."""
-    return FORMATS[form].what if form in FORMATS else "clips as docs/your-own-data.md says"

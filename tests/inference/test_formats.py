@@ -47,15 +47,13 @@ def test_a_file_a_clip_is_recognised_as_it_was_trained_on(here: Path) -> None:
     assert "6 clips" in tsgc("predict", here / "azure/clips", "--run", run)
     video = write(here / "wave.mp4", b"\0\0\0\x18ftypmp42" + bytes(100))
     said = fails("predict", video, "--run", run, "--quiet")
-    assert "wave.mp4: this is a video: a pose estimator finds the joints first; docs/from-video.md" in said
+    assert "it is a video: a pose estimator finds the joints first; docs/from-video.md" in said
     write(here / "films/a.mp4", b"")
     assert "1 video is there: a pose estimator" in fails("predict", here / "films", "--run", run, "--quiet")
     ntu = write(
         here / "a.skeleton", b"2\n1\n7 0 1 1 1 1 0 0.1 0.2 2\n25\n" + b"0 0 0 0 0 0 0 0 0 0 0 2\n" * 25
     )
-    assert "this is NTU RGB+D text: for `tsgc prepare ntu60`" in fails(
-        "predict", ntu, "--run", run, "--quiet"
-    )
+    assert "it is NTU RGB+D text: for `tsgc prepare ntu60`" in fails("predict", ntu, "--run", run, "--quiet")
     assert "--up w: expected one of y, -y" in fails("predict", video, "--run", run, "--up", "w", code=2)
 
 
