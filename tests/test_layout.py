@@ -14,6 +14,7 @@ PACKAGES = ("pipelines", "shards", "tsgc", "cli", "benchmarks")
 FLOORS = (
     "pipelines.errors",
     "pipelines.files",
+    "pipelines.names",
     "pipelines.channels",
     "pipelines.skeletons",
     "pipelines.skeleton",
@@ -27,6 +28,7 @@ FLOORS = (
     "pipelines.prepared",
     "pipelines.workers",
     "pipelines.synthetic",
+    "pipelines.exclude",
     "pipelines.prepare",
     "pipelines",
     "shards",
