@@ -99,6 +99,8 @@ class Dataset:
     """The opener that read it; empty for a data set of the table."""
     people: str = ""
     """`untracked` where the bodies of a frame have no order, so that people are followed by distance."""
+    what: str = ""
+    """The format of its raw clips, for people, where several are read; empty: its own."""
     up: str = ""
     """The axis that points up in raw clips, which were turned so that y does; empty: y."""
     absent_body: str = "zeros"

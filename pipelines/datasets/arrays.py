@@ -186,6 +186,7 @@ def listed_dataset(
     places: tuple[Path, ...] = (),
     lists: Iterable[str] = (),
     up: str = "",
+    what: str = "",
 ) -> Dataset:
     """The data set of files that list their clips, their labels and their splits.
 
@@ -216,6 +217,7 @@ def listed_dataset(
         places=places,
         lists=frozenset(lists),
         up=up,
+        what=what,
     )
 
 

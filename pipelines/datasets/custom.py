@@ -55,7 +55,9 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         content = load_yaml(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise TsgcError(f"{path}: no such file; docs/your-own-data.md says what it holds") from None
+        raise TsgcError(
+            f"{path}: no such file; docs/your-own-data.md says what it holds, tsgc init writes one"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise TsgcError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if not isinstance(content, dict):
@@ -119,6 +121,7 @@ def open_custom(locations: Sequence[Path], name: str, form: str | None = None) -
         channels=stored_channels(channels),
         people="untracked" if untracked else "",
         up=layout.up if layout.up != "y" else "",
+        what=f"{kind.name} ({kind.what}), {skeleton.name}" if kind else "",
         units=units,
         called={short: clip for clip, short in names.items()},
         places=(clips_folder,),

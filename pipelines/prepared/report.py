@@ -25,7 +25,8 @@ SHOWN = 3  # examples that a line names
 LOOKED_AT = 200  # clips that are asked where the head is
 # Older reports do not have them.
 LATER = (
-    "exclusion", "passed_over", "joint_names", "joints", "unseen", "unseen_clips", "channels", "upright",
+    "exclusion", "passed_over", "joint_names", "joints", "unseen", "unseen_clips", "channels", "format",
+    "upright",
 )  # fmt: skip
 WORST = 10  # clips that lost most, kept by name
 
@@ -90,6 +91,8 @@ class Report:
     joint_names: tuple[str, ...] = ()
     channels: str = ""
     """What the numbers of a joint are."""
+    format: str = ""
+    """Of the raw clips, and their skeleton, where several formats are read."""
     upright: Counter[str] = field(default_factory=Counter)
     """Axis along which the head is above the hips, such as `y` -> clips, of your own first LOOKED_AT."""
     joints: int = 0
@@ -200,6 +203,8 @@ class Report:
         ]
         if self.exclusion:
             lines.append(f"exclude: {self.exclusion}")
+        if self.format:
+            lines.insert(1, f"format: {self.format}")
         if self.other:
             lines.append(f"ignored: {_clips(self.other)} of another data set")
         lines += [

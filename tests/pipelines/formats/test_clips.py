@@ -169,6 +169,7 @@ def test_every_format_is_prepared_as_one_finds_it(here: Path, name: str) -> None
             write(folder / f"clips/{label}/{number}.json", case.write(case.joints(V)))
     said = tsgc("prepare", "custom", "--raw", folder, "--jobs", 1)
     assert "4 found, 4 read, 4 kept" in said
+    assert f"format: {name} ({form.what}), {case.skeleton}\n" in said
     with open_store(here / "data/prepared/mine.h5") as store:
         assert store.info.skeleton == case.skeleton and store.info.channels.startswith(form.channels)
         assert store.clip(0).joints.shape == (6, 1, V, len(store.info.channels))
