@@ -55,7 +55,7 @@ class FirstLook:
         return "\n".join([HEAD, *(f"# {one.why}\n{_yaml(one.key, one.value)}" for one in self.guesses)])
 
     def lines(self) -> list[str]:
-        """For the console: what was assumed, and what to do next."""
+        """Lines for the console: what was assumed, and what to do next."""
         return [
             f"{self.path}: {self.clips:,} clips",
             *(f"{one.key}: {_short(one.value)} ({one.why})" for one in self.guesses),

@@ -24,7 +24,7 @@ def parse_json(source: str, data: bytes) -> Any:
 
 
 def parse_loose(source: str, data: bytes) -> Any:
-    """As `parse_json`, and as programs write it: NaN is a number, a byte-order mark may come first."""
+    """JSON as programs write it: NaN is a number, a byte-order mark may come first."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return parse_json(source, data)

@@ -42,7 +42,7 @@ class Clip(Raw, Protocol):
 
     @property
     def clip(self) -> str:
-        """As answers call it."""
+        """The name that answers have."""
 
 
 def find_raw(paths: Iterable[Path], raw_format: RawFormat) -> list[Clip | Failure]:
