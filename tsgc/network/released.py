@@ -2,6 +2,7 @@
 
 import argparse
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,11 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import TsgcError, first_line
+from pipelines.formats.other_files import HEAD, what_is
 from tsgc.network.layers import EXPANSION
+
+FOREIGN = re.compile(r"GLOBAL (\S+)")  # what a pickle asks for, in torch's refusal
+UNREADABLE = re.compile(r"WeightsUnpickler error:\s*([^\n]+)")
 
 
 def load_released(path: Path, *, ema: bool) -> dict[str, Tensor]:
@@ -25,13 +30,31 @@ def load_released(path: Path, *, ema: bool) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # of pickle protocols; what cannot be read is refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise TsgcError(
-            f"{path}: not a released checkpoint, or one that holds code ({first_line(error)})"
-        ) from None
+        raise TsgcError(f"{path}: {_found_instead(path, error)}") from None
     key = "model_ema" if ema else "model"
     if not isinstance(content, dict) or not isinstance(content.get(key), dict):
         raise TsgcError(f"{path}: no {key!r} inside; expected a checkpoint of the published code")
     return from_reference(content[key], path)
+
+
+def _found_instead(path: Path, error: Exception) -> str:
+    """What a file is that torch cannot read as weights, in one line without torch's own advice."""
+    with path.open("rb") as file:
+        name, words = what_is("", file.read(HEAD))
+    if name in ("page", "pointer", "video", "picture", "hdf5", "empty"):
+        return f"{words}; expected a released checkpoint"
+    if code := FOREIGN.search(str(error)):
+        return (
+            f"not a released checkpoint: it holds {code[1]}, a pickled object such as a whole module, which"
+            " would run code; save `module.state_dict()` in its place"
+        )
+    return f"not a released checkpoint: no whole file of torch.save ({_reason(error)}); get it again"
+
+
+def _reason(error: Exception) -> str:
+    """What torch says was wrong, less its advice."""
+    said = UNREADABLE.search(str(error))
+    return said[1].strip() if said else first_line(error)
 
 
 def from_reference(
