@@ -74,6 +74,7 @@ def prepare_dataset(
     places = [str(path) for path in locations]
     report = Report(spec.name, preset, places, str(out), spec.official, spec.unusable, alignment=alignment)
     report.joint_names, report.channels, report.format = spec.skeleton.joints, spec.channels, spec.what
+    report.note = spec.note
     found = spec.find() if spec.find else find_clips(locations, spec.suffix)
     chosen = read_exclusion(exclude, spec, found, locations) if exclude else Exclusion()
     report.exclusion = chosen.line

@@ -103,6 +103,8 @@ class Dataset:
     """The format of its raw clips, for people, where several are read; empty: its own."""
     up: str = ""
     """The axis that points up in raw clips, which were turned so that y does; empty: y."""
+    note: str = ""
+    """What `prepare` says of the files, such as of classes that it numbers anew; empty: nothing."""
     absent_body: str = "zeros"
     """What stands for the second body of a one-body clip: `zeros`, or `copy` of the first."""
 

@@ -187,6 +187,7 @@ def listed_dataset(
     lists: Iterable[str] = (),
     up: str = "",
     what: str = "",
+    note: str = "",
 ) -> Dataset:
     """The data set of files that list their clips, their labels and their splits.
 
@@ -218,6 +219,7 @@ def listed_dataset(
         lists=frozenset(lists),
         up=up,
         what=what,
+        note=note,
     )
 
 

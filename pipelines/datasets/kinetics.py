@@ -26,34 +26,38 @@ from pipelines.spec import TEST, TRAIN, Dataset, Identity, Opener, Prepared
 V = OPENPOSE_18.num_joints
 LABELS = "_label.json"
 SUBSETS = {f"kinetics_train{LABELS}": TRAIN, f"kinetics_val{LABELS}": TEST}
-LAST_FRAME = 300  # frames are numbered to 300: ten seconds
+LAST_FRAME = 300  # frames of the data set's clips are numbered to 300: ten seconds
+ANY_LENGTH = 0  # of clips to recognise
+GAP = 10  # frames that an entry of a clip of any length may stand for: a wild number would fill the memory
 KEPT = 2  # bodies of a frame
 FPS = Dataset.fps
 EXTRA = f"bodies beyond the {KEPT} of highest score in a frame dropped"
 MIDDLE = 0.5  # of the picture
 
 
-def parse(source: str, data: bytes) -> tuple[np.ndarray, int]:
+def parse(source: str, data: bytes, last: int = LAST_FRAME) -> tuple[np.ndarray, int]:
     """A clip's JSON: (T, M, V, 3) float32 of x right and y up from the middle of the picture, and the score.
 
     Reference preset. In each frame the bodies of the highest mean score come first, and two are kept; the
     others are counted in the second result. Joints of score 0 are 0. Frames in which nobody is seen are kept
-    between others. Raises TsgcError: no JSON, parts missing, wrong sizes, not finite.
+    between others. `last`: the highest number of a frame, or ANY_LENGTH. Raises TsgcError: no JSON, parts
+    missing, wrong sizes, not finite.
     """
-    frames = _frames(source, data)
+    frames = _frames(source, data, last)
     dropped = sum(max(0, len(bodies) - KEPT) for bodies in frames)
     joints = stack([bodies[:KEPT] for bodies in frames], V, 3, nobody=0)
     return (joints if len(joints) else np.zeros((0, 1, V, 3), np.float32)), dropped
 
 
-def _frames(source: str, data: bytes) -> list[np.ndarray]:
+def _frames(source: str, data: bytes, last: int) -> list[np.ndarray]:
     """The bodies (M, V, 3) of each frame, from the first to the last in which somebody is seen."""
     clip = parse_json(source, data)
     if not isinstance(clip, dict) or not isinstance(clip.get("data"), list):
         raise TsgcError(f"{source}: no list `data`, expected Kinetics-Skeleton JSON; get the file again")
+    highest = last or LAST_FRAME + GAP * len(clip["data"])
     frames: dict[int, np.ndarray] = {}
     for entry in clip["data"]:
-        index, bodies = _frame(source, entry)
+        index, bodies = _frame(source, entry, highest)
         if index in frames:
             raise TsgcError(f"{source}: frame {index} comes twice, expected once; get the file again")
         if len(bodies):
@@ -64,13 +68,16 @@ def _frames(source: str, data: bytes) -> list[np.ndarray]:
     return [frames.get(index, nobody) for index in range(min(frames), max(frames) + 1)]
 
 
-def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
+def _frame(source: str, entry: object, last: int) -> tuple[int, np.ndarray]:
     """A frame's number and its bodies (M, V, 3), highest mean score first, those without a score left out."""
     if not isinstance(entry, dict) or not isinstance(entry.get("skeleton"), list):
         raise TsgcError(f"{source}: a frame without `skeleton`, expected Kinetics-Skeleton JSON")
     index = entry.get("frame_index")
-    if type(index) is not int or not 0 <= index <= LAST_FRAME:
-        raise TsgcError(f"{source}: frame_index {index!r}, expected 0 to {LAST_FRAME}; get the file again")
+    if type(index) is not int or not 0 <= index <= last:
+        raise TsgcError(
+            f"{source}: frame_index {index!r}, expected 0 to {last}; a clip of Kinetics has {LAST_FRAME}"
+            " at most: get the file again, cut a longer one, or give it to `tsgc predict --window`"
+        )
     if not entry["skeleton"]:
         return index, np.zeros((0, V, 3), np.float32)
     try:
@@ -101,19 +108,19 @@ def _frame(source: str, entry: object) -> tuple[int, np.ndarray]:
     return index, bodies[(bodies[..., 2] != 0).any(axis=1)]
 
 
-def read(source: str, data: bytes, preset: str) -> Prepared:
+def read(source: str, data: bytes, preset: str, last: int = LAST_FRAME) -> Prepared:
     """A clip as it is stored. Raises TsgcError as `parse`.
 
     The corrected preset follows people by distance, as the files have no identifiers: the two who show most
     joints are kept.
     """
     if preset == "reference":
-        joints, dropped = parse(source, data)
+        joints, dropped = parse(source, data, last)
         rules = (
             {EXTRA: dropped} if dropped else {}
         )  # bodies are counted frame by frame: these are body-frames
         return finish(Bodies(joints, joints[..., 2] != 0, rules, rules), OPENPOSE_18, "xys", FPS, preset)
-    joints = stack(_frames(source, data), V, 3)
+    joints = stack(_frames(source, data, last), V, 3)
     seen = seen_joints(joints, "xys", OPENPOSE_18, zeros=False)
     seen &= (joints[..., 0] != -MIDDLE) | (joints[..., 1] != MIDDLE)  # at 0 in the file
     tracks = in_tracks(joints, seen, "xys", FPS, KEPT)
@@ -141,19 +148,35 @@ def read_labels(source: str, data: bytes) -> dict[str, dict[str, Any]]:
     return labels
 
 
-def class_names(labels: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    """The classes in the order of their numbers. Raises TsgcError: a number with two names, or a gap."""
+def class_numbers(labels: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """The classes and their numbers in the files, in that order: all of Kinetics' or some, from 0 or from 1.
+
+    Raises TsgcError: a number with two names, or a name with two numbers.
+    """
     names: dict[int, str] = {}
+    numbers: dict[str, int] = {}
     for clip, entry in labels.items():
         number, name = entry["label_index"], entry["label"]
         if names.setdefault(number, name) != name:
             raise TsgcError(
                 f"class {number} is {names[number]!r} and, for clip {clip}, {name!r} in the label files"
             )
-    if len(names) != max(names) + 1:
-        missing = sorted(set(range(max(names) + 1)) - set(names))
-        raise TsgcError(f"the label files have no clip of class {some(map(str, missing))}; get them again")
-    return tuple(names[number] for number in range(len(names)))
+        if numbers.setdefault(name, number) != number:
+            raise TsgcError(
+                f"{name!r} is class {numbers[name]} and, for clip {clip}, {number} in the label files"
+            )
+    return dict(sorted(numbers.items(), key=lambda item: item[1]))
+
+
+def _note(numbers: Mapping[str, int]) -> str:
+    """What to say of classes whose numbers in the files are not those of the result; empty: they are."""
+    if list(numbers.values()) == list(range(len(numbers))):
+        return ""
+    first, last = min(numbers.values()), max(numbers.values())
+    return (
+        f"classes: {len(numbers):,}, numbered {first} to {last} in the label files, here 0 to"
+        f" {len(numbers) - 1} in the same order"
+    )
 
 
 def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
@@ -161,25 +184,29 @@ def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
     files = find_clips(locations, ".json")
     found = {f"{stem}.json": files.pop(stem) for stem in list(files) if f"{stem}.json" in SUBSETS}
     labels: dict[str, dict[str, Any]] = {}
-    clips: dict[str, Identity] = {}
+    splits: dict[str, int] = {}
     usable = 0
     for file_name, split in SUBSETS.items():
         if file_name not in found:
-            places = ", ".join(map(str, locations))
-            raise TsgcError(f"{places}: no {file_name}; it comes with the download, put it beside the clips")
+            where = ", ".join(map(str, locations))
+            raise TsgcError(f"{where}: no {file_name}; it comes with the download, put it beside the clips")
         said = read_labels(found[file_name][0].source, found[file_name][0].read())
         if both := labels.keys() & said.keys():
             raise TsgcError(f"{found[file_name][0].source}: {some(sorted(both))}: in the training list too")
         labels |= said
         usable += sum(entry.get("has_skeleton", True) is True for entry in said.values())
-        clips |= {
-            clip: Identity(entry["label_index"], {"split_official": split}) for clip, entry in said.items()
-        }
+        splits |= dict.fromkeys(said, split)
+    numbers = class_numbers(labels)
+    places = {name: place for place, name in enumerate(numbers)}
+    clips = {
+        clip: Identity(places[entry["label"]], {"split_official": splits[clip]})
+        for clip, entry in labels.items()
+    }
     return listed_dataset(
         KINETICS,
         name,
         skeleton=OPENPOSE_18,
-        class_names=class_names(labels),
+        class_names=tuple(numbers),
         clips=clips,
         found=files,
         benchmarks=["official"],
@@ -189,6 +216,7 @@ def open_kinetics(locations: Sequence[Path], name: str) -> Dataset:
         official=(len(labels), usable),
         channels="xys",
         units="parts of the picture",
+        note=_note(numbers),
     )
 
 

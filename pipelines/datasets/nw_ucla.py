@@ -44,15 +44,14 @@ def parse(source: str, data: bytes) -> np.ndarray:
     """Joints of a clip's JSON: (T, 20, 3) float32, metres.
 
     Raises TsgcError: no JSON, keys missing, another shape, values that are no finite numbers, or a label
-    other than the action in the file's name (a file named otherwise is not checked).
+    other than the action in the file's name (a file named otherwise, or without a label, is not checked).
     """
     clip = parse_json(source, data)
-    if not isinstance(clip, dict) or not {"skeletons", "label"} <= clip.keys():
+    if not isinstance(clip, dict) or "skeletons" not in clip:
         raise TsgcError(f"{source}: no `skeletons` and `label`, expected NW-UCLA JSON; get the file again")
     joints = _joint_array(source, clip["skeletons"])
     name = PurePath(source).stem
-    label = identify(name).label + 1 if NAME.fullmatch(name) else clip["label"]
-    if clip["label"] != label:
+    if "label" in clip and NAME.fullmatch(name) and clip["label"] != (label := identify(name).label + 1):
         raise TsgcError(f"{source}: label {clip['label']!r}, expected {label} for this name; was it renamed?")
     return joints
 

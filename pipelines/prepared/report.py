@@ -26,7 +26,7 @@ LOOKED_AT = 200  # clips that are asked where the head is
 # Older reports do not have them.
 LATER = (
     "exclusion", "passed_over", "joint_names", "joints", "unseen", "unseen_clips", "channels", "format",
-    "upright",
+    "upright", "note",
 )  # fmt: skip
 WORST = 10  # clips that lost most, kept by name
 
@@ -88,6 +88,8 @@ class Report:
     """Body-frames of these that are not in the result."""
     worst: list[Loss] = field(default_factory=list)
     """The ten clips that lost most body-frames, worst first."""
+    note: str = ""
+    """What the data set says of its files; empty: nothing."""
     joint_names: tuple[str, ...] = ()
     channels: str = ""
     """What the numbers of a joint are."""
@@ -201,6 +203,7 @@ class Report:
             f"{self.output}: {self.dataset}, {self.preset} preset{', aligned' if self.alignment else ''}",
             f"clips: {self.found:,} found, {self.read:,} read, {self.kept:,} kept",
         ]
+        lines += [self.note] if self.note else []
         if self.exclusion:
             lines.append(f"exclude: {self.exclusion}")
         if self.format:

@@ -1,5 +1,6 @@
 """JSON out of raw files: numbers, lists and tables, or one line that says where it is damaged."""
 
+import codecs
 import json
 import math
 from collections.abc import Sequence
@@ -10,17 +11,18 @@ import numpy as np
 import orjson
 
 from pipelines.errors import TsgcError
-from pipelines.reading.text_mark import without_mark
+from pipelines.reading.text_mark import UTF_16
 
 
 def parse_json(source: str, data: bytes) -> Any:
     """What a file's JSON holds. Raises TsgcError, naming `source` and the line, where it is none."""
     try:
-        return orjson.loads(without_mark(source, data))
+        return orjson.loads(data.removeprefix(codecs.BOM_UTF8))
     except orjson.JSONDecodeError as error:
-        raise TsgcError(
-            f"{source}: line {error.lineno}: not JSON ({error.msg}); get the file again"
-        ) from error
+        what, advice = error.msg, "get the file again"
+        if data.startswith(UTF_16):
+            what, advice = "text in UTF-16, expected UTF-8", "save it again as UTF-8"
+        raise TsgcError(f"{source}: line {error.lineno}: not JSON ({what}); {advice}") from error
 
 
 def parse_loose(source: str, data: bytes) -> Any:

@@ -68,7 +68,7 @@ def raw_format(
             )
         return RawFormat(name, (dataset.suffix,), reader(dataset, preset, description.alignment))
     if reads == kinetics.KINETICS.name and image_size is None:
-        return RawFormat(name, (".json",), partial(kinetics.read, preset=preset))
+        return RawFormat(name, (".json",), partial(kinetics.read, preset=preset, last=kinetics.ANY_LENGTH))
     layout = Layout(
         description.body, description.axes, image_size, fps=description.fps or Layout.fps,
         untracked=description.people == "untracked", up=up or description.up or "y",

@@ -163,7 +163,9 @@ def _is_kinetics(path: Path, data: bytes) -> bool:
 
 def _open_kinetics(path: Path, data: bytes) -> RawLook:
     """A clip of Kinetics-Skeleton as its file has it: y downwards, the bodies of each frame in order."""
-    prepared = {preset: kinetics.read(str(path), data, preset) for preset in PRESETS}  # checks the file too
+    prepared = {  # checks the file too
+        preset: kinetics.read(str(path), data, preset, kinetics.ANY_LENGTH) for preset in PRESETS
+    }
     clip = parse_json(str(path), data)
     entries = {entry["frame_index"]: entry["skeleton"] for entry in clip["data"]}
     first, end = (min(entries), max(entries) + 1) if entries else (0, 0)

@@ -12,7 +12,7 @@ from made.raw_sets import KINETICS_CLASSES, kinetics_clip, write_kinetics
 
 from pipelines.cleaning.actors import THIRD
 from pipelines.cleaning.missing import OVER_TIME
-from pipelines.datasets.kinetics import EXTRA, parse, read
+from pipelines.datasets.kinetics import ANY_LENGTH, EXTRA, parse, read
 from pipelines.errors import TsgcError
 from pipelines.prepare import prepare_dataset
 from pipelines.prepared.store import open_store
@@ -94,6 +94,40 @@ def test_a_malformed_clip_is_one_line_with_its_file(data: bytes, said: str) -> N
     assert "\n" not in str(caught.value)
 
 
+def test_a_clip_to_recognise_may_be_of_any_length(here: Path) -> None:
+    long = clip(*((number, [body(x=number / 1000)]) for number in range(1, 901)))
+    for preset in ("reference", "corrected"):
+        with pytest.raises(
+            TsgcError, match=r"frame_index 301, expected 0 to 300; .* `tsgc predict --window`"
+        ):
+            read("a.json", long, preset)
+        joints = read("a.json", long, preset, ANY_LENGTH).joints
+        assert joints.shape == (900, 1, 18, 3)
+        np.testing.assert_allclose(joints[:, 0, 0, 0], np.arange(1, 901) / 1000 - 0.5, atol=1e-6)
+    with pytest.raises(TsgcError, match="frame_index 1000000000, expected 0 to 320"):
+        read("a.json", clip((1, [body()]), (10**9, [body()])), "reference", ANY_LENGTH)
+
+
+@pytest.mark.parametrize("numbers", [(1, 2, 3), (4, 77, 399)])
+def test_classes_from_one_and_a_subset_of_them_are_numbered_in_their_order(
+    here: Path, numbers: tuple[int, ...]
+) -> None:
+    folder = write_kinetics(here / "data/kinetics-skeleton")
+    for path in folder.glob("*_label.json"):
+        labels = json.loads(path.read_text())
+        for entry in labels.values():
+            entry["label_index"] = numbers[entry["label_index"]]
+        path.write_text(json.dumps(labels))
+    said = tsgc("prepare", "kinetics", "--jobs", 1)
+    assert (
+        f"classes: 3, numbered {numbers[0]} to {numbers[2]} in the label files, here 0 to 2 in the same order"
+        in said
+    )
+    with open_store(here / "data/prepared/kinetics.h5", dataset="kinetics") as store:
+        assert store.info.class_names == KINETICS_CLASSES
+        assert store.labels[store.names.index("-t00000004_")] == 1
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-1, 301) | st.floats() | st.text(max_size=3),
     lambda inner: (
@@ -163,7 +197,10 @@ def test_clips_without_a_label_and_missing_clips_are_told(tmp_path: Path) -> Non
         ("{", "not JSON"),
         ("[]", "expected clip names with"),
         ('{"a": {"label": "zumba"}}', "clip 'a' without"),
-        ('{"a": {"label": "zumba", "label_index": 7}}', "no clip of class 3, 4, 5 and 1 more"),
+        (
+            '{"a": {"label": "zumba", "label_index": 7}}',
+            "'zumba' is class 2 and, for clip a, 7 in the label files",
+        ),
         ('{"a": {"label": "yoga", "label_index": 0}}', "class 0 is 'abseiling' and, for clip a, 'yoga'"),
         ('{"-t00000000_": {"label": "abseiling", "label_index": 0}}', "in the training list too"),
     ],

@@ -51,6 +51,16 @@ def test_a_malformed_clip_is_told(data, message):
     assert str(error.value).startswith(message)
 
 
+def test_a_clip_without_a_label_is_read():
+    content = json.loads(nw_ucla_clip(label=7))
+    del content["label"]
+    for name in (SOURCE, "mine.json"):
+        read = nw_ucla.read_reference(name, json.dumps(content).encode())
+        np.testing.assert_array_equal(
+            read.joints, nw_ucla.read_reference("mine.json", nw_ucla_clip(label=7)).joints
+        )
+
+
 def test_a_clip_of_any_other_file_name_is_read_without_its_label_checked():
     assert nw_ucla.parse("mine.json", nw_ucla_clip(label=3)).shape == (6, 20, 3)
 

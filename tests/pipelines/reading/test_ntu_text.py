@@ -275,3 +275,5 @@ def test_a_byte_order_mark_before_the_text_is_passed_over():
         with pytest.raises(TsgcError, match="clip: text in UTF-16, expected UTF-8"):
             read("clip", text.decode().encode("utf-16"))
     assert parse_json("a.json", b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    with pytest.raises(TsgcError, match=r"not JSON \(text in UTF-16, expected UTF-8\); save it again"):
+        parse_json("a.json", '{"a": 1}'.encode("utf-16"))
