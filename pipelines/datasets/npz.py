@@ -46,6 +46,12 @@ FILES = ("NTU60_CS", "NTU60_CV", "NTU120_CSub", "NTU120_CSet")
 # How the field names such files: NTU60_CS.npz, NTU120_CSet.npz.
 BENCHMARKS = {"CS": "xsub", "CSub": "xsub", "CV": "xview", "CSet": "xset"}
 
+AGCN = (
+    "one .npy, as 2s-AGCN's train_data_joint.npy (N, C, T, V, M) with its label pickle (names, labels); expected"
+    " an .npz: np.savez(FILE, x_train=data.transpose(0, 2, 4, 3, 1).reshape(N, T, -1), y_train=labels, and"
+    " x_test, y_test of val_data_joint.npy)"
+)
+
 
 @dataclass(frozen=True)
 class Member:
@@ -102,6 +108,8 @@ def _open_member(path: Path, name: str, _modified: int) -> IO[bytes]:
 def open_npz(locations: Sequence[Path], name: str) -> Dataset:
     """The data set in one `.npz`. Raises TsgcError: not one file, arrays missing or of another shape."""
     path = the_file(locations, ".npz").absolute()
+    if path.suffix.lower() == ".npy":
+        raise TsgcError(f"{path}: {AGCN}")
     x = {split: _member(path, f"x_{split}") for split in SPLITS}
     labels = {split: read_labels(path, f"y_{split}", x[split].shape) for split in SPLITS}
     sizes = {member.shape[-1] for member in x.values()}

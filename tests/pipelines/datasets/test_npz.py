@@ -186,3 +186,16 @@ def test_the_file_becomes_shards_and_a_trained_network(here: Path) -> None:
     tsgc("prepare", "npz", "--name", "field", "--jobs", 1)
     assert "12 train, 8 test" in tsgc("shard", "--jobs", 1)
     assert "field/xsub" in tsgc("train", *quick("epochs=1", "warmup_epochs=0"))
+
+
+def test_the_npy_of_other_generations_is_told_how_to_become_one(here: Path) -> None:
+    clips = np.random.default_rng(0).normal(size=(6, 3, 20, 25, 2)).astype(np.float32)  # (N, C, T, V, M)
+    np.save(here / "train_data_joint.npy", clips)
+    said = fails("prepare", "npz", "--raw", "train_data_joint.npy", "--jobs", 1)
+    assert "(N, C, T, V, M) with its label pickle" in said and "transpose(0, 2, 4, 3, 1)" in said
+    x = clips.transpose(0, 2, 4, 3, 1).reshape(6, 20, -1)  # as the line says
+    np.savez(here / "ours.npz", x_train=x, y_train=np.arange(6), x_test=x[:2], y_test=np.arange(2))
+    tsgc("prepare", "npz", "--raw", "ours.npz", "--jobs", 1)
+    with open_store(here / "data/prepared/ours.h5") as store:
+        place = store.names.index("train_3")
+        np.testing.assert_allclose(store.clip(place).joints, clips[3].transpose(1, 3, 2, 0), rtol=1e-6)
