@@ -47,9 +47,9 @@ FILES = ("NTU60_CS", "NTU60_CV", "NTU120_CSub", "NTU120_CSet")
 BENCHMARKS = {"CS": "xsub", "CSub": "xsub", "CV": "xview", "CSet": "xset"}
 
 AGCN = (
-    "one .npy, as 2s-AGCN's train_data_joint.npy (N, C, T, V, M) with its label pickle (names, labels); expected"
-    " an .npz: np.savez(FILE, x_train=data.transpose(0, 2, 4, 3, 1).reshape(N, T, -1), y_train=labels, and"
-    " x_test, y_test of val_data_joint.npy)"
+    "one .npy, as 2s-AGCN's train_data_joint.npy (N, C, T, V, M) with its label pickle (names, labels);"
+    " expected an .npz: np.savez(FILE, x_train=data.transpose(0, 2, 4, 3, 1).reshape(N, T, -1),"
+    " y_train=labels, and x_test, y_test of val_data_joint.npy)"
 )
 
 
