@@ -94,7 +94,7 @@ class Report:
     channels: str = ""
     """What the numbers of a joint are."""
     format: str = ""
-    """Of the raw clips, and their skeleton, where several formats are read."""
+    """Format of the raw clips, and their skeleton, where several formats are read."""
     upright: Counter[str] = field(default_factory=Counter)
     """Axis along which the head is above the hips, such as `y` -> clips, of your own first LOOKED_AT."""
     joints: int = 0
