@@ -27,35 +27,47 @@ def reader(dataset: Dataset, preset: str, alignment: str = "") -> Callable[[str,
 
     Raises TsgcError for a skeleton without the joints that alignment needs, or of flat pictures.
     """
-    read = dataset.presets[preset]
+    return aligned(dataset.presets[preset], dataset.name, dataset.skeleton.name, dataset.channels, alignment)
+
+
+def aligned(
+    read: Callable[[str, bytes], Prepared], name: str, skeleton: str, channels: str, alignment: str
+) -> Callable[[str, bytes], Prepared]:
+    """`read`, its clips of the data set `name` aligned if asked for. Raises TsgcError as `reader`."""
     if not alignment:
         return read
-    known = alignment == SPINE_AND_SHOULDERS and dataset.skeleton.name in JOINTS
-    if not known or not in_space(dataset.channels):
+    if alignment != SPINE_AND_SHOULDERS or skeleton not in JOINTS or not in_space(channels):
         raise UsageError(
-            f"{dataset.name}: {dataset.skeleton.name} skeletons ({dataset.channels}) cannot be aligned;"
-            f" --align is for {', '.join(JOINTS)}"
+            f"{name}: {skeleton} skeletons ({channels}) cannot be aligned; --align is for {', '.join(JOINTS)}"
         )
-    return partial(_read_aligned, read=read, marks=JOINTS[dataset.skeleton.name])
+    return partial(_read_aligned, read=read, marks=JOINTS[skeleton])
 
 
 def _read_aligned(
     source: str, data: bytes, read: Callable[[str, bytes], Prepared], marks: tuple[int, int, int, int]
 ) -> Prepared:
     prepared = read(source, data)
-    return replace(prepared, joints=align(prepared.joints, prepared.present, marks))
+    return replace(prepared, joints=align(prepared.joints, prepared.present, marks, prepared.joints_seen))
 
 
-def align(joints: np.ndarray, present: np.ndarray, marks: tuple[int, int, int, int]) -> np.ndarray:
+def align(
+    joints: np.ndarray,
+    present: np.ndarray,
+    marks: tuple[int, int, int, int],
+    seen: np.ndarray | None = None,
+) -> np.ndarray:
     """All bodies turned by one rotation about the origin: (T, M, V, 3) float32, or 4 with scores -> the same.
 
-    The rotation is that of the first body in the first frame in which it is `present` (T, M); `marks` are
-    its joints as in JOINTS. Absent bodies, 0, stay 0. A clip without such a frame, or whose marks lie on
-    one line, is returned as it is.
+    The rotation is that of the first body in the first frame in which its `marks`, joints as in JOINTS, are
+    all `seen` (T, M, V); if they never are, or without `seen`, in which it is `present` (T, M). Absent
+    bodies, 0, stay 0. A clip without such a frame, or whose marks lie on one line, is returned as it is.
     """
     if not present[:, :1].any():
         return joints
-    rotation = upright(joints[present[:, 0].argmax(), 0, :, :3], marks)
+    ready = present[:, 0]
+    if seen is not None and (whole := np.all(seen[:, 0, list(marks)], axis=1)).any():
+        ready = whole
+    rotation = upright(joints[ready.argmax(), 0, :, :3], marks)
     turned = (joints[..., :3].astype(np.float64) @ rotation.T).astype(np.float32)
     return np.concatenate([turned, joints[..., 3:]], axis=-1) if joints.shape[-1] > 3 else turned
 

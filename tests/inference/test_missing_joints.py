@@ -1,6 +1,8 @@
 """Joints that were not seen, in arrays given to `predict` and in live frames."""
 
+import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +10,11 @@ from made.clips import standing
 from typer.testing import CliRunner
 
 import cli
+from pipelines.cleaning.align import JOINTS, SPINE_AND_SHOULDERS, align
 from pipelines.cleaning.missing import fill
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NTU_25
+from tsgc.inference.raw_format import raw_format
 from tsgc.inference.recogniser import load_run
 
 
@@ -52,6 +56,29 @@ def test_a_clip_whose_centre_is_missing_at_first_has_its_windows_centred(recogni
         window = recogniser.cut(recording, (start, end))
         first = 3 if start == 0 else 0
         assert not window[first, 0, NTU_25.centre].any()
+
+
+def test_own_clips_of_an_aligned_run_are_aligned(recogniser):
+    said = replace(
+        recogniser.streams[0].description, dataset="own", reader="custom", preset="corrected",
+        alignment=SPINE_AND_SHOULDERS, axes="xyzs",
+    )  # fmt: skip
+    joints, _ = filmed()
+    trunk = np.float32([[0, -0.5, 0], [0, -0.2, 0.1], [-0.2, 0, 0], [0.2, 0, 0]])
+    joints[:, 0, [0, 1, 4, 8]] = trunk + np.float32([0, 1, 3])
+    joints[:2, 0, 0] = np.nan
+    stream = io.BytesIO()
+    np.save(stream, np.concatenate([joints, np.full_like(joints[..., :1], 0.5)], axis=3))
+    plain, turned = (
+        raw_format(one).read("a.npy", stream.getvalue()) for one in (replace(said, alignment=""), said)
+    )
+    marks = JOINTS["ntu-25"]
+    assert np.array_equal(turned.joints, align(plain.joints, plain.present, marks, plain.joints_seen))
+    assert np.array_equal(turned.joints[..., 3], plain.joints[..., 3])
+    assert not plain.joints_seen[0, 0, list(marks)].all()  # what stands at its parent has no direction
+    first = plain.joints_seen[:, 0, list(marks)].all(axis=1).argmax()
+    spine = turned.joints[first, 0, marks[1], :3] - turned.joints[first, 0, marks[0], :3]
+    assert spine[2] > 0 and np.abs(spine[:2]).max() < 1e-6
 
 
 def test_nobody_and_infinite_numbers_are_one_line(recogniser):

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from pipelines.channels import in_space
-from pipelines.cleaning.align import reader
+from pipelines.cleaning.align import aligned, reader
 from pipelines.datasets import kinetics
 from pipelines.datasets.custom_clips import READERS, Layout, read_clip
 from pipelines.datasets.table import DATASETS
@@ -73,7 +73,8 @@ def raw_format(
         description.body, description.axes, image_size, fps=description.fps or Layout.fps,
         untracked=description.people == "untracked", up=up or description.up or "y",
     )  # fmt: skip
-    read = partial(_read_own, layout=layout, preset=preset)
+    own = partial(_read_own, layout=layout, preset=preset)
+    read = aligned(own, name, description.skeleton, description.axes, description.alignment)
     return RawFormat(name, tuple(READERS), read, partial(_find_own, body=description.body))
 
 

@@ -164,13 +164,13 @@ class Recogniser:
         at_origin = seen[:, 0, skeleton.centre] & ~joints[:, 0, skeleton.centre, :3].any(axis=1)
         if not at_origin.any():
             joints = recentre(joints, skeleton.centre, missing)
-        return replace(recording, joints=self.turned(joints))
+        return replace(recording, joints=self.turned(joints, missing))
 
-    def turned(self, joints: np.ndarray) -> np.ndarray:
+    def turned(self, joints: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
         """Centred joints in space (T, M, V, 3 or 4), for aligned runs turned as preparation does."""
         if not self.alignment:
             return joints
-        return align(joints, present_bodies(joints), JOINTS[self.skeleton.name])
+        return align(joints, present_bodies(joints), JOINTS[self.skeleton.name], seen)
 
     def answers(
         self,
@@ -211,8 +211,8 @@ class Recogniser:
         whole = len(joints) == len(recording.joints)
         if whole or not is_centred(recording.joints, self.skeleton.centre, self.channels, seen):
             return joints
-        centred = recentre(joints, self.skeleton.centre, None if seen is None else seen[slice(*frames)])
-        return self.turned(centred)
+        seen = None if seen is None else seen[slice(*frames)]
+        return self.turned(recentre(joints, self.skeleton.centre, seen), seen)
 
     def logits(self, clips: Sequence[np.ndarray]) -> np.ndarray:
         """Prepared clips (T, M, V, C) -> logits (N, K): the weighted sum over the streams."""
