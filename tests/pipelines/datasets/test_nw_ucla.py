@@ -33,7 +33,7 @@ def test_joint_2_of_frame_1_is_subtracted_and_nothing_else():
     [
         (nw_ucla_clip(7)[:200], f"{SOURCE}: line 1: not JSON"),
         (b"\xff\x00", f"{SOURCE}: line 1: not JSON"),
-        (b"\xff\xfe\x00", f"{SOURCE}: text in UTF-16"),
+        (b"\xff\xfe\x00", f"{SOURCE}: line 1: not JSON"),
         (b"[]", f"{SOURCE}: no `skeletons` and `label`, expected NW-UCLA JSON"),
         (clip(label=8), f"{SOURCE}: label 8, expected 7 for this name; was it renamed?"),
         (clip(skeletons=[]), f"{SOURCE}: joints of shape (0,), expected (frames, 20, 3)"),
