@@ -25,9 +25,9 @@ def read_exclusion(
     """The found clips that a list names, one a line; `#` starts a comment.
 
     A line is a clip's name, or its file's path: in full, as errors print it, or relative to a folder of
-    `locations` or to the folder of the clips; with or without suffix. Raises TsgcError for any other line and
-    for a list of which no name fits. Sentences above the first name are passed over: the official lists begin
-    with two.
+    `locations` or to the folder of the clips, or the file's name alone where one clip has it; with or without
+    suffix. Raises TsgcError for any other line and for a list of which no name fits. Sentences above the first
+    name are passed over: the official lists begin with two.
     """
     lines = _lines(path)
     wanted = {_plain(text) for _, texts in lines for text in texts}
@@ -35,10 +35,18 @@ def read_exclusion(
     for clip, files in found.items():
         for alias in wanted.intersection(map(_plain, _aliases(clip, files, spec, locations))):
             meant.setdefault(alias, set()).add(clip)
+    bare = _by_bare_name(found, wanted - meant.keys())
     names = fit = above = 0
     clips: set[str] = set()
     for number, texts in lines:
         chosen = next((meant[_plain(text)] for text in texts if _plain(text) in meant), None)
+        if chosen is None:
+            chosen = next((bare[_plain(text)] for text in texts if _plain(text) in bare), None)
+            if chosen is not None and len(chosen) > 1:
+                raise TsgcError(
+                    f"{path}: line {number}: {texts[-1]} is the file of {len(chosen)} clips,"
+                    f" {', '.join(sorted(chosen)[:3])}; give its folder, too"
+                )
         if chosen is None:
             if not names and _is_sentence(texts[-1], spec):
                 above += 1
@@ -54,6 +62,17 @@ def read_exclusion(
         )
     passed = f", {above:,} lines above them passed over" if above else ""
     return Exclusion(frozenset(clips), f"{names:,} names read from {path}, {fit:,} fit a clip here{passed}")
+
+
+def _by_bare_name(found: Mapping[str, Sequence[Raw]], wanted: set[str]) -> dict[str, set[str]]:
+    """The clips whose files have a name of `wanted`, with or without suffix, in whatever folder they lie."""
+    meant: dict[str, set[str]] = {}
+    for clip, files in found.items():
+        for file in files if wanted else ():
+            name = _plain(PurePosixPath(file.source).name)
+            for alias in wanted & {name, str(PurePosixPath(name).with_suffix("")) if name else name}:
+                meant.setdefault(alias, set()).add(clip)
+    return meant
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

@@ -412,9 +412,17 @@ def test_a_clip_of_the_wrong_shape_stops_a_small_set_and_is_named(here: Path) ->
     assert "bad clips: 1 of 6" in error and "clips/up/1.npy: joints of shape (9, 4, 3)" in error
 
 
-@pytest.mark.parametrize(
-    "line", ["up/my clip 1", "up/my clip 1.npy", "up-my-clip-1", "clips/up/my clip 1.npy"]
-)
+LINES = [
+    "up/my clip 1",
+    "up/my clip 1.npy",
+    "up-my-clip-1",
+    "clips/up/my clip 1.npy",
+    "my clip 1.npy",
+    "my clip 1",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_a_clip_of_ones_own_is_excluded_by_any_of_its_names(here: Path, line: str) -> None:
     splits = {"half": {"train": "*/2", "test": "*/3"}}
     folder = write_arms(here / "arms", {**ARMS, "splits": splits})
@@ -427,3 +435,5 @@ def test_a_clip_of_ones_own_is_excluded_by_any_of_its_names(here: Path, line: st
     (here / "list.txt").write_text(f"{line}\nup/my clip 7.npy\n")
     again = ("prepare", "custom", "--raw", "arms", "--exclude", "list.txt", "--overwrite")
     assert "line 2: unknown name" in fails(*again)
+    (here / "list.txt").write_text("2.npy\n")
+    assert "line 1: 2.npy is the file of 2 clips, down-2, up-2; give its folder, too" in fails(*again)
