@@ -25,9 +25,9 @@ def read_exclusion(
     """The found clips that a list names, one a line; `#` starts a comment.
 
     A line is a clip's name, or its file's path: in full, as errors print it, or relative to a folder of
-    `locations` or to the folder of the clips, or the file's name alone where one clip has it; with or without
-    suffix. Raises TsgcError for any other line and for a list of which no name fits. Sentences above the first
-    name are passed over: the official lists begin with two.
+    `locations` or to the folder of the clips, or the file's name alone where one clip has it; with or
+    without suffix. Raises TsgcError for any other line and for a list of which no name fits. Sentences above
+    the first name are passed over: the official lists begin with two.
     """
     lines = _lines(path)
     wanted = {_plain(text) for _, texts in lines for text in texts}
