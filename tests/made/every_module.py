@@ -29,5 +29,7 @@ def loaded_modules() -> set[str]:
 def is_whole(config: pytest.Config) -> bool:
     """Whether this run is of all tests, or of all but the slow ones."""
     options = config.option
-    chosen = options.keyword or options.deselect or options.ignore or options.ignore_glob
-    return config.args == config.getini("testpaths") and options.markexpr in ("", "not slow") and not chosen
+    part = options.keyword, options.deselect, options.ignore, options.ignore_glob, options.collectonly
+    return (
+        config.args == config.getini("testpaths") and options.markexpr in ("", "not slow") and not any(part)
+    )

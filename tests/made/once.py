@@ -33,7 +33,7 @@ def only_read(folder: Path) -> Iterator[Path]:
     before = listing(folder)
     yield folder
     after = listing(folder)
-    changed = sorted(str(path) for path, _ in before.items() ^ after.items())
+    changed = sorted({str(path) for path, _ in before.items() ^ after.items()})
     assert not changed, f"tests write in {folder}, which they share: {', '.join(changed)}; copy it first"
 
 
