@@ -10,13 +10,19 @@ from pipelines.spec import Prepared
 from tsgc.inspect.preset_differences import TrackedClip
 from tsgc.inspect.raw_formats import FORMATS, RawLook, open_raw, ranges, raw_file
 
+TEXT = ".txt"  # the ending of anything that people write
 ALIKE = "no difference: both presets give the same numbers"
 
 
 def is_raw_clip(path: Path) -> bool:
-    """Whether a file, or one in a zip, is a raw clip by its ending."""
-    known = any(path.suffix.lower() in one.suffixes for one in FORMATS.values())
-    return known and raw_file(path) is not None
+    """Whether a file, or one in a zip, is a raw clip by its ending, or a text one by its content, too."""
+    ending = path.suffix.lower()
+    formats = [one for one in FORMATS.values() if ending in one.suffixes]
+    file = raw_file(path) if formats else None
+    if file is None or ending != TEXT:
+        return file is not None
+    data = file.read()
+    return any(one.matches(path, data) for one in formats)
 
 
 def raw_clip_lines(path: Path, dataset: str | None = None, compare: bool = False) -> list[str]:
