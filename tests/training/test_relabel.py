@@ -10,7 +10,7 @@ from shards.load_manifest import load_manifest
 from tsgc.config import CONFIGS, TrainConfig, build_config, read_yaml
 from tsgc.distributed.process import Process
 from tsgc.inspect.checkpoint import changed
-from tsgc.report.page import setting_text
+from tsgc.report.sections.configuration import setting_text
 from tsgc.training.run import build_training, summary
 from tsgc.workspace.relabel import count_moved, relabelled
 
