@@ -32,8 +32,21 @@ def brief(value: object) -> str:
 
 FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
+ELSEWHERE = {
+    "learning_rate": "lr", "base_lr": "lr", "wd": "weight_decay", "batch_size": "batch",
+    "num_epochs": "epochs", "num_epoch": "epochs", "warmup": "warmup_epochs", "warm_up_epoch": "warmup_epochs",
+    "smoothing": "label_smoothing",
+}  # fmt: skip
+"""Names of settings in timm, CTR-GCN and PYSKL -> ours."""
+
 REMOVED = {"min_lr": 1e-6, "beta1": 0.9, "drop_joints_part": 0.2}
 """Settings of earlier versions -> the value that each always has now; files of theirs still name them."""
+
+
+def named_setting(name: str) -> dataclasses.Field[Any] | None:
+    """The setting of that name, in our words or others'; None: there is none."""
+    name = ELSEWHERE.get(name, name)
+    return next((field for field in dataclasses.fields(TrainConfig) if field.name == name), None)
 
 
 def build_config(values: Mapping[str, Any], source: str) -> TrainConfig:

@@ -20,6 +20,14 @@ WRONG_USAGE = [
     ("bake", "no such command 'bake'; see `tsgc --help`"),
     ("--nonsense", "no such option: --nonsense"),
     ("train --gpu 2", "no such option: --gpu (possible options: --gpus); see `tsgc train --help`"),
+    ("train --epochs 3", "no such option: --epochs; it is a setting: --set epochs=3; see `tsgc train --help`"),
+    ("train --lr=0.1 --gpus 2", "no such option: --lr; it is a setting: --set lr=0.1; see"),
+    ("train a/b --weight-decay -1 --seed 3", "it is a setting: --set weight_decay=-1; see"),
+    ("train --batch-size 64", "it is a setting: --set batch=64; see"),
+    ("train --compile --seed 3", "it is a setting: --set compile=true; see"),
+    ("train --epochs", "it is a setting: --set epochs=value; see"),
+    ("bench train --graphs false", "it is a setting: --set graphs=false; see `tsgc bench train --help`"),
+    ("evaluate --epochs 3", "no such option: --epochs; see `tsgc evaluate --help`"),
     ("prepare", "missing argument 'dataset'; see `tsgc prepare --help`"),
     ("prepare ntu61", "data set 'ntu61' is unknown; did you mean ntu60?"),
     ("prepare NW_UCLA", "data set 'NW_UCLA' is unknown; did you mean nw-ucla? There are ntu60"),
@@ -104,6 +112,20 @@ def test_wrong_usage_is_one_line_and_code_2(line, text, said):
 @pytest.mark.parametrize(("text", "said"), ERRORS, ids=[text for text, _ in ERRORS])
 def test_an_error_is_one_line_and_code_1(line, text, said):
     assert said in fails(*line(text), code=1)
+
+
+@pytest.mark.parametrize("command", ["train ntu60/xsub --data-root {made}", "evaluate", "bench train"])
+def test_gpus_without_a_gpu_is_refused_unless_they_are_cpus(line, monkeypatch, command):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = fails(*line(f"{command} --gpus 2"), code=1)
+    assert "--gpus 2: torch finds no GPU here" in said and "--device cpu" in said
+
+
+def test_more_gpus_than_there_are_is_refused(line, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    said = fails(*line(f"{' '.join(TRAIN)} --gpus 2"), code=1)
+    assert "--gpus 2: 1 GPU found; give fewer" in said
 
 
 def test_every_command_is_told_of_an_option_that_it_does_not_have():

@@ -60,7 +60,10 @@ def train(
     """Clips a second of a whole training step (mixing, network, loss, AdamW, average) and of recognition."""
     from tsgc.bench.run import TrainOptions, bench_train, check_shape
     from tsgc.console import Talker
+    from tsgc.distributed.launch import check_gpus
 
+    if gpus:
+        check_gpus(gpus, device)
     shape, place, precision, steps = check_shape(
         variant, skeleton, frames, bodies, classes, batch, precision, steps, device
     )

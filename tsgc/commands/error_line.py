@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -53,7 +54,7 @@ class OneLineErrors(TyperGroup):
         try:
             yield
         except (TsgcError, OSError, PARSER_ERROR) as error:
-            said = _told(error)
+            said = _told(error, self.words)
             if self.debug or said is None:
                 raise
             raise typer.Exit(_report(said)) from None
@@ -68,8 +69,11 @@ def _forgive_encoding() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _told(error: Exception) -> TsgcError | None:
-    """The error in our words; None for the help that a bare group shows, which typer raises as an error."""
+def _told(error: Exception, words: Sequence[str]) -> TsgcError | None:
+    """The error of a command line in our words.
+
+    None for the help that a bare group shows, which typer raises as an error.
+    """
     if isinstance(error, TsgcError):
         return error
     if isinstance(error, OSError):
@@ -77,8 +81,28 @@ def _told(error: Exception) -> TsgcError | None:
     message = str(getattr(error, "format_message")())  # noqa: B009, no type says that it is there
     if not message or "\n" in message:  # shown already, or about to be
         return None
-    command = _command(getattr(error, "ctx", None))
+    context = getattr(error, "ctx", None)
+    if setting := _said_as_setting(context, getattr(error, "option_name", ""), words):
+        message = f"{getattr(error, 'message', message)}; it is a setting: {setting}"
+    command = _command(context)
     return UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{command} --help`")
+
+
+def _said_as_setting(context: Any, option: str | None, words: Sequence[str]) -> str:
+    """The --set that an unknown option was to be; empty where it is no setting, or there is no --set."""
+    if context is None or not any("--set" in known.opts for known in context.command.params):
+        return ""
+    from tsgc.config import named_setting
+
+    setting = named_setting(option.removeprefix("--").replace("-", "_")) if option else None
+    if setting is None:
+        return ""
+    at = next(index for index, word in enumerate(words) if word.partition("=")[0] == option)
+    following = words[at + 1] if at + 1 < len(words) else "--"
+    value = words[at].partition("=")[2] or following
+    if value.startswith("--"):
+        value = "true" if setting.type is bool else "VALUE"
+    return "--set " + shlex.quote(f"{setting.name}={value}")
 
 
 def _command(context: Any) -> str:

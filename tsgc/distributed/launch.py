@@ -32,10 +32,7 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
-    if pick_device(device).type == "cuda" and processes > torch.cuda.device_count():
-        raise TsgcError(
-            f"--gpus {processes}: {torch.cuda.device_count()} GPU found; give fewer, or --device cpu"
-        )
+    check_gpus(processes, device)
     # With a store that is shared over restarts, a machine that replaces a lost one waits in vain for the
     # address of rank 0 (seen with torch 2.14).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
@@ -67,6 +64,20 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         if failure.exitcode == PreemptedError.exit_code:
             raise PreemptedError(said) from None
         raise TsgcError(f"process {rank} of {processes}: {said}") from None
+
+
+def check_gpus(processes: int, device: str | None) -> None:
+    """Raise TsgcError where there are fewer GPUs than `processes`, unless they are to run on the CPU."""
+    if device is not None and pick_device(device).type == "cpu":
+        return
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if found == 0:
+        raise TsgcError(
+            f"--gpus {processes}: torch finds no GPU here; leave the option out for one process on the CPU,"
+            f" or give --device cpu for {processes}"
+        )
+    if processes > found:
+        raise TsgcError(f"--gpus {processes}: {found} GPU found; give fewer, or --device cpu")
 
 
 def _recorded(failure: "ProcessFailure") -> dict[str, Any] | None:
