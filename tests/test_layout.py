@@ -33,6 +33,7 @@ FLOORS = (
     "pipelines",
     "shards",
     "tsgc.distributed",
+    "tsgc.tables",
     "tsgc.console",
     "tsgc.variants",
     "tsgc.modalities",

@@ -20,12 +20,13 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from tsgc.distributed.environment import QUIET
+from tsgc.tables import fold_line, layout
 
 PLAIN_SECONDS = 15  # between progress lines where there is no terminal
+NO_END = 1 << 20  # columns, where there is no terminal: a line stays one, for grep and its like
 
 Advance = Callable[..., None]
 """Called as advance(done, note=""): how far the work is, in its unit, and what to say beside it."""
@@ -48,24 +49,40 @@ def write_json(document: str) -> None:
     sys.stdout.flush()  # a reader at the other end of a pipe waits for it
 
 
+def _console(*, stderr: bool = False) -> Console:
+    """A console that folds lines to a terminal's width, and elsewhere none."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = NO_END
+    return console
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    """Print a text's lines, folded between words; a word that is longer than the screen stays whole."""
+    if console.is_terminal:
+        text = "\n".join(part for line in text.split("\n") for part in fold_line(line, console.width))
+    console.print(Text(text, style), soft_wrap=True)
+
+
 class Talker:
     """Results go to standard output, progress and warnings to standard error.
 
     Quiet (`--quiet`, or TSGC_QUIET in the environment): no progress, no notes; results and warnings stay.
     With `json`, only `data` writes to standard output; it holds what `line` and `table` say in words.
     Colours appear on a terminal only, and never with NO_COLOR in the environment (both are rich's).
+    A terminal gets lines and cells folded between words, and elsewhere each line and row is one line.
     """
 
     def __init__(self, *, json: bool = False, quiet: bool | None = None) -> None:
-        self.out = Console(highlight=False, soft_wrap=True)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.out = _console()
+        self.err = _console(stderr=True)
         self.json = json
         self.quiet = bool(os.environ.get(QUIET)) if quiet is None else quiet
 
     def line(self, text: str) -> None:
         """A result, in words."""
         if not self.json:
-            self.out.print(text, markup=False)
+            _print(self.out, text)
 
     def note(self, text: str) -> None:
         """A word on what is going on, which --quiet leaves out."""
@@ -74,7 +91,12 @@ class Talker:
 
     def warn(self, text: str) -> None:
         """A warning that a part of the work went wrong, on standard error."""
-        self.err.print(text, markup=False)
+        _print(self.err, text)
+
+    @property
+    def columns(self) -> int | None:
+        """Columns of the terminal that results go to; None where they go elsewhere."""
+        return self.out.width if self.out.is_terminal else None
 
     def data(self, value: Any) -> None:
         """The result as one JSON document, where --json asks for it."""
@@ -86,13 +108,8 @@ class Talker:
         """A table whose first column is text and whose others are figures."""
         if self.json:
             return
-        self.out.print(Text(title, style="bold"))  # a table's own title is folded to the table's width
-        table = Table()
-        for index, column in enumerate(columns):
-            table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        self.out.print(table, soft_wrap=False)
+        _print(self.out, title, "bold")
+        self.out.print(layout(columns, rows, self.columns), crop=False, overflow="ignore")
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:

@@ -130,7 +130,9 @@ def _report(error: TsgcError) -> int:
 
         record_failure(error)
     if not (is_rank and LAUNCHED in os.environ):
-        print(f"error: {error}", file=sys.stderr)
+        from tsgc.console import Talker
+
+        Talker().warn(f"error: {error}")
     return error.exit_code
 
 
