@@ -22,7 +22,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def main() -> None:
+def main(version: first_steps.Version = False) -> None:
     """Skeleton-based action recognition: raw skeleton files to fused predictions.
 
     The main job, in order: tsgc prepare, tsgc shard, tsgc train, tsgc ensemble.
@@ -44,10 +44,11 @@ EXAMPLES: dict[Callable[..., None], str] = {
     networks.info: "tsgc info --variant 432 --frames 64 --classes 60",
     first_steps.doctor: "tsgc doctor --json",
     first_steps.demo: "tsgc demo --out demo",
+    first_steps.help_: "tsgc help train",
 }
 
 for command, example in EXAMPLES.items():
-    app.command(epilog=f"Example: {example}")(command)
+    app.command(command.__name__.rstrip("_"), epilog=f"Example: {example}")(command)
 app.add_typer(bench.app, name="bench", epilog="Example: tsgc bench train --compare")
 
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from importlib.metadata import version
 
 import pytest
 from made.clips import ntu_clip, write_folder
@@ -18,6 +19,9 @@ TRAIN = ("train", "ntu60/xsub", "--data-root", "{made}")
 # What no file could make right. {made}: a data root with shards; {clip}: a raw clip; {set}: its shard set.
 WRONG_USAGE = [
     ("bake", "no such command 'bake'; see `tsgc --help`"),
+    ("trian", "no such command 'trian'; did you mean 'train'?"),
+    ("help trian", "no such command 'trian'; did you mean 'train'?"),
+    ("bench grap", "no such command 'grap'; did you mean 'graph'?"),
     ("--nonsense", "no such option: --nonsense"),
     ("train --gpu 2", "no such option: --gpu (possible options: --gpus); see `tsgc train --help`"),
     ("train --epochs 3", "no such option: --epochs; it is a setting: --set epochs=3; see `tsgc train --help`"),
@@ -140,6 +144,15 @@ def test_a_bare_command_that_would_have_to_guess_is_wrong_usage(here, made):
         shutil.copytree(made / "shards/ntu60", here / "data/shards" / name)
     assert "which one? name one of mine/xsub, ntu60/xsub" in fails("train", code=2)
     assert issubclass(AmbiguousError, UsageError) and TsgcError.exit_code == 1 and UsageError.exit_code == 2
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["bench"], ["bench", "graph"]])
+def test_help_is_what_the_option_says(words):
+    assert tsgc("help", *words) == tsgc(*words, "--help")
+
+
+def test_the_version_is_the_package_s():
+    assert tsgc("--version") == f"tsgc {version('tsgc')}\n"
 
 
 @pytest.mark.parametrize(("words", "holds"), [((), "prepare"), (("bench",), "graph")])

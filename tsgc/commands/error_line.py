@@ -84,6 +84,9 @@ def _told(error: Exception, words: Sequence[str]) -> TsgcError | None:
     context = getattr(error, "ctx", None)
     if setting := _said_as_setting(context, getattr(error, "option_name", ""), words):
         message = f"{getattr(error, 'message', message)}; it is a setting: {setting}"
+    message, _, near = message.partition(". Did you mean ")
+    if near:
+        return UsageError(f"{message[:1].lower()}{message[1:]}; did you mean {near}")
     command = _command(context)
     return UsageError(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{command} --help`")
 

@@ -1,4 +1,4 @@
-"""Commands to start with: init, doctor, demo."""
+"""Commands to start with: init, doctor, demo, help; and --version."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,20 @@ from typing import Annotated
 import typer
 
 from tsgc.commands.options import DATA, RUNS, DataRoot, Device, Jobs, Json, Overwrite, RunsRoot
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop, where --version is given."""
+    if wanted:
+        from pipelines.prepared.store import tool_version
+
+        print(f"tsgc {tool_version()}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=show_version, help="Say the version, and stop.")
+]
 
 
 def doctor(
@@ -48,3 +62,13 @@ def init(
     talker = Talker()
     for line in first_look(folder, form, overwrite).lines():
         talker.line(line)
+
+
+def help_(
+    ctx: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Such as train. (default: all)")] = None,
+) -> None:
+    """What a command does, and its options: the same as COMMAND --help."""
+    root = ctx.find_root()
+    words = [*(words or []), "--help"]
+    raise typer.Exit(root.command.main(words, prog_name=root.info_name, standalone_mode=False))
