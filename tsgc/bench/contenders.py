@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import cycle
 
 import torch
@@ -18,6 +19,7 @@ from tsgc.config import TrainConfig, resolve_config
 from tsgc.distributed.process import Process
 from tsgc.network.precision import arithmetic
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
+from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.step.micro_batch import MicroBatch
 
 Work = Callable[[], object]
@@ -115,12 +117,15 @@ def plain_step(
 
 
 def inference_work(contender: Contender, shape: Shape, device: torch.device) -> Work:
-    """A forward pass on one made batch, to be called repeatedly."""
+    """A forward pass on one made batch, to be called repeatedly; ours as the commands do it, captured."""
     model = make_model(shape, device).eval()
     network: nn.Module = plain_twin(model) if contender.kind == "plain" else model
     if contender.compile:
         network = torch.compile(network)  # type: ignore[assignment]
     x = make_batch(shape, model, device, seed=0).x
+    if contender.kind == "ours":
+        forward = ForwardGraphs(contender.precision, device, (shape.batch,))
+        return partial(forward, model, x)
 
     def work() -> torch.Tensor:
         with torch.inference_mode(), arithmetic(contender.precision, device):

@@ -13,7 +13,7 @@ from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.tta import PLAIN, View
 from tsgc.network.cpu_memory import keep_memory
-from tsgc.network.precision import arithmetic
+from tsgc.step.forward_graphs import ForwardGraphs
 
 
 @torch.inference_mode()
@@ -24,11 +24,13 @@ def predict_split(
     process: Process,
     advance: Count = no_count,
     seen_as: Sequence[View] = (PLAIN,),
+    forward: ForwardGraphs | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
 
     With several views (`seen_as`) they are means over these. The second result says which clips could be
     read, (N,) bool: all of them unless the loader skips damaged ones. Raises TsgcError where none could.
+    `forward` keeps what it captures from call to call; default: one of this call's.
 
     Each rank fills in the rows of its own batches; all other rows are 0, so the sum over ranks is exact.
     """
@@ -37,19 +39,22 @@ def predict_split(
     logits: dict[str, torch.Tensor] = {}
     read = torch.zeros(rows, device=process.device)
     done = 0
-    with arithmetic(pipeline.config.precision, process.device):
-        for batch in loader:
-            inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
-            indices = batch.indices.to(process.device)
-            for name, model in models.items():
-                parts = [model(x, presence=presence).float() for x, presence in inputs]
-                part = torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
-                if name not in logits:
-                    logits[name] = part.new_zeros(rows, part.shape[1])
-                logits[name][indices] = part
-            read[indices] += 1
-            done += len(indices)
-            advance(min(done * process.world, rows), rows)
+    if forward is None:
+        forward = ForwardGraphs(
+            pipeline.config.precision, process.device, sizes=(pipeline.config.eval_batch,)
+        )
+    for batch in loader:
+        inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
+        indices = batch.indices.to(process.device)
+        for name, model in models.items():
+            parts = [forward(model, x, presence) for x, presence in inputs]
+            part = torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
+            if name not in logits:
+                logits[name] = part.new_zeros(rows, part.shape[1])
+            logits[name][indices] = part
+        read[indices] += 1
+        done += len(indices)
+        advance(min(done * process.world, rows), rows)
     for name, model in models.items():  # a rank without a batch still takes part in the sum
         if name not in logits:
             head = model.get_parameter("head.bias")

@@ -9,9 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from pipelines.errors import TsgcError
 from shards.options import LoaderOptions
@@ -30,6 +31,7 @@ PACKED_FROM = 1 << 24  # numbers; see `worth_capturing`
 StepFunction = Callable[[Sequence[MicroBatch]], None]
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 Key = tuple[int, Signature]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -77,23 +79,65 @@ def captures_steps(
     return worth and not any(obstacles.values()) if config.graphs is None else config.graphs
 
 
+class GraphPool:
+    """The stream that graphs are captured on, and the memory that they share.
+
+    Sharing is safe because graphs never run at once, and because nothing that one leaves in the pool is read
+    after another has run: what outlives a replay lies outside, or is copied first.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._stream: torch.cuda.Stream | None = None
+        self._handle: Any = None  # of a type that torch keeps to itself
+
+    def warm_up(self, run: Callable[[], Result], *used: Tensor | None) -> Result:
+        """`run` on the stream that is captured later, in turn with the current one; it reads `used`."""
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self.device)
+        current = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
+            result = run()
+        for tensor in used:
+            if tensor is not None:
+                tensor.record_stream(self._stream)
+        if isinstance(result, Tensor):
+            result.record_stream(current)
+        current.wait_stream(self._stream)
+        return result
+
+    def capture(self, run: Callable[[], Result]) -> tuple[Callable[[], None], Result]:
+        """What replays `run`, which is captured and not run; and its result, which each replay fills anew."""
+        if self._handle is None:
+            self._handle = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        # thread_local: other threads pin memory and launch on streams of their own meanwhile.
+        with torch.cuda.graph(
+            graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
+        ):
+            result = run()
+        return graph.replay, result
+
+    def forget(self) -> None:
+        """Leave the memory to the graphs that are there; those captured later share another."""
+        self._handle = None
+
+
 class StepGraphs:
     """Runs a step by replaying it, once its shape of input has been captured.
 
-    All graphs share one pool of memory. That is safe because they never run at once, and because nothing
-    that one leaves in the pool is read after it: weights, optimiser state, averages, loss and norm lie
-    outside, and the gradients are gone at the end of the step.
+    All graphs share one pool of memory: weights, optimiser state, averages, loss and norm lie outside, and
+    the gradients are gone at the end of the step.
 
     Several ranks must capture in the same step, because exchanges may settle things with each other when they
     are captured: so the global batch's `size` must say which shapes each rank has, and is counted by.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.pool = GraphPool(device)
         self._captured: dict[Key, Captured] = {}
         self._seen: Counter[Key] = Counter()
-        self._stream: torch.cuda.Stream | None = None
-        self._pool: Any = None  # a handle, of a type that torch keeps to itself
 
     def __call__(self, parts: Sequence[MicroBatch], size: int, run: StepFunction) -> None:
         # Numbers of rows that the host knows would be shapes, and a graph has those of its capture.
@@ -119,38 +163,22 @@ class StepGraphs:
         """Frees the graphs and their memory; the next steps are first steps again."""
         self._captured.clear()
         self._seen.clear()
-        self._pool = None
+        self.pool.forget()
 
     def _warm_up(self, parts: Sequence[MicroBatch], run: StepFunction) -> None:
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self._device)
-        current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
-            run(parts)
-        for part in parts:
-            for tensor in part.tensors.values():
-                tensor.record_stream(self._stream)
-        current.wait_stream(self._stream)
+        self.pool.warm_up(lambda: run(parts), *(tensor for part in parts for tensor in part.tensors.values()))
 
     def _capture(self, parts: Sequence[MicroBatch], run: StepFunction) -> Captured:
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
         inputs = [clone(part) for part in parts]
-        graph = torch.cuda.CUDAGraph()
         try:
-            # thread_local: other threads pin memory and launch on streams of their own meanwhile.
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
-                run(inputs)
+            replay, _ = self.pool.capture(lambda: run(inputs))
         except RuntimeError as error:
             first = str(first_error(error)).strip().splitlines()[0]
             raise TsgcError(
                 f"the training step could not be captured in a CUDA graph ({first});"
                 " --set graphs=false trains without (slower for small inputs), --debug shows where it failed"
             ) from error
-        return Captured(inputs, graph.replay)
+        return Captured(inputs, replay)
 
 
 def clone(batch: MicroBatch) -> MicroBatch:

@@ -17,7 +17,7 @@ from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.input.mixing import mix, mix_presence
 from tsgc.network.precision import arithmetic
-from tsgc.step.cuda_graphs import StepGraphs
+from tsgc.step.cuda_graphs import GraphPool, StepGraphs
 from tsgc.step.distil import Teachers
 from tsgc.step.ema import WeightAverage
 from tsgc.step.loss import soft_targets, summed_loss
@@ -93,6 +93,11 @@ class TrainStep:
     def others(self) -> tuple[str, ...]:
         """The further modalities that its batches must have, for teachers (`MicroBatch.others`)."""
         return self.teachers.others if self.teachers else ()
+
+    @property
+    def graph_pool(self) -> GraphPool | None:
+        """The memory of its graphs; None where steps are not captured."""
+        return None if self._cuda_graphs is None else self._cuda_graphs.pool
 
     def clear(self) -> None:
         """Sets `loss_sum` back to 0."""

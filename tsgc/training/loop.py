@@ -71,6 +71,7 @@ def train_stream(
             train_epochs(run, talker, stop)
     finally:
         run.feed.close()
+        run.forward.clear()
         run.train_step.reset()  # frees its memory; graphs must be gone before the process group is
     process.barrier()  # rank 0 has saved
     return final_scores(run, talker)
@@ -211,7 +212,7 @@ def validate(run: Training) -> dict[str, float]:
     """Top-1 of raw and averaged weights on the validation clips; keeps the best checkpoints."""
     run.model.eval()
     models: Mapping[str, nn.Module] = run.weights
-    logits, read = predict_split(models, run.validation, run.pipeline, run.process)
+    logits, read = predict_split(models, run.validation, run.pipeline, run.process, forward=run.forward)
     figures: dict[str, float] = {}
     if not read.all():
         figures[f"{run.selected_on}_missing"] = int((~read).sum())

@@ -22,6 +22,7 @@ from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
+from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
 from tsgc.training.feed import Feed
@@ -50,6 +51,8 @@ class Training:
     """The training steps' input, ready on the device."""
     train_step: TrainStep
     """Trains the model, step by step."""
+    forward: ForwardGraphs
+    """Recognises the validation clips; what it captures shares the training step's memory."""
     loader_options: LoaderOptions
     init: str = ""
     """The line that says what was loaded of the weights that it started from (`--init`)."""
@@ -139,6 +142,7 @@ def build_training(
         train_step.optimizer,
         feed,
         train_step,
+        ForwardGraphs(config.precision, device, (config.eval_batch,), train_step.graph_pool),
         loader_options,
         moved=count_moved(published, manifest, config.holdout),
     )

@@ -1,0 +1,167 @@
+"""Recognition by graphs: padded to few sizes, read anew at each replay, plain where there are none."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from made.steps import CONFIG, CPU, SHAPE, train
+
+from tsgc.bench.inputs import make_batch, make_model, make_step
+from tsgc.step.cuda_graphs import GraphPool
+from tsgc.step.forward_graphs import MOST_GRAPHS, ForwardGraphs, powers_of_two
+
+
+class MadePool(GraphPool):
+    """Graphs that a CPU replays: the function again, into the same result."""
+
+    captures = 0
+
+    def warm_up(self, run, *used):
+        return run()
+
+    def capture(self, run):
+        self.captures += 1
+        result = torch.full_like(run(), torch.nan)  # capturing runs nothing
+        return lambda: result.copy_(run()), result
+
+
+def graphs(*sizes, device=CPU, precision="float32"):
+    forward = ForwardGraphs(precision, device, sizes, MadePool(device) if device == CPU else None)
+    forward._captures = True
+    return forward
+
+
+def clips(count, seed=0, device=CPU, presence=False):
+    shape = replace(SHAPE, batch=count)
+    batch = make_batch(shape, make_model(shape, device), device, seed, presence)
+    return batch.x, batch.presence
+
+
+@pytest.fixture
+def model():
+    return make_model(SHAPE, CPU).eval()
+
+
+@pytest.mark.parametrize("presence", [False, True])
+def test_batches_of_all_sizes_get_the_plain_logits_by_few_graphs(model, presence):
+    forward = graphs(4, 8)
+    for seed, count in enumerate([8, 8, 3, 8, 5, 1, 2, 4, 6]):
+        x, there = clips(count, seed, presence=presence)
+        torch.testing.assert_close(
+            forward(model, x, there), forward.plain(model, x, there), rtol=1e-4, atol=1e-5
+        )
+    assert len(forward) == 2 and forward.pool.captures == 2
+
+
+def test_a_larger_batch_runs_as_it_is(model):
+    forward = graphs(2)
+    for _ in range(3):
+        assert torch.equal(forward(model, clips(5)[0]), forward.plain(model, clips(5)[0]))
+    assert not len(forward)
+
+
+def test_a_replay_reads_new_weights_and_leaves_earlier_answers_alone(model):
+    forward = graphs(4)
+    x, _ = clips(4)
+    for _ in range(3):
+        before = forward(model, x)
+    kept = before.clone()
+    with torch.no_grad():
+        model.head.weight.mul_(-2)
+    after = forward(model, x)
+    assert torch.equal(after, forward.plain(model, x))
+    assert torch.equal(before, kept) and not torch.equal(after, kept)
+
+
+def test_what_an_earlier_batch_held_does_not_reach_a_smaller_one(model):
+    forward = graphs(4)
+    for _ in range(2):
+        forward(model, clips(4)[0])
+    forward(model, clips(4)[0] * torch.nan)
+    x, _ = clips(2)
+    assert torch.isfinite(forward(model, x)).all()
+
+
+def test_networks_and_lengths_have_graphs_of_their_own(model):
+    forward = graphs(2)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.head.bias.add_(1)
+    x, _ = clips(2)
+    for given in (x, torch.cat([x, x], 2)):
+        for network in (model, other):
+            for _ in range(3):
+                answer = forward(network, given)
+            assert torch.equal(answer, forward.plain(network, given))
+    assert len(forward) == 4
+    forward.clear()
+    assert not len(forward)
+
+
+def test_there_are_only_so_many_graphs(model):
+    forward = graphs(2)
+    x, _ = clips(2)
+    for frames in range(model.min_frames, model.min_frames + MOST_GRAPHS + 3):
+        given = torch.cat([x] * 3, 2)[:, :, :frames]
+        for _ in range(3):
+            assert torch.equal(forward(model, given), forward.plain(model, given))
+    assert len(forward) == MOST_GRAPHS
+
+
+def test_a_network_that_cannot_be_captured_runs_plain_and_says_so_once(model, monkeypatch, recwarn):
+    forward = graphs(2)
+
+    def capture(run):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(forward.pool, "capture", capture)
+    x, _ = clips(2)
+    for _ in range(4):
+        assert torch.equal(forward(model, x), forward.plain(model, x))
+    (said,) = recwarn
+    assert "runs without (operation not permitted when stream is capturing)" in str(said.message)
+
+
+def test_sizes():
+    assert powers_of_two(1) == (1,)
+    assert powers_of_two(32) == (1, 2, 4, 8, 16, 32)
+    assert powers_of_two(20) == (1, 2, 4, 8, 16, 20)
+
+
+needs_gpu = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU: there are no CUDA graphs to compare with"
+)
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("presence", [False, True])
+def test_captured_recognition_is_the_plain_one(precision, presence):
+    device = torch.device("cuda", 0)
+    model = make_model(SHAPE, device).eval()
+    forward = graphs(4, 8, device=device, precision=precision)
+    for seed, count in enumerate([8, 8, 3, 3, 8, 5, 1, 4]):
+        x, there = clips(count, seed, device, presence)
+        torch.testing.assert_close(
+            forward(model, x, there), forward.plain(model, x, there), rtol=2e-2, atol=2e-2
+        )
+    assert len(forward) == 2
+
+
+@needs_gpu
+def test_recognition_between_steps_shares_their_memory_and_changes_no_step():
+    device = torch.device("cuda", 0)
+    alone, between = (make_step(SHAPE, CONFIG, device, cuda_graphs=True) for _ in range(2))
+    forward = ForwardGraphs("float32", device, (SHAPE.batch,), between.graph_pool)
+    x, _ = clips(SHAPE.batch, device=device)
+    given = [make_batch(SHAPE, alone.model, device, seed) for seed in range(8)]
+    for batch in given:
+        losses = [train(step, [batch]) for step in (alone, between)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+        between.model.eval()
+        for _ in range(2):
+            answer = forward(between.model, x)
+        torch.testing.assert_close(answer, forward.plain(between.model, x), rtol=1e-4, atol=1e-5)
+        between.model.train()
+    assert len(forward) == 1 and len(between._cuda_graphs) == 1
