@@ -1,13 +1,14 @@
 """Where a training step's time goes on a GPU: its kernels by name, of one step launch by launch.
 
-    python benchmarks/step_kernels.py [--precision bf16] [--batch 128] [--rows 45]
+    python benchmarks/step_kernels.py [--precision bf16] [--batch 128] [--rows 45] [--recognition]
 
-Variant 252, NTU's input. Times are the GPU's own, without the gaps between kernels; names are cut short.
+Variant 252, NTU's input; with --recognition a forward pass without gradients in place of a step. Times are the GPU's own, without the gaps between kernels; names are cut short.
 """
 
 import argparse
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tsgc.bench.contenders import Contender, training_work
-from tsgc.bench.inputs import Shape
+from tsgc.bench.contenders import Contender, Work, training_work
+from tsgc.bench.inputs import Shape, make_batch, make_model
+from tsgc.step.forward_graphs import ForwardGraphs
 
 STEPS = 4
 
@@ -31,10 +33,17 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16", choices=["bf16", "tf32", "float32"])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rows", type=int, default=45, help="kernels to print, the longest first")
+    parser.add_argument("--recognition", action="store_true", help="a forward pass, not a step")
     options = parser.parse_args()
     shape = Shape("252", "ntu-25", 256, 2, 120, options.batch)
     contender = Contender("ours", options.precision, settings=("graphs=false",))
-    step, _ = training_work(contender, shape, torch.device("cuda"))
+    device = torch.device("cuda")
+    if options.recognition:
+        # As the commands recognise, but launch by launch: a replay has the same kernels.
+        model, x = make_model(shape, device).eval(), make_batch(shape, make_model(shape, device), device, 0).x
+        step: Work = partial(ForwardGraphs(options.precision, device, ()), model, x)
+    else:
+        step, _ = training_work(contender, shape, device)
     for _ in range(3):
         step()
     torch.cuda.synchronize()
