@@ -2,7 +2,8 @@
 
     python benchmarks/step_kernels.py [--precision bf16] [--batch 128] [--rows 45] [--recognition]
 
-Variant 252, NTU's input; with --recognition a forward pass without gradients in place of a step. Times are the GPU's own, without the gaps between kernels; names are cut short.
+Variant 252, NTU's input; with --recognition a forward pass without gradients in place of a step. Times are
+the GPU's own, without the gaps between kernels; names are cut short.
 """
 
 import argparse
