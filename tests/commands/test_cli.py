@@ -114,7 +114,7 @@ def test_an_output_that_exists_needs_overwrite(here):
     tsgc("prepare", "ntu60", "--overwrite")
     assert (here / "data/prepared/ntu60.h5").read_bytes() == before
     tsgc("shard")
-    assert "--overwrite" in fails("shard")
+    assert "--overwrite" in fails("shard", "ntu60")
     tsgc("shard", "--overwrite")
     words = ["train", "ntu60/xsub", *quick("batch=4", "last_batch=spread")]
     tsgc(*words)

@@ -89,7 +89,7 @@ def shard(
     overwrite: Overwrite = False,
     data_root: DataRoot = DATA,
 ) -> None:
-    """Prepared HDF5 to WebDataset tars and a manifest, for each benchmark."""
+    """Prepared HDF5 to WebDataset tars and a manifest, for each benchmark; bare: for those that lack them."""
     from tsgc.console import Talker
     from tsgc.workspace.shard_all import describe_shards, shard_all
 
@@ -105,6 +105,8 @@ def shard(
             jobs=jobs,
             overwrite=overwrite,
             progress=progress,
+            note=talker.note,
+            warn=talker.warn,
         )
     for manifest in written:
         talker.line(describe_shards(manifest))

@@ -66,7 +66,9 @@ def init(
 
 def help_(
     ctx: typer.Context,
-    words: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Such as train. (default: all)")] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="Such as train. (default: all)")
+    ] = None,
 ) -> None:
     """What a command does, and its options: the same as COMMAND --help."""
     root = ctx.find_root()

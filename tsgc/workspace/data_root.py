@@ -1,10 +1,12 @@
 """Prepared files and shard sets under the data root, and the one that a command means."""
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import AmbiguousError, TsgcError
+from pipelines.prepared.store import open_store
 from shards.load_manifest import load_manifest
 from shards.manifest import FILE_NAME, find_shard_sets
 
@@ -42,6 +44,9 @@ def pick_shards(
     if folder is not None:
         return folder, load_manifest(folder, benchmark).benchmark
     found = shard_sets(data_root)
+    if command := _shard_first(data_root, benchmark, list(found)):
+        what = benchmark or data_root / "shards"
+        raise TsgcError(f"{what}: prepared, but not sharded under {data_root}; run `{command}` first")
     if not found:
         raise TsgcError(f"{data_root / 'shards'}: no shards; run `tsgc prepare` and `tsgc shard` first")
     if benchmark is None or "/" not in benchmark:
@@ -55,6 +60,21 @@ def pick_shards(
     named_after = benchmark.split("/")[0] in DATASETS
     load_manifest(found[benchmark], benchmark if named_after else None)
     return found[benchmark], benchmark
+
+
+def _shard_first(data_root: Path, benchmark: str | None, sharded: Sequence[str]) -> str:
+    """The command that shards what is meant, where that is prepared only; empty: it is not, or is sharded."""
+    prepared = {path.stem: path for path in prepared_files(data_root)}
+    if benchmark is None:
+        only = f" {next(iter(prepared))}" if len(prepared) == 1 else ""
+        return f"tsgc shard{only}" if prepared and not sharded else ""
+    name, _, split = benchmark.partition("/")
+    if name not in prepared or benchmark in sharded:
+        return ""
+    if not any(other.split("/")[0] == name for other in sharded):
+        return f"tsgc shard {name}"
+    with open_store(prepared[name]) as store:
+        return f"tsgc shard {name} --benchmark {split}" if split in store.splits else ""
 
 
 def _main_benchmark(benchmarks: list[str]) -> str:
