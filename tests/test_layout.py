@@ -56,6 +56,7 @@ FLOORS = (
     "tsgc.report.analysis",
     "tsgc.report.charts",
     "tsgc.report.learned_adjacency",
+    "tsgc.report.pairs",
     "tsgc.report.section",
     "tsgc.report.sections",
     "tsgc.report",

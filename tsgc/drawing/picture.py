@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
@@ -23,19 +25,37 @@ class Pictured:
     fps: float
     notes: Sequence[Sequence[str]] = field(default_factory=tuple)
     """Notes to each panel, for the page."""
+    label: str = ""
+    """The class, as a heading has it; empty where that is not known."""
+
+    @property
+    def heading(self) -> str:
+        """The title and class."""
+        return f"{self.title}: {self.label}" if self.label else self.title
 
 
 def png(clip: Pictured) -> bytes:
     """A PNG of still frames, a row for each panel."""
     buffer = io.BytesIO()
-    draw_strip(clip.panels, clip.skeleton).save(buffer, "PNG", optimize=True)
+    strip = draw_strip(clip.panels, clip.skeleton, fps=clip.fps, heading=clip.heading)
+    strip.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def moving(clip: Pictured) -> tuple[list[Image.Image], float]:
+    """The panels beside each other, and how many pictures a second play at their own speed."""
+    pictures = draw_frames(clip.panels, clip.skeleton, fps=clip.fps, heading=clip.heading)
+    return pictures, clip.fps * len(pictures) / _longest(clip)
+
+
+def _longest(clip: Pictured) -> int:
+    """Frames of the longest panel, at least 1."""
+    return max(1, *(len(panel.joints) for panel in clip.panels))
 
 
 def gif(clip: Pictured) -> bytes:
     """A GIF of the panels beside each other, at their own speed."""
-    pictures = draw_frames(clip.panels, clip.skeleton)
-    longest = max(len(panel.joints) for panel in clip.panels)
+    pictures, _ = moving(clip)
     buffer = io.BytesIO()
     first, *others = (picture.quantize(32) for picture in pictures)  # enough for six colours and their edges
     first.save(
@@ -43,10 +63,17 @@ def gif(clip: Pictured) -> bytes:
         "GIF",
         save_all=True,
         append_images=others,
-        duration=gif_milliseconds(longest, len(pictures), clip.fps),
+        duration=gif_milliseconds(_longest(clip), len(pictures), clip.fps),
         loop=0,
     )
     return buffer.getvalue()
+
+
+def mp4(clip: Pictured) -> bytes:
+    """A film of the panels beside each other, at their own speed."""
+    from tsgc.drawing.film import encode_film
+
+    return encode_film(*moving(clip))
 
 
 def page(clip: Pictured) -> bytes:
@@ -58,16 +85,20 @@ def page(clip: Pictured) -> bytes:
     players = [
         make_player(panel, clip.skeleton, fps=clip.fps, notes=said) for panel, said in zip(clip.panels, notes)
     ]
-    return render("clip.html", title=clip.title, lines=clip.lines, players=players).encode()
+    return render("clip.html", title=clip.title, label=clip.label, lines=clip.lines, players=players).encode()
 
 
-WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".html": page}
+WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".html": page, ".mp4": mp4}
 
 
 def check_suffix(path: Path) -> None:
-    """Raise UsageError for a file with another ending than WRITERS has."""
+    """Raise UsageError for a file with another ending than WRITERS has, TsgcError where nothing writes it."""
     if path.suffix.lower() not in WRITERS:
         raise UsageError(f"{path}: pictures end in {', '.join(WRITERS)}; name the file so")
+    if path.suffix.lower() == ".mp4":
+        from tsgc.drawing.film import find_encoder
+
+        find_encoder()
 
 
 def write_picture(clip: Pictured, path: Path) -> str:

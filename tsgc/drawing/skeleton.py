@@ -34,6 +34,33 @@ class Panel:
     """`xyz`, `xyzs` or `xys`, s the detector's score."""
 
 
+def places(
+    joints: np.ndarray, skeleton: Skeleton, present: np.ndarray | None = None, *, channels: str = "xyz"
+) -> np.ndarray:
+    """Joints as a camera has them, (T, M, V, C) -> (T, M, V, 3), in pictures (T, M, V, 2).
+
+    x to the right, y downwards, z away from the camera, in the joints' unit. NaN for bodies that are absent
+    (not `present`, all joints 0, or one infinite), and for joints whose x or y is NaN or whose score is 0.
+    """
+    space = in_space(channels)
+    found = np.array(joints[..., : 3 if space else 2], np.float64)
+    flat = found[..., :2]
+    found[np.isnan(flat).any(3)] = np.nan
+    absent = np.isinf(flat).any((2, 3)) | np.isnan(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
+    if present is not None:
+        absent |= ~present
+    found[absent] = np.nan
+    if has_score(channels):
+        found[joints[..., -1] == 0] = np.nan
+    if np.isnan(flat).all():
+        return found
+    if space or head_is_up(flat, skeleton):
+        found[..., 1] *= -1
+    if space:  # depth alone may be missing: then it is 0
+        found[..., 2] = np.where(np.isfinite(found[..., 2]) | np.isnan(flat[..., 0]), found[..., 2], 0)
+    return found
+
+
 def front_view(
     joints: np.ndarray,
     skeleton: Skeleton,
@@ -45,21 +72,12 @@ def front_view(
     """Joints seen from the camera: (T, M, V, C) -> pixels (T, M, V, 2), x to the right, y downwards.
 
     One scale for both axes and all frames keeps the aspect ratio, and nothing jumps. The bounding box of all
-    bodies of the clip is centred in `size` (width, height). Depth is dropped. Points are NaN for bodies that
-    are absent (not `present`, all joints 0, or one infinite), and for joints that are NaN or of score 0.
+    bodies of the clip is centred in `size` (width, height). Depth is dropped. Points are NaN where `places`
+    has them so.
     """
-    flat = np.array(joints[..., :2], np.float64)
-    flat[np.isnan(flat).any(3)] = np.nan
-    absent = np.isinf(flat).any((2, 3)) | np.isnan(flat).all((2, 3)) | ~np.asarray(joints).any((2, 3))
-    if present is not None:
-        absent |= ~present
-    flat[absent] = np.nan
-    if has_score(channels):
-        flat[joints[..., -1] == 0] = np.nan
+    flat = places(joints, skeleton, present, channels=channels)[..., :2]
     if np.isnan(flat).all():
         return flat
-    if in_space(channels) or head_is_up(flat, skeleton):
-        flat[..., 1] *= -1
     low, high = np.nanmin(flat, (0, 1, 2)), np.nanmax(flat, (0, 1, 2))
     room = np.asarray(size) - 2 * MARGIN * min(size)
     extent = high - low
@@ -103,20 +121,39 @@ def panel_points(panel: Panel, skeleton: Skeleton, size: tuple[float, float]) ->
     return front_view(panel.joints, skeleton, panel.present, size=size, channels=panel.channels)
 
 
-def draw_strip(panels: Sequence[Panel], skeleton: Skeleton, *, frames: int = 8) -> Image.Image:
-    """A row of still frames for each panel, evenly spread over its clip."""
+def panel_places(panel: Panel, skeleton: Skeleton) -> np.ndarray:
+    """A panel's clip as `places` gives it."""
+    return places(panel.joints, skeleton, panel.present, channels=panel.channels)
+
+
+def draw_strip(
+    panels: Sequence[Panel],
+    skeleton: Skeleton,
+    *,
+    frames: int = 8,
+    fps: float | None = None,
+    heading: str = "",
+) -> Image.Image:
+    """A row of still frames for each panel, evenly spread over its clip; `fps`: to say their seconds."""
     rows = []
     for panel in panels:
         points = panel_points(panel, skeleton, PANEL)
         cells = [
-            _cell(f"frame {index + 1}/{len(points)}", points[index], skeleton)
+            _cell(f"frame {moment(index, len(points), fps)}", points[index], skeleton)
             for index in even_indices(len(points), frames)
         ]
         rows.append(_titled(panel.title, _beside(cells or [_empty_cell(points, skeleton)])))
-    return _below([*rows, _legend()])
+    return _headed(heading, _below([*rows, _legend()]))
 
 
-def draw_frames(panels: Sequence[Panel], skeleton: Skeleton, *, most: int = 300) -> list[Image.Image]:
+def draw_frames(
+    panels: Sequence[Panel],
+    skeleton: Skeleton,
+    *,
+    most: int = 300,
+    fps: float | None = None,
+    heading: str = "",
+) -> list[Image.Image]:
     """The panels side by side, at most `most` frames; a shorter clip rests on its last one."""
     views = [panel_points(panel, skeleton, PANEL) for panel in panels]
     pictures = []
@@ -127,12 +164,15 @@ def draw_frames(panels: Sequence[Panel], skeleton: Skeleton, *, most: int = 300)
                 cells.append(_empty_cell(points, skeleton))
                 continue
             here = min(index, len(points) - 1)
-            caption = (
-                f"{panel.title}, {here + 1}/{len(points)}" if panel.title else f"{here + 1}/{len(points)}"
-            )
-            cells.append(_cell(caption, points[here], skeleton))
-        pictures.append(_below([_beside(cells), _legend()]))
+            title = f"{panel.title}, " if panel.title and (len(panels) > 1 or not heading) else ""
+            cells.append(_cell(title + moment(here, len(points), fps), points[here], skeleton))
+        pictures.append(_headed(heading, _below([_beside(cells), _legend()])))
     return pictures
+
+
+def moment(index: int, count: int, fps: float | None) -> str:
+    """A frame's number, and its second where the rate is known: `12/40, 0.37 s`."""
+    return f"{index + 1}/{count}" + (f", {index / fps:.2f} s" if fps else "")
 
 
 def gif_milliseconds(frames: int, drawn: int, fps: float) -> int:
@@ -189,6 +229,25 @@ def _titled(title: str, picture: Image.Image) -> Image.Image:
         return picture
     head = Image.new("RGB", (picture.width, CAPTION + 4), PAPER)
     _text(ImageDraw.Draw(head), (4, 6), title, picture.width - 8)
+    return _below([head, picture])
+
+
+def _headed(heading: str, picture: Image.Image) -> Image.Image:
+    """A picture below its heading, which goes on in another line where it is wider."""
+    if not heading:
+        return picture
+    font = ImageFont.load_default(FONT_SIZE)
+    lines = [""]
+    for word in heading.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= picture.width - 8 or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    head = Image.new("RGB", (picture.width, 4 + (CAPTION - 4) * len(lines)), PAPER)
+    draw = ImageDraw.Draw(head)
+    for number, line in enumerate(lines):
+        _text(draw, (4, 4 + (CAPTION - 4) * number), line, picture.width - 8)
     return _below([head, picture])
 
 

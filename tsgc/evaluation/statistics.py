@@ -84,3 +84,36 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
         ways = ways * (tosses - i) // (i + 1)  # C(n, i + 1)
         tail += ways
     return McNemar(one, two, min(1.0, 2 * tail / 2**tosses))
+
+
+Z = 1.959963984540054  # standard deviations from the mean that 95 % of a normal distribution lie within
+
+
+def wilson(right: float, total: int, z: float = Z) -> tuple[float, float]:
+    """Wilson's 95 % interval, percent, of an accuracy of `right` of `total` clips (Wilson, 1927).
+
+    Unlike a bootstrap's it has a width where all clips are right. NaN where there are no clips.
+    """
+    if not total:
+        return float("nan"), float("nan")
+    share = right / total
+    middle = share + z**2 / (2 * total)
+    half = z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
+    scale = 100 / (1 + z**2 / total)
+    return max(0.0, (middle - half) * scale), min(100.0, (middle + half) * scale)
+
+
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[float, float, float]:
+    """How much more of the clips the second gets right, percent, with its 95 % bootstrap interval.
+
+    `first`, `second` (N,): whether each clip is right, or the share of several seeds that are. Clips are
+    resampled in pairs, so that clips that are hard for both widen nothing.
+    """
+    if len(first) == 0:
+        return float("nan"), float("nan"), float("nan")
+    values, counts = np.unique(second.astype(np.float64) - first, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(first), counts / len(first), size=resamples)
+    low, high = np.percentile(100 * drawn @ values / len(first), PERCENTILES)
+    return 100 * float(values @ counts) / len(first), float(low), float(high)

@@ -25,7 +25,8 @@ def raw_clip_picture(path: Path, dataset: str | None) -> Pictured:
         if len(prepared.joints):
             panels.append(Panel(preset, prepared.joints, prepared.present, look.channels))
             notes.append([f"{len(prepared.joints)} frames, prepared with the {preset} preset"])
-    return Pictured(path.stem, [f"{path}: {look.what}"], panels, look.skeleton, look.fps, notes)
+    lines = [f"{path}: {look.what}"]
+    return Pictured(path.stem, lines, panels, look.skeleton, look.fps, notes, label=look.what)
 
 
 def padded(raw: TrackedClip, V: int) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +63,8 @@ def store_clip_picture(path: Path, name: str) -> Pictured:
         f"present: {', '.join(f'{n} frames of body {m}' for m, n in enumerate(clip.present.sum(0), 1))}",
     ]
     panel = Panel(name, clip.joints, clip.present, info.channels)
-    return Pictured(name, lines, [panel], info.body, info.fps)
+    label = info.class_names[clip.label]
+    return Pictured(name, lines, [panel], info.body, info.fps, label=label)
 
 
 def shard_clip_picture(path: Path, name: str) -> Pictured:
@@ -86,7 +88,7 @@ def shard_clip_picture(path: Path, name: str) -> Pictured:
         clip_size(joints, manifest.fps),
     ]  # fmt: skip
     panel = Panel(name, joints, channels=manifest.channels)
-    return Pictured(name, lines, [panel], manifest.body, manifest.fps)
+    return Pictured(name, lines, [panel], manifest.body, manifest.fps, label=manifest.class_names[label])
 
 
 def clip_size(joints: np.ndarray, fps: float) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup, escape
 
+from tsgc.evaluation.statistics import wilson
 from tsgc.report.analysis import Calibration
 
 WIDTH, HEIGHT = 440, 250  # of the drawing; about the pixels it gets, so that text keeps its size
@@ -24,6 +25,9 @@ class Series:
     dashed: bool
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    """The band around it, of several seeds; None: no band."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +41,18 @@ class Chart:
 
 def line_chart(chart: Chart) -> Markup:
     """Curves over epochs; a curve is broken where its value is not finite."""
-    values = np.array([value for series in chart.series for value in series.y], float)
+    values = np.array(
+        [v for series in chart.series for part in (series.y, series.low, series.high) for v in part or ()],
+        float,
+    )
     epochs = np.array([epoch for series in chart.series for epoch in series.x], float)
     x_ticks = ticks(float(epochs.min()), float(epochs.max()), 6, whole=True)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
     y_ticks = ticks(min(low, 0.0) if low < 0.35 * high else low, high, 5)
     parts = [_frame(x_ticks, y_ticks)]
-    for series in chart.series:
-        parts.append(_curve(series, x_ticks, y_ticks))
+    parts += [_band(series, x_ticks, y_ticks) for series in chart.series]
+    parts += [_curve(series, x_ticks, y_ticks) for series in chart.series]
     parts.append(Markup('<line class="cursor" y1="{}" y2="{}" hidden></line>').format(TOP, HEIGHT - BOTTOM))
     label = f"{chart.title} by epoch. " + "; ".join(
         f"{series.name}: {short_figure(series.y[0])} at first, {short_figure(series.y[-1])} at last"
@@ -64,10 +71,18 @@ def chart_data(chart: Chart) -> dict[str, object]:
         "unit": chart.unit,
         "x": [x_ticks[0], x_ticks[-1], LEFT, WIDTH - RIGHT],
         "series": [
-            {"name": series.name, "x": list(series.x), "y": [short_figure(value) for value in series.y]}
-            for series in chart.series
+            {"name": series.name, "x": list(series.x), "y": _readings(series)} for series in chart.series
         ],
     }
+
+
+def _readings(series: Series) -> list[str]:
+    """The figures of a curve as text, with the ends of its band."""
+    said = [short_figure(value) for value in series.y]
+    if series.low is None or series.high is None:
+        return said
+    ends = zip(map(short_figure, series.low), map(short_figure, series.high))
+    return [f"{middle} ({low}–{high})" for middle, (low, high) in zip(said, ends)]
 
 
 def ticks(low: float, high: float, most: int, *, whole: bool = False) -> list[float]:
@@ -127,6 +142,19 @@ def _frame(x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
     return Markup("").join(parts)
 
 
+def _band(series: Series, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
+    """The area between a curve's lowest and highest values; nothing where one is not finite."""
+    ends = np.array([series.low or [], series.high or []], float)
+    if not ends.size or not np.isfinite(ends).all():
+        return Markup("")
+    xs = [_at(epoch, x_ticks, LEFT, WIDTH - RIGHT) for epoch in series.x]
+    low, high = ([_at(value, y_ticks, HEIGHT - BOTTOM, TOP) for value in end.tolist()] for end in ends)
+    around = [*zip(xs, high), *reversed([*zip(xs, low)])]
+    return Markup('<path class="band c{}" d="M{} Z"/>').format(
+        series.colour % COLOURS, " L".join(f"{x:g},{y:g}" for x, y in around)
+    )
+
+
 def _curve(series: Series, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> Markup:
     pieces: list[list[str]] = [[]]
     last = ""
@@ -148,6 +176,46 @@ def _curve(series: Series, x_ticks: Sequence[float], y_ticks: Sequence[float]) -
 SIDE = 300  # of the reliability diagram's drawing
 PAD = 44  # left of and below its axes
 HIST = 52  # height of the counts below
+FEW = 10  # clips; a bin of fewer is drawn hollow
+
+
+def _bin(
+    calibration: Calibration, index: int, sides: tuple[float, float], plot: float, tall: float
+) -> Markup:
+    """One bin: its bar up to the lower of accuracy and confidence, the gap above, a whisker, its clips."""
+    count = int(calibration.counts[index])
+    accuracy, confidence = float(calibration.accuracy[index]), float(calibration.confidence[index])
+    low, high = wilson(count * accuracy, count)
+    said = (
+        f"{count:,} clip{'s' if count > 1 else ''} of confidence {100 * confidence:.1f} %:"
+        f" {100 * accuracy:.1f} % right (95 %: {low:.0f}–{high:.0f} %)"
+    )
+    left, right = sides
+    place = {
+        "said": said,
+        "few": " few" if count < FEW else "",
+        "x": left + 1,
+        "w": right - left - 2,
+        "end": right - 1,
+        "middle": (left + right) / 2,
+        "level": 10 + plot * (1 - accuracy),
+        "solid": 10 + plot * (1 - min(accuracy, confidence)),
+        "solid_h": plot * min(accuracy, confidence),
+        "gap": 10 + plot * (1 - max(accuracy, confidence)),
+        "gap_h": plot * abs(accuracy - confidence),
+        "high": 10 + plot * (1 - high / 100),
+        "low": 10 + plot * (1 - low / 100),
+        "count": 10 + plot + 6 + HIST - max(0.5, tall),
+        "count_h": max(0.5, tall),
+    }
+    return Markup(
+        '<g class="bin{few}"><title>{said}</title>'
+        '<rect class="bar" x="{x:.1f}" y="{solid:.1f}" width="{w:.1f}" height="{solid_h:.1f}"/>'
+        '<rect class="gap" x="{x:.1f}" y="{gap:.1f}" width="{w:.1f}" height="{gap_h:.1f}"/>'
+        '<line class="whisker" x1="{middle:.1f}" x2="{middle:.1f}" y1="{high:.1f}" y2="{low:.1f}"/>'
+        '<line class="level" x1="{x:.1f}" x2="{end:.1f}" y1="{level:.1f}" y2="{level:.1f}"/>'
+        '<rect class="count" x="{x:.1f}" y="{count:.1f}" width="{w:.1f}" height="{count_h:.1f}"/></g>'
+    ).format(**place)
 
 
 def reliability(calibration: Calibration) -> Markup:
@@ -167,40 +235,9 @@ def reliability(calibration: Calibration) -> Markup:
         )
     most = max(1, int(calibration.counts.max()))
     for index, count in enumerate(calibration.counts.tolist()):
-        if not count:
-            continue
-        x = PAD + index * width
-        accuracy, confidence = calibration.accuracy[index], calibration.confidence[index]
-        said = f"{count:,} clips of confidence {100 * confidence:.1f} %: {100 * accuracy:.1f} % right"
-        right, sure = 10 + plot * (1 - accuracy), 10 + plot * (1 - confidence)
-        solid = max(right, sure)  # the bar up to the lower of the two, the gap above it
-        tall = HIST * count / most
-        parts.append(
-            Markup(
-                '<g><title>{}</title><rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
-                '<rect class="gap" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/>'
-                '<line class="level" x1="{:.1f}" x2="{:.1f}" y1="{:.1f}" y2="{:.1f}"/>'
-                '<rect class="count" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"/></g>'
-            ).format(
-                said,
-                x + 1,
-                solid,
-                width - 2,
-                10 + plot - solid,
-                x + 1,
-                min(right, sure),
-                width - 2,
-                abs(right - sure),
-                x + 1,
-                x + width - 1,
-                right,
-                right,
-                x + 1,
-                10 + plot + 6 + HIST - tall,
-                width - 2,
-                max(0.5, tall),
-            )
-        )
+        if count:
+            left = PAD + index * width
+            parts.append(_bin(calibration, index, (left, left + width), plot, HIST * count / most))
     parts.append(
         Markup('<line class="diagonal" x1="{}" y1="{}" x2="{}" y2="10"/>').format(PAD, 10 + plot, PAD + plot)
     )

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import Description, read_weights_description
-from tsgc.evaluation.scores import Scores, read_scores
+from tsgc.evaluation.scores import Scores, hits, read_scores
+from tsgc.fusion.calibrate import log_softmax
+from tsgc.fusion.fuse import match_clips
 from tsgc.network.adjacency import adjacency
 from tsgc.workspace.runs import Run
 
@@ -34,7 +37,9 @@ class Gathered:
 
     run: Run
     label: str
-    """Short and unique among the runs of a report: A, B, ..."""
+    """Short and unique among the runs of a report: A, B, ..., and A1, A2, ... where they are seeds."""
+    colour: int
+    """Index of its colour, that of its group."""
     config: dict[str, Any]
     environment: dict[str, Any]
     metrics: list[dict[str, float]]
@@ -51,13 +56,97 @@ class Gathered:
         return self.scores.get(self.main)
 
     @property
+    def network(self) -> str:
+        return "TSGCNeXt"
+
+    @property
     def preset(self) -> str:
         return str(self.environment.get("preset", "unknown"))
 
 
-def gather(runs: Sequence[Run], *, ema: bool) -> list[Gathered]:
-    """Everything of each run, in the given order."""
-    return [gather_run(run, letters(index), ema=ema) for index, run in enumerate(runs)]
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in their seed alone; mostly one."""
+
+    label: str
+    """A, B, ..."""
+    colour: int
+    runs: Sequence[Gathered]
+    scores: Sequence[Scores]
+    """The main scores of its runs, all with their clips in one order; none where no run has any."""
+
+    @property
+    def first(self) -> Gathered:
+        return self.runs[0]
+
+    @property
+    def benchmark(self) -> str:
+        return self.first.run.benchmark
+
+    @property
+    def title(self) -> str:
+        if len(self.runs) == 1:
+            return self.first.run.title
+        seeds = ", ".join(str(run.run.config.seed) for run in self.runs)
+        return f"{self.first.run.title.rpartition(' seed ')[0]} seeds {seeds}"
+
+    @property
+    def name(self) -> str:
+        """The stream and variant, as legends have it."""
+        several = f", {len(self.runs)} seeds" if len(self.runs) > 1 else ""
+        return f"{self.first.run.config.modality} {self.first.run.config.variant}{several}"
+
+    @cached_property
+    def right(self) -> np.ndarray:
+        """The share of its seeds that get each clip right, (N,)."""
+        return np.mean([hits(part.logits, part.labels)[0] for part in self.scores], axis=0)
+
+    @cached_property
+    def pooled(self) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted and true classes of all its seeds' clips, one seed after the other."""
+        predicted = np.concatenate([part.logits.argmax(1) for part in self.scores])
+        return predicted, np.concatenate([part.labels for part in self.scores])
+
+    @cached_property
+    def log_probability(self) -> np.ndarray:
+        """The logarithm of the mean of its seeds' probabilities, (N, K)."""
+        parts = [log_softmax(part.logits) for part in self.scores]
+        return np.logaddexp.reduce(parts) - np.log(len(parts))
+
+    @property
+    def probability(self) -> np.ndarray:
+        """The mean of its seeds' probabilities, (N, K)."""
+        return np.exp(self.log_probability)
+
+
+def gather(runs: Sequence[Run], *, ema: bool) -> list[Group]:
+    """Everything of each run; those that differ in their seed alone are together."""
+    seeds: dict[str, list[Run]] = {}
+    for run in runs:
+        alike = dataclasses.asdict(run.config) | {"seed": None, "benchmark": run.benchmark}
+        seeds.setdefault(repr(alike), []).append(run)
+    groups = []
+    for index, members in enumerate(seeds.values()):
+        label = letters(index)
+        labels = (
+            [f"{label}{number}" for number in range(1, len(members) + 1)] if len(members) > 1 else [label]
+        )
+        gathered = [gather_run(run, name, index, ema=ema) for run, name in zip(members, labels)]
+        groups.append(Group(label, index, gathered, matched_scores(gathered)))
+    return groups
+
+
+def matched_scores(runs: Sequence[Gathered]) -> list[Scores]:
+    """The main scores of runs, clips in the first one's order; a run with others is noted and left out."""
+    found: list[Scores] = []
+    for run in runs:
+        if run.main_scores is None:
+            continue
+        try:
+            found.append(match_clips(found[0], run.main_scores) if found else run.main_scores)
+        except TsgcError as error:
+            run.missing.append(f"Not among its seeds' means: {error}.")
+    return found
 
 
 def letters(index: int) -> str:
@@ -66,13 +155,14 @@ def letters(index: int) -> str:
     return (letters(head - 1) if head else "") + chr(ord("A") + tail)
 
 
-def gather_run(run: Run, label: str, *, ema: bool) -> Gathered:
+def gather_run(run: Run, label: str, colour: int, *, ema: bool) -> Gathered:
     """Everything of one run; `ema`: analyse the averaged weights."""
     main = "last-ema" if ema else "last"
     missing: list[str] = []
     gathered = Gathered(
         run,
         label,
+        colour,
         dataclasses.asdict(run.config),
         orjson.loads((run.folder / "environment.json").read_bytes()),
         read_metrics(run.folder / "metrics.jsonl"),

@@ -4,24 +4,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tsgc.drawing.html import render
-from tsgc.report.gather import Gathered
+from tsgc.report.gather import Group
 from tsgc.report.section import ASSETS, Report, Section, SectionMaker
 from tsgc.report.sections.accuracy import accuracy
 from tsgc.report.sections.classes import classes
 from tsgc.report.sections.clips import clips
-from tsgc.report.sections.configuration import configuration, environment
+from tsgc.report.sections.comparison import comparison, disagreement, gains
+from tsgc.report.sections.configuration import configuration, environment, runs
 from tsgc.report.sections.confusion import confusion
 from tsgc.report.sections.curves import curves
 from tsgc.report.sections.fusion import fusion
 from tsgc.report.sections.graphs import graphs
+from tsgc.report.sections.headline import headline
 
 # The questions in their order, and what answers each, in its order. A new section is a file in `sections`,
 # its template in `assets`, and its name here.
 QUESTIONS: dict[str, Sequence[SectionMaker]] = {
-    "How good": (accuracy, fusion),
-    "Where wrong": (classes, confusion, clips),
+    "How good": (comparison, accuracy, fusion),
+    "Where wrong": (gains, classes, confusion, disagreement, clips),
     "Why": (graphs,),
-    "How trained": (curves, configuration, environment),
+    "How trained": (curves, configuration, runs, environment),
 }
 LAST_SCRIPT = "report.js"  # says that the page is ready
 
@@ -56,19 +58,22 @@ def report_page(report: Report) -> Page:
             parts.append(Part(heading, made))
     sections = [section for part in parts for section in part.sections]
     scripts = dict.fromkeys(name for section in sections for name in section.scripts)
+    people = any(section.people for section in sections)
     html = render(
         "report.html",
         folder=ASSETS,
-        title=title(report.runs),
+        title=title(report.groups),
         runs=report.runs,
+        headline=headline(report).body,
+        people=people,
         parts=parts,
         scripts=[*scripts, LAST_SCRIPT],
     )
-    return Page(html, any(section.people for section in sections))
+    return Page(html, people)
 
 
-def title(gathered: Sequence[Gathered]) -> str:
-    if len(gathered) == 1:
-        return gathered[0].run.title
-    benchmarks = list(dict.fromkeys(run.run.benchmark for run in gathered))
-    return f"{len(gathered)} runs on {', '.join(benchmarks)}"
+def title(groups: Sequence[Group]) -> str:
+    if len(groups) == 1:
+        return groups[0].title
+    benchmarks = list(dict.fromkeys(group.benchmark for group in groups))
+    return f"{len(groups)} runs on {', '.join(benchmarks)}"

@@ -1,14 +1,17 @@
 """A report's runs, and the sections that its page is made of."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from shards.load_manifest import load_manifest
+from shards.manifest import Manifest
 from tsgc.drawing.html import render
-from tsgc.report.gather import Gathered
+from tsgc.report.gather import Gathered, Group
+from tsgc.workspace.data_root import pick_shards
 
 ASSETS = Path(__file__).parent / "assets"  # the report's own; the rest is tsgc/drawing's
 
@@ -17,15 +20,28 @@ ASSETS = Path(__file__).parent / "assets"  # the report's own; the rest is tsgc/
 class Report:
     """What a report is about, and how much of it to show."""
 
-    runs: Sequence[Gathered]
+    groups: Sequence[Group]
+    """The runs, those that differ in their seed alone together."""
     data_root: Path
     """Where the shards lie that clips are read from."""
     clips: int = 0
     """Animations of each run's clips to show; 0: none, as the data's terms may forbid sharing them."""
 
+    _manifests: dict[str, Manifest] = field(default_factory=dict)
+
+    def manifest(self, benchmark: str) -> Manifest:
+        """The benchmark's shard set under the data root. Raises TsgcError where it is not at hand."""
+        if benchmark not in self._manifests:
+            self._manifests[benchmark] = load_manifest(pick_shards(self.data_root, benchmark)[0])
+        return self._manifests[benchmark]
+
+    @property
+    def runs(self) -> list[Gathered]:
+        return [run for group in self.groups for run in group.runs]
+
     @property
     def several(self) -> bool:
-        """Whether runs are compared."""
+        """Whether runs are compared, or seeds are taken together."""
         return len(self.runs) > 1
 
 

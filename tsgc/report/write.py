@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipelines.errors import UsageError
 from pipelines.files import refuse_existing, write_atomic
 from tsgc.console import Talker
 from tsgc.report.gather import gather
 from tsgc.report.page import report_page
 from tsgc.report.section import Report
-from tsgc.workspace.runs import newest_run, open_run, refuse_twice
+from tsgc.report.tables import TABLES, csv_text
+from tsgc.workspace.runs import is_run, newest_run, open_run, refuse_twice
 
 
 def write_report(
@@ -24,21 +26,39 @@ def write_report(
 ) -> None:
     """Report on the runs in `folders` (default: the newest below `runs_root`) in the file `out`.
 
+    A folder of seeds stands for all of them. Tables are written beside the page, as CSV.
     `ema`: analyse the averaged weights. `clips`: how many animations of each run's worst clips to draw, from
     the shards under `data_root`. The page says what a run lacks. Raises TsgcError for a folder that is not a
-    run or an `out` that exists, UsageError for the same run twice.
+    run or a file that exists, UsageError for the same run twice and for an `out` that is no page.
     """
-    refuse_existing(out, overwrite)
-    refuse_twice(folders, folders, "run", "given twice, it would be drawn twice")
-    runs = [open_run(folder) for folder in folders] or [newest_run(runs_root)]
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(
+            f"{out}: a report is a page, with tables beside it; name it .html"
+            " (the tables are .csv, a browser prints the page as .pdf)"
+        )
+    tables = {kind: out.with_name(f"{out.stem}-{kind}.csv") for kind in TABLES}
+    for path in (out, *tables.values()):
+        refuse_existing(path, overwrite)
+    places = [place for folder in folders for place in run_folders(folder)]
+    refuse_twice(places, places, "run", "given twice, it would be drawn twice")
+    runs = [open_run(place) for place in places] or [newest_run(runs_root)]
     report = Report(gather(runs, ema=ema), data_root, clips)
     page = report_page(report)
     data = page.html.encode()
     write_atomic(out, data)
+    for kind, path in tables.items():
+        write_atomic(path, csv_text(TABLES[kind](report)).encode())
     for run in report.runs:
         for said in run.missing:
             talker.warn(f"{run.run.title}: {said}")
     titles = ", ".join(run.run.title for run in report.runs)
     talker.line(f"report on {titles}: {out} ({len(data) / 1e6:.2f} MB)")
+    talker.line(f"tables: {', '.join(map(str, tables.values()))}")
     if page.people:
         talker.line("It holds skeletons of recorded people: the data set's terms may forbid sharing it.")
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The run in a folder, or the seeds that lie in it, in order of their numbers."""
+    seeds = [place for place in folder.glob("seed*") if is_run(place)] if not is_run(folder) else []
+    return sorted(seeds, key=lambda place: (len(place.name), place.name)) or [folder]

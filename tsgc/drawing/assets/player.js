@@ -1,54 +1,77 @@
 "use strict";
-// Plays every .player of the page: points are 64ths of a pixel, 65535 where a body is absent.
-for (const box of document.querySelectorAll(".player")) {
-  const clip = JSON.parse(box.querySelector("script").textContent);
-  const bytes = Uint8Array.from(atob(clip.points), (letter) => letter.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  const [width, height] = clip.size;
+// Plays every .player of the page: its views share one control, and turn together where they are in space.
+const ABSENT = 65535;
+const MARGIN = 0.08; // of the canvas, kept free around the bodies
+const STEP = 15; // degrees that an arrow key turns a body
+
+// One clip on one canvas. Points are 16-bit numbers of one scale, x to the right, y downwards, z away.
+const makeView = (box, clip) => {
   const canvas = box.querySelector("canvas");
   const pen = canvas.getContext("2d");
-  const slider = box.querySelector("input");
-  const button = box.querySelector("button");
-  const counter = box.querySelector(".frame");
-  let frame = 0;
-  let last = 0;
-  let playing = clip.frames > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const bytes = Uint8Array.from(atob(clip.points), (letter) => letter.charCodeAt(0));
+  const numbers = new DataView(bytes.buffer);
+  const count = clip.frames * clip.bodies * clip.joints;
+  const coordinate = (point, axis) => numbers.getUint16((point * clip.axes + axis) * 2, true);
+  const places = new Float64Array(count * 2); // turned, in the points' scale
+  let fit = { scale: 0, x: 0, y: 0 };
 
-  const point = (body, joint) => {
-    const place = (((frame * clip.bodies + body) * clip.joints + joint) * 2) * 2;
-    const x = view.getUint16(place, true);
-    return x === 65535 ? null : [x / 64, view.getUint16(place + 2, true) / 64];
+  // Every view of a body is as large as fits, with one scale for all frames, so that nothing jumps.
+  const turn = (yaw, tilt) => {
+    const [sinY, cosY, sinT, cosT] = [Math.sin(yaw), Math.cos(yaw), Math.sin(tilt), Math.cos(tilt)];
+    const low = [Infinity, Infinity];
+    const high = [-Infinity, -Infinity];
+    for (let point = 0; point < count; point += 1) {
+      let place = [NaN, NaN];
+      if (coordinate(point, 0) !== ABSENT) {
+        const [x, y] = [coordinate(point, 0) - clip.middle[0], coordinate(point, 1) - clip.middle[1]];
+        const z = clip.axes > 2 ? coordinate(point, 2) - clip.middle[2] : 0;
+        const away = cosY * z - sinY * x;
+        place = [cosY * x + sinY * z, cosT * y + sinT * away];
+        for (const axis of [0, 1]) {
+          low[axis] = Math.min(low[axis], place[axis]);
+          high[axis] = Math.max(high[axis], place[axis]);
+        }
+      }
+      places.set(place, point * 2);
+    }
+    const extent = Math.max(high[0] - low[0], high[1] - low[1]);
+    fit = { scale: extent > 0 ? 1 / extent : 0, x: (low[0] + high[0]) / 2, y: (low[1] + high[1]) / 2 };
   };
 
-  const draw = () => {
+  const draw = (frame) => {
+    const side = canvas.clientWidth || 240;
     const density = window.devicePixelRatio || 1;
-    canvas.width = width * density;
-    canvas.height = height * density;
+    canvas.width = canvas.height = Math.round(side * density);
     pen.setTransform(density, 0, 0, density, 0, 0);
     const style = getComputedStyle(document.documentElement);
-    const colour = (side) => style.getPropertyValue(`--${side || "middle"}`);
-    pen.lineWidth = 3;
+    const colour = (name) => style.getPropertyValue(`--${name || "middle"}`);
+    const point = (body, joint) => {
+      const at = ((frame * clip.bodies + body) * clip.joints + joint) * 2;
+      if (Number.isNaN(places[at])) return null;
+      const scale = fit.scale * side * (1 - 2 * MARGIN);
+      return [(places[at] - fit.x) * scale + side / 2, (places[at + 1] - fit.y) * scale + side / 2];
+    };
+    pen.lineWidth = Math.max(3, side / 90);
     pen.lineCap = "round";
     let seen = 0;
-    for (let body = clip.bodies - 1; body >= 0; body -= 1) {
-      if (!clip.frames) continue;
+    for (let body = clip.bodies - 1; body >= 0 && clip.frames; body -= 1) {
       pen.globalAlpha = body ? 0.55 : 1;
-      for (const [child, parent, side] of clip.bones) {
+      for (const [child, parent, of] of clip.bones) {
         const [from, to] = [point(body, child), point(body, parent)];
         if (!from || !to) continue;
-        pen.strokeStyle = colour(side);
+        pen.strokeStyle = colour(of);
         pen.beginPath();
         pen.moveTo(...from);
         pen.lineTo(...to);
         pen.stroke();
       }
-      clip.sides.forEach((side, joint) => {
+      clip.sides.forEach((of, joint) => {
         const place = point(body, joint);
         if (!place) return;
         seen += 1;
-        pen.fillStyle = colour(side);
+        pen.fillStyle = colour(of);
         pen.beginPath();
-        pen.arc(...place, 2.6, 0, 7);
+        pen.arc(...place, Math.max(2.6, side / 110), 0, 7);
         pen.fill();
       });
     }
@@ -56,37 +79,100 @@ for (const box of document.querySelectorAll(".player")) {
     if (!seen) {
       pen.fillStyle = style.getPropertyValue("--quiet");
       pen.font = "14px sans-serif";
-      pen.fillText("no body in this frame", 50, height / 2);
+      pen.textAlign = "center";
+      pen.fillText("no body in this frame", side / 2, side / 2);
     }
-    slider.value = frame;
-    counter.textContent = clip.frames ? `${clip.numbers[frame]}/${clip.of}` : "no frames";
-    button.textContent = playing ? "Pause" : "Play";
+    box.querySelector(".frame").textContent = clip.frames ? `${clip.numbers[frame]}/${clip.of}` : "no frames";
   };
+  turn(0, 0);
+  return { canvas, clip, turn, draw };
+};
 
+for (const box of document.querySelectorAll(".player:not([data-made])")) {
+  box.dataset.made = "yes";
+  const clips = JSON.parse(box.querySelector("script").textContent);
+  const views = [...box.querySelectorAll(".view")].map((each, index) => makeView(each, clips[index]));
+  const slider = box.querySelector("input");
+  const button = box.querySelector(".play");
+  const time = box.querySelector(".time");
+  const longest = clips.reduce((a, b) => (b.frames * b.milliseconds > a.frames * a.milliseconds ? b : a));
+  let frame = 0; // of the longest clip
+  let last = 0;
+  let [yaw, tilt] = [0, 0];
+  let playing = longest.frames > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+  const draw = () => {
+    const now = frame * longest.milliseconds;
+    for (const { clip, draw: show } of views) {
+      show(Math.max(0, Math.min(clip.frames - 1, Math.floor(now / clip.milliseconds + 1e-6))));
+    }
+    if (!slider) return;
+    slider.value = frame;
+    button.textContent = playing ? "Pause" : "Play";
+    const whole = (longest.frames * longest.milliseconds) / 1000;
+    time.textContent = `${(now / 1000).toFixed(2)} of ${whole.toFixed(2)} s`;
+    slider.setAttribute("aria-valuetext", time.textContent);
+  };
   const tick = (now) => {
     if (!playing) return;
-    if (now - last >= clip.milliseconds) {
+    if (now - last >= longest.milliseconds) {
       last = now;
-      frame = (frame + 1) % clip.frames;
+      frame = (frame + 1) % longest.frames;
       draw();
     }
     requestAnimationFrame(tick);
   };
-
-  button.disabled = clip.frames < 2;
-  slider.max = Math.max(0, clip.frames - 1);
-  button.addEventListener("click", () => {
-    playing = !playing;
+  const play = (wanted) => {
+    if (!slider) return;
+    playing = wanted;
     draw();
     requestAnimationFrame(tick);
-  });
-  slider.addEventListener("input", () => {
-    playing = false;
-    frame = Number(slider.value);
+  };
+  const turn = (newYaw, newTilt) => {
+    yaw = newYaw;
+    tilt = Math.max(-90, Math.min(90, newTilt));
+    for (const view of views) if (view.clip.axes > 2) view.turn((yaw * Math.PI) / 180, (tilt * Math.PI) / 180);
+    for (const each of box.querySelectorAll("[data-turn]")) {
+      each.setAttribute("aria-pressed", tilt === 0 && Number(each.dataset.turn) === yaw);
+    }
     draw();
-  });
+  };
+
+  if (slider) {
+    slider.max = longest.frames - 1;
+    button.addEventListener("click", () => play(!playing));
+    slider.addEventListener("input", () => {
+      playing = false;
+      frame = Number(slider.value);
+      draw();
+    });
+  }
+  for (const each of box.querySelectorAll("[data-turn]")) {
+    each.addEventListener("click", () => turn(Number(each.dataset.turn), 0));
+  }
+  const keys = {
+    ArrowLeft: () => turn(yaw - STEP, tilt), ArrowRight: () => turn(yaw + STEP, tilt),
+    ArrowUp: () => turn(yaw, tilt - STEP), ArrowDown: () => turn(yaw, tilt + STEP),
+    0: () => turn(0, 0), " ": () => play(!playing),
+  };
+  for (const { canvas, clip } of views) {
+    new ResizeObserver(draw).observe(canvas);
+    if (clip.axes < 3) continue;
+    canvas.classList.add("turns");
+    canvas.addEventListener("keydown", (event) => {
+      if (!(event.key in keys)) return;
+      event.preventDefault();
+      keys[event.key]();
+    });
+    canvas.addEventListener("pointermove", (event) => {
+      if (!event.buttons) return;
+      const upright = event.pointerType === "touch" ? 0 : event.movementY; // a finger scrolls the page
+      turn(yaw + event.movementX / 2, tilt - upright / 2);
+    });
+    canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+  }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  draw();
+  turn(0, 0);
   requestAnimationFrame(tick);
 }
-document.documentElement.dataset.players = document.querySelectorAll(".player").length;
+document.documentElement.dataset.players = document.querySelectorAll(".player .view").length;

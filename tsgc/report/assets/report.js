@@ -10,8 +10,16 @@ for (const box of document.querySelectorAll(".matrix")) {
   const pen = canvas.getContext("2d");
   let chosen = null;
 
-  const labelled = size <= 30; // names beside and below; of more classes none could be read
-  const gutter = () => (labelled ? Math.min(130, canvas.clientWidth * 0.3) : 0);
+  // Names beside and below, where a cell is high enough to read one; room for the longest, up to a part.
+  const lettering = (cell) => `${Math.min(13, Math.max(9, cell - 2))}px sans-serif`;
+  const gutter = () => {
+    const width = canvas.clientWidth;
+    if (width / size < 9) return 0;
+    pen.font = lettering((width * 0.7) / size);
+    const longest = Math.max(...names.map((name) => pen.measureText(name).width));
+    const edge = Math.min(longest + 12, width * 0.42);
+    return (width - edge) / size < 8 ? 0 : edge;
+  };
 
   const draw = () => {
     const width = canvas.clientWidth;
@@ -45,7 +53,7 @@ for (const box of document.querySelectorAll(".matrix")) {
     pen.strokeStyle = ink("rule");
     pen.lineWidth = 1;
     pen.strokeRect(edge + 0.5, 0.5, side - 1, side - 1);
-    if (labelled) {
+    if (edge) {
       const fit = (text, room) => {
         let short = text;
         while (short.length > 2 && pen.measureText(short).width > room) short = `${short.slice(0, -2).trimEnd()}…`;
@@ -53,7 +61,7 @@ for (const box of document.querySelectorAll(".matrix")) {
       };
       pen.fillStyle = ink("quiet");
       pen.textAlign = "right";
-      pen.font = `${Math.min(13, Math.max(9, cell - 2))}px sans-serif`;
+      pen.font = lettering(cell);
       names.forEach((name, index) => {
         pen.fillText(fit(name, edge - 8), edge - 6, (index + 0.5) * cell);
         pen.save();

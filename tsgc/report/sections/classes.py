@@ -1,45 +1,37 @@
 """Accuracy of each class."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tsgc.evaluation.scores import Scores
 from tsgc.report import analysis
-from tsgc.report.gather import Gathered, score_class_names
+from tsgc.report.gather import Group, score_class_names
 from tsgc.report.section import Report, Section, section
-
-Table = dict[str, Any]
 
 
 def classes(report: Report) -> Section | None:
-    tables = class_tables(report.runs)
+    tables = class_tables(report)
     if not tables:
         return None
-    return section("classes", "Accuracy of each class", runs=report.runs, classes=tables)
+    return section("classes", "Accuracy of each class", classes=tables)
 
 
-def class_tables(gathered: Sequence[Gathered]) -> list[Table]:
-    """Accuracy of each class, worst first; runs of the same classes share a table."""
-    groups: dict[tuple[str, ...], list[tuple[int, Gathered, Scores]]] = {}
-    for index, run in enumerate(gathered):
-        if run.main_scores is not None:
-            key = (run.run.benchmark, *score_class_names(run.main_scores))
-            groups.setdefault(key, []).append((index, run, run.main_scores))
+def class_tables(report: Report) -> list[dict[str, Any]]:
+    """Accuracy of each class, worst first; groups of the same classes share a table."""
+    alike: dict[tuple[str, ...], list[Group]] = {}
+    for group in report.groups:
+        if group.scores:
+            alike.setdefault((group.benchmark, *score_class_names(group.scores[0])), []).append(group)
     tables = []
-    for (benchmark, *names), members in groups.items():
-        columns = []
-        for index, run, scores in members:
-            matrix = analysis.confusion(scores.logits.argmax(1), scores.labels, len(names))
-            columns.append((index, run, *analysis.class_accuracy(matrix)))
+    for (benchmark, *names), groups in alike.items():
+        columns = [(group, *class_shares(group, len(names))) for group in groups]
         rows = []
         for number, name in enumerate(names):
             bars = [
-                (index, run.label, float(right[number]), int(total[number]))
-                for index, run, right, total in columns
+                (group, float(right[number]), int(total[number]), len(group.scores))
+                for group, right, total in columns
             ]
-            values = [right for _, _, right, total in bars if total]
+            values = [right for _, right, total, _ in bars if total]
             rows.append(
                 {
                     "name": name,
@@ -50,5 +42,12 @@ def class_tables(gathered: Sequence[Gathered]) -> list[Table]:
                 }
             )
         rows.sort(key=lambda row: (row["mean"], row["number"]))
-        tables.append({"benchmark": benchmark, "runs": [run for _, run, _ in members], "rows": rows})
+        tables.append({"benchmark": benchmark, "groups": groups, "rows": rows})
     return tables
+
+
+def class_shares(group: Group, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Percent right of each class (K,), over all seeds (NaN: no clips), and its clips (K,)."""
+    matrix = analysis.confusion(*group.pooled, classes)
+    right, total = analysis.class_accuracy(matrix)
+    return right, total // len(group.scores)

@@ -1,20 +1,18 @@
-"""Animations of the clips that a run gets most wrong."""
+"""Animations of test clips, among them those that a configuration gets most wrong."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 from pipelines.errors import TsgcError
-from shards.load_manifest import load_manifest
 from tsgc.drawing.player import Player, make_player
 from tsgc.drawing.skeleton import Panel
-from tsgc.report.analysis import softmax, worst_clips
-from tsgc.report.gather import Gathered, score_class_names
+from tsgc.report.analysis import worst_clips
+from tsgc.report.gather import Gathered, Group, score_class_names
 from tsgc.report.section import Report, Section, section
 from tsgc.workspace.clips_by_name import clips_by_name
-from tsgc.workspace.data_root import pick_shards
 
 
 def clips(report: Report) -> Section | None:
-    shown = {run.label: shown_clips(run, report) for run in report.runs}
+    shown = {group.label: worst(group, report) for group in report.groups}
     if not any(shown.values()):
         return None
     return section(
@@ -22,50 +20,75 @@ def clips(report: Report) -> Section | None:
         "Worst clips",
         scripts=["player.js"],
         people=True,
-        runs=report.runs,
+        groups=report.groups,
         several=report.several,
         clips=shown,
     )
 
 
-def shown_clips(run: Gathered, report: Report) -> list[Player]:
-    """Animations of a run's worst clips; none where they are not asked for, or cannot be read."""
+def worst(group: Group, report: Report) -> list[Player]:
+    """Animations of the clips that a group gets most wrong; none where they are not asked for."""
     if not report.clips:
         return []
+    if not group.scores:
+        group.first.missing.append("No worst clips: there are no scores to judge them by.")
+        return []
+    labels = group.scores[0].labels
+    names = score_class_names(group.scores[0])
+    indices = worst_clips(group.log_probability, labels, report.clips).tolist()
+    if not indices:
+        group.first.missing.append("No worst clips: every clip is right.")
+    wanted = []
+    for index in indices:
+        given = 100 * group.probability[index]
+        taken = int(given.argmax())
+        wanted.append(
+            (
+                index,
+                [
+                    f"true: {names[labels[index]]} ({given[labels[index]]:.1f} %)",
+                    f"taken for: {names[taken]} ({given[taken]:.1f} %)",
+                ],
+            )
+        )
+    return animate(report, group.first, wanted)
+
+
+def animate(report: Report, run: Gathered, wanted: Sequence[tuple[int, Sequence[str]]]) -> list[Player]:
+    """Animations of test clips of a run, each with its notes; `wanted`: their places in its scores.
+
+    What cannot be read is noted among what the run lacks.
+    """
+    if not wanted or run.main_scores is None:
+        return []
     try:
-        return worst(run, report.clips, report.data_root)
+        return _animate(report, run, wanted)
     except TsgcError as error:
-        run.missing.append(f"No worst clips: {error}.")
+        note(run, f"No worst clips: {error}.")
         return []
 
 
-def worst(run: Gathered, most: int, data_root: Path) -> list[Player]:
-    """Animations of the run's `most` worst clips. Raises TsgcError where its shards are not at hand."""
+def _animate(report: Report, run: Gathered, wanted: Sequence[tuple[int, Sequence[str]]]) -> list[Player]:
     scores = run.main_scores
-    if scores is None:
-        raise TsgcError("there are no scores to judge them by")
-    manifest = load_manifest(pick_shards(data_root, run.run.benchmark)[0])
+    assert scores is not None
+    manifest = report.manifest(run.run.benchmark)
     names = score_class_names(scores)
-    probability = softmax(scores.logits)
-    indices = worst_clips(scores.logits, scores.labels, most).tolist()
-    if not indices:
-        raise TsgcError("every clip is right")
-    joints = clips_by_name(manifest, "test", [str(scores.names[index]) for index in indices])
+    joints = clips_by_name(manifest, "test", [str(scores.names[index]) for index, _ in wanted])
     if not joints:
         raise TsgcError(f"{manifest.folder}: has none of them; were the shards written from other clips?")
     if manifest.digest != run.environment.get("manifest_digest"):
-        run.missing.append(
-            f"The worst clips are drawn from {manifest.folder}, which is not the shard set of the run."
-        )
+        note(run, f"The clips are drawn from {manifest.folder}, which is not the shard set of the run.")
     players = []
-    for index in indices:
-        name, label, taken = str(scores.names[index]), scores.labels[index], scores.logits[index].argmax()
-        if name not in joints:
-            continue
-        notes = [
-            f"true: {names[label]} ({100 * probability[index, label]:.1f} %)",
-            f"taken for: {names[taken]} ({100 * probability[index, taken]:.1f} %)",
-        ]
-        panel = Panel(name, joints[name], channels=manifest.channels)
-        players.append(make_player(panel, manifest.body, fps=manifest.fps, notes=notes))
+    for index, said in wanted:
+        name = str(scores.names[index])
+        if name in joints:
+            panel = Panel(name, joints[name], channels=manifest.channels)
+            caption = names[scores.labels[index]]
+            players.append(make_player(panel, manifest.body, fps=manifest.fps, notes=said, caption=caption))
     return players
+
+
+def note(run: Gathered, said: str) -> None:
+    """Add a sentence about what a run lacks, once."""
+    if said not in run.missing:
+        run.missing.append(said)

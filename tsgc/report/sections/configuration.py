@@ -1,54 +1,75 @@
-"""Settings and surroundings of the runs."""
+"""Runs, their settings and their surroundings: what differs on top, everything folded below."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from tsgc.config import TrainConfig
-from tsgc.report.gather import Gathered
+from pipelines.errors import TsgcError
+from tsgc.config import TrainConfig, resolve_config
 from tsgc.report.section import Report, Section, section
 
 
+@dataclass(frozen=True)
+class Line:
+    """A setting of every run."""
+
+    key: str
+    values: Sequence[str]
+    marked: bool
+    """Whether it differs between the runs or, of a single run, from its benchmark's recipe."""
+    changed: bool
+    """Whether any run's differs from its benchmark's recipe."""
+    recipe: str
+    published: str
+
+
+def runs(report: Report) -> Section:
+    return section("runs", "Runs", runs=report.runs, several=report.several)
+
+
 def configuration(report: Report) -> Section:
-    table = config_table(report.runs)
-    return section("configuration", "Configuration", runs=report.runs, several=report.several, config=table)
+    lines = config_lines(report)
+    return section(
+        "configuration",
+        "Configuration",
+        runs=report.runs,
+        several=report.several,
+        lines=lines,
+        top=[line for line in lines if line.marked or line.changed],
+    )
 
 
 def environment(report: Report) -> Section:
-    table = environment_table(report.runs)
-    return section("environment", "Environment", runs=report.runs, several=report.several, environment=table)
+    flat = [flatten(run.environment) for run in report.runs]
+    rows = {
+        key: [one.get(key, "") for one in flat] for key in dict.fromkeys(key for one in flat for key in one)
+    }
+    lines = [Line(key, values, len(set(values)) > 1, False, "", "") for key, values in rows.items()]
+    return section("environment", "Environment", runs=report.runs, several=report.several, lines=lines)
 
 
-Table = dict[str, Any]
-
-
-def compared(rows: Mapping[str, Sequence[str]], marked: Callable[[str, Sequence[str]], bool]) -> Table:
-    """A table's rows, with a mark for those that `marked` picks."""
-    return {"rows": [(key, values, marked(key, values)) for key, values in rows.items()]}
-
-
-def differ(_: str, values: Sequence[str]) -> bool:
-    return len(set(values)) > 1
-
-
-def config_table(gathered: Sequence[Gathered]) -> Table:
-    """Every setting of every run beside the published recipe's.
-
-    Of several runs, rows that differ among them are marked; of one, rows that differ from the recipe.
-    """
+def config_lines(report: Report) -> list[Line]:
+    """Every setting of every run beside its benchmark's recipe and the published one."""
     published = asdict(TrainConfig())
-    rows = {key: [setting_text(run.config[key]) for run in gathered] for key in published}
-    if len(gathered) > 1:
-        table = compared(rows, differ)
-    else:
-        table = compared(rows, lambda key, values: values[0] != setting_text(published[key]))
-    return table | {"published": {key: setting_text(value) for key, value in published.items()}}
+    recipes = [recipe(run.run.benchmark, published) for run in report.runs]
+    lines = []
+    for key, default in published.items():
+        values = [setting_text(run.config[key]) for run in report.runs]
+        wanted = [setting_text(one[key]) for one in recipes]
+        changed = values != wanted
+        marked = len(set(values)) > 1 if report.several else changed
+        lines.append(
+            Line(key, values, marked, changed, ", ".join(dict.fromkeys(wanted)), setting_text(default))
+        )
+    return lines
 
 
-def environment_table(gathered: Sequence[Gathered]) -> Table:
-    flat = [flatten(run.environment) for run in gathered]
-    keys = dict.fromkeys(key for one in flat for key in one)
-    return compared({key: [one.get(key, "") for one in flat] for key in keys}, differ)
+def recipe(benchmark: str, published: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a benchmark's recipe; the published ones where it cannot be read."""
+    try:
+        return asdict(resolve_config(benchmark))
+    except TsgcError:
+        return dict(published)
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

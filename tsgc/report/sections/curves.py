@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tsgc.report import charts
-from tsgc.report.gather import Gathered
+from tsgc.report.gather import Group
 from tsgc.report.section import Report, Section, section
 
 
 def curves(report: Report) -> Section:
-    return section("curves", "Curves", curves=drawn_curves(report.runs))
+    seeds = any(len(group.runs) > 1 for group in report.groups)
+    return section("curves", "Curves", curves=drawn_curves(report.groups), seeds=seeds)
 
 
 # Figures of metrics.jsonl -> title and unit of their chart; accuracies share one chart.
@@ -25,25 +26,19 @@ FIGURES = {
 EXPECTED = ("loss", "top1", "lr", "clips_per_second", "gpu_memory_gb")  # noted where they are missing
 
 
-def drawn_curves(gathered: Sequence[Gathered]) -> dict[str, Any]:
-    """The charts of all runs together, and the titles of expected ones without data."""
+def drawn_curves(groups: Sequence[Group]) -> dict[str, Any]:
+    """The charts of all groups together, and the titles of expected ones without data."""
     found: dict[str, list[charts.Series]] = {}
-    for index, run in enumerate(gathered):
-        names = dict.fromkeys(name for row in run.metrics for name in row if name != "epoch")
+    for group in groups:
+        names = dict.fromkeys(
+            name for run in group.runs for row in run.metrics for name in row if name != "epoch"
+        )
         for name in names:
-            rows = [row for row in run.metrics if name in row]
             watched, is_accuracy, _ = name.partition("_top1")
-            words = [run.label] if len(gathered) > 1 else []
+            words = [group.label] if len(groups) > 1 else []
             words += [watched] if is_accuracy else []
             kind = "top1" if is_accuracy else name
-            series = charts.Series(
-                name=" ".join(words) + (", averaged weights" if name.endswith("-ema") else ""),
-                colour=index,
-                dashed=name.endswith("-ema"),
-                x=[row["epoch"] for row in rows],
-                y=[row[name] for row in rows],
-            )
-            found.setdefault(kind, []).append(series)
+            found.setdefault(kind, []).append(series(group, name, " ".join(words)))
     order = [*FIGURES, *(kind for kind in found if kind not in FIGURES)]
     drawn = []
     for kind in order:
@@ -53,3 +48,23 @@ def drawn_curves(gathered: Sequence[Gathered]) -> dict[str, Any]:
             drawn.append((chart, charts.line_chart(chart), charts.chart_data(chart)))
     absent = [FIGURES[kind][0] for kind in EXPECTED if kind not in found]
     return {"charts": drawn, "absent": absent if found else []}
+
+
+def series(group: Group, name: str, words: str) -> charts.Series:
+    """A figure of a group by epoch: of several seeds the mean, with the span from lowest to highest."""
+    values: dict[float, list[float]] = {}
+    for run in group.runs:
+        for row in run.metrics:
+            if name in row:
+                values.setdefault(row["epoch"], []).append(row[name])
+    epochs = sorted(values)
+    several = len(group.runs) > 1
+    return charts.Series(
+        name=words + (", averaged weights" if name.endswith("-ema") else ""),
+        colour=group.colour,
+        dashed=name.endswith("-ema"),
+        x=epochs,
+        y=[sum(values[epoch]) / len(values[epoch]) for epoch in epochs],
+        low=[min(values[epoch]) for epoch in epochs] if several else None,
+        high=[max(values[epoch]) for epoch in epochs] if several else None,
+    )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.errors import TsgcError
+from tsgc.evaluation.published import nearest_published
 from tsgc.evaluation.statistics import RESAMPLES
 from tsgc.fusion import comparison
 from tsgc.fusion.fuse import fuse, match_clips
@@ -14,7 +15,11 @@ from tsgc.report.section import Report, Section, section
 
 def fusion(report: Report) -> Section | None:
     found = fused_runs(report.runs)
-    return section("fusion", "Fusion", fusion=found) if found else None
+    if found is None:
+        return None
+    first, streams = report.groups[0].first, [run.run.config.modality for run in report.runs]
+    known = nearest_published(first.run.benchmark, first.network, " + ".join(streams), len(streams))
+    return section("fusion", "Fusion", fusion=found, known=known)
 
 
 def fused_runs(gathered: Sequence[Gathered]) -> dict[str, Any] | None:

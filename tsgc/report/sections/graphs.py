@@ -11,9 +11,9 @@ def graphs(report: Report) -> Section:
     return section(
         "graphs",
         "Learned graphs",
-        runs=report.runs,
+        groups=report.groups,
         several=report.several,
-        adjacency={run.label: adjacency_rows(run) for run in report.runs},
+        adjacency={group.label: adjacency_rows(group.first) for group in report.groups},
         edges=learned_adjacency.EDGES,
     )
 
