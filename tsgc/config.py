@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 
 ELSEWHERE = {
     "learning_rate": "lr", "base_lr": "lr", "wd": "weight_decay", "batch_size": "batch",
-    "num_epochs": "epochs", "num_epoch": "epochs", "warmup": "warmup_epochs", "warm_up_epoch": "warmup_epochs",
-    "smoothing": "label_smoothing",
+    "num_epochs": "epochs", "num_epoch": "epochs", "warmup": "warmup_epochs",
+    "warm_up_epoch": "warmup_epochs", "smoothing": "label_smoothing",
 }  # fmt: skip
 """Names of settings in timm, CTR-GCN and PYSKL -> ours."""
 
@@ -117,6 +117,20 @@ def _number(value: Any) -> Any:
         return value
 
 
+def _shorter_warmup(given: Mapping[str, Any], planned: TrainConfig) -> dict[str, int]:
+    """The warm-up where `given` settings make a run shorter than planned: a quarter of its epochs at most.
+
+    Empty where it stays as it is, and where `given` has a warm-up, or no number of epochs.
+    """
+    epochs = given.get("epochs")
+    if "warmup_epochs" in given or not isinstance(epochs, int | float):
+        return {}
+    if epochs % 1 or epochs >= planned.epochs:  # checked later where it is no whole number
+        return {}
+    most = max(1, int(epochs) // 4) if epochs > 1 else 0
+    return {"warmup_epochs": most} if planned.warmup_epochs > most else {}
+
+
 def resolve_config(
     benchmark: str,
     *,
@@ -124,33 +138,56 @@ def resolve_config(
     config: Path | None = None,
     settings: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
+    started: Path | None = None,
+    note: Callable[[str], None] = lambda said: None,
 ) -> TrainConfig:
     """The run's config: defaults, then the recipe's file, then --set, then the command's options.
 
-    `recipe` "reference" keeps the published defaults; `config` replaces the benchmark's own file.
+    `recipe` "reference" keeps the published defaults; `config` replaces the benchmark's own file, and so does
+    `started`, the config.yaml of a run that is gone on with, but for its teachers: they may have moved.
+    Where `epochs` is less than before and `warmup_epochs` is not given beside it, the warm-up is a quarter
+    at most, and `note` is told.
     """
+    published = planned = TrainConfig()
     values: dict[str, Any] = {}
     base = "the published recipe"
-    words: dict[str, str] = {}  # key -> the word of the command line that gave it
-    path = config or (None if recipe == "reference" else recipe_file(benchmark))
+    longer: tuple[str, TrainConfig] | None = None  # where the warm-up was longer
+    path = started or config or (None if recipe == "reference" else recipe_file(benchmark))
     if path is not None:
         values |= {key: _number(value) for key, value in read_yaml(path).items()}
-        build_config(values, str(path))
-        base = str(path)
+        if started:
+            values.pop("teachers", None)
+        if shorter := _shorter_warmup(values, published):
+            longer = base, published
+        planned = build_config(values | shorter, str(path))
+        values, base = dataclasses.asdict(planned), str(path)
     elif recipe == "reference" and benchmark.startswith("nw-ucla"):
         values["bodies"] = 1  # the data set has one body; the published recipe names no number
-    if settings:
-        said = parse_settings(settings)
-        values |= said
-        words |= dict.fromkeys(said, "--set")
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    values |= given
-    words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in given}
+    said = parse_settings(settings)
+    words = dict.fromkeys(said, "--set")  # key -> the word of the command line that gave it
+    options = {key: value for key, value in (options or {}).items() if value is not None}
+    words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in options}
+    given = said | options
+    shorter = _shorter_warmup(given, planned)
+    if shorter and started and given["epochs"] >= planned.warmup_epochs:
+        shorter = {}  # it still fits, and is over by now, or nearly
+    if shorter:
+        longer = base, planned
     try:
-        return _make_config(values)
+        settled = _make_config(values | given | shorter)
     except SettingError as error:  # of --set or an option: the file by itself is right
         blamed = [word for key, word in words.items() if key in error.settings]
         raise UsageError(f"{' with '.join(dict.fromkeys([base, *blamed]))}: {error}") from None
+    if longer and "warmup_epochs" not in words:
+        note(_warmup_said(settled, *longer))
+    return settled
+
+
+def _warmup_said(settled: TrainConfig, where: str, planned: TrainConfig) -> str:
+    return (
+        f"warm-up: {settled.warmup_epochs} of {settled.epochs} epochs, a quarter at most"
+        f" ({where}: {planned.warmup_epochs} of {planned.epochs}); --set warmup_epochs=N for another"
+    )
 
 
 def to_yaml(config: TrainConfig) -> str:

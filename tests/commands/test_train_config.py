@@ -120,7 +120,54 @@ def test_only_what_an_error_is_about_is_named():
     with pytest.raises(TsgcError, match=r"ntu60\.yaml with --set: unknown key 'nonsense'"):
         resolve_config("ntu60/xsub", settings=["nonsense=1", "seed=2"], options=options)
     with pytest.raises(TsgcError, match=r"ntu60\.yaml with --set: warmup_epochs is 20, .* epochs \(2\)"):
-        resolve_config("ntu60/xsub", settings=["epochs=2"], options=options)
+        resolve_config("ntu60/xsub", settings=["epochs=2", "warmup_epochs=20"], options=options)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup"), [(1, 0), (2, 1), (4, 1), (8, 2), (79, 19), (80, 20), (300, 20), (600, 20)]
+)
+def test_a_shorter_run_has_a_shorter_warmup_and_says_so(epochs, warmup):
+    said = []
+    config = resolve_config("ntu60/xsub", settings=[f"epochs={epochs}"], note=said.append)
+    assert (config.epochs, config.warmup_epochs) == (epochs, warmup)
+    if warmup == 20:
+        assert said == []
+    else:
+        assert len(said) == 1 and said[0].startswith(
+            f"warm-up: {warmup} of {epochs} epochs, a quarter at most"
+        )
+        assert "ntu60.yaml: 20 of 300); --set warmup_epochs=N" in said[0]
+
+
+def test_a_warmup_that_is_given_stays(tmp_path):
+    said = []
+    file = tmp_path / "mine.yaml"
+    for text, settings, epochs, warmup in (
+        ("epochs: 7\nwarmup_epochs: 3", [], 7, 3),
+        ("epochs: 7\nwarmup_epochs: 3", ["epochs=4", "warmup_epochs=4"], 4, 4),
+        ("epochs: 7", ["warmup_epochs=5"], 7, 5),
+        ("epochs: 90", [], 90, 20),
+    ):
+        file.write_text(text)
+        config = resolve_config("a/b", config=file, settings=settings, note=said.append)
+        assert (config.epochs, config.warmup_epochs) == (epochs, warmup)
+    assert said == []
+
+
+def test_a_file_with_fewer_epochs_shortens_the_warmup_of_the_published_recipe(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("epochs: 8\n")
+    for settings, first in (([], "warm-up: 2 of 8 epochs"), (["epochs=4"], "warm-up: 1 of 4 epochs")):
+        said = []
+        resolve_config("a/b", config=file, settings=settings, note=said.append)
+        assert len(said) == 1 and said[0].startswith(first)
+    assert f"({file}: 2 of 8)" in said[0]
+
+
+@pytest.mark.parametrize("epochs", ["many", "2.5", ".nan", ".inf", "-1", "null", "[1]"])
+def test_epochs_that_are_no_number_are_told_as_ever(epochs):
+    with pytest.raises(TsgcError, match="epochs is "):
+        resolve_config("ntu60/xsub", settings=[f"epochs={epochs}"])
 
 
 @pytest.mark.parametrize(

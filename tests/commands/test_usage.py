@@ -24,7 +24,7 @@ WRONG_USAGE = [
     ("bench grap", "no such command 'grap'; did you mean 'graph'?"),
     ("--nonsense", "no such option: --nonsense"),
     ("train --gpu 2", "no such option: --gpu (possible options: --gpus); see `tsgc train --help`"),
-    ("train --epochs 3", "no such option: --epochs; it is a setting: --set epochs=3; see `tsgc train --help`"),
+    ("train --epochs 3", "no such option: --epochs; it is a setting: --set epochs=3; see `tsgc train"),
     ("train --lr=0.1 --gpus 2", "no such option: --lr; it is a setting: --set lr=0.1; see"),
     ("train a/b --weight-decay -1 --seed 3", "it is a setting: --set weight_decay=-1; see"),
     ("train --batch-size 64", "it is a setting: --set batch=64; see"),

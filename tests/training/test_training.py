@@ -29,9 +29,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monk
         assert weights[0] == weights[1]
     epochs = [json.loads(line)["epoch"] for line in (here / "cut/metrics.jsonl").read_text().splitlines()]
     assert epochs == [1, 2, 3, 4]
-    assert "started with epochs=4" in fails(
-        *words, "--set", "epochs=5", "--run-dir", here / "cut", "--resume"
-    )
+    assert "started with batch=8" in fails(*words, "--set", "batch=9", "--run-dir", here / "cut", "--resume")
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(here, made):

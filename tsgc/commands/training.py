@@ -1,5 +1,6 @@
 """Commands that train and score networks: train, evaluate."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,9 @@ def train(
         typer.Option(help="Trained stream to learn from: a checkpoint, or a run's folder; repeatable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint; with --set epochs=N to there.")
+    ] = False,
     overwrite: Overwrite = False,
     print_config: Annotated[
         bool, typer.Option("--print-config", help="Print the settings and stop.")
@@ -71,6 +74,7 @@ def train(
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
     from tsgc.config import resolve_config, settle_window, to_yaml
     from tsgc.workspace.data_root import pick_shards
+    from tsgc.workspace.runs import run_folder
 
     exclude_each_other({"--resume": resume, "--overwrite": overwrite})
     exclude_each_other({"--recipe": recipe, "--config": config})
@@ -85,9 +89,14 @@ def train(
         "holdout": holdout or None,
         "teachers": teacher or None,
     }
-    settled = resolve_config(
-        benchmark, recipe=recipe, config=config, settings=settings or [], options=options
+    resolve = partial(
+        resolve_config, benchmark, recipe=recipe, config=config, settings=settings or [], options=options
     )
+    where = run_dir or run_folder(runs, benchmark, resolve())
+    own = where / "config.yaml"  # of a run that is gone on with: what is not given stays as it is there
+    goes_on = resume and not (recipe or config) and own.is_file()
+    notes: list[str] = []
+    settled = resolve(started=own if goes_on else None, note=notes.append)
     settled = settle_window(settled, remote=isinstance(folder, str))
     if print_config:
         print(to_yaml(settled), end="")
@@ -99,16 +108,18 @@ def train(
         join_ranks,  # torch comes last: settings are checked and printed without it
     )
     from tsgc.training.loop import train_stream
-    from tsgc.workspace.runs import run_folder
 
     with join_ranks(device) as process:
+        talker = Talker() if process.main else Silent()
+        for said in notes:
+            talker.note(said)
         train_stream(
             settled,
             benchmark,
             folder,
-            run_dir or run_folder(runs, benchmark, settled),
+            where,
             process,
-            Talker() if process.main else Silent(),
+            talker,
             resume=resume,
             overwrite=overwrite,
             init=init,

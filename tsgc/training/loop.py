@@ -24,7 +24,7 @@ from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
 from tsgc.training.restart import was_restarted
 from tsgc.training.run import Training, build_training, summary
-from tsgc.training.run_folder import open_folder
+from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.workspace import runs
 
@@ -61,9 +61,14 @@ def train_stream(
         open_folder(run, resume=resume, overwrite=overwrite)
     process.barrier()
     if resume:
-        restore(run)
+        changes = restore(run)
         more = f", {run.step} steps" if run.step else ""
+        more += "; --set epochs=N trains on" if run.epoch == run.config.epochs else ""
         talker.note(f"resuming {folder} after epoch {run.epoch} of {config.epochs}{more}")
+        for said in changes:
+            talker.note(said)
+        if process.main:
+            record_changes(run, changes)
     talker.note(summary(run))
 
     try:

@@ -1,8 +1,10 @@
 """A run's folder at its start: made, refused where it is taken, emptied of what a run wrote."""
 
+import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,23 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
             },
         )
         write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
+
+
+def record_changes(run: Training, changes: Sequence[str]) -> None:
+    """Write the settings that a run goes on with, and to environment.json what `changes` say, and where."""
+    path = run.folder / "config.yaml"
+    begun = path.stat() if path.exists() else None
+    write_atomic(path, to_yaml(run.config).encode())
+    if begun:
+        os.utime(path, ns=(begun.st_atime_ns, begun.st_mtime_ns))  # it tells when the run was started
+    path = run.folder / "environment.json"
+    if changes and path.exists():
+        facts = orjson.loads(path.read_bytes())
+        facts["changes"] = [
+            *facts.get("changes", []),
+            *({"epoch": run.epoch, "step": run.step, "said": said} for said in changes),
+        ]
+        write_atomic(path, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
 
 
 def _spare(folder: Path, needed: list[str]) -> None:

@@ -8,10 +8,11 @@ from torch import nn
 
 from pipelines.errors import TsgcError
 from tsgc import checkpoint
-from tsgc.config import TrainConfig, brief, build_config, settle_window
+from tsgc.config import TrainConfig, build_config, settle_window
 from tsgc.step.distil import check_same
 from tsgc.step.optimizer import load_optimizer_state, optimizer_state
 from tsgc.training import snapshots
+from tsgc.training.changes import changes_said, check_changes
 from tsgc.training.run import Training
 
 
@@ -67,29 +68,19 @@ def newest_state(run: Training, path: Path) -> dict[str, Any]:
         raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
 
 
-def restore(run: Training) -> None:
-    """Go on from the state that `save` left; another configuration or other shards raise TsgcError."""
+def restore(run: Training) -> list[str]:
+    """Go on from the state that `save` left; returns a line on each change of the settings.
+
+    Settings that may not change, other teachers, or other shards raise TsgcError.
+    """
     path = snapshots.state_path(run.folder)
     state = newest_state(run, path)
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
-    ours = dataclasses.asdict(run.config)
-    # How a run is watched and fitted to its machine may change; what it computes may not.
-    free = {
-        "micro_batch", "eval_every", "save_every", "keep_last", "keep_every", "log_every", "compile",
-        "graphs",
-        "teachers",  # wherever they lie; which they are is compared below
-    }  # fmt: skip
     # Settings that came after an earlier state were off in it, as they are by default.
     before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
     started = build_config({**dataclasses.asdict(before), **state["config"]}, str(path))
-    theirs = dataclasses.asdict(started)
-    changed = [key for key, value in theirs.items() if key not in free and ours[key] != value]
-    if changed:
-        was = ", ".join(f"{key}={brief(theirs[key])} (now {brief(ours[key])})" for key in changed)
-        raise TsgcError(
-            f"{path}: started with {was}; resume with the same settings, or start with --overwrite"
-        )
+    check_changes(started, run.config, state["epoch"] + bool(state["step"]), path)
     check_same(state.get("teachers", []), run.train_step.teachers, path)
     run.model.load_state_dict(state["model"])
     run.ema.module.load_state_dict(state["ema"])
@@ -99,3 +90,4 @@ def restore(run: Training) -> None:
         state[name] for name in ("epoch", "step", "loss_sum", "best")
     )
     run.missing = state.get("missing", 0)
+    return changes_said(started, run.config, run.position, run.loader.steps_per_epoch)
