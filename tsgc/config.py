@@ -143,13 +143,14 @@ def resolve_config(
 ) -> TrainConfig:
     """The run's config: defaults, then the recipe's file, then --set, then the command's options.
 
+    The defaults are the published recipe's, but for `precision`: auto, unless the recipe is "reference".
     `recipe` "reference" keeps the published defaults; `config` replaces the benchmark's own file, and so does
     `started`, the config.yaml of a run that is gone on with, but for its teachers: they may have moved.
     Where `epochs` is less than before and `warmup_epochs` is not given beside it, the warm-up is a quarter
     at most, and `note` is told.
     """
     published = planned = TrainConfig()
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {} if recipe == "reference" else {"precision": "auto"}
     base = "the published recipe"
     longer: tuple[str, TrainConfig] | None = None  # where the warm-up was longer
     path = started or config or (None if recipe == "reference" else recipe_file(benchmark))
@@ -157,6 +158,8 @@ def resolve_config(
         values |= {key: _number(value) for key, value in read_yaml(path).items()}
         if started:
             values.pop("teachers", None)
+        else:
+            values.pop("trained_in", None)  # of another run, and perhaps another machine
         if shorter := _shorter_warmup(values, published):
             longer = base, published
         planned = build_config(values | shorter, str(path))
@@ -174,6 +177,8 @@ def resolve_config(
     if shorter:
         longer = base, planned
     try:
+        if "precision" in given:
+            values["trained_in"] = None
         settled = _make_config(values | given | shorter)
     except SettingError as error:  # of --set or an option: the file by itself is right
         blamed = [word for key, word in words.items() if key in error.settings]

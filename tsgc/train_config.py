@@ -190,8 +190,12 @@ class OptimizerSettings:
 class MachineSettings:
     """How the arithmetic is done."""
 
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
-    """Arithmetic of the network's matrix products; the weights stay float32."""
+    precision: Literal["auto", "float32", "tf32", "float16", "bf16"] = "float32"
+    """Arithmetic of the network's matrix products; the weights stay float32. `auto`, the default of all but
+    the published recipe: the fastest that is safe on the device (tsgc/network/precision.py)."""
+    trained_in: Literal["float32", "tf32", "float16", "bf16"] | None = None
+    """What `precision` came to where the run started, which writes it: the run goes on in that anywhere.
+    Recognition by a run of `auto` takes what is fastest on its own device."""
     compile: bool = False
     """Compile the network with torch.compile."""
     graphs: bool | None = None
@@ -244,6 +248,7 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
         left = f"between 0 and what cutmix_span ({self.cutmix_span}) leaves"
         cropped, turned = self.sampling == "crop", self.rotation == "vertical"
         within = self.warmup_epochs <= self.epochs
+        trained = self.trained_in in (None, self.precision) or self.precision == "auto"
         self._require(self.frames >= least, "frames", "variant", enough)
         self._require(
             cropped or not self.time_jitter, "time_jitter", "sampling", "between 0 and 1, with sampling=crop"
@@ -256,6 +261,7 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
             turned or not self.face_camera, "face_camera", "rotation", "false, or rotation=vertical with it"
         )
         self._require(self.cutmix_part <= 1 - self.cutmix_span, "cutmix_part", "cutmix_span", left)
+        self._require(trained, "trained_in", "precision", f"{self.precision}, as precision is, or null")
         self._require(within, "warmup_epochs", "epochs", f"from 0 to epochs ({self.epochs}); --set both")
 
     def _require(self, holds: bool, name: str, other: str, expected: str) -> None:
@@ -270,6 +276,11 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
             return check(values)
         except ValidationError as error:
             raise setting_error(error, cls.__pydantic_fields__) from None
+
+    @property
+    def arithmetic(self) -> str:
+        """The precision of training steps."""
+        return self.trained_in or self.precision
 
     def saves_after(self, epoch: int) -> bool:
         """Whether a checkpoint is due when `epoch` epochs are over."""

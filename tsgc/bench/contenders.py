@@ -140,7 +140,7 @@ def contenders(
 ) -> list[Contender]:
     """The contenders of `tsgc bench train`: the plain twin alone, all in turn, or ours; plain ones first.
 
-    On a CPU bfloat16 always stands beside float32, the plain twin's and ours.
+    On a CPU ours always stand beside float32, the plain twin's and ours.
     """
     twin, ours = (Contender(kind, precision, settings=settings) for kind in ("plain", "ours"))
     if plain:
@@ -148,6 +148,7 @@ def contenders(
     if compare:
         full = [replace(twin, precision="float32")] if precision != "float32" else []
         return [*full, twin, replace(twin, compile=True), ours]
-    if device.type == "cpu" and precision == "bf16":
-        return [replace(twin, precision="float32"), replace(ours, precision="float32"), ours]
+    if device.type == "cpu":
+        full = [replace(one, precision="float32") for one in (twin, ours)]
+        return full if precision == "float32" else [*full, ours]
     return [ours]

@@ -22,7 +22,7 @@ from tsgc.bench.clock import seconds_a_call
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.network.layers import EXPANSION, SUBSETS, Block, mix_joints
 from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS
-from tsgc.network.precision import arithmetic
+from tsgc.network.precision import DTYPES, arithmetic
 
 
 def naive(adjacency: Tensor, h: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ def forward_and_backward(
 
 def bench_products(shape: Shape, precision: str, device: torch.device, calls: int) -> list[dict[str, Any]]:
     """Rows of `stage`, `name`, milliseconds: each product at each stage, then a block plain and fused."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = DTYPES.get(precision, torch.float32)
     rows: list[dict[str, Any]] = []
     model = make_model(shape, device).train()
     for number, stage in enumerate(stages(shape)):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from tsgc.bench.clock import seconds_a_call
-from tsgc.network.precision import arithmetic
+from tsgc.network.precision import DTYPES, arithmetic
 
 # Instructions that decide how fast bfloat16 is on a CPU; without those in bf16 it goes by way of float32.
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16")
@@ -62,7 +62,7 @@ def peak_flops(precision: str, device: torch.device) -> float:
 
 def product_flops(precision: str, device: torch.device, size: int) -> float:
     """FLOP/s of the product of two matrices of size x size."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = DTYPES.get(precision, torch.float32)
     one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     with torch.inference_mode(), arithmetic("tf32" if precision == "tf32" else "float32", device):
         calls = 20 if device.type == "cuda" else 3

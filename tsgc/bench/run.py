@@ -31,9 +31,9 @@ from tsgc.console import Talker, rate_text
 from tsgc.distributed.environment import LAUNCHED
 from tsgc.distributed.launch import launch
 from tsgc.distributed.process import Process, join_ranks, pick_device, started_by_torchrun
+from tsgc.network.precision import AUTO, PRECISIONS, emulation_cost, fastest
 from tsgc.variants import VARIANTS
 
-PRECISIONS = ("bf16", "tf32", "float32")
 MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
 BATCH = {"cuda": 128, "cpu": 8}
 STEPS = {"cuda": 30, "cpu": 3}
@@ -70,11 +70,10 @@ def check_shape(
 ) -> tuple[Shape, torch.device, str, int]:
     """The options as they are meant; wrong ones raise UsageError."""
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
-    precision = precision or "bf16"
     for name, value, known in (
         ("variant", variant, VARIANTS),
         ("skeleton", skeleton, SKELETONS),
-        ("precision", precision, PRECISIONS),
+        ("precision", precision or AUTO, (*PRECISIONS, AUTO)),
     ):
         if value not in known:
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
@@ -84,6 +83,7 @@ def check_shape(
     if frames is not None and frames < least:
         raise UsageError(f"--frames {frames}: the network takes {least} or more")
     shape = Shape(variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type])
+    precision = fastest(place) if precision in (None, AUTO) else precision
     return shape, place, precision, steps or STEPS[place.type]
 
 
@@ -105,6 +105,8 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         return
     result: dict[str, Any] = {"machine": machine.machine_facts(options.device)}
     talker.line(_about(result["machine"]))
+    if costs := emulation_cost(options.precision, options.device):
+        talker.warn(costs)
     if options.data is not None:
         result["data"] = _data(options, talker)
     else:

@@ -13,7 +13,9 @@ app = typer.Typer(
 )
 
 Variant = Annotated[str, typer.Option(help="252, 432, small or tiny.")]
-Precision = Annotated[str | None, typer.Option(help="bf16, tf32 or float32. (default: bf16)")]
+Precision = Annotated[
+    str | None, typer.Option(help="bf16, tf32, float32 or float16. (default: the fastest that is safe here)")
+]
 Batch = Annotated[int | None, typer.Option(min=1, help="Clips a device. (default: 128; 8 on a CPU)")]
 Frames = Annotated[int | None, typer.Option(help="T. (default: 256; of --data: the recipe's)")]
 Skeleton = Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")]

@@ -13,6 +13,7 @@ from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.tta import PLAIN, View
 from tsgc.network.cpu_memory import keep_memory
+from tsgc.network.precision import agreed, for_recognition
 from tsgc.step.forward_graphs import ForwardGraphs
 
 
@@ -40,9 +41,8 @@ def predict_split(
     read = torch.zeros(rows, device=process.device)
     done = 0
     if forward is None:
-        forward = ForwardGraphs(
-            pipeline.config.precision, process.device, sizes=(pipeline.config.eval_batch,)
-        )
+        precision = agreed(for_recognition(pipeline.config.precision, process.device), process)
+        forward = ForwardGraphs(precision, process.device, sizes=(pipeline.config.eval_batch,))
     for batch in loader:
         inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
         indices = batch.indices.to(process.device)

@@ -12,6 +12,7 @@ from shards.batch import PackedBatch
 from tsgc.checkpoint import Description, dataset_name, load_model
 from tsgc.input.pipeline import InputPipeline, interpolates_presence
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.precision import for_recognition
 from tsgc.step.forward_graphs import ForwardGraphs, powers_of_two
 
 HOST = torch.device("cpu")
@@ -51,7 +52,8 @@ def load_stream(path: Path, device: torch.device) -> TrainedStream:
         present_only=interpolates_presence(description.preset),
         channels=description.axes,
     )
-    forward = ForwardGraphs(description.config.precision, device, powers_of_two(LARGEST))
+    precision = for_recognition(description.config.precision, device)
+    forward = ForwardGraphs(precision, device, powers_of_two(LARGEST))
     return TrainedStream(path, model.to(device).eval(), pipeline, description, forward)
 
 

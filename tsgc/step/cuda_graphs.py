@@ -49,11 +49,11 @@ def worth_capturing(config: TrainConfig, joints: int, bodies: int, world: int) -
     the others are: a graph's shapes are fixed. Without a graph the host launches every kernel, some 10 ms a
     micro-batch. From PACKED_FROM numbers on in an activation of the first stage a micro-batch takes an H100
     17 ms in TF32, 52 in strict float32, and hides that: NTU's 128 clips have 39 M, NW-UCLA's 4 M. In bfloat16
-    the kernels read from the device which rows to leave out; skeletons that the kernels are not cut for run
-    plain, which leaves none out.
+    and float16 the kernels read from the device which rows to leave out; skeletons that the kernels are not
+    cut for run plain, which leaves none out.
     """
     leaves_out = config.drop_path > 0 and joints <= LIBRARY_ROWS and not config.compile
-    if config.precision == "bf16" or not leaves_out:
+    if config.arithmetic in ("bf16", "float16") or not leaves_out:
         return True
     clips = math.ceil(config.batch / (math.ceil(config.batch / (config.micro_batch * world)) * world))
     numbers = clips * bodies * (config.frames // STEM_STRIDE) * joints * VARIANTS[config.variant].widths[0]

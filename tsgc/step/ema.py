@@ -28,13 +28,15 @@ class WeightAverage:
             self._rate = 1 - decay
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Moves the average by 1 - decay of the way to the model."""
+    def update(self, skipped: Tensor | None = None) -> None:
+        """Moves the average by 1 - decay of the way to the model; not where `skipped` (), a float, is 1."""
+        if skipped is not None and not isinstance(self._rate, Tensor) and skipped.item():
+            return
         averages, values = ([pair[side] for pair in self._averaged] for side in (0, 1))
         if isinstance(self._rate, Tensor):
             # lerp takes no tensor for all; rounds differently in the last place.
             way = torch._foreach_sub(values, averages)
-            torch._foreach_mul_(way, self._rate)
+            torch._foreach_mul_(way, self._rate if skipped is None else self._rate * (1 - skipped))
             torch._foreach_add_(averages, way)
         else:
             torch._foreach_lerp_(averages, values, weight=self._rate)

@@ -21,6 +21,7 @@ from tsgc.step.cuda_graphs import GraphPool, StepGraphs
 from tsgc.step.distil import Teachers
 from tsgc.step.ema import WeightAverage
 from tsgc.step.loss import soft_targets, summed_loss
+from tsgc.step.loss_scale import LossScale
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import set_learning_rate, sum_gradients
 
@@ -32,7 +33,8 @@ class TrainStep:
     DistributedDataParallel); default: the model. On several ranks without that wrapper the gradients are
     summed here, all in one exchange. With `teachers` the loss is part labels, part their answers
     (`config.distil`). With `cuda_graphs` (GPUs only) the step is captured for each size of batch
-    after its first few steps, and replayed; on several ranks the size must then say each rank's share.
+    after its first few steps, and replayed; on several ranks the size must then say each rank's share. In
+    float16 a step whose gradients overflow changes neither weights nor average (`LossScale`).
 
         step = TrainStep(model, optimizer, ema, config, num_classes, process)
         step([batch], lr=learning_rate(position, steps_per_epoch, config), size=128, position=position)
@@ -63,6 +65,7 @@ class TrainStep:
         """Summed loss of this rank's clips since `clear`."""
         self.norm = torch.zeros((), device=device)
         """Norm of the last step's gradient before it was clipped; 0 without clipping."""
+        self.loss_scale = LossScale(optimizer, device) if config.arithmetic == "float16" else None
         self._ddp = self.network if isinstance(self.network, DistributedDataParallel) else None
         # DDP averages over ranks, where the loss is the mean over the clips of the global batch.
         self._times = process.world if self._ddp else 1
@@ -118,7 +121,7 @@ class TrainStep:
         targets = soft_targets(
             batch.labels, batch.partner, batch.lam, self.num_classes, self.config.label_smoothing
         )
-        with arithmetic(self.config.precision, self.process.device):
+        with arithmetic(self.config.arithmetic, self.process.device):
             answer = None
             if self.teachers is not None:  # before the student, whose activations wait for its backward pass
                 others = None if batch.others is None else mix(batch.others, batch.partner, lam)
@@ -137,15 +140,27 @@ class TrainStep:
         for index, part in enumerate(parts):
             with self._gradient_sync(index == len(parts) - 1):
                 loss = self.loss(part)
-                (loss * self._scale).backward()
+                scaled = loss * self._scale
+                (scaled if self.loss_scale is None else scaled * self.loss_scale.factor).backward()
             self.loss_sum += loss.detach()
         if self._ddp is None:
             sum_gradients(self.model.parameters(), self.process)
+        if self.loss_scale is not None:  # of all ranks' gradients: an overflow on one is one on all
+            self.loss_scale.unscale(self.model.parameters())
         if self.config.clip_grad is not None:
-            self.norm.copy_(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_grad))
+            self._clip(self.config.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self._average.update()
+        self._average.update(None if self.loss_scale is None else self.loss_scale.overflow)
+        if self.loss_scale is not None:
+            self.loss_scale.update()
+
+    def _clip(self, most: float) -> None:
+        """Clip the gradient's norm, and keep it where it is finite: a step that overflows has none."""
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), most)
+        if self.loss_scale is not None:
+            norm = norm.where(self.loss_scale.overflow == 0, self.norm)
+        self.norm.copy_(norm)
 
     def _gradient_sync(self, last: bool) -> AbstractContextManager:
         """DDP exchanges gradients after the last micro-batch of a step alone."""

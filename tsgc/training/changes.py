@@ -22,8 +22,9 @@ SCHEDULE = {"epochs", "lr", "warmup_epochs"}
 
 
 def changed(started: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ: name -> before and now."""
-    before, after = asdict(started), asdict(now)
+    """The settings that differ: name -> before and now. Of `precision`, what it came to counts."""
+    settled = {"trained_in": None}
+    before, after = (asdict(one) | settled | {"precision": one.arithmetic} for one in (started, now))
     return {name: (value, after[name]) for name, value in before.items() if value != after[name]}
 
 
@@ -32,10 +33,10 @@ def check_changes(started: TrainConfig, now: TrainConfig, begun: int, path: Path
 
     `begun`: the epochs that are over or under way.
     """
-    refused = [name for name in changed(started, now) if name not in FREE + FROM_HERE]
+    found = changed(started, now).items()
+    refused = {name: pair for name, pair in found if name not in FREE + FROM_HERE}
     if refused:
-        was, ours = asdict(started), asdict(now)
-        named = ", ".join(f"{name}={brief(was[name])} (now {brief(ours[name])})" for name in refused)
+        named = ", ".join(f"{name}={brief(was)} (now {brief(ours)})" for name, (was, ours) in refused.items())
         raise TsgcError(
             f"{path}: started with {named}, which cannot change in a run;"
             " resume with the same settings, or start with --overwrite"

@@ -19,6 +19,7 @@ from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.score import score_checkpoints
 from tsgc.evaluation.scores import COLUMNS, Scores, accuracy, accuracy_rows, remarks, write_scores
 from tsgc.network.cpu_memory import keep_memory
+from tsgc.network.precision import emulation_cost
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
@@ -26,6 +27,7 @@ from tsgc.training.restart import was_restarted
 from tsgc.training.run import Training, build_training, summary
 from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save, save_checkpoint
+from tsgc.training.settle_precision import settle_precision
 from tsgc.workspace import runs
 
 
@@ -48,11 +50,14 @@ def train_stream(
     to `folder`. Returns the test scores of each checkpoint, `last` first.
     """
     keep_memory(process.device)
-    run = build_training(config, benchmark, shards, folder, process, loader_options)
-    check_shared(process, folder)
     if was_restarted(process, folder):
         talker.note("started again by torchrun, as a rank was lost or a machine came or went")
         resume = True
+    config = settle_precision(config, process, folder if resume else None)
+    if costs := emulation_cost(config.arithmetic, process.device):
+        talker.warn(costs)
+    run = build_training(config, benchmark, shards, folder, process, loader_options)
+    check_shared(process, folder)
     if init is not None and not resume:
         run.init = fine_tune(run.model, run.manifest, init, config.holdout, config.modality)
         talker.note(run.init)
@@ -181,6 +186,13 @@ class EpochLoss:
                 f"the loss is {self.mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
                 f" the last good checkpoint is kept in {run.folder / 'checkpoints'};"
                 " try a lower lr or --set clip_grad=1"
+            )
+        scale = run.train_step.loss_scale
+        if scale is not None and scale.vanished:
+            raise TsgcError(
+                f"gradients overflow float16 in epoch {epoch + 1}, by step {done}, at any scale: training has"
+                f" diverged; the last good checkpoint is kept in {run.folder / 'checkpoints'};"
+                " try a lower lr, or start with --set precision=float32"
             )
         recent = (total - self.total) / (self.clips - self._read_at)
         self.total, self._read_at = total, self.clips

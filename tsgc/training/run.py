@@ -20,6 +20,7 @@ from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.precision import AUTO, agreed, for_recognition
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
 from tsgc.step.forward_graphs import ForwardGraphs
@@ -27,6 +28,7 @@ from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
 from tsgc.training.feed import Feed
 from tsgc.training.metrics_log import Recorder
+from tsgc.training.settle_precision import settle_precision
 from tsgc.workspace.relabel import count_moved, relabelled
 
 
@@ -99,7 +101,7 @@ def build_training(
     published = load_manifest(shards)
     manifest = relabelled(published, config.relabel)
     loader_options = loader_options or LoaderOptions()
-    config = settle_window(config, remote=bool(manifest.url))
+    config = settle_precision(settle_window(config, remote=bool(manifest.url)), process)
     device = process.device
     pipeline = input_pipeline(config, manifest)
     loader = TrainLoader(
@@ -127,6 +129,7 @@ def build_training(
         options=loader_options,
     )
     model, train_step = make_train_step(config, manifest, pipeline.bodies, process, loader_options)
+    recognition = agreed(for_recognition(config.precision, device), process)  # as the run is scored later
     feed = Feed(loader, pipeline, model, device, train_step.others)
     return Training(
         config,
@@ -142,7 +145,7 @@ def build_training(
         train_step.optimizer,
         feed,
         train_step,
-        ForwardGraphs(config.precision, device, (config.eval_batch,), train_step.graph_pool),
+        ForwardGraphs(recognition, device, (config.eval_batch,), train_step.graph_pool),
         loader_options,
         moved=count_moved(published, manifest, config.holdout),
     )
@@ -205,11 +208,12 @@ def summary(run: Training) -> str:
     parameters = sum(p.numel() for p in run.model.parameters())
     teachers = run.train_step.teachers
     taught = f", taught by {teachers} (share {config.distil:g})" if teachers else ""
+    precision = config.arithmetic + (" (auto)" if config.precision == AUTO else "")
     moved = f" ({run.moved} of corrected class)" if run.moved else ""
     return (
         f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
         f" TSGCNeXt {config.variant} ({parameters / 1e6:.2f} M parameters), "
         f"{len(run.loader.clips):,} clips{moved} x {config.repeats} an epoch,"
         f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
-        f" {config.precision}{taught} -> {run.folder}"
+        f" {precision}{taught} -> {run.folder}"
     )

@@ -41,6 +41,7 @@ def save(run: Training) -> None:
         "model": run.model.state_dict(),
         "ema": run.ema.module.state_dict(),
         "optimizer": optimizer_state(run.optimizer),
+        "loss_scale": run.train_step.loss_scale.state() if run.train_step.loss_scale else {},
         "best": run.best,
         "manifest": run.manifest.digest,
         "config": dataclasses.asdict(run.config),
@@ -85,6 +86,8 @@ def restore(run: Training) -> list[str]:
     run.model.load_state_dict(state["model"])
     run.ema.module.load_state_dict(state["ema"])
     load_optimizer_state(run.optimizer, state["optimizer"])
+    if run.train_step.loss_scale is not None:
+        run.train_step.loss_scale.load(state["loss_scale"])
     run.train_step.reset()
     run.epoch, run.step, run.loss_sum, run.best = (
         state[name] for name in ("epoch", "step", "loss_sum", "best")
