@@ -22,6 +22,7 @@ from tsgc.export.check import Arrays, check_clips, input_cases, joint_cases, lar
 from tsgc.export.model_card import model_card
 from tsgc.export.modules import FromInput, FromJoints, any_length, least_frames
 from tsgc.inference.trained_stream import TrainedStream, load_stream
+from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.workspace.runs import checkpoint_path
 
 TOLERANCE = 1e-4  # largest difference of a logit from PyTorch's
@@ -88,8 +89,9 @@ def export_run(
 
 def in_float32(stream: TrainedStream) -> TrainedStream:
     """The stream with float32 arithmetic, whatever it was trained with: what the exported file computes."""
-    config = replace(stream.pipeline.config, precision="float32")
-    return replace(stream, pipeline=replace(stream.pipeline, config=config))
+    config = replace(stream.pipeline.config, precision="float32", trained_in=None)
+    forward = ForwardGraphs("float32", stream.forward.device, sizes=())
+    return replace(stream, pipeline=replace(stream.pipeline, config=config), forward=forward)
 
 
 def export_program(module: nn.Module, inputs: Arrays, stream: TrainedStream) -> ExportedProgram:

@@ -20,7 +20,7 @@ PRECISIONS = ("bf16", "tf32", "float32", "float16")
 SAFEST = ("float32", "float16", "bf16")
 """What `auto` may be. A device whose choice is one of them can also do those before it."""
 DTYPES = {"bf16": torch.bfloat16, "float16": torch.float16}
-"""Of the precisions that autocast gives."""
+"""Types of the precisions that autocast gives."""
 BF16_CAPABILITY, TENSOR_CORES = (
     (8, 0),
     (7, 0),
