@@ -26,8 +26,8 @@ TREE = ("<!-- The tree is generated: python docs/generate.py -->", "<!-- end of 
 # In the order in which data pass through; a folder that is not named here comes last.
 ORDER = (
     "pipelines", "skeletons", "reading", "formats", "cleaning", "datasets", "workers", "prepared",
-    "synthetic", "shards", "tsgc", "input", "network", "kernels", "step", "training", "distributed",
-    "evaluation", "fusion", "inference", "export", "inspect", "drawing", "report",
+    "synthetic", "shards", "tsgc", "input", "network", "kernels", "step", "training", "tracking",
+    "distributed", "evaluation", "fusion", "inference", "export", "inspect", "drawing", "report",
     "workspace", "bench", "commands",
 )  # fmt: skip
 # What is no package, and so has no sentence of its own.
@@ -39,7 +39,7 @@ BESIDE = {
     "tests": "What holds all of it to its word, in the same folders; shared parts in `tests/made`.",
 }
 # Members of a public class that people call; the others are how it works.
-METHODS = {"Recogniser": ("predict", "logits", "config", "joint_shape")}
+METHODS = {"Recogniser": ("predict", "logits", "config", "joint_shape"), "RunResults": ("epoch",)}
 
 
 def cli_page() -> str:
@@ -137,7 +137,7 @@ def _fields(thing: Any) -> list[str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0].body  # type: ignore[attr-defined]
     rows = []
     for node, after in zip(body, [*body[1:], None]):
-        if isinstance(node, ast.AnnAssign):
+        if isinstance(node, ast.AnnAssign) and not ast.unparse(node.target).startswith("_"):
             described = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             said = _clean(after.value.value) if described else ""
             rows.append(f"| `{ast.unparse(node.target)}` | `{ast.unparse(node.annotation)}` | {said} |")

@@ -56,6 +56,10 @@ def test_the_synchronised_input_statistics_are_those_of_one_rank(runs, ranks):
     assert not np.allclose(one["input_norm.running_mean"], 0, atol=1e-3)
 
 
+def test_the_first_rank_alone_tells_trackers(runs):
+    assert [len(list((runs / run / "tensorboard").iterdir())) for run in ("one", "two", "three")] == [1, 1, 1]
+
+
 def test_torchrun_itself_is_the_same_as_gpus(runs):
     assert lines(runs / "torchrun/steps.jsonl") == lines(runs / "two/steps.jsonl")
     for name in ("last", "last-ema"):

@@ -7,8 +7,6 @@ from itertools import cycle
 
 import torch
 import torch.nn.functional as F
-from timm.optim import param_groups_weight_decay
-from timm.utils import ModelEmaV3
 from torch import nn
 
 from pipelines.skeleton import SKELETONS
@@ -18,6 +16,7 @@ from tsgc.bench.reference import plain_twin
 from tsgc.config import TrainConfig, resolve_config
 from tsgc.distributed.process import Process
 from tsgc.network.precision import arithmetic
+from tsgc.network.timm_parts import ModelEmaV3, param_groups_weight_decay
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.step.micro_batch import MicroBatch

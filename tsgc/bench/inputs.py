@@ -3,13 +3,13 @@
 from dataclasses import dataclass, replace
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor
 
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep

@@ -35,6 +35,10 @@ Cache = Annotated[
 CacheSize = Annotated[
     float, typer.Option("--cache-size", envvar="TSGC_CACHE_SIZE", help="GB that remote shards may take.")
 ]
+Log = Annotated[
+    list[str] | None,
+    typer.Option(help="tensorboard, wandb, mlflow, trackio or none; repeatable. (default: tensorboard)"),
+]
 RunsToUse = Annotated[
     list[Path] | None,
     typer.Option("--run", help="Run folder or .safetensors; several: fused. (default: newest streams)"),

@@ -18,6 +18,7 @@ from tsgc.commands.options import (
     Ema,
     Gpus,
     Json,
+    Log,
     OnError,
     Overwrite,
     RunsRoot,
@@ -67,12 +68,14 @@ def train(
     on_error: OnError = "raise",
     cache: Cache = None,
     cache_size: CacheSize = 20,
+    log: Log = None,
     run_dir: Annotated[Path | None, typer.Option(help="Run folder. (default: below RUNS)")] = None,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
     """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
     from tsgc.config import resolve_config, settle_window, to_yaml
+    from tsgc.tracking.table import tracker_names
     from tsgc.workspace.data_root import pick_shards
     from tsgc.workspace.runs import run_folder
 
@@ -81,6 +84,7 @@ def train(
     if recipe not in (None, "reference"):
         raise UsageError(f"--recipe {recipe}: expected reference, or no --recipe for configs/")
     read = loader_options(on_error, cache, cache_size)
+    trackers = tracker_names(log) if log else None
     folder, benchmark = pick_shards(data_root, benchmark, shards_place(shards))
     options = {
         "modality": modality,
@@ -124,7 +128,16 @@ def train(
             overwrite=overwrite,
             init=init,
             loader_options=read,
+            log=trackers,
+            report=lambda folder: write_run_report(folder, data_root),
         )
+
+
+def write_run_report(folder: Path, data_root: Path) -> Path:
+    """The report of a run in the run's folder, as `tsgc report` writes it."""
+    from tsgc.report import write_report
+
+    return write_report(folder, folder / "report.html", overwrite=True, data_root=data_root)
 
 
 def evaluate(

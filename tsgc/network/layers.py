@@ -9,11 +9,11 @@ from typing import cast
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from tsgc import kernels
 from tsgc.network import cpu_block
+from tsgc.network.timm_parts import trunc_normal_
 
 SUBSETS = 3  # adjacency matrices that a block learns; they start from identity, inward, outward
 EXPANSION = 4  # hidden width of a block over its width: a quarter for each matrix, one passes through

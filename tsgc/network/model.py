@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import torch
-from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
@@ -11,6 +10,7 @@ from pipelines.skeleton import Skeleton
 from tsgc import kernels
 from tsgc.network.adjacency import adjacency
 from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem
+from tsgc.network.timm_parts import trunc_normal_
 from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 

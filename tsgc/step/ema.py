@@ -1,8 +1,9 @@
 """The exponential moving average of the weights."""
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
+
+from tsgc.network.timm_parts import ModelEmaV3
 
 
 class WeightAverage:

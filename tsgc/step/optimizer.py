@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
+from tsgc.network.timm_parts import param_groups_weight_decay
 
 BETA1 = 0.9  # AdamW's decay of the gradient's mean, as published
 MIN_LR = 1e-6  # what the cosine ends at, as published

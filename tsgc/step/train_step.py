@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -17,6 +16,7 @@ from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.input.mixing import mix, mix_presence
 from tsgc.network.precision import arithmetic
+from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.step.cuda_graphs import GraphPool, StepGraphs
 from tsgc.step.distil import Teachers
 from tsgc.step.ema import WeightAverage

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +21,8 @@ from tsgc.evaluation.scores import COLUMNS, Scores, accuracy, accuracy_rows, rem
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.network.precision import emulation_cost
 from tsgc.step.optimizer import learning_rate
+from tsgc.tracking.run_facts import run_facts, score_figures
+from tsgc.tracking.trackers import open_trackers
 from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
 from tsgc.training.restart import was_restarted
@@ -43,11 +45,15 @@ def train_stream(
     overwrite: bool = False,
     init: Path | None = None,
     loader_options: LoaderOptions | None = None,
+    log: Sequence[str] | None = None,
+    report: Callable[[Path], Path] | None = None,
 ) -> dict[str, Scores]:
     """Train one stream on the shards of a benchmark and score it on the test split.
 
     `shards`: their folder or URL; `loader_options`: how they are read, the same on every rank. Writes the run
-    to `folder`. Returns the test scores of each checkpoint, `last` first.
+    to `folder`. `log`: trackers by name (default: those that a resumed run had, or TensorBoard); `report`
+    writes a folder's report, for trackers that take one. Returns the test scores of each checkpoint, `last`
+    first.
     """
     keep_memory(process.device)
     if was_restarted(process, folder):
@@ -75,22 +81,36 @@ def train_stream(
         if process.main:
             record_changes(run, changes)
     talker.note(summary(run))
+    if process.main:
+        facts = run_facts(folder, benchmark, run.config, run.epoch)
+        run.trackers = open_trackers(log, facts, talker.warn, resume=resume)
+    with run.trackers:
+        scores = train_and_score(run, talker)
+        if report:
+            run.trackers.attach_report(folder, report)
+    return scores
 
+
+def train_and_score(run: Training, talker: console.Talker) -> dict[str, Scores]:
+    """The epochs that are left, and the scores of the last one's and the best one's weights."""
     try:
-        with StopRequest(process) as stop:
+        with StopRequest(run.process) as stop:
             train_epochs(run, talker, stop)
     finally:
         run.feed.close()
         run.forward.clear()
         run.train_step.reset()  # frees its memory; graphs must be gone before the process group is
-    process.barrier()  # rank 0 has saved
+    run.process.barrier()  # rank 0 has saved
     return final_scores(run, talker)
 
 
 def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
     """The epochs that are left: train, evaluate, record, save."""
     config, process = run.config, run.process
-    recorder = run.recorder = Recorder(run.folder, run.epoch, run.position) if process.main else None
+    recorder = None
+    if process.main:
+        recorder = Recorder(run.folder, run.epoch, run.position, run.trackers)
+    run.recorder = recorder
     for epoch in range(run.epoch, config.epochs):
         title = f"epoch {epoch + 1}/{config.epochs}"
         with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
@@ -112,8 +132,6 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
             save_and_stop(run)
         if process.main and (last or config.saves_after(run.epoch)):
             save(run)
-    if recorder:
-        recorder.close()
 
 
 def save_and_stop(run: Training) -> None:
@@ -270,6 +288,7 @@ def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
         if run.process.main:
             for name, scores in results[split].items():
                 write_scores(runs.scores_path(run.folder, split, name), scores)
+            run.trackers.log_scores(score_figures(split, results[split]))
     test = results["test"]
     stream = f"{run.config.modality} {run.config.variant}"
     title = f"{run.benchmark} {stream}, {run.manifest.preset} preset, test"

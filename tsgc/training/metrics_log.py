@@ -1,12 +1,12 @@
-"""A run's figures, of each epoch and of some steps: metrics.jsonl, steps.jsonl and TensorBoard."""
+"""A run's figures, of each epoch and of some steps: metrics.jsonl, steps.jsonl, and its trackers."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
-from torch.utils.tensorboard import SummaryWriter
 
 from pipelines.files import write_atomic
+from tsgc.tracking.trackers import Trackers
 
 
 class Recorder:
@@ -16,24 +16,20 @@ class Recorder:
     by a run that was cut off, is dropped first.
     """
 
-    def __init__(self, folder: Path, epoch: int, step: int) -> None:
+    def __init__(self, folder: Path, epoch: int, step: int, trackers: Trackers) -> None:
         self.epochs = _keep(folder / "metrics.jsonl", "epoch", epoch)
         self.steps = _keep(folder / "steps.jsonl", "step", step)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epoch + 1)
+        self.trackers = trackers
 
     def write(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Append an epoch's figures."""
         _append(self.epochs, {"epoch": epoch, **figures})
-        for name, value in figures.items():
-            self.board.add_scalar(name, value, epoch)
+        self.trackers.log_epoch(epoch, figures)
 
     def write_step(self, step: int, figures: Mapping[str, float]) -> None:
         """Append figures of the steps since the last; `step` counts from 1 over the whole run."""
         _append(self.steps, {"step": step, **figures})
-
-    def close(self) -> None:
-        """Close TensorBoard's file."""
-        self.board.close()
+        self.trackers.log_step(step, figures)
 
 
 def _append(path: Path, line: Mapping[str, float]) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,11 +20,13 @@ from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.precision import AUTO, agreed, for_recognition
+from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
 from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
+from tsgc.tracking.trackers import Trackers
 from tsgc.training.feed import Feed
 from tsgc.training.metrics_log import Recorder
 from tsgc.training.settle_precision import settle_precision
@@ -70,6 +71,8 @@ class Training:
     """Damaged clips that those steps have left out, over all ranks."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     """Best top-1 so far of raw (``) and averaged (`-ema`) weights."""
+    trackers: Trackers = dataclasses.field(default_factory=Trackers)
+    """Rank 0's, while it trains and is scored."""
     recorder: Recorder | None = None
     """On rank 0, while it trains."""
 

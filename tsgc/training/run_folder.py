@@ -87,6 +87,9 @@ def remove_run(folder: Path) -> None:
         "checkpoints/*",
         "scores/*",
         "tensorboard/*",
+        "trackers.json",
+        "report.html",
+        "report-*.csv",
     ):
         for path in folder.glob(pattern):
             path.unlink()
