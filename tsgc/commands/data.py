@@ -160,8 +160,9 @@ def inspect(
 ) -> None:
     """Look at a raw clip (and what each preset keeps of it), prepared file, shard set, run or checkpoint."""
     from tsgc.console import Talker
-    from tsgc.inspect.inspect_path import Wish, inspect_path
+    from tsgc.inspect.inspect_path import inspect_path
 
     talker = Talker()
-    for line in inspect_path(path, Wish(dataset, compare, clip, out, overwrite)):
+    found = inspect_path(path, dataset=dataset, compare=compare, clip=clip, out=out, overwrite=overwrite)
+    for line in found.lines:
         talker.line(line)

@@ -66,7 +66,6 @@ def report(
     from tsgc.report import write_report
 
     write_report(
-        Talker(),
         run or [],
         out=out,
         ema=ema,
@@ -74,4 +73,5 @@ def report(
         overwrite=overwrite,
         data_root=data_root,
         runs_root=runs,
+        talker=Talker(),
     )

@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -11,6 +12,9 @@ from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
 from tsgc.drawing.skeleton import Panel, draw_frames, draw_strip, gif_milliseconds
+
+if TYPE_CHECKING:
+    from tsgc.drawing.player import Player
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,22 @@ class Pictured:
     def heading(self) -> str:
         """The title and class."""
         return f"{self.title}: {self.label}" if self.label else self.title
+
+    def players(self) -> "list[Player]":
+        """An animation of each panel."""
+        from tsgc.drawing.player import make_player
+
+        notes = self.notes or [()] * len(self.panels)
+        return [
+            make_player(panel, self.skeleton, fps=self.fps, notes=said)
+            for panel, said in zip(self.panels, notes)
+        ]
+
+    def _repr_html_(self) -> str:
+        """The clip playing, for Jupyter."""
+        from tsgc.drawing.notebook import framed
+
+        return framed(self.heading, lines=self.lines, players=self.players())
 
 
 def png(clip: Pictured) -> bytes:
@@ -79,13 +99,10 @@ def mp4(clip: Pictured) -> bytes:
 def page(clip: Pictured) -> bytes:
     """One self-contained page with a player for each panel."""
     from tsgc.drawing.html import render
-    from tsgc.drawing.player import make_player
 
-    notes = clip.notes or [()] * len(clip.panels)
-    players = [
-        make_player(panel, clip.skeleton, fps=clip.fps, notes=said) for panel, said in zip(clip.panels, notes)
-    ]
-    return render("clip.html", title=clip.title, label=clip.label, lines=clip.lines, players=players).encode()
+    return render(
+        "clip.html", title=clip.title, label=clip.label, lines=clip.lines, players=clip.players()
+    ).encode()
 
 
 WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".html": page, ".mp4": mp4}

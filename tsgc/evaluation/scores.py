@@ -48,6 +48,15 @@ class Scores:
     """bool (N,): whether the joints equal a training clip's, so that training has seen the answer."""
     source: ScoreSource
 
+    def _repr_html_(self) -> str:
+        """The accuracies as a table, for Jupyter."""
+        from tsgc.drawing.notebook import Table, framed
+
+        source = self.source
+        stream = f"{source.benchmark} {source.split}, {source.variant} {source.modality}"
+        table = Table(COLUMNS, accuracy_rows(source.checkpoint, self))
+        return framed(f"Scores: {stream}", lines=remarks([self]), tables=[table])
+
 
 def write_scores(path: Path, scores: Scores) -> None:
     """Write scores as a compressed .npz without object arrays; the source is JSON text in it."""
@@ -64,8 +73,9 @@ def write_scores(path: Path, scores: Scores) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def read_scores(path: Path) -> Scores:
+def read_scores(path: str | Path) -> Scores:
     """Read a file of `write_scores`; nothing in it is unpickled. Raises TsgcError for any other file."""
+    path = Path(path)
     if not path.is_file():
         raise TsgcError(f"{path}: no such file; `tsgc evaluate` writes a run's scores")
     try:

@@ -146,8 +146,9 @@ def _best(prediction: Prediction) -> list[str]:
 
 
 def json_entry(prediction: Prediction) -> dict[str, Any]:
-    """A prediction for JSON: without its logits."""
-    return {name: value for name, value in asdict(prediction).items() if name != "logits"}
+    """A prediction for JSON: without its logits and its clip."""
+    left_out = ("logits", "recording")
+    return {name: value for name, value in asdict(prediction).items() if name not in left_out}
 
 
 def _as_json(

@@ -6,7 +6,7 @@ logits equal those of `tsgc evaluate`: to the bit in batches of the same clips, 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,44 +21,16 @@ from pipelines.errors import TsgcError, UsageError
 from tsgc.checkpoint import dataset_name
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import pick_device
+from tsgc.inference.prediction import Guess, Prediction
 from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recordings
 from tsgc.inference.raw_format import ImageSize, raw_format
+from tsgc.inference.recording import ClipSource, Recording
 from tsgc.inference.trained_stream import TrainedStream, load_stream, pack_clips
 from tsgc.inference.windows import is_centred, plan_windows, recentre
 from tsgc.workspace.runs import checkpoint_path, refuse_twice
 
 BATCH = 32  # clips at once
-
-ClipSource = str | Path | np.ndarray
-"""A raw clip's file, a folder or zip of them, or joints (T, M, V, C), NaN where one was not seen."""
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A class and how likely it is."""
-
-    label: int
-    """The class, from 0."""
-    name: str
-    probability: float
-    """Softmax of the logits; of a fusion, of the weighted mean of its streams' logits."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The recognised classes of a clip, or of a window of a recording."""
-
-    source: str
-    """The file that the clip came from; `array N` for joints."""
-    clip: str
-    frames: tuple[int, int]
-    """The window in the prepared recording: its first frame, and one past its last."""
-    seconds: tuple[float, float]
-    """The same in seconds, at the data set's frame rate."""
-    top: list[Guess]
-    """The most likely classes, best first."""
-    logits: np.ndarray = field(repr=False)
-    """float32 (K,); of a fusion, the weighted sum of its streams', as `tsgc ensemble` adds them."""
+MOST_NAMED = 12  # classes that a recogniser names where it shows itself
 
 
 class Recogniser:
@@ -87,6 +59,27 @@ class Recogniser:
         self.channels = streams[0].pipeline.channels
         self.alignment = first.alignment
 
+    def _repr_html_(self) -> str:
+        """The streams, and the classes that are told apart, for Jupyter."""
+        from tsgc.drawing.notebook import Table, framed
+
+        rows = []
+        for stream, weight in zip(self.streams, self.weights):
+            said = stream.description
+            ema = "averaged" if said.ema else "raw"
+            words = [said.config.modality, said.config.variant, ema, str(said.epoch), f"{weight:g}"]
+            rows.append([str(stream.path), *words, said.selected_on])
+        first = self.streams[0].description
+        lines = [
+            f"{first.preset} preset, {self.skeleton.num_joints} joints ({self.channels}),"
+            f" {self.fps:g} frames/s, on {self.device}",
+            f"classes: {', '.join(self.classes[:MOST_NAMED])}"
+            + (f" and {len(self.classes) - MOST_NAMED} more" if len(self.classes) > MOST_NAMED else ""),
+        ]
+        columns = ("checkpoint", "modality", "variant", "weights", "epoch", "share", "selected on")
+        title = f"Recogniser of {first.benchmark}: {len(self.classes)} classes"
+        return framed(title, lines=lines, tables=[Table(columns, rows)])
+
     @property
     def joint_shape(self) -> tuple[int, int]:
         """Joints of a body, and coordinates of a joint."""
@@ -112,24 +105,33 @@ class Recogniser:
         many frames, one each `stride` (default: half a window). `batch`: clips at once.
         Raises TsgcError at the first clip that cannot be read, or that has no body.
         """
+        origins: dict[str, ClipSource] = {}
+        recordings = self.recordings(clips, origins)
         answers = []
-        for answer in self.answers(
-            self.recordings(clips), top=top, window=window, stride=stride, batch=batch
-        ):
+        for answer in self.answers(recordings, top=top, window=window, stride=stride, batch=batch):
             if isinstance(answer, Failure):
                 raise TsgcError(answer.reason)
-            answers.append(answer)
+            given = origins[answer.source]
+            answers.append(replace(answer, recording=self._recording(given, answer.source)))
         return answers
 
-    def recordings(self, clips: ClipSource | Iterable[ClipSource]) -> Iterator[PreparedClip | Failure]:
-        """The prepared clips of files and arrays, in order."""
+    def _recording(self, given: ClipSource, source: str) -> Recording:
+        return Recording(given, source, self.format, self.skeleton, self.channels, self.fps)
+
+    def recordings(
+        self, clips: ClipSource | Iterable[ClipSource], origins: dict[str, ClipSource] | None = None
+    ) -> Iterator[PreparedClip | Failure]:
+        """The prepared clips of files and arrays, in order; `origins` takes what each source was found in."""
         several = [clips] if isinstance(clips, (str, Path, np.ndarray)) else clips
         for number, clip in enumerate(several):
             if isinstance(clip, np.ndarray):
-                name = f"array {number}"
-                yield self.prepare_joints(clip, name)
+                found: Iterable[PreparedClip | Failure] = [self.prepare_joints(clip, f"array {number}")]
             else:
-                yield from read_recordings(find_raw([Path(clip)], self.format), self.format)
+                found = read_recordings(find_raw([Path(clip)], self.format), self.format)
+            for recording in found:
+                if origins is not None:
+                    origins[recording.source] = clip
+                yield recording
 
     def prepare_joints(self, joints: np.ndarray, name: str) -> PreparedClip:
         """Joints (T, M, V, C) as preparation makes them: filled, centred where the data set's are.

@@ -6,6 +6,7 @@ To add a kind of file, write its functions and add an entry to KINDS.
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +16,7 @@ from pipelines.reading.sources import find_clips
 from tsgc.drawing.picture import Pictured, check_suffix, write_picture
 from tsgc.inspect.checkpoint import checkpoint_lines, is_checkpoint
 from tsgc.inspect.clip_picture import raw_clip_picture, shard_clip_picture, store_clip_picture
+from tsgc.inspect.inspection import Inspection
 from tsgc.inspect.prepared_file import is_store, store_lines
 from tsgc.inspect.raw_clip import is_raw_clip, raw_clip_lines
 from tsgc.inspect.shard_set import is_shard_set, shard_lines
@@ -80,29 +82,45 @@ KINDS = (
 )
 
 
-def inspect_path(path: Path, wish: Wish) -> list[str]:
-    """Lines about what a path holds; writes a picture where the wish asks for one.
+def inspect_path(
+    path: str | Path,
+    *,
+    dataset: str | None = None,
+    compare: bool = False,
+    clip: str | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+) -> Inspection:
+    """Look at what a path holds: a raw clip, a prepared file, a shard set, a checkpoint, a run's folder.
 
-    Raises TsgcError for a path that does not exist or is of no known kind, UsageError for options that do not
-    apply to its kind.
+    `dataset`: whose reader reads a raw clip (default: found by its name, place or content); `compare`: list
+    what the presets do to it. `clip`: one clip of many, by name. `out`: write its picture there (.png, .gif,
+    .html), also with `overwrite` where a file is. Raises TsgcError for a path that does not exist or is of no
+    known kind, UsageError for options that do not apply to its kind.
     """
+    path, wish = Path(path), Wish(dataset, compare, clip, Path(out) if out else None, overwrite)
     kind = next((kind for kind in KINDS if kind.matches(path)), None)
     if kind is None:
         what = "nothing that can be looked at" if path.exists() else "no such file"
         raise TsgcError(f"{path}: {what}; give {_inside(path) or _kinds()}")
     _check(path, kind, wish)
-    pictured = None
+    draw = None
     if wish.clip is not None and kind.clip:
         pictured = kind.clip(path, wish.clip)
         lines = list(pictured.lines)
+        draw = partial(_same, pictured)
     else:
         lines = kind.lines(path, wish)
-    if wish.out is not None:
         if kind.picture:
-            pictured = kind.picture(path, wish)
-        assert pictured is not None  # `_check` makes sure
-        lines.append(write_picture(pictured, wish.out))
-    return lines
+            draw = partial(kind.picture, path, wish)
+    if wish.out is not None:
+        assert draw is not None  # `_check` makes sure
+        lines.append(write_picture(draw(), wish.out))
+    return Inspection(lines, draw)
+
+
+def _same(pictured: Pictured) -> Pictured:
+    return pictured
 
 
 def _check(path: Path, kind: Kind, wish: Wish) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.errors import UsageError
 from pipelines.files import refuse_existing, write_atomic
-from tsgc.console import Talker
+from tsgc.console import Silent, Talker
 from tsgc.report.gather import gather
 from tsgc.report.page import report_page
 from tsgc.report.section import Report
@@ -14,23 +14,26 @@ from tsgc.workspace.runs import is_run, newest_run, open_run, refuse_twice
 
 
 def write_report(
-    talker: Talker,
-    folders: Sequence[Path],
+    runs: str | Path | Sequence[str | Path] = (),
+    out: str | Path = "report.html",
     *,
-    out: Path,
     ema: bool = False,
     clips: int = 0,
     overwrite: bool = False,
-    data_root: Path,
-    runs_root: Path,
-) -> None:
-    """Report on the runs in `folders` (default: the newest below `runs_root`) in the file `out`.
+    data_root: str | Path = "data",
+    runs_root: str | Path = "runs",
+    talker: Talker | None = None,
+) -> Path:
+    """Report on a run's folder, or on several compared (default: the newest below `runs_root`), in one file.
 
     A folder of seeds stands for all of them. Tables are written beside the page, as CSV.
     `ema`: analyse the averaged weights. `clips`: how many animations of each run's worst clips to draw, from
-    the shards under `data_root`. The page says what a run lacks. Raises TsgcError for a folder that is not a
-    run or a file that exists, UsageError for the same run twice and for an `out` that is no page.
+    the shards under `data_root`. The page says what a run lacks, and so does the `talker` that the command
+    has. Returns the page's file. Raises TsgcError for a folder that is not a run or a file that exists,
+    UsageError for the same run twice and for an `out` that is no page.
     """
+    named = [runs] if isinstance(runs, (str, Path)) else runs
+    out, talker = Path(out), talker or Silent()
     if out.suffix.lower() not in (".html", ".htm"):
         raise UsageError(
             f"{out}: a report is a page, with tables beside it; name it .html"
@@ -39,10 +42,10 @@ def write_report(
     tables = {kind: out.with_name(f"{out.stem}-{kind}.csv") for kind in TABLES}
     for path in (out, *tables.values()):
         refuse_existing(path, overwrite)
-    places = [place for folder in folders for place in run_folders(folder)]
+    places = [place for folder in named for place in run_folders(Path(folder))]
     refuse_twice(places, places, "run", "given twice, it would be drawn twice")
-    runs = [open_run(place) for place in places] or [newest_run(runs_root)]
-    report = Report(gather(runs, ema=ema), data_root, clips)
+    opened = [open_run(place) for place in places] or [newest_run(Path(runs_root))]
+    report = Report(gather(opened, ema=ema), Path(data_root), clips)
     page = report_page(report)
     data = page.html.encode()
     write_atomic(out, data)
@@ -56,6 +59,7 @@ def write_report(
     talker.line(f"tables: {', '.join(map(str, tables.values()))}")
     if page.people:
         talker.line("It holds skeletons of recorded people: the data set's terms may forbid sharing it.")
+    return out
 
 
 def run_folders(folder: Path) -> list[Path]:
