@@ -143,8 +143,10 @@ def test_captured_recognition_is_the_plain_one(precision, presence):
     forward = graphs(4, 8, device=device, precision=precision)
     for seed, count in enumerate([8, 8, 3, 3, 8, 5, 1, 4]):
         x, there = clips(count, seed, device, presence)
+        # Products of another size add in another order.
+        near = 1e-4 if precision == "float32" else 5e-2
         torch.testing.assert_close(
-            forward(model, x, there), forward.plain(model, x, there), rtol=2e-2, atol=2e-2
+            forward(model, x, there), forward.plain(model, x, there), rtol=near, atol=near
         )
     assert len(forward) == 2
 
