@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from tsgc.commands import bench, data, first_steps, networks, results, training
+from tsgc.commands import bench, data, first_steps, networks, results, runs, training
 from tsgc.commands.error_line import OneLineErrors
 
 app = typer.Typer(
@@ -49,6 +49,7 @@ EXAMPLES: dict[Callable[..., None], str] = {
 
 for command, example in EXAMPLES.items():
     app.command(command.__name__.rstrip("_"), epilog=f"Example: {example}")(command)
+app.add_typer(runs.app, name="runs")
 app.add_typer(bench.app, name="bench", epilog="Example: tsgc bench train --compare")
 
 

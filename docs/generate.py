@@ -58,11 +58,13 @@ def cli_page() -> str:
 
 
 def _commands(group: Any) -> list[tuple[str, Any]]:
-    """The commands and, where one is a group itself, its own, in their order."""
+    """The commands in their order; of a group its own, and the group itself where it does something."""
     found = []
     for name, command in group.commands.items():
-        inner = getattr(command, "commands", None)
-        found += [(f"{name} {sub}", one) for sub, one in inner.items()] if inner else [(name, command)]
+        inner = getattr(command, "commands", {})
+        if not inner or command.invoke_without_command:
+            found.append((name, command))
+        found += [(f"{name} {sub}", one) for sub, one in inner.items()]
     return found
 
 

@@ -89,6 +89,11 @@ class Talker:
         if not self.quiet:
             self.line(text)
 
+    def aside(self, text: str) -> None:
+        """A note beside a result that other programs read: on standard error, and with JSON nowhere."""
+        if not (self.quiet or self.json):
+            self.warn(text)
+
     def warn(self, text: str) -> None:
         """A warning that a part of the work went wrong, on standard error."""
         _print(self.err, text)
@@ -104,12 +109,14 @@ class Talker:
             options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
             write_json(orjson.dumps(value, option=options, default=str).decode())
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table whose first column is text and whose others are figures."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1
+    ) -> None:
+        """A table whose first `texts` columns are text and whose others are figures."""
         if self.json:
             return
         _print(self.out, title, "bold")
-        self.out.print(layout(columns, rows, self.columns), crop=False, overflow="ignore")
+        self.out.print(layout(columns, rows, self.columns, texts), crop=False, overflow="ignore")
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
@@ -159,10 +166,17 @@ class Silent(Talker):
     def line(self, text: str) -> None:
         pass
 
+    def aside(self, text: str) -> None:
+        """A note beside a result that other programs read: on standard error."""
+        if not self.quiet:
+            self.warn(text)
+
     def warn(self, text: str) -> None:
         pass
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1
+    ) -> None:
         pass
 
 

@@ -17,21 +17,21 @@ Columns = Sequence[str]
 Rows = Sequence[Sequence[str]]
 
 
-def layout(columns: Columns, rows: Rows, width: int | None) -> RenderableType:
+def layout(columns: Columns, rows: Rows, width: int | None, texts: int = 1) -> RenderableType:
     """The table for a screen of `width` columns; None: no screen, a row is a line, however long.
 
-    The first column is text, the others are figures, to the right. A table that is too wide loses its lines,
-    then folds its cells between words; where even the longest words do not fit beside each other, each row is
-    a list of its own.
+    The first `texts` columns are text, the others figures, to the right. A table that is too wide loses its
+    lines, then folds its cells between words; where even the longest words do not fit beside each other, each
+    row is a list of its own.
     """
     cells = list(zip(columns, *rows))
     whole = [max(map(cell_len, column)) for column in cells]
     if width is None or sum(whole) + LINES * len(whole) + 1 <= width:
-        return _with_lines(columns, rows)
+        return _with_lines(columns, rows, texts)
     words = [max(cell_len(word) for cell in column for word in cell.split() or [""]) for column in cells]
     space = width - len(GAP) * (len(whole) - 1)
     if sum(words) <= space:
-        return _without_lines(columns, rows, fold(whole, words, space))
+        return _without_lines(columns, rows, fold(whole, words, space), texts)
     return Text("\n".join(line for row in rows for line in _as_list(columns, row, width)))
 
 
@@ -61,29 +61,32 @@ def fold_line(text: str, width: int) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _with_lines(columns: Columns, rows: Rows) -> RenderableType:
+def _with_lines(columns: Columns, rows: Rows, texts: int) -> RenderableType:
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if index == 0 else "right", no_wrap=True)
+        table.add_column(Text(column), justify="left" if index < texts else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table
 
 
-def _without_lines(columns: Columns, rows: Rows, widths: Sequence[int]) -> RenderableType:
-    head, *body = ("\n".join(_folded_row(row, widths)) for row in (columns, *rows))
-    rule = "─" * (sum(widths) + len(GAP) * (len(widths) - 1))
+def _without_lines(columns: Columns, rows: Rows, widths: Sequence[int], texts: int) -> RenderableType:
+    head, *body = ("\n".join(_folded_row(row, widths, texts)) for row in (columns, *rows))
+    rule = "-" * (sum(widths) + len(GAP) * (len(widths) - 1))
     return Text.assemble((head, "bold"), "\n", "\n".join([rule, *body]))
 
 
-def _folded_row(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _folded_row(row: Sequence[str], widths: Sequence[int], texts: int) -> list[str]:
     """The lines of a row whose cells are folded to `widths`."""
     folded = [fold_line(cell, width) for cell, width in zip(row, widths)]
     lines = []
     for parts in zip_longest(*folded, fillvalue=""):
-        spare = [width - cell_len(part) for part, width in zip(parts, widths)]
-        figures = [" " * room + part for part, room in zip(parts[1:], spare[1:])]
-        lines.append(GAP.join([parts[0] + " " * spare[0], *figures]).rstrip())
+        spare = [" " * (width - cell_len(part)) for part, width in zip(parts, widths)]
+        cells = [
+            part + room if index < texts else room + part
+            for index, (part, room) in enumerate(zip(parts, spare))
+        ]
+        lines.append(GAP.join(cells).rstrip())
     return lines
 
 

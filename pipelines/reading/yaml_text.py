@@ -4,8 +4,11 @@ from typing import Any
 
 import yaml
 
+# The same loader in C, five times as fast, where the library was built with it.
+_Safe: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-class _Strict(yaml.SafeLoader):
+
+class _Strict(_Safe):  # type: ignore[valid-type, misc]
     """Refuses what YAML's rules forbid and the library takes: a key twice, of which the last would win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -34,8 +34,8 @@ DOTTED = re.compile(r"(?<![\w./-])(?:pipelines|shards|tsgc)(?:\.\w+)+")
 QUOTED = re.compile(r"`([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?:\(\))?`")
 # Names with a dot that are files, of data, of runs and of other programs.
 ENDINGS = {
-    "cls", "css", "csv", "gif", "h5", "html", "js", "json", "jsonl", "md", "npy", "npz", "onnx", "pickle",
-    "pkl", "png", "pt", "pt2", "pth", "py", "safetensors", "skeleton", "tar", "txt", "yaml", "zip",
+    "cls", "css", "csv", "gif", "h5", "html", "js", "json", "jsonl", "lock", "md", "npy", "npz", "onnx",
+    "pickle", "pkl", "png", "pt", "pt2", "pth", "py", "safetensors", "skeleton", "tar", "txt", "yaml", "zip",
 }  # fmt: skip
 # Modules under the names that everybody gives them, and what belongs to somebody else or stands for anything.
 ABBREVIATED = {"np", "nn", "wds", "optim"}

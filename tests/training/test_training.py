@@ -37,7 +37,11 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(here, mad
     said = tsgc(*words, *quick("lr=1e30", "warmup_epochs=0", "log_every=1"), expect=1)
     assert "error: the loss is" in said and "training has diverged" in said
     assert not (here / "run/checkpoints/state.pt").exists()
+    listed = ["runs", "--runs", here, "--json"]
+    (run,) = json.loads(tsgc(*listed))["runs"]
+    assert run["state"] == "failed" and "training has diverged" in run["error"]
     tsgc(*words, *quick("epochs=1"))  # nothing was kept, so nothing is in the way
+    assert json.loads(tsgc(*listed))["runs"][0]["state"] == "short"
 
 
 def test_divergence_keeps_the_last_good_checkpoint(here, made, monkeypatch):

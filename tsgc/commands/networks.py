@@ -68,9 +68,11 @@ def predict(
         raise UsageError("--stride goes with --window, and is at most as long")
     shares, size = numbers(weights, "--weights"), picture_size(image_size)
     talker = Talker(json=style == "json")
-    recogniser = load_run(
-        choose_runs(run or [], runs, checkpoint, ema), device=device, weights=shares, image_size=size, up=up
-    )
+    said: list[str] = []
+    chosen = choose_runs(run or [], runs, checkpoint, ema, said.append)
+    recogniser = load_run(chosen, device=device, weights=shares, image_size=size, up=up)
+    for line in said:
+        talker.aside(line)
     if live:
         failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)
     else:
@@ -82,7 +84,10 @@ def predict(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder, or one of its .safetensors.")],
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Run folder, or one of its .safetensors. (default: the newest finished run)"),
+    ] = None,
     checkpoint: Checkpoint = "last",
     ema: Ema = False,
     formats: Annotated[
@@ -95,15 +100,21 @@ def export(
     overwrite: Overwrite = False,
     json: Json = False,
     data_root: DataRoot = DATA,
+    runs: RunsRoot = RUNS,
 ) -> None:
     """A run as ONNX and torch.export, checked against PyTorch, with a model card."""
     from tsgc.console import Talker
     from tsgc.export.export import FORMATS, export_run
+    from tsgc.workspace.newest_runs import newest_whole
 
     for name in formats or []:
         check_word("--format", name, FORMATS)
+    talker = Talker(json=json)
+    if run is None:
+        run = newest_whole(runs, f"{checkpoint}-ema" if ema else checkpoint, talker.note).folder
+        talker.note(f"the newest run: {run}")
     export_run(
-        Talker(json=json),
+        talker,
         run,
         checkpoint=checkpoint,
         ema=ema,

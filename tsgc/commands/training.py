@@ -127,6 +127,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             init=init,
+            recipe_epochs=resolve_config(benchmark, recipe=recipe, config=config).epochs,
             loader_options=read,
             log=trackers,
             report=lambda folder: write_run_report(folder, data_root),

@@ -59,7 +59,8 @@ class Scores:
 
 
 def write_scores(path: Path, scores: Scores) -> None:
-    """Write scores as a compressed .npz without object arrays; the source is JSON text in it."""
+    """Write scores as a compressed .npz without object arrays; source and accuracy are JSON text in it."""
+    accuracies = {part: asdict(figures) for part, figures in all_and_clean(scores).items()}
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
@@ -68,6 +69,7 @@ def write_scores(path: Path, scores: Scores) -> None:
         logits=scores.logits.astype(np.float32),
         repeats=scores.repeats.astype(bool),
         source=np.asarray(orjson.dumps(asdict(scores.source)).decode()),
+        accuracy=np.asarray(orjson.dumps(accuracies).decode()),  # so that lists of runs need not count again
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, buffer.getvalue())

@@ -15,7 +15,7 @@ from tsgc.fusion.comparison import comparison_rows, judge, print_comparison
 from tsgc.fusion.fuse import FUSIONS, fuse, learn_weights
 from tsgc.fusion.recipes import RECIPES, recipe_runs
 from tsgc.fusion.scored_streams import ScoredStream, held_out, open_streams
-from tsgc.workspace.runs import newest_scored
+from tsgc.workspace.newest_runs import Say, newest_scored
 
 TUNED_ON_TEST = "weights tuned on the test split: for comparison with papers only"
 CHOICES = ("none", "holdout", "unknown", "test")  # what an epoch was selected on, the most doubtful last
@@ -52,14 +52,14 @@ class Plan:
             raise UsageError(f"--recipe {self.recipe} has weights of its own; leave yours out, or use new4s")
 
 
-def choose_streams(plan: Plan, runs_root: Path) -> list[ScoredStream]:
-    """The streams that the plan names, or the newest ones."""
+def choose_streams(plan: Plan, runs_root: Path, say: Say) -> list[ScoredStream]:
+    """The streams that the plan names, or the newest ones; `say` is told which runs are left out."""
     ema = plan.ema or (plan.recipe is not None and RECIPES[plan.recipe].ema)
     checkpoint = "last-ema" if ema else "last"
     if plan.recipe is not None:
-        paths = [run.folder for run in recipe_runs(plan.recipe, runs_root, checkpoint)]
+        paths = [run.folder for run in recipe_runs(plan.recipe, runs_root, checkpoint, say)]
     else:
-        paths = list(plan.paths) or [run.folder for run in newest_scored(runs_root, checkpoint)]
+        paths = list(plan.paths) or [run.folder for run in newest_scored(runs_root, checkpoint, say)]
     return open_streams(paths, checkpoint, plan.shards, plan.annotations)
 
 
@@ -76,9 +76,9 @@ class Fused:
     scores: Scores
 
 
-def fuse_plan(plan: Plan, runs_root: Path) -> Fused:
+def fuse_plan(plan: Plan, runs_root: Path, say: Say) -> Fused:
     """Choose the plan's streams, calibrate and weigh them as it says, and fuse them."""
-    streams = choose_streams(plan, runs_root)
+    streams = choose_streams(plan, runs_root, say)
     scores = [stream.scores for stream in streams]
     held: list[Scores] = []
     temperatures = None
@@ -124,13 +124,16 @@ def fuse_streams(
     """`tsgc ensemble`: fuse as planned, print the comparison, write the fused scores to `out`."""
     if out is not None:
         refuse_existing(out, overwrite)
-    fused = fuse_plan(plan, runs_root)
+    said: list[str] = []
+    fused = fuse_plan(plan, runs_root, said.append)
     lines = comparison_rows(fused.streams, fused.scores, fused.weights, plan.method)
     verdict = judge(lines, fused.scores)
     source = fused_source(plan, fused)
     notes = [TUNED_ON_TEST] if plan.tune == "test" else []
     notes += remarks([stream.scores for stream in fused.streams])
 
+    for line in said:
+        talker.note(line)
     described = stream_entries(fused)
     for stream in described:
         heat = f", temperature {stream['temperature']:.3f}" if fused.temperatures else ""

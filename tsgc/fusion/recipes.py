@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from tsgc.workspace.runs import Run, newest_scored
+from tsgc.workspace.newest_runs import Say, newest_scored
+from tsgc.workspace.runs import Run
 
 ANY = ""  # any variant: the one with most of the recipe's streams
 
@@ -33,13 +34,14 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def recipe_runs(name: str, root: Path, checkpoint: str) -> list[Run]:
+def recipe_runs(name: str, root: Path, checkpoint: str, say: Say) -> list[Run]:
     """The newest run of each of a recipe's streams, on the benchmark under `root` that was trained last.
 
-    Raises TsgcError for missing streams, with the command that trains each.
+    `say` is told which runs are left out. Raises TsgcError for missing streams, with the command that trains
+    each.
     """
     recipe = RECIPES[name]
-    found = {(run.config.modality, run.config.variant): run for run in newest_scored(root, checkpoint)}
+    found = {(run.config.modality, run.config.variant): run for run in newest_scored(root, checkpoint, say)}
     newest = sorted(found.values(), key=lambda run: run.age, reverse=True)
     variants = list(dict.fromkeys(run.config.variant for run in newest))
 

@@ -14,18 +14,21 @@ from tsgc.console import Count, Talker, write_json
 from tsgc.inference.live import recognise_live
 from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
-from tsgc.workspace.runs import checkpoint_path, newest_trained
+from tsgc.workspace.newest_runs import Say, newest_trained
+from tsgc.workspace.runs import checkpoint_path
 
 LIVE_WINDOW = 64  # frames; about two seconds, the length of a short action
 STDIN = Path("-")
 STDIN_NAME = "standard input"
 
 
-def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool) -> list[Path]:
-    """The checkpoints of the runs that are named, or of the newest streams."""
-    named = runs or [
-        run.folder for run in newest_trained(runs_root, f"{checkpoint}-ema" if ema else checkpoint)
-    ]
+def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: bool, say: Say) -> list[Path]:
+    """The checkpoints of the runs that are named, or of the newest streams.
+
+    `say` is told which runs are left out then.
+    """
+    name = f"{checkpoint}-ema" if ema else checkpoint
+    named = runs or [run.folder for run in newest_trained(runs_root, name, say)]
     return [checkpoint_path(run, checkpoint, ema) for run in named]
 
 

@@ -31,6 +31,7 @@ from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.training.settle_precision import settle_precision
 from tsgc.workspace import runs
+from tsgc.workspace.at_work import at_work
 
 
 def train_stream(
@@ -45,13 +46,15 @@ def train_stream(
     overwrite: bool = False,
     init: Path | None = None,
     loader_options: LoaderOptions | None = None,
+    recipe_epochs: int | None = None,
     log: Sequence[str] | None = None,
     report: Callable[[Path], Path] | None = None,
 ) -> dict[str, Scores]:
     """Train one stream on the shards of a benchmark and score it on the test split.
 
-    `shards`: their folder or URL; `loader_options`: how they are read, the same on every rank. Writes the run
-    to `folder`. `log`: trackers by name (default: those that a resumed run had, or TensorBoard); `report`
+    `shards`: their folder or URL; `loader_options`: how they are read, the same on every rank;
+    `recipe_epochs`: those of the recipe, which a run that only tries something out has fewer of. Writes the
+    run to `folder`. `log`: trackers by name (default: those that a resumed run had, or TensorBoard); `report`
     writes a folder's report, for trackers that take one. Returns the test scores of each checkpoint, `last`
     first.
     """
@@ -68,6 +71,7 @@ def train_stream(
         run.init = fine_tune(run.model, run.manifest, init, config.holdout, config.modality)
         talker.note(run.init)
         run.ema.set(run.model)
+    run.recipe_epochs = recipe_epochs
     if process.main:
         open_folder(run, resume=resume, overwrite=overwrite)
     process.barrier()
@@ -84,7 +88,7 @@ def train_stream(
     if process.main:
         facts = run_facts(folder, benchmark, run.config, run.epoch)
         run.trackers = open_trackers(log, facts, talker.warn, resume=resume)
-    with run.trackers:
+    with at_work(folder, process.main), run.trackers:
         scores = train_and_score(run, talker)
         if report:
             run.trackers.attach_report(folder, report)

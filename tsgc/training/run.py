@@ -59,6 +59,8 @@ class Training:
     loader_options: LoaderOptions
     init: str = ""
     """The line that says what was loaded of the weights that it started from (`--init`)."""
+    recipe_epochs: int | None = None
+    """Epochs of the recipe that it is of; None: of the benchmark's own (in `configs`)."""
     moved: int = 0
     """Training clips that `config.relabel` gave another class."""
     epoch: int = 0

@@ -18,10 +18,16 @@ from shards.remote import safe
 from tsgc.config import to_yaml
 from tsgc.training import snapshots
 from tsgc.training.run import Training
+from tsgc.workspace.at_work import is_running
+from tsgc.workspace.remove_run import remove_trained
 
 
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
     """Make the run's folder, or refuse one that is taken."""
+    if is_running(run.folder):
+        raise TsgcError(
+            f"{run.folder}: another process trains here; wait for it, or give another --run-dir or --seed"
+        )
     # A run that ended before its first checkpoint has nothing to keep.
     taken = snapshots.state_path(run.folder).exists()
     if taken and not (resume or overwrite):
@@ -31,7 +37,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
     teachers = run.train_step.teachers
     if not resume:
         _spare(run.folder, list(teachers.files) if teachers else [])
-        remove_run(run.folder)
+        remove_trained(run.folder)
         (run.folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         (run.folder / "scores").mkdir(exist_ok=True)
         write_environment(
@@ -44,6 +50,7 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
                 "device": run.process.device.type,
                 "launchers": sorted(set(run.process.launchers)),
                 "init": run.init,
+                **({"recipe_epochs": run.recipe_epochs} if run.recipe_epochs else {}),
                 "teachers": teachers.files if teachers else {},
             },
         )
@@ -75,24 +82,6 @@ def _spare(folder: Path, needed: list[str]) -> None:
                 f"{name}: a teacher in the run's own folder, which starting again would empty;"
                 " move it, or give another --run-dir or --seed"
             )
-
-
-def remove_run(folder: Path) -> None:
-    """Delete the files that a run wrote, and nothing else that may lie beside them."""
-    for pattern in (
-        "config.yaml",
-        "environment.json",
-        "metrics.jsonl",
-        "steps.jsonl",
-        "checkpoints/*",
-        "scores/*",
-        "tensorboard/*",
-        "trackers.json",
-        "report.html",
-        "report-*.csv",
-    ):
-        for path in folder.glob(pattern):
-            path.unlink()
 
 
 PACKAGES = ("torch", "numpy", "timm", "webdataset", "h5py", "safetensors")

@@ -9,7 +9,6 @@ import orjson
 
 from pipelines.errors import TsgcError, UsageError
 from tsgc.config import TrainConfig, read_run_config
-from tsgc.modalities import stream_order
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,11 @@ class Run:
     @property
     def stream(self) -> tuple[str, str]:
         return self.config.variant, self.config.modality
+
+    @property
+    def network(self) -> str:
+        """What the run's folder is called after, before its stream: the variant."""
+        return self.config.variant
 
     @property
     def title(self) -> str:
@@ -100,28 +104,6 @@ def newest_run(root: Path) -> Run:
     if not found:
         raise TsgcError(f"{root}: no runs; `tsgc train` makes one")
     return found[-1]
-
-
-def newest_scored(root: Path, name: str) -> list[Run]:
-    """The newest run of each stream of the benchmark trained last, of runs with scores `name`."""
-    runs = [run for run in find_runs(root) if run.scores(name).is_file()]
-    if not runs:
-        raise TsgcError(f"{root}: no run with scores/{name}.npz; `tsgc train` ends by writing them")
-    return _newest_streams(runs)
-
-
-def newest_trained(root: Path, name: str) -> list[Run]:
-    """The newest run of each stream of the benchmark trained last, of runs with the checkpoint `name`."""
-    runs = [run for run in find_runs(root) if (run.checkpoints / f"{name}.safetensors").is_file()]
-    if not runs:
-        raise TsgcError(f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one")
-    return _newest_streams(runs)
-
-
-def _newest_streams(runs: Sequence[Run]) -> list[Run]:
-    """The newest seed of each stream of the last run's benchmark, in a fixed order; `runs`: oldest first."""
-    newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    return sorted(newest.values(), key=lambda run: (run.config.variant, stream_order(run.config.modality)))
 
 
 def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:
