@@ -46,8 +46,7 @@ HEAD, BAR, GAP = 30, 5, 33  # pixels: the clip's name above, a bar's height, fro
 FRAMES, STEP = 42, 50  # of the animation, and the milliseconds that each stands
 OVERSAMPLE = 3  # drawn larger, then shrunk: Pillow's lines have no smooth edges
 FURTHER = 0.45  # how much of its colour a second body keeps
-FIRST_SHOWN = '<section id="fusion"'  # of the report, and all that fits below it
-SHOWN, ABOVE = (1200, 960), 50  # pixels: the picture, and what is empty above it
+SHOWN = (1200, 960)  # pixels of the report's beginning
 
 
 def tsgc(folder: Path, *words: str) -> str:
@@ -193,26 +192,24 @@ def animation(
 
 
 def screenshot(page: Path, dark: bool) -> bytes:
-    """The report's fusion and curves as PNG, as a light or a dark browser shows them.
+    """The report's beginning as PNG, as a light or a dark browser shows it.
 
-    Exits where there is no browser. What stands above them is taken out of a copy of the page.
+    Exits where there is no browser.
     """
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         sys.exit(f"error: none of {', '.join(BROWSERS)} is on PATH; expected one to show the report with")
-    text = page.read_text()
     with tempfile.TemporaryDirectory() as folder:
-        shown, out = Path(folder, "shown.html"), Path(folder, "page.png")
-        shown.write_text(text[: text.index("<header>")] + text[text.index(FIRST_SHOWN) :])
+        out = Path(folder, "page.png")
         words = [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--hide-scrollbars", "--no-first-run", "--disable-background-networking", "--disable-sync",
             "--disable-extensions", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
             "--virtual-time-budget=4000", f"--user-data-dir={folder}/profile",
-            f"--window-size={SHOWN[0]},{SHOWN[1] + ABOVE}", f"--screenshot={out}", shown.as_uri(),
+            f"--window-size={SHOWN[0]},{SHOWN[1]}", f"--screenshot={out}", page.as_uri(),
         ]  # fmt: skip
         subprocess.run(words, check=True, capture_output=True, timeout=120)
-        picture = Image.open(out).convert("RGB").crop((0, ABOVE, SHOWN[0], ABOVE + SHOWN[1]))
+        picture = Image.open(out).convert("RGB")
     buffer = io.BytesIO()
     picture.quantize(64, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

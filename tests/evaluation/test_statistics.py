@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from made.scores import make_scores
 
 from tsgc.evaluation.scores import accuracy, hits
-from tsgc.evaluation.statistics import bootstrap, mcnemar
+from tsgc.evaluation.statistics import bootstrap, mcnemar, paired_difference, wilson
 
 
 def made_hits(clips=60, classes=7):
@@ -91,3 +91,33 @@ def test_mcnemar_of_thousands_of_clips_is_exact_enough_and_quick():
 def test_mcnemar_takes_no_side(first_only, second_only):
     test = mcnemar(*split(first_only, second_only))
     assert 0 < test.p <= 1 and test.p == mcnemar(*split(second_only, first_only)).p
+
+
+@pytest.mark.parametrize(
+    ("right", "total", "interval"),
+    [(10, 10, (72.25, 100.0)), (0, 10, (0.0, 27.75)), (50, 100, (40.38, 59.62)), (1, 2, (9.45, 90.55))],
+)
+def test_wilsons_interval_of_known_cases(right, total, interval):
+    assert wilson(right, total) == pytest.approx(interval, abs=0.01)
+
+
+@given(st.integers(1, 500), st.data())
+def test_wilsons_interval_holds_the_accuracy_and_narrows(total, data):
+    right = data.draw(st.integers(0, total))
+    low, high = wilson(right, total)
+    assert 0 <= low <= 100 * right / total + 1e-9 and 100 * right / total - 1e-9 <= high <= 100
+    wide, narrow = high - low, np.subtract(*wilson(4 * right, 4 * total)[::-1])
+    assert narrow < wide
+    assert all(map(math.isnan, wilson(0, 0)))
+
+
+def test_a_paired_difference_is_that_of_clips_drawn_one_by_one():
+    rng = np.random.default_rng(0)
+    first = rng.random(200) < 0.7
+    second = np.where(rng.random(200) < 0.85, first, rng.random(200) < 0.8)
+    drawn = [np.mean((second * 1.0 - first)[rng.integers(200, size=200)]) for _ in range(4000)]
+    middle, low, high = paired_difference(first, second, resamples=4000)
+    assert middle == pytest.approx(100 * (second.mean() - first.mean()))
+    assert (low, high) == pytest.approx(100 * np.percentile(drawn, [2.5, 97.5]), abs=0.6)
+    assert paired_difference(first, first) == (0, 0, 0)
+    assert all(map(math.isnan, paired_difference(first[:0], second[:0])))

@@ -17,6 +17,17 @@ FLAGS = (
     "--disable-dev-shm-usage", "--enable-logging=stderr", "--v=0", "--virtual-time-budget=4000",
 )  # fmt: skip
 
+NARROWEST = 500  # pixels, of a window
+FRAME = """<!DOCTYPE html><body><script>
+addEventListener("message", (event) => Object.assign(document.documentElement.dataset, event.data));
+</script><iframe src="{page}" style="border: 0; width: {width}px; height: 900px"></iframe></body>"""
+TELL_THE_WINDOW = """
+;setTimeout(() => {
+  const whole = document.documentElement;
+  parent.postMessage({said: whole.dataset.said || "", dom: whole.outerHTML}, "*");
+}, 500);
+"""
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -29,23 +40,32 @@ class Visit:
 
 
 def visit(page: Path, script: str = "", width: int = 1280) -> Visit:
-    """Open a page; `script` runs after the page's own. Skips the test where there is no browser."""
+    """Open a page; `script` runs after the page's own. Skips the test where there is no browser.
+
+    A window is no narrower than 500 pixels, so that a page of a phone's width is seen in a frame of it.
+    """
     browser = next((found for name in NAMES if (found := shutil.which(name))), None)
     if browser is None:
         pytest.skip(f"none of {', '.join(NAMES)} is on PATH: the page is not looked at in a browser")
     opened = page
     with tempfile.TemporaryDirectory() as folder:
+        if narrow := width < NARROWEST:
+            script += TELL_THE_WINDOW
         if script:
             opened = Path(folder, "scripted.html")
             opened.write_text(page.read_text().replace("</body>", f"<script>{{{script}}}</script></body>"))
+        if narrow:
+            framed, opened = opened, Path(folder, "framed.html")
+            opened.write_text(FRAME.format(page=framed.resolve().as_uri(), width=width))
         done = subprocess.run(
-            [browser, *FLAGS, f"--user-data-dir={folder}/profile", f"--window-size={width},900", "--dump-dom",
-             opened.resolve().as_uri()],
+            [browser, *FLAGS, f"--user-data-dir={folder}/profile",
+             f"--window-size={max(width, NARROWEST)},900", "--dump-dom", opened.resolve().as_uri()],
             capture_output=True, text=True, timeout=120, check=True,
         )  # fmt: skip
     said = re.search('data-said="([^"]*)"', done.stdout)
+    inside = re.search('data-dom="([^"]*)"', done.stdout)
     return Visit(
-        dom=done.stdout,
+        dom=html.unescape(inside[1]) if inside else done.stdout,
         console=[line for line in done.stderr.splitlines() if "CONSOLE" in line],
         said=html.unescape(said[1]) if said else "",
     )

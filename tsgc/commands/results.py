@@ -50,18 +50,25 @@ def ensemble(
 
 def report(
     run: Annotated[
-        list[Path] | None, typer.Argument(help="Run folders; several are compared. (default: the newest)")
+        list[Path] | None,
+        typer.Argument(help="Run folders, or folders of seeds; several are compared. (default: the newest)"),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="The page to write (.html); tables lie beside it (.csv).")] = Path(
+        "report.html"
+    ),
     ema: Annotated[bool, typer.Option("--ema", help="Look closely at the averaged weights.")] = False,
     clips: Annotated[
-        int, typer.Option(min=0, help="Show this many of each run's worst clips: mind the data's terms.")
+        int,
+        typer.Option(
+            min=0,
+            help="Animate this many clips, the worst and those that changed: mind the data's terms.",
+        ),
     ] = 0,
     overwrite: Overwrite = False,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
-    """A run, or several compared, as one HTML file: curves, confusions, calibration, learned graphs."""
+    """A run, or several compared, as one HTML file: how good, where wrong, why, how trained."""
     from tsgc.console import Talker
     from tsgc.report import write_report
 

@@ -1,6 +1,5 @@
 """Pictures to an MP4, by PyAV or by the program ffmpeg, whichever is there."""
 
-import io
 import shutil
 import subprocess
 import tempfile
@@ -14,15 +13,19 @@ from PIL import Image
 
 from pipelines.errors import TsgcError
 
-Encoder = Callable[[Sequence[np.ndarray], Fraction], bytes]
+Encoder = Callable[[Sequence[np.ndarray], Fraction, Path], None]
 CODEC, PIXELS = "libx264", "yuv420p"  # what every browser and player shows
+FRONT = "faststart"  # the index before the pictures, so that a browser plays at once
 
 
 def encode_film(pictures: Sequence[Image.Image], rate: float) -> bytes:
     """An MP4 of pictures of one size, `rate` a second. Raises TsgcError where nothing here writes one."""
     encode = find_encoder()
     frames = [_even(picture) for picture in pictures]
-    return encode(frames, Fraction(rate).limit_denominator(1000))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "film.mp4")  # the index is moved in the end, which memory and pipes do not allow
+        encode(frames, Fraction(rate).limit_denominator(1000), out)
+        return out.read_bytes()
 
 
 def find_encoder() -> Encoder:
@@ -43,11 +46,10 @@ def _even(picture: Image.Image) -> np.ndarray:
     return np.pad(pixels, ((0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)), mode="edge")
 
 
-def _by_pyav(frames: Sequence[np.ndarray], rate: Fraction) -> bytes:
+def _by_pyav(frames: Sequence[np.ndarray], rate: Fraction, out: Path) -> None:
     import av
 
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as film:
+    with av.open(str(out), "w", options={"movflags": FRONT}) as film:
         stream = film.add_stream(CODEC, rate=rate)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames[0].shape[:2]
@@ -55,21 +57,15 @@ def _by_pyav(frames: Sequence[np.ndarray], rate: Fraction) -> bytes:
         for pixels in frames:
             film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         film.mux(stream.encode())
-    return buffer.getvalue()
 
 
-def _by_ffmpeg(frames: Sequence[np.ndarray], rate: Fraction) -> bytes:
+def _by_ffmpeg(frames: Sequence[np.ndarray], rate: Fraction, out: Path) -> None:
     height, width = frames[0].shape[:2]
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "film.mp4")  # a pipe cannot be wound back, as the format wants
-        words = [
-            "ffmpeg", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
-            "-r", str(rate), "-i", "-", "-c:v", CODEC, "-pix_fmt", PIXELS, "-movflags", "faststart", str(out),
-        ]  # fmt: skip
-        done = subprocess.run(words, input=b"".join(map(np.ndarray.tobytes, frames)), capture_output=True)
-        if done.returncode or not out.is_file():
-            said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
-            raise TsgcError(
-                f"ffmpeg could not write the film ({said[-1]}); `pip install av`, or write a .gif"
-            )
-        return out.read_bytes()
+    words = [
+        "ffmpeg", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}",
+        "-r", str(rate), "-i", "-", "-c:v", CODEC, "-pix_fmt", PIXELS, "-movflags", FRONT, str(out),
+    ]  # fmt: skip
+    done = subprocess.run(words, input=b"".join(map(np.ndarray.tobytes, frames)), capture_output=True)
+    if done.returncode or not out.is_file():
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit {done.returncode}"]
+        raise TsgcError(f"ffmpeg could not write the film ({said[-1]}); `pip install av`, or write a .gif")
