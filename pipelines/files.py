@@ -5,6 +5,7 @@ import glob
 import io
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,25 @@ from pipelines.errors import TsgcError
 
 PARTIAL = ".partial"  # how the names of unfinished files end
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+_UNFINISHED: set[Path] = set()
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[None]:
+    """A block that writes a file or folder under a temporary name, which `remove_unfinished` removes."""
+    _UNFINISHED.add(path)
+    try:
+        yield
+    finally:
+        _UNFINISHED.discard(path)
+
+
+def remove_unfinished() -> None:
+    """Removes what this process has begun to write, before it ends without tidying up."""
+    for path in list(_UNFINISHED):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
@@ -25,16 +45,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     # The machine's name: on shared disks, another machine's process may be at work under the same number.
     temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}{PARTIAL}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):  # renamed, or never made
-            temporary.unlink()
+    with unfinished(temporary):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
+            yield temporary
+            temporary.replace(path)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+        finally:
+            with suppress(OSError):  # renamed, or never made
+                temporary.unlink()
 
 
 def write_atomic(path: Path, data: bytes | memoryview) -> None:

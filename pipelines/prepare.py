@@ -13,6 +13,7 @@ from pipelines.datasets.table import default_preset, open_dataset
 from pipelines.errors import TsgcError, UsageError
 from pipelines.exclude import Exclusion, read_exclusion
 from pipelines.files import refuse_existing
+from pipelines.interrupts import held
 from pipelines.prepared.report import EXCLUDED, MALFORMED, NO_BODIES, SHOWN, UNKNOWN, Report, examples
 from pipelines.prepared.store import Clip, Info, tool_version
 from pipelines.prepared.writer import COMPRESSION, StoreWriter
@@ -83,8 +84,9 @@ def prepare_dataset(
     run = partial(run_tasks, partial(read_task, read=read), jobs=jobs, dask=dask)
     with StoreWriter(out, file_info(spec, preset, alignment), spec.fields, compress) as writer:
         report.source_digest = store_clips(clips, run, writer, report, progress)
-        writer.finish(spec.splits(writer.fields()), report.source_digest)
-    report.to_json(out.with_name(f"{out.stem}.report.json"))
+        with held():
+            writer.finish(spec.splits(writer.fields()), report.source_digest)
+            report.to_json(out.with_name(f"{out.stem}.report.json"))
     return report
 
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from pipelines.files import NO_SPACE
+from pipelines.files import NO_SPACE, unfinished
+from pipelines.interrupts import held
 
 _OURS = re.compile(r"(train|test)-\d{6}\.tar|manifest\.json")
 
@@ -34,16 +35,17 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     try:
         partial.mkdir(parents=True, exist_ok=True)
-        with _locked(partial):
+        with _locked(partial), unfinished(partial):
             try:
                 for leftover in partial.iterdir():
                     leftover.unlink()
                 yield partial
-                if out.exists():
+                with held():
+                    if out.exists():
+                        shutil.rmtree(old, ignore_errors=True)
+                        out.rename(old)
+                    partial.rename(out)
                     shutil.rmtree(old, ignore_errors=True)
-                    out.rename(old)
-                partial.rename(out)
-                shutil.rmtree(old, ignore_errors=True)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:

@@ -5,7 +5,9 @@ follow from the input and the seed alone, so the number of jobs changes nothing.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import joblib
@@ -14,7 +16,7 @@ import numpy as np
 from pipelines.datasets.table import hold_out
 from pipelines.errors import TsgcError
 from pipelines.prepared.store import Store, open_store, tool_version
-from pipelines.workers.run_tasks import dead_workers_named, local_workers
+from pipelines.workers.run_tasks import run_as_they_come
 from shards.load_manifest import load_manifest
 from shards.manifest import FILE_NAME, PAYLOAD, SPLITS, Clips, Manifest, check_names
 from shards.plan import IntArray, clip_order
@@ -110,11 +112,10 @@ def _write_all(
     total, done = sum(len(job.clips) for job in planned), 0
     written: list[Written] = []
     workers = max(1, min(jobs or joblib.cpu_count(), len(planned) // SHARDS_PER_JOB))
-    run = local_workers(workers, return_as="generator")
     # Workers live on between calls, in the folder that was current when they started.
-    prepared, folder = prepared.absolute(), folder.absolute()
-    with dead_workers_named():
-        for result in run(joblib.delayed(_write_shard)(prepared, benchmark, folder, job) for job in planned):
+    write = partial(_write_shard, prepared.absolute(), benchmark, folder.absolute())
+    with closing(run_as_they_come(write, planned, workers)) as results:
+        for result in results:
             written.append(result)
             done += result.shard.count
             if progress:

@@ -14,6 +14,7 @@ PACKAGES = ("pipelines", "shards", "tsgc", "cli", "benchmarks")
 FLOORS = (
     "pipelines.errors",
     "pipelines.files",
+    "pipelines.interrupts",
     "pipelines.names",
     "pipelines.channels",
     "pipelines.skeletons",

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from pipelines.files import PatientFile, atomic_path
+from pipelines.interrupts import held
 from pipelines.prepared.digest import ArrayDigest, content_digest, digest_array
 from pipelines.prepared.store import DIGEST, PER_ROW, READ_ROWS, SEEN, Clip, Info
 
@@ -52,7 +53,7 @@ class StoreWriter:
         self._buffer, self._spare = self._make_buffer(), self._make_buffer()
         self._buffered = 0
         self._writing: Future[None] | None = None
-        with ExitStack() as stack:
+        with held(), ExitStack() as stack:  # HDF5 calls Python to write: no exception may pass through it
             temporary = stack.enter_context(atomic_path(path))
             self._disk = stack.enter_context(PatientFile(temporary))
             self._file = stack.enter_context(h5py.File(self._disk, "w", libver=LIBVER))
@@ -68,7 +69,8 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         error = error or RuntimeError("not finished")
-        self._open.__exit__(type(error), error, trace)  # after finish() there is nothing left to close
+        with held():
+            self._open.__exit__(type(error), error, trace)  # after finish() there is nothing left to close
 
     def append(self, clip: Clip) -> None:
         """Adds a copy of a clip."""
@@ -96,7 +98,7 @@ class StoreWriter:
         it is known only once every raw clip was read.
         """
         info = self.info if source_digest is None else replace(self.info, source_digest=source_digest)
-        with self._open:
+        with held(), self._open:
             self._flush()
             self._wait()
             arrays = self._per_clip_arrays()

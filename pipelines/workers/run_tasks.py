@@ -2,17 +2,24 @@
 
 import os
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import resource_tracker
+from pathlib import Path
+from queue import SimpleQueue
+from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
 
 import joblib
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from pipelines.errors import TsgcError, UsageError
+from pipelines.files import unfinished
+from pipelines.interrupts import shielded
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -50,11 +57,11 @@ def _run_in_waves(
     Work goes out in waves, each awaited whole; while the caller handles one wave's results, the next is
     worked on. So no more than two waves' results are in memory.
     """
-    with _workers(jobs, dask) as pool, ThreadPoolExecutor(1) as ahead:
+    with _workers(jobs, dask) as pool, ThreadPoolExecutor(1) as ahead, while_needed(dask) as needed:
         size = WAVE_TASKS * pool.n_jobs
         handled: Future[list[Result]] | None = None
         for start in range(0, len(tasks), size):
-            following = ahead.submit(_run_wave, pool, function, tasks[start : start + size])
+            following = ahead.submit(_run_wave, pool, needed(function), tasks[start : start + size])
             if handled:
                 yield from handled.result()
             handled = following
@@ -65,8 +72,52 @@ def _run_in_waves(
 def _run_wave(
     pool: joblib.Parallel, function: Callable[[Task], Result], tasks: Sequence[Task]
 ) -> list[Result]:
-    with dead_workers_named():
+    with dead_workers_named(), shielded():
         return list(pool(joblib.delayed(function)(task) for task in tasks))
+
+
+def run_as_they_come(
+    function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
+) -> Generator[Result, None, None]:
+    """What `function` gives of each task, in order, each as soon as it is there: all may wait in memory.
+
+    `jobs`: worker processes; 1: this process. Raises as `run_tasks` does, and is closed as that is.
+    """
+    if jobs <= 1:
+        yield from map(function, tasks)
+        return
+    come: SimpleQueue[Result | None] = SimpleQueue()
+    with ThreadPoolExecutor(1) as beside, while_needed() as needed:
+
+        def work() -> None:
+            with dead_workers_named(), shielded():
+                pool = local_workers(jobs, return_as="generator")
+                for result in pool(joblib.delayed(needed(function))(task) for task in tasks):
+                    come.put(result)
+
+        all_done = beside.submit(work)
+        all_done.add_done_callback(lambda _: come.put(None))
+        while (result := come.get()) is not None:
+            yield result
+        all_done.result()
+
+
+@contextmanager
+def while_needed(dask: str | None = None) -> Iterator[Callable[[Callable[[Task], Result]], Callable]]:
+    """A block whose end, however it comes, lets workers of this machine pass over the tasks that are left.
+
+    Gives a function that makes another one so. Killing workers in the midst of it would be quicker, but may
+    leave the queues to them locked, and this process waiting.
+    """
+    if dask is not None:
+        yield lambda function: function
+        return
+    with NamedTemporaryFile(prefix="tsgc-") as mark, unfinished(Path(mark.name)):
+        yield lambda function: partial(_while_there, mark.name, function)
+
+
+def _while_there(mark: str, function: Callable[[Task], Result], task: Task) -> Result | None:
+    return function(task) if os.path.exists(mark) else None  # noqa: PTH110, called for each task
 
 
 @contextmanager
@@ -100,7 +151,13 @@ def _workers(jobs: int, dask: str | None) -> Iterator[joblib.Parallel]:
 
 
 def local_workers(jobs: int, **options: Any) -> joblib.Parallel:
-    """joblib's processes on this machine, with its `options`; they end with this process, however it ends."""
+    """joblib's processes on this machine, with its `options`; they end with this process, however it ends.
+
+    Call it `shielded`, so that Ctrl-C ends the parent alone, which says so once.
+    """
+    for tracker in (resource_tracker, loky_tracker):  # launched later, they would undo the shield
+        with shielded():
+            tracker.ensure_running()
     return joblib.Parallel(
         n_jobs=jobs,
         initializer=_follow_parent,
@@ -112,7 +169,6 @@ def local_workers(jobs: int, **options: Any) -> joblib.Parallel:
 
 def _follow_parent(parent: int) -> None:
     """Lets this worker end soon after its parent, even one that was killed; it would wait for minutes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which says so once
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipelines.errors import TsgcError, UsageError
+from pipelines.interrupts import CommandSignals, Interrupted, line_start
 from tsgc.distributed.environment import LAUNCHED, QUIET
 
 # What the parser raises for a wrong command line; typer has its own copy of click, or click's.
@@ -35,7 +37,8 @@ class OneLineErrors(TyperGroup):
         if "--quiet" in words:
             os.environ[QUIET] = "1"  # in the environment, so that the ranks that --gpus starts have it too
         try:
-            return super().main(self.words, *rest, **options)
+            with CommandSignals(mute=LAUNCHED in os.environ):
+                return super().main(self.words, *rest, **options)
         finally:
             os.environ.pop(QUIET, None) if before is None else os.environ.update({QUIET: before})
 
@@ -58,6 +61,18 @@ class OneLineErrors(TyperGroup):
             if self.debug or said is None:
                 raise
             raise typer.Exit(_report(said)) from None
+        except KeyboardInterrupt as stopped:
+            if self.debug:
+                raise
+            raise typer.Exit(self._interrupted(stopped)) from None
+
+    def _interrupted(self, stopped: KeyboardInterrupt) -> int:
+        """Say on standard error what was interrupted and how to go on."""
+        left = f"tsgc {self.words[0]} has left nothing half-written; the same command starts it again"
+        told = Interrupted(str(stopped) or left, getattr(stopped, "number", signal.SIGINT))
+        by = "" if told.number == signal.SIGINT else f" by {told.number.name}"
+        _say(told, f"interrupted{by}: {told}")
+        return told.exit_code
 
 
 def _forgive_encoding() -> None:
@@ -126,7 +141,13 @@ def _plain(error: OSError) -> TsgcError:
 
 
 def _report(error: TsgcError) -> int:
-    """Say it on standard error; a rank that --gpus started leaves that to its launcher."""
+    """Say it on standard error; the exit code."""
+    _say(error, f"error: {error}")
+    return error.exit_code
+
+
+def _say(error: BaseException, line: str) -> None:
+    """Print a line on standard error; a rank that --gpus started leaves that to its launcher."""
     is_rank = "TORCHELASTIC_ERROR_FILE" in os.environ
     if is_rank:
         from tsgc.distributed.launch import record_failure
@@ -135,8 +156,21 @@ def _report(error: TsgcError) -> int:
     if not (is_rank and LAUNCHED in os.environ):
         from tsgc.console import Talker
 
-        Talker().warn(f"error: {error}")
-    return error.exit_code
+        if getattr(error, "exit_code", 1) not in (1, 2):  # a signal's
+            print(line_start(), end="", file=sys.stderr, flush=True)
+        Talker().warn(line)
+
+
+def command_again(ctx: typer.Context, more: str) -> str:
+    """This command line with the option `more`, in place of those that it excludes, to be read and copied."""
+    from shards.remote import safe
+
+    command = ctx.find_root().command
+    assert isinstance(command, OneLineErrors)
+    words = [
+        safe(word) if "://" in word else word for word in command.words if word not in (more, "--overwrite")
+    ]
+    return f"`{shlex.join(['tsgc', *words, more])}`"
 
 
 def launch_ranks(ctx: typer.Context, gpus: int | None, device: str | None) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import UsageError
-from tsgc.commands.error_line import launch_ranks
+from tsgc.commands.error_line import command_again, launch_ranks
 from tsgc.commands.options import (
     DATA,
     RUNS,
@@ -131,6 +131,7 @@ def train(
             loader_options=read,
             log=trackers,
             report=lambda folder: write_run_report(folder, data_root),
+            again=command_again(ctx, "--resume"),
         )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from pipelines.errors import TsgcError
 from shards.loader import EvalLoader
 from tsgc.console import Count, no_count
+from tsgc.distributed.preemption import PreemptedError, StopRequest
 from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.tta import PLAIN, View
@@ -26,12 +27,14 @@ def predict_split(
     advance: Count = no_count,
     seen_as: Sequence[View] = (PLAIN,),
     forward: ForwardGraphs | None = None,
+    stop: StopRequest | None = None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Logits (N, K) of every model for every clip of the loader's split, the same on every rank.
 
     With several views (`seen_as`) they are means over these. The second result says which clips could be
-    read, (N,) bool: all of them unless the loader skips damaged ones. Raises TsgcError where none could.
-    `forward` keeps what it captures from call to call; default: one of this call's.
+    read, (N,) bool: all of them unless the loader skips damaged ones. `forward` keeps what it captures from
+    call to call; default: one of this call's. Raises TsgcError where no clip could be read, and
+    PreemptedError on all ranks where `stop` was requested on one before its last batch.
 
     Each rank fills in the rows of its own batches; all other rows are 0, so the sum over ranks is exact.
     """
@@ -39,11 +42,13 @@ def predict_split(
     rows = len(loader.clips)
     logits: dict[str, torch.Tensor] = {}
     read = torch.zeros(rows, device=process.device)
-    done = 0
+    done, broken_off = 0, False
     if forward is None:
         precision = agreed(for_recognition(pipeline.config.precision, process.device), process)
         forward = ForwardGraphs(precision, process.device, sizes=(pipeline.config.eval_batch,))
     for batch in loader:
+        if broken_off := stop is not None and stop.requested:
+            break
         inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
         indices = batch.indices.to(process.device)
         for name, model in models.items():
@@ -55,6 +60,8 @@ def predict_split(
         read[indices] += 1
         done += len(indices)
         advance(min(done * process.world, rows), rows)
+    if stop is not None and process.sum(torch.tensor(float(broken_off), device=process.device)):
+        raise PreemptedError("asked to stop while scoring")
     for name, model in models.items():  # a rank without a batch still takes part in the sum
         if name not in logits:
             head = model.get_parameter("head.bias")

@@ -14,6 +14,7 @@ from shards.options import LoaderOptions
 from tsgc.checkpoint import Description, check_match, describe_weights, load_model, load_weights
 from tsgc.config import resolve_config
 from tsgc.console import Count, no_count
+from tsgc.distributed.preemption import StopRequest
 from tsgc.distributed.process import Process
 from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.scores import Scores, ScoreSource
@@ -67,10 +68,11 @@ def score_checkpoints(
     advance: Count = no_count,
     loader_options: LoaderOptions | None = None,
     tta: str = "none",
+    stop: StopRequest | None = None,
 ) -> dict[str, Scores]:
     """Scores of each named checkpoint on a split; those of one run share one pass over the clips.
 
-    `tta`: the views to average over, a key of `tta.VIEWS`.
+    `tta`: the views to average over, a key of `tta.VIEWS`. `stop`: see `predict_split`.
     """
     seen_as = views(tta)
     manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
@@ -91,7 +93,7 @@ def score_checkpoints(
         options=loader_options,
     )
     pipeline = input_pipeline(config, manifest)
-    logits, read = predict_split(models, loader, pipeline, process, advance, seen_as)
+    logits, read = predict_split(models, loader, pipeline, process, advance, seen_as, stop=stop)
     return {
         name: make_scores(logits[name], read, loader, manifest, split, name, description, tta)
         for name, (_, description) in opened.items()

@@ -28,7 +28,7 @@ MOST_GRAPHS = (
 )
 PACKED_FROM = 1 << 24  # numbers; see `worth_capturing`
 
-StepFunction = Callable[[Sequence[MicroBatch]], None]
+StepFunction = Callable[[Sequence[MicroBatch]], object]
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 Key = tuple[int, Signature]
 Result = TypeVar("Result")

@@ -5,7 +5,7 @@ tensors there, so that the step can be captured in a CUDA graph (tsgc/step/cuda_
 step is then a few copies and one launch. On CPUs they are numbers, and the step is a plain loop's to the bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -75,10 +75,20 @@ class TrainStep:
             self._scale = torch.ones((), device=device)
         self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
 
-    def __call__(self, parts: Sequence[MicroBatch], *, lr: float, size: int, position: int) -> None:
+    def __call__(
+        self,
+        parts: Sequence[MicroBatch],
+        *,
+        lr: float,
+        size: int,
+        position: int,
+        stop: Callable[[], bool] | None = None,
+    ) -> bool:
         """One step: this rank's micro-batches of a global batch of `size` clips, over all ranks.
 
-        `position`: steps of the whole run before this one, which the average's warm-up follows.
+        `position`: steps of the whole run before this one, which the average's warm-up follows. `stop` is
+        asked before each micro-batch, unless the step is a captured one; where it says so, which it must on
+        all ranks alike, the step is broken off, weights and statistics are as before it, and False returned.
         """
         set_learning_rate(self.optimizer, lr)
         scale = self._times / size
@@ -88,9 +98,9 @@ class TrainStep:
             self._scale = scale
         self._average.set_decay(self.ema.get_decay(position + 1 if self.config.ema_warmup else None))
         if self._cuda_graphs is None:
-            self._run(parts)
-        else:
-            self._cuda_graphs(parts, size, self._run)
+            return self._run(parts, stop)
+        self._cuda_graphs(parts, size, self._run)
+        return True
 
     @property
     def others(self) -> tuple[str, ...]:
@@ -135,9 +145,13 @@ class TrainStep:
         taught = self.teachers.divergence(logits, answer)
         return (1 - self.config.distil) * loss + self.config.distil * taught
 
-    def _run(self, parts: Sequence[MicroBatch]) -> None:
+    def _run(self, parts: Sequence[MicroBatch], stop: Callable[[], bool] | None = None) -> bool:
         """The step itself; all that changes from call to call comes in through tensors on a GPU."""
+        before = self._statistics() if stop is not None and len(parts) > 1 else []
         for index, part in enumerate(parts):
+            if stop is not None and stop():
+                self._break_off(before)
+                return False
             with self._gradient_sync(index == len(parts) - 1):
                 loss = self.loss(part)
                 scaled = loss * self._scale
@@ -154,6 +168,17 @@ class TrainStep:
         self._average.update(None if self.loss_scale is None else self.loss_scale.overflow)
         if self.loss_scale is not None:
             self.loss_scale.update()
+        return True
+
+    def _statistics(self) -> list[tuple[Tensor, Tensor]]:
+        """What a forward pass changes, each with a copy: the loss so far, and the statistics of BatchNorm."""
+        return [(tensor, tensor.clone()) for tensor in (self.loss_sum, *self.model.buffers())]
+
+    def _break_off(self, before: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Make everything what it was before the step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for tensor, copy in before:
+            tensor.copy_(copy)
 
     def _clip(self, most: float) -> None:
         """Clip the gradient's norm, and keep it where it is finite: a step that overflows has none."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import TypeVar, overload
 
 import numpy as np
 import torch
@@ -41,9 +41,33 @@ class ReadyStep:
     """One rank's share of a global batch, on the device."""
 
     step: Step
-    parts: list[MicroBatch]
+    parts: Sequence[MicroBatch]
     made: torch.cuda.Event | None = None
     """Recorded when the parts are whole, where another stream makes them."""
+
+
+class MadeOnDemand(Sequence[MicroBatch]):
+    """Micro-batches, each made by `make` when it is asked for: one of a large step is in memory at a time.
+
+    So a step of minutes is asked to stop between them, too (`TrainStep`).
+    """
+
+    def __init__(self, make: Callable[[PackedBatch], MicroBatch], parts: Sequence[PackedBatch]) -> None:
+        self._make, self._parts = make, parts
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    @overload
+    def __getitem__(self, index: int) -> MicroBatch: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[MicroBatch]: ...
+
+    def __getitem__(self, index: int | slice) -> MicroBatch | list[MicroBatch]:
+        if isinstance(index, slice):
+            return list(map(self._make, self._parts[index]))
+        return self._make(self._parts[index])
 
 
 class Feed:
@@ -70,7 +94,9 @@ class Feed:
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ReadyStep]:
         """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due."""
         if self.device.type != "cuda":
-            yield from self._in_turn(epoch, start_step)
+            for read in self.loader.epoch(epoch, start_step):
+                make = partial(self.micro_batch, draws=self._draw(epoch, read))
+                yield ReadyStep(read, MadeOnDemand(make, read.parts))
             return
         if self._steps is None or self._due != (epoch, start_step):
             self.close()
@@ -87,8 +113,7 @@ class Feed:
             self._steps = None
 
     def _in_turn(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
-        most = TOGETHER if self.device.type == "cuda" else 1
-        for steps in group_steps(self.loader.epoch(epoch, start_step), most, self._numbers, NUMBERS):
+        for steps in group_steps(self.loader.epoch(epoch, start_step), TOGETHER, self._numbers, NUMBERS):
             yield from self.make(epoch, steps)
 
     def _numbers(self, step: Step) -> int:
@@ -98,12 +123,14 @@ class Feed:
 
     def make(self, epoch: int, steps: Sequence[Step]) -> list[ReadyStep]:
         """The input of steps; of several it is made as one batch, and is the same."""
-        blocks = len(self.model.drop_path_rates)
-        draws = [self.pipeline.draw(epoch, step.step, step.size, blocks) for step in steps]
+        draws = [self._draw(epoch, step) for step in steps]
         if len(steps) == 1:
             return [ReadyStep(steps[0], [self.micro_batch(part, draws[0]) for part in steps[0].parts])]
         whole = self.micro_batch(join_parts(steps, self.device), join_draws(draws))
         return list(map(ReadyStep, steps, cut_apart(whole, steps, self.pipeline.bodies)))
+
+    def _draw(self, epoch: int, step: Step) -> Draws:
+        return self.pipeline.draw(epoch, step.step, step.size, len(self.model.drop_path_rates))
 
     @torch.no_grad()
     def micro_batch(self, part: PackedBatch, draws: Draws) -> MicroBatch:

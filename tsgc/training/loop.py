@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -30,6 +31,7 @@ from tsgc.training.run import Training, build_training, summary
 from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.training.settle_precision import settle_precision
+from tsgc.training.stopping import announce_stop, how_to_go_on, save_and_stop
 from tsgc.workspace import runs
 from tsgc.workspace.at_work import at_work
 
@@ -49,14 +51,16 @@ def train_stream(
     recipe_epochs: int | None = None,
     log: Sequence[str] | None = None,
     report: Callable[[Path], Path] | None = None,
+    again: str = "",
 ) -> dict[str, Scores]:
     """Train one stream on the shards of a benchmark and score it on the test split.
 
     `shards`: their folder or URL; `loader_options`: how they are read, the same on every rank;
     `recipe_epochs`: those of the recipe, which a run that only tries something out has fewer of. Writes the
     run to `folder`. `log`: trackers by name (default: those that a resumed run had, or TensorBoard); `report`
-    writes a folder's report, for trackers that take one. Returns the test scores of each checkpoint, `last`
-    first.
+    writes a folder's report, for trackers that take one; `again`: the command that resumes the run. Returns
+    the test scores of each checkpoint, `last` first. The first Ctrl-C (or SIGTERM, SIGHUP) saves and raises
+    PreemptedError, a second one Interrupted.
     """
     keep_memory(process.device)
     if was_restarted(process, folder):
@@ -66,6 +70,7 @@ def train_stream(
     if costs := emulation_cost(config.arithmetic, process.device):
         talker.warn(costs)
     run = build_training(config, benchmark, shards, folder, process, loader_options)
+    run.again = again or run.again
     check_shared(process, folder)
     if init is not None and not resume:
         run.init = fine_tune(run.model, run.manifest, init, config.holdout, config.modality)
@@ -97,15 +102,15 @@ def train_stream(
 
 def train_and_score(run: Training, talker: console.Talker) -> dict[str, Scores]:
     """The epochs that are left, and the scores of the last one's and the best one's weights."""
-    try:
-        with StopRequest(run.process) as stop:
+    with StopRequest(run.process, partial(announce_stop, talker), partial(how_to_go_on, run)) as stop:
+        try:
             train_epochs(run, talker, stop)
-    finally:
-        run.feed.close()
-        run.forward.clear()
-        run.train_step.reset()  # frees its memory; graphs must be gone before the process group is
-    run.process.barrier()  # rank 0 has saved
-    return final_scores(run, talker)
+        finally:
+            run.feed.close()
+            run.forward.clear()
+            run.train_step.reset()  # frees its memory; graphs must be gone before the process group is
+        run.process.barrier()  # rank 0 has saved
+        return final_scores(run, talker, stop)
 
 
 def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
@@ -117,17 +122,23 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
     run.recorder = recorder
     for epoch in range(run.epoch, config.epochs):
         title = f"epoch {epoch + 1}/{config.epochs}"
-        with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
-            figures = train_epoch(run, epoch, advance, stop)
+        figures = run.figures
+        if not figures:
+            with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
+                figures = train_epoch(run, epoch, advance, stop)
         if run.missing:
             talker.warn(
                 f"{title}: {run.missing} of {sum(run.loader.step_counts)} clips skipped, as damaged;"
                 " `tsgc verify` names them"
             )
-        run.epoch, run.step, run.loss_sum, run.missing = epoch + 1, 0, 0.0, 0
+        run.epoch, run.step, run.loss_sum, run.missing, run.figures = epoch + 1, 0, 0.0, 0, {}
         last = run.epoch == config.epochs
         if config.eval_every and (last or run.epoch % config.eval_every == 0):
-            figures |= validate(run)
+            try:
+                figures |= validate(run, stop)
+            except PreemptedError:  # gone on with here, as if the epoch were not over
+                run.epoch, run.step, run.figures = epoch, run.loader.steps_per_epoch, figures
+                save_and_stop(run)
         if recorder:
             recorder.write(run.epoch, figures)
         if last or run.epoch % max(1, config.epochs // 20) == 0:
@@ -136,17 +147,6 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
             save_and_stop(run)
         if process.main and (last or config.saves_after(run.epoch)):
             save(run)
-
-
-def save_and_stop(run: Training) -> None:
-    """Ends a run that was asked to stop; raises PreemptedError."""
-    if run.process.main:
-        save(run)
-    run.process.barrier()
-    raise PreemptedError(
-        f"asked to stop: saved after epoch {run.epoch} and {run.step} steps in {run.folder};"
-        " the same command with --resume goes on there"
-    )
 
 
 def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopRequest) -> dict[str, float]:
@@ -164,7 +164,11 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
         position = epoch * steps + step.step
         lr = learning_rate(position, steps, run.config)
         size = clips_read(run, step)
-        run.train_step(ready.parts, lr=lr, size=size, position=position)
+        if not run.train_step(ready.parts, lr=lr, size=size, position=position, stop=stop.within_step):
+            if loss.unread:
+                loss.read(epoch, step.step)
+            run.step, run.loss_sum = step.step, loss.total
+            save_and_stop(run)
         loss.clips += size
         run.missing += step.size - size
         done = step.step + 1
@@ -194,6 +198,11 @@ class EpochLoss:
         self.mean = math.nan
         self._before = sum(run.loader.step_counts[: run.step]) - run.missing
         self._read_at = 0
+
+    @property
+    def unread(self) -> bool:
+        """Whether there were clips since the last time."""
+        return self.clips > self._read_at
 
     def read(self, epoch: int, done: int) -> float:
         """Update `total` and `mean`; the mean of the clips since the last time. TsgcError: it is not finite.
@@ -247,11 +256,16 @@ def clips_read(run: Training, step: Step) -> int:
     return step.size - int(run.process.sum(missing).item())
 
 
-def validate(run: Training) -> dict[str, float]:
-    """Top-1 of raw and averaged weights on the validation clips; keeps the best checkpoints."""
+def validate(run: Training, stop: StopRequest) -> dict[str, float]:
+    """Top-1 of raw and averaged weights on the validation clips; keeps the best checkpoints.
+
+    Raises PreemptedError, with nothing changed, where it is broken off.
+    """
     run.model.eval()
     models: Mapping[str, nn.Module] = run.weights
-    logits, read = predict_split(models, run.validation, run.pipeline, run.process, forward=run.forward)
+    logits, read = predict_split(
+        models, run.validation, run.pipeline, run.process, forward=run.forward, stop=stop
+    )
     figures: dict[str, float] = {}
     if not read.all():
         figures[f"{run.selected_on}_missing"] = int((~read).sum())
@@ -274,7 +288,7 @@ def progress_line(run: Training, figures: Mapping[str, float]) -> str:
     return ", ".join([*words, f"{figures['clips_per_second']:,.0f} clips/s"])
 
 
-def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
+def final_scores(run: Training, talker: console.Talker, stop: StopRequest) -> dict[str, Scores]:
     """Score every checkpoint on the test split and on held-out clips; write the scores, print the table."""
     folder = run.folder / "checkpoints"
     names = [
@@ -286,9 +300,15 @@ def final_scores(run: Training, talker: console.Talker) -> dict[str, Scores]:
     splits = ["test", "holdout"] if run.config.holdout else ["test"]
     results = {}
     for split in splits:
-        results[split] = score_checkpoints(
-            paths, run.manifest, split, run.process, loader_options=run.loader_options
-        )
+        try:
+            results[split] = score_checkpoints(
+                paths, run.manifest, split, run.process, loader_options=run.loader_options, stop=stop
+            )
+        except PreemptedError:
+            raise PreemptedError(
+                f"asked to stop: saved after epoch {run.epoch}, the last, but not scored, in {run.folder};"
+                f" {run.again} scores it"
+            ) from None
         if run.process.main:
             for name, scores in results[split].items():
                 write_scores(runs.scores_path(run.folder, split, name), scores)

@@ -57,6 +57,8 @@ class Training:
     forward: ForwardGraphs
     """Recognises the validation clips; what it captures shares the training step's memory."""
     loader_options: LoaderOptions
+    again: str = "the same command with --resume"
+    """The command that goes on with the run, as people are told."""
     init: str = ""
     """The line that says what was loaded of the weights that it started from (`--init`)."""
     recipe_epochs: int | None = None
@@ -71,6 +73,8 @@ class Training:
     """Summed loss of those steps' clips, over all ranks."""
     missing: int = 0
     """Damaged clips that those steps have left out, over all ranks."""
+    figures: dict[str, float] = dataclasses.field(default_factory=dict)
+    """What is recorded of the current epoch, where all its steps are over and its validation is not."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
     """Best top-1 so far of raw (``) and averaged (`-ema`) weights."""
     trackers: Trackers = dataclasses.field(default_factory=Trackers)

@@ -38,6 +38,7 @@ def save(run: Training) -> None:
         "step": run.step,
         "loss_sum": run.loss_sum,
         "missing": run.missing,
+        "figures": run.figures,
         "model": run.model.state_dict(),
         "ema": run.ema.module.state_dict(),
         "optimizer": optimizer_state(run.optimizer),
@@ -93,4 +94,5 @@ def restore(run: Training) -> list[str]:
         state[name] for name in ("epoch", "step", "loss_sum", "best")
     )
     run.missing = state.get("missing", 0)
+    run.figures = state.get("figures", {})
     return changes_said(started, run.config, run.position, run.loader.steps_per_epoch)
