@@ -26,12 +26,11 @@ from tsgc.tracking.run_facts import run_facts, score_figures
 from tsgc.tracking.trackers import open_trackers
 from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
-from tsgc.training.restart import was_restarted
+from tsgc.training.restart import announce_stop, how_to_go_on, save_and_stop, was_restarted
 from tsgc.training.run import Training, build_training, summary
 from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.training.settle_precision import settle_precision
-from tsgc.training.stopping import announce_stop, how_to_go_on, save_and_stop
 from tsgc.workspace import runs
 from tsgc.workspace.at_work import at_work
 
