@@ -142,11 +142,11 @@ def test_runs_elsewhere_below_say_where(here):
     assert rows("--runs", "runs/ntu60")[0][2] == "joint"
 
 
-def test_a_narrow_terminal_gets_a_table_a_benchmark_whose_lines_fit(runs):
+def test_a_narrow_terminal_gets_a_table_that_fits(runs):
     said = on_terminal(f"import cli; cli.app(['runs', '--runs', {str(runs)!r}])", 80).splitlines()
-    assert "ntu60/xsub, 6 runs" in said and "nw-ucla/xview, 1 run" in said
+    assert {"7 runs", "ntu60/xsub", "nw-ucla/xview"} <= set(said)
     assert max(len(line) for line in said if len(line.split()) > 1) <= 80
-    assert any(line.startswith("252 joint_motion") and "12/300  unfinished  41.00" in line for line in said)
+    assert any(line.startswith("  252 joint_motion") and "12/300  unfinished  41.00" in line for line in said)
 
 
 def test_listing_needs_no_torch(runs):

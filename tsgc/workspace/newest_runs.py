@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.errors import TsgcError
 from tsgc.modalities import stream_order
-from tsgc.workspace.run_state import WHOLE, RunState, run_state
+from tsgc.workspace.run_state import WHOLE, RunState, epochs_text, run_state
 from tsgc.workspace.runs import Run, find_runs
 
 MOST = 6  # runs that a line lists
@@ -81,7 +81,7 @@ def _listed(states: Sequence[RunState]) -> str:
 
 def _why(one: RunState) -> str:
     if one.state == "short":
-        return f"{one.run.config.epochs} epochs, its recipe has {one.recipe_epochs}"
+        return f"{epochs_text(one.run.config.epochs)}, its recipe has {one.recipe_epochs}"
     return f"{one.state}, {one.progress}"
 
 

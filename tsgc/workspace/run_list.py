@@ -105,10 +105,7 @@ def list_runs(
     if not groups:
         talker.line(_nothing(root, states))
     elif talker.columns is not None and talker.columns < WIDE:
-        for benchmark in dict.fromkeys(group.runs[0].run.benchmark for group in groups):
-            own = [group for group in groups if group.runs[0].run.benchmark == benchmark]
-            rows = [[f"{network} {stream}", *cells] for _, network, stream, *cells in _rows(own, root)]
-            talker.table(f"{benchmark}, {_count(own)}", ("run", *COLUMNS), rows)
+        talker.table(_count(groups), ("run", *COLUMNS), list(_below_benchmarks(groups, root)))
     else:
         columns = ("benchmark", "network", "stream", *COLUMNS)
         talker.table(_count(groups), columns, list(_rows(groups, root)), texts=3)
@@ -144,6 +141,15 @@ def _rows(groups: Sequence[Group], root: Path) -> Iterable[list[str]]:
             for index, word in enumerate(("mean", "sd")):
                 cells = [f"{spread[part][index]:.2f}" if part in spread else "" for part in PARTS]
                 yield [*_stream(group.runs[0].run), word, "", f"of {group.whole}", *cells, "", ""]
+
+
+def _below_benchmarks(groups: Sequence[Group], root: Path) -> Iterable[list[str]]:
+    """The rows of `_rows`, those of a benchmark below a row with its name."""
+    for benchmark in dict.fromkeys(group.runs[0].run.benchmark for group in groups):
+        yield [benchmark, *("" for _ in COLUMNS)]
+        own = [group for group in groups if group.runs[0].run.benchmark == benchmark]
+        for _, network, stream, *cells in _rows(own, root):
+            yield [f"  {network} {stream}", *cells]
 
 
 def _row(one: RunState, root: Path) -> list[str]:

@@ -52,7 +52,12 @@ class RunState:
     @property
     def progress(self) -> str:
         """Epochs done and planned, in words."""
-        return f"{self.epochs} of {self.run.config.epochs} epochs"
+        return f"{self.epochs} of {epochs_text(self.run.config.epochs)}"
+
+
+def epochs_text(number: int) -> str:
+    """A number of epochs, in words."""
+    return f"{number} epoch{'' if number == 1 else 's'}"
 
 
 def run_state(run: Run, checkpoint: str = "last") -> RunState:
