@@ -246,6 +246,20 @@ def test_short_runs_are_taken_where_there_are_no_others(here):
         newest_trained(here / "more", "last", print)
 
 
+def test_bare_export_takes_the_newest_finished_run_and_says_which(runs, monkeypatch):
+    from tsgc.export import export  # loads torch, which the others here need not
+
+    taken = []
+    monkeypatch.setattr(export, "export_run", lambda talker, run, **options: taken.append(str(run)))
+    newest = "runs/nw-ucla/xview/small/joint/seed0"
+    assert tsgc("export") == f"the newest run: {newest}\n"
+    tsgc("runs", "rm", newest, "--yes")
+    left, chosen = tsgc("export").splitlines()
+    assert "bone_motion/seed0 (failed, 30 of 300 epochs)" in left and left.startswith("left out: ")
+    assert chosen == "the newest run: runs/ntu60/xsub/252/joint/seed0"
+    assert taken == [newest, "runs/ntu60/xsub/252/joint/seed0"]
+
+
 def test_rm_deletes_what_a_run_wrote_and_leaves_the_rest(runs):
     folder = runs / "ntu60/xsub/252/bone/seed0"
     (folder / "export").mkdir()
