@@ -16,6 +16,6 @@ def two_ranks(shards, tmp_path_factory):
     """A training of 21 steps by two ranks of one node that nothing happens to."""
 
     def train(folder):
-        tsgc(*train_words(shards, folder / "run", "--gpus", "2"))
+        tsgc(*train_words(shards, folder / "run", "--gpus", "2", "--log", "tensorboard"))
 
     return once(tmp_path_factory, "two-ranks", train) / "run"

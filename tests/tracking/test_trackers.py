@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 import cli
 from pipelines.errors import TsgcError
-from tsgc.tracking import table, trackers
+from tsgc.tracking import mlflow, table, trackers
 from tsgc.tracking.tracker import RunFacts
 from tsgc.training import loop
 
@@ -213,7 +213,7 @@ def offline(stores, monkeypatch):
 
 
 def stop_and_resume(made, run, monkeypatch, *log):
-    """A run of two epochs that is stopped within the second, and gone on with."""
+    """A run of two epochs that is stopped within the second, and gone on with, saved less often."""
     rate = loop.learning_rate
 
     def kills_itself(step, steps, config):
@@ -224,15 +224,15 @@ def stop_and_resume(made, run, monkeypatch, *log):
     with monkeypatch.context() as patch:
         patch.setattr(loop, "learning_rate", kills_itself)
         tsgc(*words(made, run, "log_every=2"), *log, expect=75)
-    result = CliRunner().invoke(
-        cli.app, [str(word) for word in (*words(made, run, "log_every=2"), "--resume")]
-    )
+    again = [*words(made, run, "log_every=2", "save_every=2"), "--resume"]
+    result = CliRunner().invoke(cli.app, [str(word) for word in again])
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1] == f"run: {run}"  # what libraries say goes to standard error
     figures = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return figures, json.loads((run / "trackers.json").read_bytes())
 
 
+@pytest.mark.slow
 def test_wandb_offline(made, here, offline, monkeypatch):
     pytest.importorskip("wandb", reason="W&B is not installed: the extra `wandb`")
     figures, known = stop_and_resume(made, here / "run", monkeypatch, "--log", "wandb")
@@ -242,6 +242,7 @@ def test_wandb_offline(made, here, offline, monkeypatch):
     assert before.id == after.id == known["wandb"] and before.project == "ntu60-xsub"
     assert before.preempting and (before.exit_code, after.exit_code) == (1, 0)
     assert before.config["lr"] == 1e-3 and before.config["preset"] == "reference"
+    assert (before.config["save_every"], after.config["save_every"]) == (1, 2)
     assert before.axes["loss"] == "epoch" and before.axes["step/*"] == "step/step"
     history = [*before.history, *after.history]
     assert [line["step/step"] for line in history if "step/step" in line] == [2, 4, 5, 7, 8, 9, 10]
@@ -254,16 +255,18 @@ def test_wandb_offline(made, here, offline, monkeypatch):
 
 @pytest.mark.slow
 def test_mlflow_and_trackio_together(made, here, offline, monkeypatch):
-    mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed: the extra `mlflow`")
+    library = pytest.importorskip("mlflow", reason="MLflow is not installed: the extra `mlflow`")
     pytest.importorskip("trackio", reason="Trackio is not installed: the extra `trackio`")
     log = ("--log", "mlflow", "--log", "trackio", "--log", "tensorboard")
     figures, known = stop_and_resume(made, here / "run", monkeypatch, *log)
 
-    client = mlflow.MlflowClient()
+    client = library.MlflowClient()
     (experiment,) = [each for each in client.search_experiments() if each.name == "ntu60-xsub"]
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_id == known["mlflow"] and run.info.status == "FINISHED"
     assert run.data.params["lr"] == "0.001" and run.data.params["benchmark"] == "ntu60/xsub"
+    assert run.data.params["save_every"] == "1"  # MLflow lets no parameter change
+    assert {k: v for k, v in run.data.tags.items() if "resumed" in k} == {"resumed/save_every": "2"}
     for name in ("loss", "lr"):
         history = client.get_metric_history(known["mlflow"], name)
         assert [(each.step, each.value) for each in history] == [
@@ -287,6 +290,17 @@ def test_mlflow_and_trackio_together(made, here, offline, monkeypatch):
         artefacts = database.execute("SELECT type, size_bytes FROM artifacts NATURAL JOIN artifact_versions")
         assert artefacts.fetchall()[0][0] == "report"
     assert len(list((here / "run/tensorboard").iterdir())) == 2
+
+
+def test_a_server_that_is_not_there_is_given_up_soon(monkeypatch):
+    monkeypatch.delenv(mlflow.RETRIES, raising=False)
+    for own in (None, "9"):
+        if own:
+            monkeypatch.setenv(mlflow.RETRIES, own)
+        with pytest.raises(ConnectionError), mlflow._few_retries():
+            assert os.environ[mlflow.RETRIES] == (own or "2")
+            raise ConnectionError
+        assert os.environ.get(mlflow.RETRIES) == own
 
 
 def test_an_unknown_tracker_is_no_module(here):

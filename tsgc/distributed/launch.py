@@ -44,6 +44,7 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         *(["--standalone"] if alone else []),
         f"--nproc-per-node={processes}",
         "-m",
+        "--",  # or torchrun takes our --log for the beginning of several of its own
         "tsgc",
         *arguments,
     ]
