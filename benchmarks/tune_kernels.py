@@ -69,7 +69,7 @@ class KernelInputs:
         way = bottleneck.Kernels(self.width)
         tunings.TUNINGS[self.width] = before
         x, z, s = self.x, self.z, self.survival
-        ready = make_operands(self.w1, self.w2, self.adjacency, s, torch.bfloat16, *way.tile_rows)
+        ready = make_operands(self.w1, self.w2, self.adjacency, s, torch.bfloat16, *way.tuning.tile_rows)
         tuning = way.tuning
         norm = (self.conv, self.bias, self.gamma)
         of = temporal.temporal_norm(x, s, *norm, self.beta, NORM_EPS, tuning.temporal)[1]

@@ -41,8 +41,10 @@ class LibraryInputs:
     def work(self, tuning: tunings.LibraryTuning, kind: str) -> Callable[[], object]:
         """What a kernel does in a step, cut so."""
         way = library.Library(self.width)
-        way.tuning, way.tile_rows = tuning, (tuning.mix[0], tuning.backward[0])
-        ready = make_operands(self.w1, self.w2, self.adjacency, self.survival, torch.float32, *way.tile_rows)
+        way.tuning = tuning
+        ready = make_operands(
+            self.w1, self.w2, self.adjacency, self.survival, torch.float32, *way.tuning.tile_rows
+        )
         if kind == "mix":
             return lambda: way.mix(self.p, self.survival, ready, self.shape)
         return lambda: bottleneck.mix_backward(

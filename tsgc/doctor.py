@@ -41,6 +41,7 @@ def examine(data_root: Path, runs_root: Path) -> dict[str, Any]:
     return {
         "versions": {"tsgc": tool_version(), "python": platform.python_version(), **package_versions()},
         "devices": devices(),
+        "kernels": fused_kernels(),
         "data_root": str(data_root),
         "free_gb": round(free_bytes(data_root) / 1e9, 1),
         "raw": raw,
@@ -72,6 +73,19 @@ def devices() -> list[str]:
         gpus.append(f"cuda:{index} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
     threads = torch.get_num_threads()
     return [*gpus, f"cpu, {threads} thread{'s' if threads > 1 else ''}"]
+
+
+def fused_kernels() -> list[str]:
+    """What each GPU's kernels are cut for; where there are none, why."""
+    import torch
+
+    from tsgc import kernels
+
+    gpus = range(torch.cuda.device_count())
+    found = [
+        f"cuda:{index}: {line}" for index in gpus for line in kernels.listed(torch.device("cuda", index))
+    ]
+    return found or ["none, there is no GPU: blocks run plain"]
 
 
 def free_bytes(path: Path) -> int:
@@ -192,6 +206,8 @@ def show(talker: Talker, found: dict[str, Any]) -> None:
     talker.table("Installed", ("", "version", "for"), rows)
     for device in found["devices"]:
         talker.line(f"device: {device}")
+    for line in found["kernels"]:
+        talker.line(f"kernels: {line}")
     talker.line(f"data root: {found['data_root']}, {found['free_gb']:,} GB free")
     rows = [[entry["dataset"], ", ".join(entry["found"]) or "none"] for entry in found["raw"]]
     talker.table("Raw data", ("data set", "found"), rows)

@@ -13,7 +13,7 @@ from made.slowly import slowly
 
 pytest.importorskip("triton.experimental.gluon", reason="this Triton has no Gluon")
 
-from tsgc.kernels import hopper, mixer_hopper, tunings
+from tsgc.kernels import cards, hopper, launching, mixer_hopper, tunings
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.operands import make_operands
 from tsgc.kernels.sums import diagonal_sum
@@ -21,7 +21,7 @@ from tsgc.kernels.sums import diagonal_sum
 GATHERING = {width: tuning.gather for width, tuning in tunings.TUNINGS.items() if tuning.gather}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 DTYPE = torch.bfloat16 if torch.cuda.is_available() else torch.float32  # which the interpreter has
-HOPPER = torch.cuda.is_available() and hopper.usable(torch.empty(0, dtype=torch.bfloat16, device="cuda"))
+HOPPER = torch.cuda.is_available() and cards.card_of(torch.device("cuda", 0)).arch == 90
 COMPILE = """
 import sys
 import triton
@@ -64,6 +64,7 @@ def test_it_compiles_for_hopper_and_as_many_programs_fit_as_it_counts_on(width):
     assert done.returncode == 0, done.stderr[-2000:]
     shared, products = map(int, done.stdout.split())
     cut = GATHERING[width]
+    assert shared <= hopper.asked(width, cut) <= shared + 1024
     each = cut.slots // 132  # programs of a multiprocessor, which has 228 KB and 65,536 registers for them
     assert each * (shared + 1024) <= 228 * 1024
     assert each * 128 * (cut.registers or 256) <= 65536
@@ -73,12 +74,15 @@ def test_it_compiles_for_hopper_and_as_many_programs_fit_as_it_counts_on(width):
 def test_where_it_does_not_run_other_kernels_do_and_say_so(monkeypatch):
     way, dout, p, survival, ready = made(96, 5, 2, 3, DTYPE)
     want = way.mix(dout, dout, p, survival, ready) if not HOPPER else None
-    monkeypatch.setattr(hopper, "_given_up", False)
-    monkeypatch.setattr(hopper, "usable", lambda x: True)
+    monkeypatch.setattr(launching, "_given_up", set())
+    monkeypatch.setattr(hopper, "usable", lambda x, cut: True)
     monkeypatch.setitem(sys.modules, "tsgc.kernels.mixer_hopper", None)  # as where Gluon has other names
-    with pytest.warns(RuntimeWarning, match="a kernel for Hopper GPUs does not run"):
+    with pytest.warns(
+        RuntimeWarning,
+        match="mix_gather_kernel does not run on this GPU with this Triton; others take its place",
+    ):
         got = way.mix(dout, dout, p, survival, ready)
-    assert hopper._given_up
+    assert launching._given_up
     kept = (survival > 0).repeat_interleave(len(p) // len(survival))
     assert got.u[kept].isfinite().all()
     if want is not None:
@@ -89,11 +93,11 @@ def test_trouble_of_the_gpus_own_is_not_taken_for_an_unknown_language(monkeypatc
     def full(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(hopper, "_given_up", False)
+    monkeypatch.setattr(launching, "_given_up", set())
     monkeypatch.setattr(mixer_hopper, "mix_gather", full)
     with pytest.raises(torch.OutOfMemoryError):
         hopper.gathered(*[torch.zeros(1)] * 4, None, GATHERING[96])
-    assert not hopper._given_up
+    assert not launching._given_up
 
 
 def made(width: int, joints: int, frames: int, rows: int, dtype: torch.dtype, kinds: str = "aDbc"):
@@ -107,7 +111,7 @@ def made(width: int, joints: int, frames: int, rows: int, dtype: torch.dtype, ki
     survival = torch.tensor([each[name] for name in kinds], device=DEVICE).repeat(rows)[:rows]
     weights = new(4 * width, width), new(width, 4 * width) * width**-0.5, new(3, joints, joints) * 0.3
     way = Kernels(width)
-    ready = make_operands(*weights, survival, dtype, *way.tile_rows)
+    ready = make_operands(*weights, survival, dtype, *way.tuning.tile_rows)
     dout = new(rows, frames, joints, width).to(dtype)
     p = (2 * new(rows, frames * joints, 4 * width)).to(dtype)
     for unread in (p, dout):
@@ -127,7 +131,7 @@ def test_gathering_is_mixing_and_a_product(width, joints, frames, rows, slots, m
     u = torch.empty_like(p)
     cut = GATHERING[width] if slots is None else GATHERING[width]._replace(slots=slots)
     adjacency, w2, fewer = mixer_hopper.mix_gather(p, dout, u, survival, ready, cut)
-    monkeypatch.setattr(hopper, "_given_up", True)
+    monkeypatch.setattr(hopper, "usable", lambda x, cut: False)
     plain = way.mix(dout, dout, p, survival, ready)
     mixed = 3 * width
     kept = survival > 0

@@ -17,6 +17,7 @@ from pipelines.skeleton import SKELETONS
 from tsgc.bench import joint_mixing, machine
 from tsgc.bench.contenders import Contender, contenders, training_work
 from tsgc.bench.inputs import Shape
+from tsgc.bench.rungs import say_kernels, time_rungs
 from tsgc.bench.trace import trace_idle
 from tsgc.bench.training import (
     WARM_UP,
@@ -31,6 +32,7 @@ from tsgc.console import Talker, rate_text
 from tsgc.distributed.environment import LAUNCHED
 from tsgc.distributed.launch import launch
 from tsgc.distributed.process import Process, join_ranks, pick_device, started_by_torchrun
+from tsgc.kernels.cards import named_card
 from tsgc.network.precision import AUTO, PRECISIONS, emulation_cost, fastest
 from tsgc.variants import VARIANTS
 
@@ -55,6 +57,8 @@ class TrainOptions:
     given_frames: int | None
     trace: bool
     long: bool
+    limit_like: str | None = None
+    """The GPU for which every rung of kernels is timed."""
 
 
 def check_shape(
@@ -93,8 +97,17 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         if options.data is None and key not in MADE_SETTINGS:
             known = ", ".join(MADE_SETTINGS)
             raise UsageError(f"--set {key}: without --data expected one of {known}")
+    if options.limit_like is not None:
+        if options.device.type == "cpu":
+            raise UsageError("--limit-like: kernels are for GPUs, and there is none here")
+        named_card(options.limit_like)
     if options.data is not None:
-        for name, given in (("plain", options.plain), ("compare", options.compare), ("long", options.long)):
+        for name, given in (
+            ("plain", options.plain),
+            ("compare", options.compare),
+            ("long", options.long),
+            ("limit-like", options.limit_like),
+        ):
             if given:
                 raise UsageError(f"--{name}: with --data our own training alone is timed; give one of them")
     if options.trace and options.device.type == "cpu":
@@ -120,8 +133,12 @@ def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[s
         "shape": dataclasses.asdict(options.shape),
         "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
     }
+    if options.device.type == "cuda":
+        talker.line(f"kernels: {say_kernels(options.shape, options.precision, options.device)}")
     if options.long:
         return {**result, "long": _long(options, talker)}
+    if options.limit_like is not None:
+        return {**result, "rungs": _rungs(options, options.limit_like, talker)}
     result |= _speed(options, talker)
     if options.gpus > 1:
         result["devices"] = _devices(options, words, result["training"][-1], talker)
@@ -208,6 +225,27 @@ def _long(options: TrainOptions, talker: Talker) -> list[dict[str, Any]]:
                 "-" if row["mb"] is None else f"{row['mb']:.1f}",
                 "-" if row["mb_a_frame"] is None else f"{row['mb_a_frame']:.2f}",
                 f"{100 * row['utilisation']:.1f} %",
+            ]
+            for row in rows
+        ],
+    )
+    return rows
+
+
+def _rungs(options: TrainOptions, name: str, talker: Talker) -> list[dict[str, Any]]:
+    """Every rung that a card has room for, timed here."""
+    (contender,) = _contenders(options, compare=False)[-1:]
+    rows = time_rungs(contender, options.shape, options.device, options.steps, named_card(name))
+    talker.table(
+        f"Rungs of kernels as on {name}, timed on this GPU: {contender.name}, batch {options.shape.batch}",
+        ("rung", "kernels", "training, clips/s", "recognition, clips/s", "GB"),
+        [
+            [
+                row["rung"],
+                row["kernels"],
+                rate_text(row["training"]),
+                rate_text(row["inference"]),
+                f"{row['memory_gb']:.2f}",
             ]
             for row in rows
         ],

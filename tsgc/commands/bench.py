@@ -56,6 +56,10 @@ def train(
     long: Annotated[
         bool, typer.Option("--long", help="Time and memory of a clip for T of 64 to 1,024.")
     ] = False,
+    limit_like: Annotated[
+        str | None,
+        typer.Option(metavar="CARD", help='Every rung of kernels that a GPU has room for, as "rtx 4090".'),
+    ] = None,
     json: Json = False,
     out: Out = None,
 ) -> None:
@@ -82,6 +86,7 @@ def train(
         given_frames=frames,
         trace=trace,
         long=long,
+        limit_like=limit_like,
     )
     command = ctx.find_root().command
     assert isinstance(command, OneLineErrors)

@@ -1,10 +1,11 @@
 """Fused GPU operations, each with a plain PyTorch twin in `layers`, and the choice between the two.
 
-A block runs fused, in bfloat16 or float32, on a GPU with Triton, at the widths and numbers of joints that the
-kernels have tile sizes for. On CPUs, at other widths or without Triton it runs plain. There is no setting.
+A block runs fused, in bfloat16, float16 or float32, on a GPU with Triton, at the widths and numbers of joints
+that the kernels have tile sizes for, on the first rung of the `ladder` that the GPU has room for. On CPUs, at
+other widths or without Triton it runs plain. There is no setting.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.util import find_spec
@@ -40,11 +41,33 @@ def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
     """The type in which a block of x (R, T, V, ...) with `width` channels runs fused; None: it runs plain."""
     if not (_enabled and x.is_cuda and _triton()):
         return None
-    from tsgc.kernels.block import fits
-
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
-    known = dtype in (torch.bfloat16, torch.float32)
-    return dtype if known and fits(width, x.shape[2], dtype) else None
+    return dtype if _fused(x.device, dtype, width, x.shape[2], torch.is_grad_enabled()) else None
+
+
+@torch.compiler.assume_constant_result
+def _fused(device: torch.device, dtype: torch.dtype, width: int, joints: int, training: bool) -> bool:
+    from tsgc.kernels.ladder import chosen
+
+    return chosen(device, dtype, width, joints, training) is not None
+
+
+def settle(device: torch.device, widths: Sequence[int], joints: int, training: bool = True) -> str:
+    """Choose the kernels of a network's blocks, in the type of its products; what was chosen, in words."""
+    if not (_enabled and device.type == "cuda" and _triton()):
+        return "none, blocks run plain"
+    from tsgc.kernels import ladder
+
+    return ladder.settle(device, widths, joints, training)
+
+
+def listed(device: torch.device, joints: int = 25) -> list[str]:
+    """What the kernels for each type are cut for on a device, in training; nothing is compiled."""
+    if not _triton():
+        return ["none, there is no Triton: blocks run plain"]
+    from tsgc.kernels import ladder
+
+    return ladder.listed(device, joints)
 
 
 @torch.compiler.disable
@@ -68,9 +91,13 @@ def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
 @torch.compiler.disable
 def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module, kept: int | None = None) -> Tensor:
     """`layers.Block.forward` of x (R, T, V, C), fused, in the type of x."""
-    from tsgc.kernels.block import apply_block
+    from tsgc.kernels.ladder import run_block
 
-    return apply_block(x, survival, module, kept=kept)
+    result = run_block(x, survival, module, kept)
+    if result is None:
+        with plain():
+            result = module(x, survival, kept)
+    return result
 
 
 def pooled(x: Tensor) -> Tensor:

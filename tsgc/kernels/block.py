@@ -1,11 +1,12 @@
 """The whole DS-SMG block as one differentiable function over fused kernels.
 
 The temporal layer and its norm are one kernel (`temporal`). The inverted bottleneck with its mixing of joints
-takes one of two roads: kernels alone in bfloat16 (`bottleneck`), or the library's products with kernels
-between them in float32 (`library`), which works only on the rows that drop path keeps where the host knows
-their number. Plain twin: `layers.Block.forward`; `kernels.fused_dtype` chooses between the two.
+takes one of two roads: kernels alone in narrow types (`bottleneck`), or the library's products with kernels
+between them (`library`), which works only on the rows that drop path keeps where the host knows their number.
+`ladder` chooses the road and its cut. Plain twin: `layers.Block.forward`.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,16 +18,9 @@ from tsgc.kernels.library import Library
 from tsgc.kernels.operands import Operands, make_operands
 from tsgc.kernels.temporal import Statistics, temporal_norm
 from tsgc.kernels.temporal_backward import temporal_norm_backward
-from tsgc.kernels.tunings import LEAST_ROWS, LIBRARY_ROWS, LIBRARY_TUNINGS, TUNINGS
 
-Road = type[Kernels] | type[Library]
-
-
-def fits(width: int, joints: int, dtype: torch.dtype) -> bool:
-    """Whether the kernels have tile sizes for this width and type, and a frame's joints fit into a tile."""
-    if dtype == torch.float32:
-        return width in LIBRARY_TUNINGS and joints <= LIBRARY_ROWS
-    return width in TUNINGS and joints <= LEAST_ROWS
+Way = Kernels | Library
+Road = Callable[[int], Way]
 
 
 class BlockFunction(torch.autograd.Function):
@@ -38,11 +32,8 @@ class BlockFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, x, survival, adjacency, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, road, training, kept
-    ):
-        way = road(x.shape[-1])
-        ready = make_operands(w1, w2, adjacency, survival, x.dtype, *way.tile_rows)
+    def forward(ctx, x, survival, adjacency, w_t, b_t, gamma, beta, w1, b1, w2, b2, eps, way, training, kept):
+        ready = make_operands(w1, w2, adjacency, survival, x.dtype, *way.tuning.tile_rows)
         z, of = temporal_norm(x, survival, w_t, b_t, gamma, beta, eps, way.tuning.temporal, ready.order, kept)
         out, p = way.forward(z, x, survival, ready, b1, b2, training)
         ctx.save_for_backward(x, z, p, survival, w_t, b_t, gamma, *of, *ready)
@@ -100,7 +91,9 @@ class DroppedFunction(torch.autograd.Function):
 def apply_block(
     x: Tensor, survival: Tensor | None, module: Any, road: Road | None = None, kept: int | None = None
 ) -> Tensor:
-    """The block `module` (a `layers.Block`) of x (R, T, V, C); `road`: by default that of the type of x.
+    """The block `module` (a `layers.Block`) of x (R, T, V, C), by the way that `road` gives for its width.
+
+    Without a `road`: as tuned for the type of x.
 
     `kept`: how many rows of `survival` are not 0, where the host knows that.
     """
@@ -108,6 +101,7 @@ def apply_block(
         survival = torch.ones(len(x), device=x.device)
     if road is None:
         road = Library if x.dtype == torch.float32 else Kernels
+    way = road(x.shape[-1])
     parameters = (
         module.graphs, module.temporal.weight, module.temporal.bias, module.norm.weight, module.norm.bias,
         module.expand.weight, module.expand.bias, *module.projection(),
@@ -115,10 +109,10 @@ def apply_block(
     if kept == 0:
         dropped: Tensor = DroppedFunction.apply(x, *parameters)
         return dropped
-    # Kernels skip dropped rows by themselves, and where none is dropped there is nothing to pack.
-    packed = kept if road is Library and kept != len(x) else None
+    # Where none is dropped there is nothing to pack.
+    packed = kept if way.packs and kept != len(x) else None
     factors = survival.float().contiguous()
     result: Tensor = BlockFunction.apply(
-        x.contiguous(), factors, *parameters, module.norm.eps, road, torch.is_grad_enabled(), packed
+        x.contiguous(), factors, *parameters, module.norm.eps, way, torch.is_grad_enabled(), packed
     )
     return result

@@ -13,11 +13,13 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from tsgc.kernels import hopper, mixer, mixer_backward
+from tsgc.kernels.cards import card_of, share
+from tsgc.kernels.launching import launch
 from tsgc.kernels.operands import Operands
 from tsgc.kernels.sums import sums
-from tsgc.kernels.tunings import TUNINGS, MixTuning
+from tsgc.kernels.tunings import TUNINGS, MixTuning, Tuning
 
-OUTER_PROGRAMS = 264  # twice a Hopper GPU's multiprocessors
+OUTER_PROGRAMS = 264  # two a multiprocessor of `cards.TUNED_FOR`
 
 
 class Gradients(NamedTuple):
@@ -30,28 +32,36 @@ class Gradients(NamedTuple):
     w2: Tensor
 
 
-def _rows(x: Tensor, *block: int) -> TensorDescriptor:
-    """A descriptor of all rows, whatever sequence they belong to: (total, channels)."""
-    return TensorDescriptor.from_tensor(x.flatten(0, -2), list(block))
+def _rows(x: Tensor, *block: int) -> Tensor | TensorDescriptor:
+    """All rows, whatever sequence they belong to: (total, channels)."""
+    return _described(x.flatten(0, -2), *block)
 
 
-def sequences(x: Tensor, R: int, *block: int) -> TensorDescriptor:
-    """A descriptor of R sequences, (R, rows of a sequence, channels), by blocks within one of them."""
-    return TensorDescriptor.from_tensor(x.view(R, -1, x.shape[-1]), [1, *block])
+def sequences(x: Tensor, R: int, *block: int) -> Tensor | TensorDescriptor:
+    """R sequences, (R, rows of a sequence, channels), by blocks within one of them."""
+    return _described(x.view(R, -1, x.shape[-1]), 1, *block)
 
 
-def _kept(p: Tensor, z: Tensor, rows: int, hidden: int) -> TensorDescriptor:
-    """A descriptor of p; where p is empty, of a stand-in that nothing is written to."""
+def _described(x: Tensor, *block: int) -> Tensor | TensorDescriptor:
+    """x, or its descriptor where the GPU has these: see `tiles`."""
+    return TensorDescriptor.from_tensor(x, list(block)) if card_of(x.device).descriptors else x
+
+
+def _kept(p: Tensor, z: Tensor, rows: int, hidden: int) -> Tensor | TensorDescriptor:
+    """p; where it is empty, a stand-in that nothing is written to."""
     return _rows(p if len(p) else z, rows, hidden)
 
 
-def _precision() -> str:
+def _precision(x: Tensor) -> str:
     """How kernels multiply float32: as torch is set to."""
-    return "ieee" if torch.get_float32_matmul_precision() == "highest" else "tf32"
+    strict = torch.get_float32_matmul_precision() == "highest" or card_of(x.device).amd
+    return "ieee" if strict else "tf32"
 
 
 def options(x: Tensor) -> dict[str, Any]:
-    return {"FAST": x.dtype == torch.bfloat16 and x.is_cuda, "IP": _precision()}
+    # GELU's fast form has one of NVIDIA's instructions; on CPUs kernels are interpreted.
+    fast = x.dtype != torch.float32 and x.device.type != "cpu" and not card_of(x.device).amd
+    return {"FAST": fast, "IP": _precision(x)}
 
 
 def mix_backward(
@@ -68,7 +78,7 @@ def mix_backward(
     rows, hidden, warps, stages, piece = tuning
     assert C % hidden == 0  # a chunk of hidden channels is mixed by one matrix
     tiles = triton.cdiv(T * V, rows // V * V) * R
-    programs = min(programs, tiles)
+    programs = min(share(programs, p.device), tiles)
     chunks = C // hidden
     adjacency_sums = p.new_empty(3 * chunks, programs, rows, rows, dtype=torch.float32)
     bias_sums = p.new_empty(4 * chunks if whole else 0, programs, hidden, dtype=torch.float32)
@@ -78,7 +88,8 @@ def mix_backward(
         _rows(ready.w2, hidden, piece or min(C, hidden)),
     )
     for mixed in (True, False):
-        mixer_backward.mix_backward_kernel[(programs * chunks * (3 if mixed else 1),)](
+        launch(
+            mixer_backward.mix_backward_kernel, programs * chunks * (3 if mixed else 1),
             *inputs, survival, ready.order, ready.backward, u, g, adjacency_sums, bias_sums,
             R, T * V, V, 0 if mixed else 3 * chunks, programs,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece) if piece else 0, BH=hidden, STAGES=stages,
@@ -104,13 +115,11 @@ class Mixed(NamedTuple):
 class Kernels:
     """The road of kernels alone, of any type; tile sizes are those of bfloat16."""
 
-    def __init__(self, width: int) -> None:
-        self.tuning = TUNINGS[width]
-        self.tile_rows = (
-            self.tuning.forward[0] if self.tuning.fused else self.tuning.expand[0],
-            self.tuning.backward.rows,
-        )
-        """Rows of forward and backward tiles."""
+    packs = False
+    """Kernels skip dropped rows by themselves."""
+
+    def __init__(self, width: int, tuning: Tuning | None = None) -> None:
+        self.tuning = tuning or TUNINGS[width]
 
     def forward(
         self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, training: bool
@@ -133,7 +142,7 @@ class Kernels:
 
     def mix(self, z: Tensor, dout: Tensor, p: Tensor, survival: Tensor, ready: Operands) -> Mixed:
         """Mixing backwards, in one kernel where there is one for this GPU and width."""
-        if self.tuning.gather and hopper.usable(p):
+        if self.tuning.gather and hopper.usable(p, self.tuning.gather):
             u = torch.empty_like(p)
             gathered = hopper.gathered(p, dout, u, survival, ready, self.tuning.gather)
             if gathered:
@@ -159,10 +168,11 @@ class Kernels:
         K = a.shape[-1]
         total, N = a.numel() // K, w.numel() // K
         out = a.new_empty(total, N)
-        mixer_backward.linear_kernel[(triton.cdiv(total, BM) * triton.cdiv(N, BN),)](
+        launch(
+            mixer_backward.linear_kernel, triton.cdiv(total, BM) * triton.cdiv(N, BN),
             _rows(a, BM, BK), _rows(w, *((BN, BK) if transposed else (BK, BN))), _rows(out, BM, BN),
             survival, total, total // len(survival),
-            N=N, K=K, BM=BM, BN=BN, BK=BK, TRANSPOSED=transposed, STAGES=stages, IP=_precision(),
+            N=N, K=K, BM=BM, BN=BN, BK=BK, TRANSPOSED=transposed, STAGES=stages, IP=_precision(a),
             num_warps=warps,
         )  # fmt: skip
         return out
@@ -175,7 +185,8 @@ class Kernels:
         total = R * T * V
         out = torch.empty_like(x)
         rows, piece, hidden, warps, stages, registers = self.tuning.forward
-        mixer.forward_kernel[(triton.cdiv(total, rows // V * V),)](
+        launch(
+            mixer.forward_kernel, triton.cdiv(total, rows // V * V),
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _rows(ready.w2, hidden, piece),
             _kept(p, z, rows, hidden), x, survival, ready.forward, b1, b2, out, total, T * V, V,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, KEEP=len(p) > 0,
@@ -189,7 +200,8 @@ class Kernels:
         total = R * T * V
         g = z.new_empty(total, 4 * C)
         rows, piece, hidden, warps, stages = self.tuning.expand
-        mixer.expand_kernel[(triton.cdiv(total, rows // V * V) * (4 * C // hidden),)](
+        launch(
+            mixer.expand_kernel, triton.cdiv(total, rows // V * V) * (4 * C // hidden),
             _rows(z, rows, piece), _rows(ready.w1, hidden, piece), _kept(p, z, rows, hidden),
             survival, ready.forward, b1, g, total, T * V, V,
             C=C, PIECE=piece, PIECES=triton.cdiv(C, piece), BH=hidden, STAGES=stages, KEEP=len(p) > 0,
@@ -203,9 +215,10 @@ class Kernels:
         total = R * T * V
         out = torch.empty_like(x)
         BM, BN, BK, warps, stages = self.tuning.contract
-        mixer.contract_kernel[(triton.cdiv(total, BM) * triton.cdiv(C, BN),)](
+        launch(
+            mixer.contract_kernel, triton.cdiv(total, BM) * triton.cdiv(C, BN),
             _rows(g, BM, BK), _rows(w2, BK, BN), x, survival, b2, out, total, T * V,
-            C=C, BM=BM, BN=BN, BK=BK, STAGES=stages, IP=_precision(), num_warps=warps,
+            C=C, BM=BM, BN=BN, BK=BK, STAGES=stages, IP=_precision(x), num_warps=warps,
         )  # fmt: skip
         return out
 
@@ -217,13 +230,14 @@ class Kernels:
         BA, piece, rows, warps, stages = self.tuning.outer
         frame_rows = a.numel() // (A * R)
         blocks = (A // BA) * triton.cdiv(C, piece)
-        splits = max(1, min(OUTER_PROGRAMS // blocks, R * triton.cdiv(frame_rows, rows)))
+        splits = max(1, min(share(OUTER_PROGRAMS, a.device) // blocks, R * triton.cdiv(frame_rows, rows)))
         parts = torch.empty(splits, A, C, device=a.device, dtype=torch.float32)
         column_sums = torch.empty(splits if columns else 0, A, device=a.device, dtype=torch.float32)
-        mixer_backward.outer_kernel[(blocks * splits,)](
+        launch(
+            mixer_backward.outer_kernel, blocks * splits,
             sequences(a, R, rows, BA), sequences(b, R, rows, piece), order, parts, column_sums,
             R, frame_rows, splits,
-            A=A, C=C, BA=BA, PIECE=piece, BR=rows, COLUMNS=columns, STAGES=stages, IP=_precision(),
+            A=A, C=C, BA=BA, PIECE=piece, BR=rows, COLUMNS=columns, STAGES=stages, IP=_precision(a),
             num_warps=warps,
         )  # fmt: skip
         return parts, column_sums

@@ -1,7 +1,8 @@
-"""The inverted bottleneck with its mixing of joints in float32: the library's products, kernels between them.
+"""The inverted bottleneck with its mixing of joints: the library's products, kernels between them.
 
-No kernel of ours is as fast as the library's products in float32. z W1' + b1 is kept for the backward pass,
-as computing it again would cost a seventh of all products.
+No kernel of ours is as fast as the library's products in float32. In narrow types this is the road for
+GPUs that have no room for the kernels of `bottleneck`: tiles here are small. z W1' + b1 is kept for the
+backward pass, as computing it again would cost a seventh of all products.
 
 Where z has fewer rows than x, it is packed: it holds only the rows that drop path keeps, in `Operands.order`,
 and so does everything computed from it. The host has to know their number, as shapes of products depend on
@@ -14,20 +15,23 @@ from torch import Tensor
 
 from tsgc.kernels import mixer
 from tsgc.kernels.bottleneck import Gradients, mix_backward, options, sequences
+from tsgc.kernels.launching import launch
 from tsgc.kernels.operands import Operands
 from tsgc.kernels.packed import add_packed, pack_rows
 from tsgc.kernels.sums import diagonal_sum
-from tsgc.kernels.tunings import LIBRARY_TUNINGS
+from tsgc.kernels.tunings import LIBRARY_TUNINGS, LibraryTuning
 
 SPLIT_NUMBERS = 1 << 24  # in the partial sums of a weight's gradient
 
 
 class Library:
-    """The road of the library's products, in strict float32 or TF32, as torch is set to multiply."""
+    """The road of the library's products, of any type; float32 is multiplied as torch is set to."""
 
-    def __init__(self, width: int) -> None:
-        self.tuning = LIBRARY_TUNINGS[width]
-        self.tile_rows = (self.tuning.mix[0], self.tuning.backward.rows)
+    packs = True
+    """Works on the kept rows alone, where the host knows how many they are."""
+
+    def __init__(self, width: int, tuning: LibraryTuning | None = None) -> None:
+        self.tuning = tuning or LIBRARY_TUNINGS[width]
 
     def forward(
         self, z: Tensor, x: Tensor, survival: Tensor, ready: Operands, b1: Tensor, b2: Tensor, training: bool
@@ -35,18 +39,19 @@ class Library:
         C = x.shape[-1]
         packed = len(z) < len(x)
         factors = survival.index_select(0, ready.order[: len(z)]) if packed else survival
-        p = torch.addmm(b1, z.view(-1, C), ready.w1.t())
-        branch = torch.addmm(b2, self.mix(p, factors, ready, z.shape), ready.w2)
+        p = torch.addmm(b1.to(z.dtype), z.view(-1, C), ready.w1.t())
+        branch = torch.addmm(b2.to(z.dtype), self.mix(p, factors, ready, z.shape), ready.w2)
         if packed:
             return add_packed(x, branch.view_as(z), survival, ready.order), p
-        return torch.addcmul(x, branch.view_as(x), survival[:, None, None, None]), p
+        return torch.addcmul(x, branch.view_as(x), survival.to(x.dtype)[:, None, None, None]), p
 
     def mix(self, p: Tensor, survival: Tensor, ready: Operands, shape: torch.Size) -> Tensor:
         """GELU(mix(p)), 0 for dropped rows: (total, 4C)."""
         R, T, V, C = shape
         rows, hidden, warps = self.tuning.mix
         g = torch.empty_like(p)
-        mixer.mix_kernel[(triton.cdiv(T * V, rows // V * V) * R * (4 * C // hidden),)](
+        launch(
+            mixer.mix_kernel, triton.cdiv(T * V, rows // V * V) * R * (4 * C // hidden),
             sequences(p, R, rows, hidden), survival, ready.forward, g, T * V, V,
             C=C, BH=hidden, ROWS=rows, **options(p), num_warps=warps,
         )  # fmt: skip
@@ -74,10 +79,13 @@ class Library:
 def outer_product(a: Tensor, b: Tensor) -> Tensor:
     """a' b of tall a (total, A) and b (total, C) -> (A, C), in parts over rows, which keep the GPU full.
 
+    The parts of narrow types are added in float32.
+
     Parts have equal size, so their number divides that of rows. The number of sequences may be a prime, but
     a sequence has frames times joints rows.
     """
     total, A, C = len(a), a.shape[-1], b.shape[-1]
     most = min(total, max(1, SPLIT_NUMBERS // (A * C)))
     parts = next(n for n in range(most, 0, -1) if total % n == 0)
-    return torch.bmm(a.view(parts, -1, A).transpose(1, 2), b.view(parts, -1, C)).sum(0)
+    wide = torch.promote_types(a.dtype, torch.float32)
+    return torch.bmm(a.view(parts, -1, A).transpose(1, 2), b.view(parts, -1, C)).sum(0, dtype=wide)

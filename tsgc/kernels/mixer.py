@@ -15,47 +15,53 @@ import triton
 import triton.language as tl
 
 from tsgc.kernels.gelu import gelu_parts
+from tsgc.kernels.tiles import load_tile, load_tile_of, store_tile
 
 
 @triton.jit
 def _expand(
     pieces, w1_d, b1, start,
-    PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, ROWS: tl.constexpr, IP: tl.constexpr,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, ROWS: tl.constexpr,
+    IP: tl.constexpr,
 ):  # fmt: skip
     """z W1' + b1 for BH hidden channels from `start`: (ROWS, BH) float32."""
     h = tl.zeros((ROWS, BH), tl.float32)
     for i in tl.static_range(PIECES):
-        w = w1_d.load([start, i * PIECE])
+        w = load_tile(w1_d, start, i * PIECE, 4 * C, C, BH, PIECE)
         h = tl.dot(pieces[i], tl.trans(w), h, input_precision=IP)
     return h + tl.load(b1 + start + tl.arange(0, BH)).to(tl.float32)[None, :]
 
 
 @triton.jit
-def _contract(accumulators, g, w2_d, start, PIECE: tl.constexpr, PIECES: tl.constexpr, IP: tl.constexpr):
+def _contract(
+    accumulators, g, w2_d, start,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, IP: tl.constexpr,
+):  # fmt: skip
     """Add g (ROWS, BH) times rows `start` and on of w2."""
     added = ()
     for i in tl.static_range(PIECES):
-        w = w2_d.load([start, i * PIECE])
+        w = load_tile(w2_d, start, i * PIECE, 4 * C, C, BH, PIECE)
         added = added + (tl.dot(g, w, accumulators[i], input_precision=IP),)
     return added
 
 
 @triton.jit
 def _chunk(
-    accumulators, pieces, w1_d, w2_d, p_d, b1, matrix, first, j, dtype: tl.constexpr,
-    PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, KEEP: tl.constexpr, MIXED: tl.constexpr,
-    ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
+    accumulators, pieces, w1_d, w2_d, p_d, b1, matrix, first, j, total, dtype: tl.constexpr,
+    C: tl.constexpr, PIECE: tl.constexpr, PIECES: tl.constexpr, BH: tl.constexpr, KEEP: tl.constexpr,
+    MIXED: tl.constexpr, ROWS: tl.constexpr, FAST: tl.constexpr, IP: tl.constexpr,
 ):  # fmt: skip
     """Add the contribution of BH hidden channels from `j`."""
-    p = _expand(pieces, w1_d, b1, j, PIECE, PIECES, BH, ROWS, IP).to(dtype)
+    p = _expand(pieces, w1_d, b1, j, C, PIECE, PIECES, BH, ROWS, IP).to(dtype)
     if KEEP:
-        p_d.store([first, j], p)  # the next tile's rows too: they are equal there
+        # The next tile's rows too: they are equal there.
+        store_tile(p_d, p, first, j, total, 4 * C, ROWS, BH)
     if MIXED:
         h = tl.dot(matrix, p, input_precision=IP)
     else:
         h = p.to(tl.float32)
     cdf, _ = gelu_parts(h, FAST)
-    return _contract(accumulators, (h * cdf).to(dtype), w2_d, j, PIECE, PIECES, IP)
+    return _contract(accumulators, (h * cdf).to(dtype), w2_d, j, C, PIECE, PIECES, BH, IP)
 
 
 @triton.jit
@@ -82,20 +88,20 @@ def forward_kernel(
     pieces = ()
     accumulators = ()
     for i in tl.static_range(PIECES):
-        pieces = pieces + (z_d.load([first, i * PIECE]),)
+        pieces = pieces + (load_tile(z_d, first, i * PIECE, total, C, ROWS, PIECE),)
         accumulators = accumulators + (tl.zeros((ROWS, PIECE), tl.float32),)
     square = r[:, None] * ROWS + r[None, :]
     for k in range(3):
         matrix = tl.load(adjacency + k * (ROWS * ROWS) + square)
         for j in tl.range(k * C, k * C + width, BH, num_stages=STAGES):
             accumulators = _chunk(
-                accumulators, pieces, w1_d, w2_d, p_d, b1, matrix, first, j, dtype,
-                PIECE, PIECES, BH, KEEP, True, ROWS, FAST, IP,
+                accumulators, pieces, w1_d, w2_d, p_d, b1, matrix, first, j, total, dtype,
+                C, PIECE, PIECES, BH, KEEP, True, ROWS, FAST, IP,
             )  # fmt: skip
     for j in tl.range(3 * C, 3 * C + width, BH, num_stages=STAGES):
         accumulators = _chunk(
-            accumulators, pieces, w1_d, w2_d, p_d, b1, 0, first, j, dtype,
-            PIECE, PIECES, BH, KEEP, False, ROWS, FAST, IP,
+            accumulators, pieces, w1_d, w2_d, p_d, b1, 0, first, j, total, dtype,
+            C, PIECE, PIECES, BH, KEEP, False, ROWS, FAST, IP,
         )  # fmt: skip
     base = first.to(tl.int64) * C
     for i in tl.static_range(PIECES):
@@ -129,14 +135,15 @@ def expand_kernel(
         dtype = g.dtype.element_ty
         h = tl.zeros((ROWS, BH), tl.float32)
         for i in tl.range(PIECES, num_stages=STAGES):
-            w = w1_d.load([start, i * PIECE])
-            h = tl.dot(z_d.load([first, i * PIECE]), tl.trans(w), h, input_precision=IP)
+            w = load_tile(w1_d, start, i * PIECE, 4 * C, C, BH, PIECE)
+            z = load_tile(z_d, first, i * PIECE, total, C, ROWS, PIECE)
+            h = tl.dot(z, tl.trans(w), h, input_precision=IP)
         hidden = start + tl.arange(0, BH)
         h += tl.load(b1 + hidden).to(tl.float32)[None, :]
         matrix = tl.load(adjacency + start // C * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])
         p = h.to(dtype)
         if KEEP:
-            p_d.store([first, start], p)
+            store_tile(p_d, p, first, start, total, 4 * C, ROWS, BH)
         h = tl.dot(matrix, p, input_precision=IP)
         cdf, _ = gelu_parts(h, FAST)
         to = g + first.to(tl.int64) * (4 * C) + r[:, None] * (4 * C) + hidden[None, :]
@@ -161,7 +168,9 @@ def contract_kernel(
     accumulator = tl.zeros((BM, BN), tl.float32)
     hidden = tl.where(tl.max(s, 0) > 0, 4 * C, 0)
     for j in tl.range(0, hidden, BK, num_stages=STAGES):
-        accumulator = tl.dot(g_d.load([first, j]), w2_d.load([j, c0]), accumulator, input_precision=IP)
+        g = load_tile(g_d, first, j, total, 4 * C, BM, BK)
+        w2 = load_tile(w2_d, j, c0, 4 * C, C, BK, BN)
+        accumulator = tl.dot(g, w2, accumulator, input_precision=IP)
     bias = tl.load(b2 + c, mask=c < C, other=0.0).to(tl.float32)
     mask = inside[:, None] & (c < C)[None, :]
     at = first.to(tl.int64) * C + r[:, None] * C + c[None, :]
@@ -192,7 +201,7 @@ def mix_kernel(
     dtype = g.dtype.element_ty
     value = tl.zeros((ROWS, BH), tl.float32)
     if tl.load(survival + row) > 0:
-        p = p_d.load([row, first, start]).reshape(ROWS, BH)
+        p = load_tile_of(p_d, row, first, start, frame_rows, 4 * C, ROWS, BH)
         k = start // C
         if k < 3:
             matrix = tl.load(adjacency + k * (ROWS * ROWS) + r[:, None] * ROWS + r[None, :])

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 
 from tsgc.kernels.gelu import gelu_parts
+from tsgc.kernels.tiles import load_tile, load_tile_of, store_tile
 
 
 @triton.jit
@@ -31,11 +32,12 @@ def linear_kernel(
         accumulator = tl.zeros((BM, BN), tl.float32)
         for k in tl.range(0, K, BK, num_stages=STAGES):
             if TRANSPOSED:
-                w = tl.trans(w_d.load([n0, k]))
+                w = tl.trans(load_tile(w_d, n0, k, N, K, BN, BK))
             else:
-                w = w_d.load([k, n0])
-            accumulator = tl.dot(a_d.load([first, k]), w, accumulator, input_precision=IP)
-        out_d.store([first, n0], accumulator.to(out_d.dtype))
+                w = load_tile(w_d, k, n0, K, N, BK, BN)
+            a = load_tile(a_d, first, k, total, K, BM, BK)
+            accumulator = tl.dot(a, w, accumulator, input_precision=IP)
+        store_tile(out_d, accumulator, first, n0, total, N, BM, BN)
 
 
 @triton.jit
@@ -72,19 +74,19 @@ def mix_backward_kernel(
         bias_sum = tl.zeros((ROWS, BH), tl.float32)
     weights = ()
     for i in tl.static_range(PIECES):
-        weights = weights + (w2_d.load([start, i * PIECE]),)
+        weights = weights + (load_tile(w2_d, start, i * PIECE, 4 * C, C, BH, PIECE),)
     # A row and its factor are loaded a turn early, so that the loads of the tiles can start earlier.
     row = tl.load(order + tl.minimum(program // tiles, R - 1))
     s = tl.load(survival + row)
     for tile in tl.range(program, alive * tiles, programs, num_stages=STAGES):
         first = tile % tiles * used
-        p = p_d.load([row, first, start]).reshape(ROWS, BH)
+        p = load_tile_of(p_d, row, first, start, frame_rows, 4 * C, ROWS, BH)
         if PIECES == 0:
-            dg = dg_d.load([row, first, start]).reshape(ROWS, BH).to(tl.float32)
+            dg = load_tile_of(dg_d, row, first, start, frame_rows, 4 * C, ROWS, BH).to(tl.float32)
         else:
             dg = tl.zeros((ROWS, BH), tl.float32)
             for i in tl.static_range(PIECES):
-                part = dg_d.load([row, first, i * PIECE]).reshape(ROWS, PIECE)
+                part = load_tile_of(dg_d, row, first, i * PIECE, frame_rows, C, ROWS, PIECE)
                 dg = tl.dot(part, tl.trans(weights[i]), dg, input_precision=IP)
         inside = ((r < used) & (first + r < frame_rows))[:, None]
         if MIXED:
@@ -138,13 +140,16 @@ def outer_kernel(
     blocks = tl.cdiv(frame_rows, BR)  # of a sequence
     accumulator = tl.zeros((BA, PIECE), tl.float32)
     if COLUMNS:
-        ones = tl.full((BR, 16), 1.0, a_d.dtype)
+        if isinstance(a_d, tl.tensor):
+            ones = tl.full((BR, 16), 1.0, a_d.dtype.element_ty)
+        else:
+            ones = tl.full((BR, 16), 1.0, a_d.dtype)
         column_sum = tl.zeros((BA, 16), tl.float32)
     row = tl.load(order + tl.minimum(split // blocks, R - 1))
     for block in tl.range(split, tl.load(order + R) * blocks, splits, num_stages=STAGES):
         first = block % blocks * BR
-        left = a_d.load([row, first, j0]).reshape(BR, BA)
-        right = b_d.load([row, first, c0]).reshape(BR, PIECE)
+        left = load_tile_of(a_d, row, first, j0, frame_rows, A, BR, BA)
+        right = load_tile_of(b_d, row, first, c0, frame_rows, C, BR, PIECE)
         accumulator = tl.dot(tl.trans(left), right, accumulator, input_precision=IP)
         if COLUMNS:
             # A product costs less here than a sum across threads.

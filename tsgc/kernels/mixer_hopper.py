@@ -18,14 +18,16 @@ from triton.experimental.gluon.language.nvidia import hopper
 from triton.experimental.gluon.language.nvidia.hopper import mbarrier, tma
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
+from tsgc.kernels.cards import share
 from tsgc.kernels.gelu import LIMIT, A, B
 from tsgc.kernels.gelu import C as C5
+from tsgc.kernels.launching import launch
 from tsgc.kernels.operands import Operands
-from tsgc.kernels.tunings import GatherTuning
+from tsgc.kernels.tunings import GATHER_PIECE, GATHER_ROWS, GatherTuning
 
 barrier = getattr(gl, "barrier", None) or gl.thread_barrier  # by its name before Triton 3.7
-ROWS = gl.constexpr(64)  # of a tile, and what one product has at least
-PIECE = gl.constexpr(64)  # channels of dout and W2 that lie together
+ROWS = gl.constexpr(GATHER_ROWS)  # of a tile, and what one product has at least
+PIECE = gl.constexpr(GATHER_PIECE)  # channels of dout and W2 that lie together
 LIGHTER = 0.75  # the work of a program without mixing, over that of one with
 
 
@@ -225,12 +227,14 @@ def mix_gather(
     """
     R, T, V, C = dout.shape
     hidden, slots, registers = cut
+    slots = share(slots, p.device)
     chunks = C // hidden
     mixing = max(1, int(slots / (3 + LIGHTER) / chunks))
     passing = min(mixing, max(1, slots // chunks - 3 * mixing))
     adjacency_sums = p.new_empty(3, chunks * mixing, ROWS.value, ROWS.value, dtype=torch.float32)
     w2_sums = p.new_empty(mixing, C, 4 * C, dtype=torch.float32)
-    mix_gather_kernel[(chunks * (3 * mixing + passing),)](
+    launch(
+        mix_gather_kernel, chunks * (3 * mixing + passing),
         _by(p.view(R, T * V, 4 * C), 1, ROWS.value, hidden),
         _by(dout.view(R, T * V, C), 1, ROWS.value, PIECE.value),
         _by(ready.w2, hidden, PIECE.value),

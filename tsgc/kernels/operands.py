@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tsgc.kernels.launching import launch
+
 BLOCK = 1024  # numbers of a program
 
 
@@ -88,7 +90,8 @@ def make_operands(
     blocks = [torch.empty(4, rows, rows, device=device, dtype=dtype) for rows in (forward, backward)]
     order = torch.empty(R + 1, device=device, dtype=torch.int32)
     numbers = max(4 * C * C, 4 * max(forward, backward) ** 2)
-    _prepare[(triton.cdiv(numbers, BLOCK),)](
+    launch(
+        _prepare, triton.cdiv(numbers, BLOCK),
         w1.contiguous(), w2.contiguous(), adjacency.contiguous(), survival, narrow1, narrow2, *blocks, order,
         adjacency.shape[-1], R, C=C, FORWARD=forward, BACKWARD=backward, BLOCK=BLOCK, num_warps=4,
     )  # fmt: skip

@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tsgc.kernels.launching import launch
+
 BLOCK = 4096  # numbers of a program
 WARPS = 8
 
@@ -27,9 +29,10 @@ def _add_packed(x, branch, survival, order, out, kept, numbers, blocks, BLOCK: t
     place = (tl.program_id(0) // blocks).to(tl.int64)
     i = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     row = tl.load(order + place).to(tl.int64)
-    value = tl.load(x + row * numbers + i, mask=i < numbers)
+    value = tl.load(x + row * numbers + i, mask=i < numbers).to(tl.float32)
     if place < kept:
-        value += tl.load(survival + row) * tl.load(branch + place * numbers + i, mask=i < numbers)
+        added = tl.load(branch + place * numbers + i, mask=i < numbers).to(tl.float32)
+        value += tl.load(survival + row) * added
     tl.store(out + row * numbers + i, value, mask=i < numbers)
 
 
@@ -38,7 +41,7 @@ def pack_rows(x: Tensor, order: Tensor, kept: int) -> Tensor:
     packed = x.new_empty(kept, *x.shape[1:])
     numbers = x[0].numel()
     blocks = triton.cdiv(numbers, BLOCK)
-    _pack[(kept * blocks,)](x, order, packed, numbers, blocks, BLOCK=BLOCK, num_warps=WARPS)
+    launch(_pack, kept * blocks, x, order, packed, numbers, blocks, BLOCK=BLOCK, num_warps=WARPS)
     return packed
 
 
@@ -47,7 +50,8 @@ def add_packed(x: Tensor, branch: Tensor, survival: Tensor, order: Tensor) -> Te
     out = torch.empty_like(x)
     numbers = x[0].numel()
     blocks = triton.cdiv(numbers, BLOCK)
-    _add_packed[(len(x) * blocks,)](
-        x, branch, survival, order, out, len(branch), numbers, blocks, BLOCK=BLOCK, num_warps=WARPS
-    )
+    launch(
+        _add_packed, len(x) * blocks, x, branch, survival, order, out, len(branch), numbers, blocks,
+        BLOCK=BLOCK, num_warps=WARPS,
+    )  # fmt: skip
     return out

@@ -5,14 +5,18 @@ LayerNorm, then the reshaping in `layers.TemporalPatch.forward`. With stride 1 i
 """
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tsgc.kernels.cards import share
+from tsgc.kernels.launching import launch, or_twin
+
 BLOCK = 4096  # numbers in a program's block: rows times CP channels
 BLOCK_BACKWARD = 2048  # the same in the backward pass, which keeps sums too
-PROGRAMS = 660  # most programs of the backward pass: 5 for each of a Hopper GPU's multiprocessors
+PROGRAMS = 660  # most programs of the backward pass: five a multiprocessor of `cards.TUNED_FOR`
 
 
 @triton.jit
@@ -77,34 +81,65 @@ def _backward(
     tl.store(to_sums + C, tl.sum(sum_beta, 0), mask=c < C)
 
 
+def plain_forward(x: Tensor, gamma: Tensor, beta: Tensor, stride: int, eps: float) -> Tensor:
+    """The twin of `forward`."""
+    R, T, V, C = x.shape
+    steps = T // stride
+    z = F.layer_norm(x.float(), (C,), gamma, beta, eps)[:, : steps * stride].to(x.dtype)
+    return z.view(R, steps, stride, V, C).transpose(2, 3).reshape(R, steps, V, stride * C)
+
+
+@or_twin(plain_forward)
+def forward(x: Tensor, gamma: Tensor, beta: Tensor, stride: int, eps: float) -> Tensor:
+    """LayerNorm of x (R, T, V, C), contiguous, into patches: (R, T // stride, V, stride * C)."""
+    R, T, V, C = x.shape
+    z = x.new_empty(R, T // stride, V, stride * C)
+    total = R * T * V
+    shape = _shape(C, stride, eps, BLOCK)
+    launch(_forward, triton.cdiv(total, shape["BR"]), x, gamma, beta, z, total, T, V, **shape, num_warps=4)
+    return z
+
+
+def plain_backward(
+    x: Tensor, dz: Tensor, gamma: Tensor, stride: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The twin of `backward`."""
+    with torch.enable_grad():
+        inputs = [x.detach().requires_grad_(), gamma.detach().requires_grad_(), torch.zeros_like(gamma)]
+        inputs[2].requires_grad_()
+        z = plain_forward(*inputs, stride, eps)
+    dx, dgamma, dbeta = torch.autograd.grad(z, inputs, dz)
+    return dx, dgamma, dbeta
+
+
+@or_twin(plain_backward)
+def backward(x: Tensor, dz: Tensor, gamma: Tensor, stride: int, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, gamma and beta, given dz, contiguous, like `forward`'s result."""
+    _, T, V, C = x.shape
+    total = x.numel() // C
+    shape = _shape(C, stride, eps, BLOCK_BACKWARD)
+    programs = min(share(PROGRAMS, x.device), triton.cdiv(total, shape["BR"]))
+    dx = torch.empty_like(x)
+    partials = torch.empty(programs, 2, C, device=x.device, dtype=torch.float32)
+    launch(_backward, programs, x, dz, gamma, dx, partials, total, T, V, programs, **shape, num_warps=4)
+    sums = partials.sum(0).to(gamma.dtype)
+    return dx, sums[0], sums[1]
+
+
 class PatchNorm(torch.autograd.Function):
     """LayerNorm into patches: `apply(x, gamma, beta, stride, eps)`, x (R, T, V, C) contiguous."""
 
     @staticmethod
     def forward(ctx, x: Tensor, gamma: Tensor, beta: Tensor, stride: int, eps: float) -> Tensor:
-        R, T, V, C = x.shape
-        z = x.new_empty(R, T // stride, V, stride * C)
-        total = R * T * V
-        shape = _shape(C, stride, eps, BLOCK)
-        _forward[(triton.cdiv(total, shape["BR"]),)](x, gamma, beta, z, total, T, V, **shape, num_warps=4)
         ctx.save_for_backward(x, gamma)
         ctx.stride, ctx.eps = stride, eps
-        return z
+        return forward(x, gamma, beta, stride, eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dz: Tensor):
         x, gamma = ctx.saved_tensors
-        R, T, V, C = x.shape
-        total = R * T * V
-        shape = _shape(C, ctx.stride, ctx.eps, BLOCK_BACKWARD)
-        programs = min(PROGRAMS, triton.cdiv(total, shape["BR"]))
-        dx = torch.empty_like(x)
-        partials = torch.empty(programs, 2, C, device=x.device, dtype=torch.float32)
-        dz = dz.contiguous()
-        _backward[(programs,)](x, dz, gamma, dx, partials, total, T, V, programs, **shape, num_warps=4)
-        sums = partials.sum(0).to(gamma.dtype)
-        return dx, sums[0], sums[1], None, None
+        return *backward(x, dz.contiguous(), gamma, ctx.stride, ctx.eps), None, None
 
 
 def _shape(C: int, stride: int, eps: float, block: int) -> dict[str, float]:

@@ -11,6 +11,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tsgc.kernels.launching import launch
+
 BLOCK = 1024  # numbers of a weight that a program sums
 SIDE = 32  # side of the square that a program sums of a transposed weight
 NARROW = 64  # numbers of a bias that a program sums
@@ -123,7 +125,8 @@ def sums(
     blocks = triton.cdiv(A * C, BLOCK)
     squares = triton.cdiv(A, SIDE) * triton.cdiv(C, SIDE)
     programs = 3 * V + triton.cdiv(A, NARROW) + blocks + (squares if turned else blocks)
-    _sums[(programs,)](
+    launch(
+        _sums, programs,
         adjacency_parts, w1_parts, w2_parts, b1_parts, *out, count, splits, len(w2_parts), fewer, V,
         A=A, C=C, TURNED=turned, ROWS=rows, VP=triton.next_power_of_2(V), BLOCK=BLOCK,
         NARROW=NARROW, DEEP=DEEP, SIDE=SIDE, num_warps=4,

@@ -10,8 +10,11 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from tsgc.kernels.cards import share
+from tsgc.kernels.launching import launch, or_twin
+
 BLOCK = 4096  # numbers in a program's block: rows times CP channels
-PROGRAMS = 660  # at most; 5 for each of a Hopper GPU's multiprocessors
+PROGRAMS = 660  # at most: five a multiprocessor of `cards.TUNED_FOR`
 
 
 @triton.jit
@@ -25,14 +28,19 @@ def _column_sums(x, parts, total, programs, C: tl.constexpr, CP: tl.constexpr, B
     tl.store(parts + tl.program_id(0) * C + c, tl.sum(sums, 0), mask=c < C)
 
 
+def plain_column_sums(x: Tensor) -> Tensor:
+    return x.sum(0, dtype=torch.float32)
+
+
+@or_twin(plain_column_sums)
 def column_sums(x: Tensor) -> Tensor:
     """The sums over rows of x (total, C), contiguous: (C,) float32."""
     total, C = x.shape
     width = triton.next_power_of_2(C)
     rows = max(1, BLOCK // width)
-    programs = min(PROGRAMS, triton.cdiv(total, rows))
+    programs = min(share(PROGRAMS, x.device), triton.cdiv(total, rows))
     parts = torch.empty(programs, C, device=x.device, dtype=torch.float32)
-    _column_sums[(programs,)](x, parts, total, programs, C=C, CP=width, BR=rows, num_warps=4)
+    launch(_column_sums, programs, x, parts, total, programs, C=C, CP=width, BR=rows, num_warps=4)
     return parts.sum(0)
 
 

@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tsgc.kernels.launching import launch
+
 
 @triton.jit
 def channels_at(at, PIECE: tl.constexpr, PIECES: tl.constexpr):
@@ -154,7 +156,8 @@ def temporal_norm(
     rows = R if kept is None else kept
     z = x.new_empty(rows, T, V, C)
     of = Statistics(*(torch.empty(R, T, V, device=x.device) for _ in range(2)))
-    _forward[(rows * groups,)](
+    launch(
+        _forward, rows * groups,
         x, survival, survival if order is None else order, weight, bias, gamma, beta, z, *of, T, V, groups,
         **pieces(C), VB=joints, EPS=eps, PACKED=kept is not None, STAGES=stages,
         num_warps=warps,

@@ -10,6 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from tsgc.kernels.cards import share
+from tsgc.kernels.launching import launch
 from tsgc.kernels.temporal import Statistics, again, channels_at, convolved, frame_at, pieces, wide, zeros
 
 # Sums over rows that a program writes: 3 taps, their bias, the norm's weight and bias, and dout.
@@ -146,10 +148,11 @@ def temporal_norm_backward(
     R, T, V, C = x.shape
     joints, warps, programs, stages = cut
     groups = triton.cdiv(V, joints)
-    programs = min(programs, R * groups)
+    programs = min(share(programs, x.device), R * groups)
     dx = torch.empty_like(x)
     partials = torch.empty(programs, PARTIALS, C, device=x.device, dtype=torch.float32)
-    _backward[(programs,)](
+    launch(
+        _backward, programs,
         x, dz, dout, survival, order, weight, bias, gamma, *of, dx, partials, R, T, V, groups, programs,
         **pieces(C), VB=joints, PACKED=len(dz) < R, STAGES=stages, num_warps=warps,
     )  # fmt: skip

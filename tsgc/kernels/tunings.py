@@ -1,7 +1,11 @@
-"""Tile sizes, warps and stages of the kernels for each width, found by `benchmarks/tune_kernels.py`."""
+"""Tile sizes, warps and stages of the kernels for each width, found by `benchmarks/tune_kernels.py`.
 
-from dataclasses import dataclass
-from typing import NamedTuple
+Numbers of programs are those of `cards.TUNED_FOR`; others have their share (`cards.share`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 
 class MixTuning(NamedTuple):
@@ -14,6 +18,9 @@ class MixTuning(NamedTuple):
     stages: int
     piece: int
     """0: dout W2 is made before."""
+
+
+GATHER_ROWS = GATHER_PIECE = 64  # of a tile, and channels of dout and W2 that lie together
 
 
 class GatherTuning(NamedTuple):
@@ -29,7 +36,7 @@ class GatherTuning(NamedTuple):
 
 @dataclass(frozen=True)
 class Tuning:
-    """The tuning of all kernels in bfloat16; ROWS, PIECE, BH and so on are the kernels' own names.
+    """The tuning of all kernels in narrow types; ROWS, PIECE, BH and so on are the kernels' own names.
 
     `registers` 0: no limit for a thread.
     """
@@ -58,6 +65,11 @@ class Tuning:
     """Joints, warps and stages of `temporal_norm`."""
     temporal_backward: tuple[int, int, int, int]
     """Joints, warps, programs and stages of `temporal_norm_backward`."""
+
+    @property
+    def tile_rows(self) -> tuple[int, int]:
+        """Rows of forward and backward tiles: a frame's joints have to fit."""
+        return (self.forward if self.fused else self.expand)[0], self.backward.rows
 
 
 TUNINGS = {
@@ -104,12 +116,11 @@ TUNINGS = {
         temporal_backward=(1, 2, 792, 4),
     ),
 }
-LEAST_ROWS = 64  # of any tile
 
 
 @dataclass(frozen=True)
 class LibraryTuning:
-    """The tuning in float32, where the library multiplies and kernels do the rest."""
+    """The tuning where the library multiplies and kernels do the rest."""
 
     mix: tuple[int, int, int]
     """ROWS, BH, warps of `mix_kernel`."""
@@ -122,6 +133,11 @@ class LibraryTuning:
     temporal_backward: tuple[int, int, int, int]
     """Joints, warps, programs and stages of `temporal_norm_backward`."""
 
+    @property
+    def tile_rows(self) -> tuple[int, int]:
+        """Rows of forward and backward tiles: a frame's joints have to fit."""
+        return self.mix[0], self.backward.rows
+
 
 LIBRARY_TUNINGS = {
     96: LibraryTuning((32, 32, 2), MixTuning(32, 32, 2, 3, 0), 116, (2, 1, 4), (2, 1, 1056, 4)),
@@ -129,3 +145,29 @@ LIBRARY_TUNINGS = {
     384: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 58, (1, 2, 4), (1, 2, 528, 4)),
 }
 LIBRARY_ROWS = 32
+
+
+class Rung(NamedTuple):
+    """A way to run blocks: a cut of each width that it has one for."""
+
+    name: str
+    tunings: Mapping[int, Tuning | LibraryTuning]
+
+
+def _changed(width: int, **cut: Any) -> Tuning:
+    return replace(TUNINGS[width], **cut)
+
+
+# Fastest first; what each asks for is in `asked`, and `ladder` takes the first that a GPU has room for. One
+# stage is no way down: loops of one end in illegal memory accesses (Triton 3.6, compute capability 9.0).
+_LESS = {"narrow": (64, 64, 64, 4, 2), "outer": (64, 64, 64, 4, 2)}
+NARROW_RUNGS = (
+    Rung("tuned", TUNINGS),
+    Rung("smaller", {192: _changed(192, forward=(64, 64, 64, 4, 2, 0))}),
+    Rung("small", {192: _changed(192, forward=(64, 64, 32, 4, 2, 0), **_LESS)}),
+    Rung("library", LIBRARY_TUNINGS),
+)
+# Without gradients small tiles are faster, as more programs run at once.
+RECOGNITION_ORDER = ("tuned", "small", "library", "smaller")
+WIDE_RUNGS = (Rung("library", LIBRARY_TUNINGS),)
+"""The rungs of float32."""

@@ -27,7 +27,7 @@ from tsgc.tracking.trackers import open_trackers
 from tsgc.training.fine_tune import fine_tune
 from tsgc.training.metrics_log import Recorder
 from tsgc.training.restart import announce_stop, how_to_go_on, save_and_stop, was_restarted
-from tsgc.training.run import Training, build_training, summary
+from tsgc.training.run import Training, build_training, settle_kernels, summary
 from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save, save_checkpoint
 from tsgc.training.settle_precision import settle_precision
@@ -89,6 +89,8 @@ def train_stream(
         if process.main:
             record_changes(run, changes)
     talker.note(summary(run))
+    if process.device.type == "cuda":
+        talker.note(f"kernels: {settle_kernels(run)}")
     if process.main:
         facts = run_facts(folder, benchmark, run.config, run.epoch)
         run.trackers = open_trackers(log, facts, talker.warn, resume=resume)

@@ -14,12 +14,13 @@ from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest
 from shards.options import LoaderOptions
+from tsgc import kernels
 from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.model import TSGCNeXt
-from tsgc.network.precision import AUTO, agreed, for_recognition
+from tsgc.network.precision import AUTO, agreed, arithmetic, for_recognition
 from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
@@ -30,6 +31,7 @@ from tsgc.tracking.trackers import Trackers
 from tsgc.training.feed import Feed
 from tsgc.training.metrics_log import Recorder
 from tsgc.training.settle_precision import settle_precision
+from tsgc.variants import VARIANTS
 from tsgc.workspace.relabel import count_moved, relabelled
 
 
@@ -209,6 +211,15 @@ def wrap_network(model: nn.Module, config: TrainConfig, process: Process, cuda_g
     return DistributedDataParallel(
         network, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
     )
+
+
+def settle_kernels(run: Training) -> str:
+    """Chooses the kernels of the run's blocks; says what those of training are cut for."""
+    widths, joints = VARIANTS[run.config.variant].widths, run.manifest.body.num_joints
+    with arithmetic(run.config.arithmetic, run.process.device):
+        for training in (False, True):
+            said = kernels.settle(run.process.device, widths, joints, training)
+    return said
 
 
 def summary(run: Training) -> str:

@@ -1,0 +1,32 @@
+"""What the ladder chooses on GPUs that are not here compiles, and asks for no more than they have."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made.slowly import slowly
+
+pytest.importorskip("triton", reason="torch comes without Triton here")
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks/kernel_asks.py"
+# One card of each architecture: the one that has the least. Recorded figures are Triton's that CI has.
+CARDS = ["rtx 3060", *slowly("t4", "a100", "rtx 4090", "h200", "b200", "rtx 5070", "mi300x")]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    alone = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, env=alone)
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_what_is_chosen_compiles_and_fits(card):
+    done = run("--check", card)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "192" in done.stdout
+
+
+def test_the_table_of_the_documentation_is_what_the_ladder_chooses():
+    page = (SCRIPT.parents[1] / "docs/performance.md").read_text()
+    assert run("--cards").stdout.strip() in page
