@@ -8,11 +8,13 @@ import pytest
 import torch
 from made.released import reference_state
 from made.slowly import slowly
+from timm.layers import trunc_normal_
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.network.adjacency import adjacency
+from tsgc.network.layers import DEVIATION, draw_weights
 from tsgc.network.model import VARIANTS, TSGCNeXt
 from tsgc.network.released import from_reference
 from tsgc.step.loss import soft_targets, summed_loss
@@ -94,6 +96,15 @@ def test_every_variant_takes_every_skeleton(variant, skeleton):
     logits.sum().backward()
     assert logits.shape == (2, 7)
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_weights_are_drawn_as_by_timm_to_the_bit():
+    drawn = []
+    for draw in (draw_weights, lambda weight: trunc_normal_(weight, std=DEVIATION)):
+        torch.manual_seed(0)
+        drawn.append(torch.empty(384, 96))
+        draw(drawn[-1])
+    assert torch.equal(*drawn) and drawn[0].std().item() == pytest.approx(DEVIATION, rel=0.02)
 
 
 def test_a_clip_too_short_for_the_network_is_refused():

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo as uncompiled  # torch.compiler.disable loads the compiler at once
 
 _enabled = True
 
@@ -70,7 +71,7 @@ def listed(device: torch.device, joints: int = 25) -> list[str]:
     return ladder.listed(device, joints)
 
 
-@torch.compiler.disable
+@uncompiled
 def patch_norm(x: Tensor, norm: nn.LayerNorm, stride: int) -> Tensor:
     """LayerNorm of x (R, T, V, C), then patches of `stride` frames: (R, T // stride, V, stride * C)."""
     from tsgc.kernels.patch import PatchNorm
@@ -79,7 +80,7 @@ def patch_norm(x: Tensor, norm: nn.LayerNorm, stride: int) -> Tensor:
     return result
 
 
-@torch.compiler.disable
+@uncompiled
 def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer` of x (..., K) -> (..., N), in the type of x."""
     from tsgc.kernels.tall import TallLinear
@@ -88,7 +89,7 @@ def tall_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     return result
 
 
-@torch.compiler.disable
+@uncompiled
 def fused_block(x: Tensor, survival: Tensor | None, module: nn.Module, kept: int | None = None) -> Tensor:
     """`layers.Block.forward` of x (R, T, V, C), fused, in the type of x."""
     from tsgc.kernels.ladder import run_block
@@ -107,7 +108,7 @@ def pooled(x: Tensor) -> Tensor:
     return _pooled(x)
 
 
-@torch.compiler.disable
+@uncompiled
 def _pooled(x: Tensor) -> Tensor:
     from tsgc.kernels.tall import Pooled
 

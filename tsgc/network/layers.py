@@ -4,6 +4,7 @@ Inside the network a tensor is (R, T, V, C): R rows are the N*M bodies, channels
 LayerNorm and the linear layers work on contiguous channels.
 """
 
+import math
 from typing import cast
 
 import torch
@@ -13,11 +14,20 @@ from torch import Tensor, nn
 
 from tsgc import kernels
 from tsgc.network import cpu_block
-from tsgc.network.timm_parts import trunc_normal_
 
 SUBSETS = 3  # adjacency matrices that a block learns; they start from identity, inward, outward
 EXPANSION = 4  # hidden width of a block over its width: a quarter for each matrix, one passes through
 NORM_EPS = 1e-6
+DEVIATION = 0.02  # of the weights that a network starts with
+
+
+@torch.no_grad()
+def draw_weights(weight: Tensor) -> None:
+    """Fill with numbers of a normal distribution, cut at 2: timm's `trunc_normal_`, to the bit.
+
+    torch's own draws other numbers in some versions; timm brings torchvision with it, seconds of import.
+    """
+    weight.uniform_(-1, 1).erfinv_().mul_(DEVIATION * math.sqrt(2)).clamp_(-2, 2)
 
 
 class InputNorm(nn.BatchNorm1d):
@@ -108,7 +118,7 @@ class TemporalDepthwise(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(3, width))
         self.bias = nn.Parameter(torch.zeros(width))
-        trunc_normal_(self.weight, std=0.02)
+        draw_weights(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         # In the type of x, as autocast does with convolutions: bfloat16 times float32 would become float32.

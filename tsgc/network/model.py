@@ -9,8 +9,7 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc import kernels
 from tsgc.network.adjacency import adjacency
-from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem
-from tsgc.network.timm_parts import trunc_normal_
+from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_weights
 from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 
@@ -78,7 +77,7 @@ class TSGCNeXt(nn.Module):
         """
         for module in (*self.stages.modules(), *self.downs.modules()):
             if isinstance(module, nn.Linear):
-                trunc_normal_(module.weight, std=0.02)
+                draw_weights(module.weight)
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.head.weight, std=(2 / self.head.out_features) ** 0.5)
 

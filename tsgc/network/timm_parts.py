@@ -1,4 +1,4 @@
-"""The parts of timm that are used here, imported without W&B, which timm loads wherever it is installed."""
+"""The parts of timm that training uses, imported without W&B, which timm loads wherever it is installed."""
 
 import sys
 
@@ -6,11 +6,10 @@ hidden = "wandb" not in sys.modules
 if hidden:
     sys.modules["wandb"] = None  # type: ignore[assignment]  # importing it fails, and timm goes on without
 try:
-    from timm.layers import trunc_normal_
     from timm.optim import param_groups_weight_decay
     from timm.utils import ModelEmaV3
 finally:
     if hidden:
         del sys.modules["wandb"]
 
-__all__ = ["ModelEmaV3", "param_groups_weight_decay", "trunc_normal_"]
+__all__ = ["ModelEmaV3", "param_groups_weight_decay"]
