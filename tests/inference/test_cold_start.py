@@ -11,7 +11,7 @@ import cli
 ROOT = Path(cli.__file__).parent
 NOT_NEEDED = (
     "torchvision", "timm", "torch._dynamo", "torch._inductor", "torch.distributed.fsdp", "sympy", "triton",
-    "h5py", "joblib", "webdataset", "numba", "fsspec", "PIL", "jinja2", "tensorboard", "onnx", "dask",
+    "h5py", "joblib", "webdataset", "numba", "fsspec", "jinja2", "tensorboard", "onnx", "dask",
 )  # fmt: skip
 CODE = f"""
 import sys, cli
