@@ -35,6 +35,7 @@ FLOORS = (
     "shards",
     "tsgc.distributed",
     "tsgc.tables",
+    "tsgc.live",
     "tsgc.console",
     "tsgc.variants",
     "tsgc.modalities",

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,25 +12,16 @@ from typing import Any
 
 import orjson
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.text import Text
 
 from tsgc.distributed.environment import QUIET
+from tsgc.live import Look, Pace, PlainWatch, ScreenWatch, Shown, Watch, clock, rate_text
 from tsgc.tables import fold_line, layout
 
-PLAIN_SECONDS = 15  # between progress lines where there is no terminal
 NO_END = 1 << 20  # columns, where there is no terminal: a line stays one, for grep and its like
 
-Advance = Callable[..., None]
-"""Called as advance(done, note=""): how far the work is, in its unit, and what to say beside it."""
+Advance = Callable[[int], None]
+"""Called as advance(done): how far the work is, in its unit."""
 
 Count = Callable[[int, int], None]
 """Called as count(done, total)."""
@@ -78,11 +70,14 @@ class Talker:
         self.err = _console(stderr=True)
         self.json = json
         self.quiet = bool(os.environ.get(QUIET)) if quiet is None else quiet
+        self._watches: list[Watch] = []  # what is being shown: the last one, unless it is paused
+        self._printing = threading.RLock()  # held by one thread: a request to stop is answered by another
 
     def line(self, text: str) -> None:
         """A result, in words."""
         if not self.json:
-            _print(self.out, text)
+            with self._cleared():
+                _print(self.out, text)
 
     def note(self, text: str) -> None:
         """A word on what is going on, which --quiet leaves out."""
@@ -96,7 +91,8 @@ class Talker:
 
     def warn(self, text: str) -> None:
         """A warning that a part of the work went wrong, on standard error."""
-        _print(self.err, text)
+        with self._cleared():
+            _print(self.err, text)
 
     @property
     def columns(self) -> int | None:
@@ -115,34 +111,58 @@ class Talker:
         """A table whose first `texts` columns are text and whose others are figures."""
         if self.json:
             return
-        _print(self.out, title, "bold")
-        self.out.print(layout(columns, rows, self.columns, texts), crop=False, overflow="ignore")
+        with self._cleared():
+            _print(self.out, title, "bold")
+            self.out.print(layout(columns, rows, self.columns, texts), crop=False, overflow="ignore")
+
+    @contextmanager
+    def watching(self, look: Look) -> Iterator[None]:
+        """A context in which work is shown as `look` says: below all on a terminal, in lines elsewhere."""
+        if self.quiet:
+            yield
+            return
+        outer = self._watches[-1:]
+        screen = self.err.is_terminal and not self.err.is_dumb_terminal
+        for other in outer:
+            other.pause()
+        with ScreenWatch(look) if screen else PlainWatch(look) as watch:
+            self._watches.append(watch)
+            try:
+                yield
+            finally:
+                self._watches.pop()
+        for other in outer:
+            other.resume()
+
+    @contextmanager
+    def _cleared(self) -> Iterator[None]:
+        """A context in which lines can be printed: what is shown at the bottom of the terminal is gone."""
+        with self._printing:
+            for watch in self._watches[-1:]:
+                watch.pause()
+            yield
+            for watch in self._watches[-1:]:
+                watch.resume()
+
+    @contextmanager
+    def doing(self, what: str) -> Iterator[None]:
+        """A context in which something is done whose end nobody knows."""
+        start = time.monotonic()
+        with self.watching(lambda: Shown(what, None, [clock(time.monotonic() - start)])):
+            yield
 
     @contextmanager
     def progress(self, title: str, total: int, unit: str) -> Iterator[Advance]:
-        """Progress over `total` units of work; a bar on a terminal, plain lines elsewhere."""
-        if self.quiet:
-            yield _no_advance
-        elif self.err.is_terminal:
-            with Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _Rate(unit),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-                console=self.err,
-                transient=True,
-            ) as bar:
-                task = bar.add_task(title, total=total, note="")
-                yield lambda done, note="": bar.update(task, completed=done, note=note)
-        else:
-            yield _PlainProgress(title, total, unit)
+        """Progress over `total` units of work."""
+        work = _Work(title, total, unit)
+        with self.watching(work.look):
+            yield work
 
     @contextmanager
     def counting(self, title: str, unit: str) -> Iterator[Count]:
         """Progress over a total that comes with each count."""
         with ExitStack() as stack:
+            stack.enter_context(self.doing(title))
             bar: Advance | None = None
             before = 0
 
@@ -180,38 +200,27 @@ class Silent(Talker):
         pass
 
 
-def _no_advance(done: int, note: str = "") -> None:
-    """Progress that --quiet keeps to itself."""
+def rank_talker(*, json: bool = False) -> Talker:
+    """The talker of this process: of torchrun's ranks only the first one speaks."""
+    silent = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("RANK") != "0"
+    return Silent() if silent else Talker(json=json)
 
 
-def rate_text(rate: float) -> str:
-    """A rate in whole numbers, or two digits of one under 10."""
-    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-
-
-class _Rate(ProgressColumn):
-    def __init__(self, unit: str) -> None:
-        super().__init__()
-        self.unit = unit
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{rate_text(task.speed)} {self.unit}/s" if task.speed else "")
-
-
-class _PlainProgress:
-    """A line every PLAIN_SECONDS, and none for work that is over before."""
+class _Work:
+    """Work of so many units, and how far it is."""
 
     def __init__(self, title: str, total: int, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.start = self.said = time.monotonic()
+        self.done = 0
+        self.pace = Pace()
+        self.pace.reached(0)
 
-    def __call__(self, done: int, note: str = "") -> None:
-        now = time.monotonic()
-        if done == 0 or now - self.said < PLAIN_SECONDS:
-            return
-        self.said = now
-        rate = done / (now - self.start)
-        left = (self.total - done) / rate
-        so_far = f"{done:,} of {self.total:,} {self.unit}, {rate_text(rate)}/s"
-        words = f"{self.title}: {so_far}, {left:,.0f} s left {note}"
-        print(words.rstrip(), file=sys.stderr, flush=True)
+    def __call__(self, done: int) -> None:
+        self.done = done
+        self.pace.reached(done)
+
+    def look(self) -> Shown:
+        words = [f"{self.done:,}/{self.total:,} {self.unit}"]
+        if rate := self.pace.rate:
+            words += [f"{rate_text(rate)}/s", f"{clock((self.total - self.done) / rate)} left"]
+        return Shown(self.title, self.done / max(1, self.total), words)

@@ -37,9 +37,9 @@ def lose_machine(monkeypatch, epoch: int) -> None:
 
     unbroken = loop.train_epoch
 
-    def cut(run, at, advance, stop):
+    def cut(run, at, progress, stop):
         if at == epoch:
             raise OSError("the machine was lost")
-        return unbroken(run, at, advance, stop)
+        return unbroken(run, at, progress, stop)
 
     monkeypatch.setattr(loop, "train_epoch", cut)

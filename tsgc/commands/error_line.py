@@ -175,10 +175,14 @@ def command_again(ctx: typer.Context, more: str) -> str:
 
 def launch_ranks(ctx: typer.Context, gpus: int | None, device: str | None) -> bool:
     """Start this command line as `gpus` ranks, unless this process is one; whether it did."""
-    from tsgc.distributed.launch import launch
-    from tsgc.distributed.process import started_by_torchrun
+    if gpus is None:
+        return False
+    from tsgc.console import rank_talker
 
-    if gpus is None or started_by_torchrun():
+    with rank_talker().doing("loading PyTorch"):
+        from tsgc.distributed.launch import launch
+        from tsgc.distributed.process import started_by_torchrun
+    if started_by_torchrun():
         return False
     command = ctx.find_root().command
     assert isinstance(command, OneLineErrors)

@@ -107,16 +107,15 @@ def train(
         return
     if launch_ranks(ctx, gpus, device):
         return
-    from tsgc.console import Silent, Talker
-    from tsgc.distributed.process import (
-        join_ranks,  # torch comes last: settings are checked and printed without it
-    )
-    from tsgc.training.loop import train_stream
+    from tsgc.console import rank_talker
 
+    talker = rank_talker()
+    for said in notes:
+        talker.note(said)
+    with talker.doing("loading PyTorch"):  # comes last: settings are checked and printed without it
+        from tsgc.distributed.process import join_ranks
+        from tsgc.training.loop import train_stream
     with join_ranks(device) as process:
-        talker = Talker() if process.main else Silent()
-        for said in notes:
-            talker.note(said)
         train_stream(
             settled,
             benchmark,
@@ -169,17 +168,19 @@ def evaluate(
     runs: RunsRoot = RUNS,
 ) -> None:
     """Score a checkpoint on a split; writes the scores file and prints the accuracies."""
-    from tsgc.console import Silent, Talker
-    from tsgc.distributed.process import join_ranks
-    from tsgc.evaluation.evaluate import evaluate_run
+    from tsgc.console import rank_talker
 
     read = loader_options(on_error, cache, cache_size)
     if launch_ranks(ctx, gpus, device):
         return
+    talker = rank_talker(json=json)
+    with talker.doing("loading PyTorch"):
+        from tsgc.distributed.process import join_ranks
+        from tsgc.evaluation.evaluate import evaluate_run
     with join_ranks(device) as process:
         evaluate_run(
             process,
-            Talker(json=json) if process.main else Silent(),
+            talker,
             run=run,
             checkpoint=checkpoint,
             ema=ema,

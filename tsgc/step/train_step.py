@@ -73,6 +73,8 @@ class TrainStep:
         self._average = WeightAverage(ema, model, on_device=device.type == "cuda")
         if device.type == "cuda":
             self._scale = torch.ones((), device=device)
+        self.after_part: Callable[[], None] = lambda: None
+        """Called on the host after each micro-batch of a step, but for steps that are replayed."""
         self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
 
     def __call__(
@@ -157,6 +159,7 @@ class TrainStep:
                 scaled = loss * self._scale
                 (scaled if self.loss_scale is None else scaled * self.loss_scale.factor).backward()
             self.loss_sum += loss.detach()
+            self.after_part()
         if self._ddp is None:
             sum_gradients(self.model.parameters(), self.process)
         if self.loss_scale is not None:  # of all ranks' gradients: an overflow on one is one on all

@@ -22,10 +22,11 @@ from tsgc.evaluation.scores import COLUMNS, Scores, accuracy, accuracy_rows, rem
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.network.precision import emulation_cost
 from tsgc.step.optimizer import learning_rate
+from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.run_facts import run_facts, score_figures
 from tsgc.tracking.trackers import open_trackers
 from tsgc.training.fine_tune import fine_tune
-from tsgc.training.metrics_log import Recorder
+from tsgc.training.progress import RunProgress
 from tsgc.training.restart import announce_stop, how_to_go_on, save_and_stop, was_restarted
 from tsgc.training.run import Training, build_training, settle_kernels, summary
 from tsgc.training.run_folder import open_folder, record_changes
@@ -68,7 +69,8 @@ def train_stream(
     config = settle_precision(config, process, folder if resume else None)
     if costs := emulation_cost(config.arithmetic, process.device):
         talker.warn(costs)
-    run = build_training(config, benchmark, shards, folder, process, loader_options)
+    with talker.doing("opening the shards, building the network"):
+        run = build_training(config, benchmark, shards, folder, process, loader_options)
     run.again = again or run.again
     check_shared(process, folder)
     if init is not None and not resume:
@@ -105,7 +107,10 @@ def train_and_score(run: Training, talker: console.Talker) -> dict[str, Scores]:
     """The epochs that are left, and the scores of the last one's and the best one's weights."""
     with StopRequest(run.process, partial(announce_stop, talker), partial(how_to_go_on, run)) as stop:
         try:
-            train_epochs(run, talker, stop)
+            progress = RunProgress(run)
+            run.train_step.after_part = progress.part
+            with talker.watching(progress.look):
+                train_epochs(run, talker, stop, progress)
         finally:
             run.feed.close()
             run.forward.clear()
@@ -114,7 +119,7 @@ def train_and_score(run: Training, talker: console.Talker) -> dict[str, Scores]:
         return final_scores(run, talker, stop)
 
 
-def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> None:
+def train_epochs(run: Training, talker: console.Talker, stop: StopRequest, progress: RunProgress) -> None:
     """The epochs that are left: train, evaluate, record, save."""
     config, process = run.config, run.process
     recorder = None
@@ -125,8 +130,7 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
         title = f"epoch {epoch + 1}/{config.epochs}"
         figures = run.figures
         if not figures:
-            with talker.progress(title, run.loader.steps_per_epoch, "steps") as advance:
-                figures = train_epoch(run, epoch, advance, stop)
+            figures = train_epoch(run, epoch, progress, stop)
         if run.missing:
             talker.warn(
                 f"{title}: {run.missing} of {sum(run.loader.step_counts)} clips skipped, as damaged;"
@@ -136,7 +140,7 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
         last = run.epoch == config.epochs
         if config.eval_every and (last or run.epoch % config.eval_every == 0):
             try:
-                figures |= validate(run, stop)
+                figures |= validate(run, progress, stop)
             except PreemptedError:  # gone on with here, as if the epoch were not over
                 run.epoch, run.step, run.figures = epoch, run.loader.steps_per_epoch, figures
                 save_and_stop(run)
@@ -150,7 +154,7 @@ def train_epochs(run: Training, talker: console.Talker, stop: StopRequest) -> No
             save(run)
 
 
-def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopRequest) -> dict[str, float]:
+def train_epoch(run: Training, epoch: int, progress: RunProgress, stop: StopRequest) -> dict[str, float]:
     """The rest of an epoch's steps; returns the epoch's figures.
 
     A loss that is not finite raises TsgcError; a request to stop saves the run and raises PreemptedError.
@@ -160,7 +164,9 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
     run.train_step.clear()
     loss = EpochLoss(run)
     start = time.perf_counter()
+    progress.begin(epoch, run.step)
     for ready in run.feed.epoch(epoch, run.step):
+        progress.ready(len(ready.parts))
         step = ready.step
         position = epoch * steps + step.step
         lr = learning_rate(position, steps, run.config)
@@ -178,9 +184,9 @@ def train_epoch(run: Training, epoch: int, advance: console.Advance, stop: StopR
         stopping = stop.agreed(look) and not last
         if look or stopping:
             recent = loss.read(epoch, done)
-            advance(done, f"loss {loss.mean:.3f}")
             if run.recorder:
                 run.recorder.write_step(position + 1, {"loss": recent, "lr": lr})
+        progress.step(done, loss.glance())
         if stopping:
             run.step, run.loss_sum = done, loss.total
             save_and_stop(run)
@@ -230,6 +236,13 @@ class EpochLoss:
         self.total, self._read_at = total, self.clips
         return recent
 
+    def glance(self) -> float:
+        """The mean so far where reading it waits for nobody, else when it was last read; NaN: not yet."""
+        run, clips = self.run, self._before + self.clips
+        if run.process.world > 1 or run.process.device.type != "cpu" or not clips:
+            return self.mean
+        return (run.loss_sum + run.train_step.loss_sum.item()) / clips
+
 
 def epoch_figures(run: Training, loss: EpochLoss, lr: float, seconds: float) -> dict[str, float]:
     """What is recorded of an epoch that is over: its loss, its last learning rate, its speed."""
@@ -257,16 +270,18 @@ def clips_read(run: Training, step: Step) -> int:
     return step.size - int(run.process.sum(missing).item())
 
 
-def validate(run: Training, stop: StopRequest) -> dict[str, float]:
+def validate(run: Training, progress: RunProgress, stop: StopRequest) -> dict[str, float]:
     """Top-1 of raw and averaged weights on the validation clips; keeps the best checkpoints.
 
     Raises PreemptedError, with nothing changed, where it is broken off.
     """
     run.model.eval()
     models: Mapping[str, nn.Module] = run.weights
-    logits, read = predict_split(
-        models, run.validation, run.pipeline, run.process, forward=run.forward, stop=stop
-    )
+    with progress.evaluating():
+        logits, read = predict_split(
+            models, run.validation, run.pipeline, run.process, progress.evaluated,
+            forward=run.forward, stop=stop,
+        )  # fmt: skip
     figures: dict[str, float] = {}
     if not read.all():
         figures[f"{run.selected_on}_missing"] = int((~read).sum())
@@ -277,6 +292,7 @@ def validate(run: Training, stop: StopRequest) -> dict[str, float]:
             run.best[suffix] = top1
             if run.process.main:
                 save_checkpoint(run, f"best{suffix}", models[suffix], run.selected_on)
+    progress.accuracy(figures)
     return figures
 
 
@@ -302,9 +318,11 @@ def final_scores(run: Training, talker: console.Talker, stop: StopRequest) -> di
     results = {}
     for split in splits:
         try:
-            results[split] = score_checkpoints(
-                paths, run.manifest, split, run.process, loader_options=run.loader_options, stop=stop
-            )
+            with talker.counting(f"scoring {', '.join(names)}", "clips") as count:
+                results[split] = score_checkpoints(
+                    paths, run.manifest, split, run.process, advance=count,
+                    loader_options=run.loader_options, stop=stop,
+                )  # fmt: skip
         except PreemptedError:
             raise PreemptedError(
                 f"asked to stop: saved after epoch {run.epoch}, the last, but not scored, in {run.folder};"

@@ -27,9 +27,9 @@ from tsgc.step.distil import open_teachers
 from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
+from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.trackers import Trackers
 from tsgc.training.feed import Feed
-from tsgc.training.metrics_log import Recorder
 from tsgc.training.settle_precision import settle_precision
 from tsgc.variants import VARIANTS
 from tsgc.workspace.relabel import count_moved, relabelled
