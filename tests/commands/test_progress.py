@@ -45,7 +45,7 @@ def quickly(monkeypatch):
     monkeypatch.setattr(PlainWatch, "said", time.monotonic())
 
 
-@pytest.mark.parametrize(("width", "long"), [(80, 79), (120, 97)])
+@pytest.mark.parametrize(("width", "long"), [(80, 79), (120, 98)])
 def test_a_training_takes_two_lines_with_all_its_figures(width, long):
     first, second = (line.rstrip() for line in lines(TRAINING, width))
     assert re.fullmatch(r"epoch 12/150 [━╸╺]+ *step 31/40  left: epoch 0:00:05, run 1:02:11", first)
