@@ -89,38 +89,45 @@ def test_in_a_terminal_lines_are_printed_above_and_the_progress_is_gone_at_the_e
         said = on_terminal(code, width)
         assert all(cell_len(line) <= width for line in re.split(r"[\r\n]+", said))
         assert re.search(r"getting ready ━+ 0:00:00", said)
-        assert re.search(r"counting sheep [━╸╺]+ 2/4 sheep  [\d.]+/s  0:00:0[01] left", said)
+        assert re.search(r"counting sheep [━╸╺]+ 2/4 sheep  [\d.]+/s  0:00:\d\d left", said)
         printed = [line for line in said.split("\n") if "baa" in line]
         assert sum(line.count("baa") for line in printed) == 4 * 30 and said.endswith("slept\nexit 0")
+
+
+def said_until(capsys, enough):
+    """The lines on standard error, as soon as they are `enough`, or after 20 s."""
+    said, end = [], time.monotonic() + 20
+    while not enough(said) and time.monotonic() < end:
+        time.sleep(0.02)
+        said += capsys.readouterr().err.splitlines()
+    return said
 
 
 def test_elsewhere_a_line_is_said_every_so_often_even_while_nothing_is_counted(quickly, capsys):
     with Talker(quiet=False).progress("counting", 9, "sheep") as advance:
         advance(3)
-        time.sleep(0.35)  # a step that takes long
-    said = capsys.readouterr().err.splitlines()
-    assert 2 <= len(said) <= 3 and all(line.startswith("counting: 3/9 sheep; ") for line in said)
+        said = said_until(capsys, lambda said: len(said) > 2)  # a step that takes long
+    assert len(said) == 3 and all(line.startswith("counting: 3/9 sheep; ") for line in said)
 
 
 def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(quickly, capsys):
     talker = Talker(quiet=False)
-    for number in range(12):
+    for number in range(200):
         with talker.doing(f"work {number}"):
-            time.sleep(0.03)
-    said = capsys.readouterr().err.splitlines()
-    assert 2 <= len(said) <= 4 and all(re.fullmatch(r"work \d+: 0:00:00", line) for line in said)
+            time.sleep(0.02)
+        if said := capsys.readouterr().err:
+            break
+    assert number > 1 and said.startswith(f"work {number}: 0:00:00")
 
 
 def test_of_two_works_the_inner_one_is_shown(quickly, capsys):
     talker = Talker(quiet=False)
     with talker.doing("outer"):
         with talker.counting("inner", "clips") as count:
-            time.sleep(0.15)
             count(1, 2)
-            time.sleep(0.15)
-        time.sleep(1.3)
-    titles = [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()]
-    assert titles == sorted(titles) and set(titles) == {"inner", "outer"}
+            inner = said_until(capsys, bool)
+        outer = said_until(capsys, bool)
+    assert inner[0].startswith("inner: 1/2 clips") and outer[0].startswith("outer: 0:00:0")
 
 
 def test_quiet_says_nothing(quickly, capsys):
@@ -177,20 +184,20 @@ def test_durations_are_clocks(seconds, said):
 
 def test_a_training_says_where_it_is_in_lines(here, made, monkeypatch):
     """Through the command, where there is no terminal; steps are slowed so that there is time to say it."""
-    from tsgc.step.train_step import TrainStep
+    from tsgc.training.progress import RunProgress
 
     monkeypatch.setattr(live, "PLAIN_SECONDS", 0.02)
-    unslowed = TrainStep.__call__
+    for name in ("part", "step"):
 
-    def slowed(*given, **named):
-        time.sleep(0.03)
-        return unslowed(*given, **named)
+        def slowed(*given, unslowed=getattr(RunProgress, name)):
+            unslowed(*given)
+            time.sleep(0.05)
 
-    monkeypatch.setattr(TrainStep, "__call__", slowed)
+        monkeypatch.setattr(RunProgress, name, slowed)
     said = tsgc("train", "ntu60/xsub", "--data-root", made, *quick("micro_batch=4", "eval_every=1"))
     seen = [line for line in said.splitlines() if line.startswith("epoch ") and "step " in line]
     steps = {int(step) for step in re.findall(r"step (\d)/5", "".join(seen))}
-    assert len(steps) >= 4, said  # the steps themselves, not the first and the last
+    assert len(steps) >= 3, said  # the steps themselves, not the first and the last
     assert any("part 1/2" in line for line in seen)
     whole = [line for line in seen if line.startswith("epoch 2/2") and "left: " in line][-1]
     assert re.fullmatch(
