@@ -182,18 +182,23 @@ def test_durations_are_clocks(seconds, said):
     assert clock(seconds) == said
 
 
+def slowed(said):
+    """The method, and some time after it."""
+
+    def slow(*given):
+        said(*given)
+        time.sleep(0.05)
+
+    return slow
+
+
 def test_a_training_says_where_it_is_in_lines(here, made, monkeypatch):
     """Through the command, where there is no terminal; steps are slowed so that there is time to say it."""
     from tsgc.training.progress import RunProgress
 
     monkeypatch.setattr(live, "PLAIN_SECONDS", 0.02)
     for name in ("part", "step"):
-
-        def slowed(*given, unslowed=getattr(RunProgress, name)):
-            unslowed(*given)
-            time.sleep(0.05)
-
-        monkeypatch.setattr(RunProgress, name, slowed)
+        monkeypatch.setattr(RunProgress, name, slowed(getattr(RunProgress, name)))
     said = tsgc("train", "ntu60/xsub", "--data-root", made, *quick("micro_batch=4", "eval_every=1"))
     seen = [line for line in said.splitlines() if line.startswith("epoch ") and "step " in line]
     steps = {int(step) for step in re.findall(r"step (\d)/5", "".join(seen))}
