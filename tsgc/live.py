@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.segment import Segment
 from rich.text import Text
 
 PLAIN_SECONDS = 15  # between lines where there is no terminal
@@ -193,10 +193,13 @@ class _Lines:
         if room < BAR[0]:
             yield _cut(f"{shown.title} {words}", width)
         else:
-            line = Table.grid(padding=(0, 1, 0, 0))
-            bar = ProgressBar(1.0, shown.share or 0.0, width=min(room, BAR[1]), pulse=shown.share is None)
-            line.add_row(shown.title, bar, Text(words, no_wrap=True))
-            yield line
+            long = min(room, BAR[1])
+            bar = ProgressBar(1.0, shown.share or 0.0, width=long, pulse=shown.share is None)
+            drawn = list(console.render(bar, options))
+            yield Text(f"{shown.title} ", no_wrap=True, end="")
+            yield from drawn
+            rest = " " * (long - Segment.get_line_length(drawn))  # not drawn without colours
+            yield Text(f"{rest} {words}".rstrip(), no_wrap=True)
         below = "  " + ", ".join(shown.more)
         for count in range(len(shown.more) - 1, -1, -1):
             if cell_len(below) <= width:
