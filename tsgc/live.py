@@ -17,6 +17,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 PLAIN_SECONDS = 15  # between lines where there is no terminal
+BETWEEN = 2  # seconds from one work to the next that count as one
 FRAMES = 4  # a second, drawn by a thread of its own: the work waits for none of them
 RECENT = 30  # seconds that a rate is taken over
 BAR = (8, 40)  # columns of a bar: fewer tell nothing, more are no clearer
@@ -138,8 +139,10 @@ class ScreenWatch(Watch):
 class PlainWatch(Watch):
     """A line on standard error every PLAIN_SECONDS, counted on from one work to the next."""
 
-    said = time.monotonic()
-    """When the last line was written, of any work."""
+    said = 0.0
+    """When the last line was written, of any work; when it began, where none came before it."""
+    over = 0.0
+    """When the last work was over."""
 
     def __init__(self, look: Look) -> None:
         self._look = look
@@ -162,6 +165,9 @@ class PlainWatch(Watch):
         self._shown = True
 
     def __enter__(self) -> "PlainWatch":
+        now = time.monotonic()
+        if now - PlainWatch.over > BETWEEN:
+            PlainWatch.said = now
         self._thread.start()
         return self
 
@@ -170,6 +176,7 @@ class PlainWatch(Watch):
     ) -> None:
         self._over.set()
         self._thread.join()
+        PlainWatch.over = time.monotonic()
 
 
 class _Screen(Console):

@@ -42,7 +42,7 @@ def now(monkeypatch):
 def quickly(monkeypatch):
     """Plain lines every 0.1 s."""
     monkeypatch.setattr(live, "PLAIN_SECONDS", 0.1)
-    monkeypatch.setattr(PlainWatch, "said", time.monotonic())
+    monkeypatch.setattr(PlainWatch, "over", 0.0)
 
 
 @pytest.mark.parametrize(("width", "long"), [(80, 79), (120, 98)])
@@ -118,6 +118,15 @@ def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(quick
         if said := capsys.readouterr().err:
             break
     assert number > 1 and said.startswith(f"work {number}: 0:00:00")
+
+
+def test_work_that_is_over_soon_says_nothing(capsys, monkeypatch):
+    """However long ago the last line of other work was."""
+    monkeypatch.setattr(PlainWatch, "said", time.monotonic() - 100)
+    monkeypatch.setattr(PlainWatch, "over", time.monotonic() - 50)
+    with Talker(quiet=False).counting("counting", "sheep") as count:
+        count(1, 1)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_of_two_works_the_inner_one_is_shown(quickly, capsys):

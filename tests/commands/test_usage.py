@@ -23,7 +23,7 @@ WRONG_USAGE = [
     ("help trian", "no such command 'trian'; did you mean 'train'?"),
     ("bench grap", "no such command 'grap'; did you mean 'graph'?"),
     ("--nonsense", "no such option: --nonsense"),
-    ("train --gpu 2", "no such option: --gpu (possible options: --gpus); see `tsgc train --help`"),
+    ("train --gpu 2", "no such option: --gpu (possible options: --gpus"),
     ("train --epochs 3", "no such option: --epochs; it is a setting: --set epochs=3; see `tsgc train"),
     ("train --lr=0.1 --gpus 2", "no such option: --lr; it is a setting: --set lr=0.1; see"),
     ("train a/b --weight-decay -1 --seed 3", "it is a setting: --set weight_decay=-1; see"),
