@@ -27,11 +27,8 @@ def class_tables(report: Report) -> list[dict[str, Any]]:
         columns = [(group, *class_shares(group, len(names))) for group in groups]
         rows = []
         for number, name in enumerate(names):
-            bars = [
-                (group, float(right[number]), int(total[number]), len(group.scores))
-                for group, right, total in columns
-            ]
-            values = [right for _, right, total, _ in bars if total]
+            bars = [(group, float(right[number]), int(total[number])) for group, right, total in columns]
+            values = [right for _, right, total in bars if total]
             rows.append(
                 {
                     "name": name,
