@@ -1,8 +1,9 @@
 """The packed batch: ragged clips end to end, unpadded, as they lie in the shards."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,24 @@ class PackedBatch:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "PackedBatch":
         return replace(self, **{f.name: function(getattr(self, f.name)) for f in fields(self)})
+
+
+def pack_clips(clips: Sequence[np.ndarray]) -> PackedBatch:
+    """Clips (T, M, V, C) packed end to end, as the loader does; labels are 0."""
+    frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
+    rows = frames * bodies
+    joints = np.concatenate([clip.reshape(-1, *clip.shape[2:]) for clip in clips])
+    alone = torch.arange(len(clips))
+    return PackedBatch(
+        joints=torch.from_numpy(joints),
+        frames=frames,
+        bodies=bodies,
+        offsets=rows.cumsum(0) - rows,
+        labels=torch.zeros_like(alone),
+        indices=alone,
+        positions=alone,
+        partner=alone,
+    )
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ FLOORS = (
     "tsgc.workspace",
     "tsgc.input",
     "tsgc.step",
+    "tsgc.explain",
     "tsgc.drawing",
     "tsgc.evaluation",
     "tsgc.tracking",

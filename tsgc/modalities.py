@@ -121,6 +121,8 @@ def angle(x: Tensor, skeleton: Skeleton) -> Tensor:
     from torch.nn.functional import cosine_similarity
 
     bones = bone(x, skeleton)
+    # Constant where it has no length: the gradients there are so large that rounding eats all others.
+    bones = bones.masked_fill((bones == 0).all(-1, keepdim=True), 0)
     roots = [joint for joint, parent in enumerate(skeleton.parents) if joint == parent]
     # Gathered, not scattered: a GPU adds scattered numbers in any order.
     onward = at_joints(bones, children(skeleton, roots[0])).sum(-2)

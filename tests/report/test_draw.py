@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.skeleton import COCO_17, NTU_25, SKELETONS
+from tsgc.drawing.rest_pose import rest_pose
 from tsgc.drawing.skeleton import (
     COLOURS,
     LEFT,
@@ -19,7 +20,6 @@ from tsgc.drawing.skeleton import (
     gif_milliseconds,
     joint_sides,
 )
-from tsgc.report.learned_adjacency import rest_pose
 
 SIZE = (200.0, 100.0)
 

@@ -156,13 +156,27 @@ def inspect(
     compare: Annotated[
         bool, typer.Option("--compare", help="Of a raw clip: every difference between the presets.")
     ] = False,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="A run: what it takes the clip for, and which joints speak for that."),
+    ] = None,
     overwrite: Overwrite = False,
+    data_root: DataRoot = DATA,
 ) -> None:
     """Look at a raw clip (and what each preset keeps of it), prepared file, shard set, run or checkpoint."""
     from tsgc.console import Talker
     from tsgc.inspect.inspect_path import inspect_path
 
     talker = Talker()
-    found = inspect_path(path, dataset=dataset, compare=compare, clip=clip, out=out, overwrite=overwrite)
+    found = inspect_path(
+        path,
+        dataset=dataset,
+        compare=compare,
+        clip=clip,
+        run=run,
+        out=out,
+        overwrite=overwrite,
+        data_root=data_root,
+    )
     for line in found.lines:
         talker.line(line)

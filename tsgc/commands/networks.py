@@ -43,6 +43,9 @@ def predict(
         bool, typer.Option("--live", help="Frames as JSON lines on standard input; docs/predict.md.")
     ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Clips at once.")] = 32,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Say which joints speak for the best class, and when.")
+    ] = False,
     image_size: Annotated[
         str | None, typer.Option(help="WIDTH,HEIGHT of the picture that your own clips' x and y are in.")
     ] = None,
@@ -64,6 +67,8 @@ def predict(
     check_word("--format", style, STYLES)
     style = "json" if json else style
     window = window or (LIVE_WINDOW if live else None)
+    if explain and (live or style == "csv"):
+        raise UsageError("--explain goes with files, as a table or JSON")
     if stride is not None and (window is None or stride > window):
         raise UsageError("--stride goes with --window, and is at most as long")
     shares, size = numbers(weights, "--weights"), picture_size(image_size)
@@ -77,7 +82,15 @@ def predict(
         failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)
     else:
         failed = predict_files(
-            talker, recogniser, files or [], top=top, style=style, window=window, stride=stride, batch=batch
+            talker,
+            recogniser,
+            files or [],
+            top=top,
+            style=style,
+            window=window,
+            stride=stride,
+            batch=batch,
+            explain=explain,
         )
     if failed:
         raise typer.Exit(1)

@@ -64,6 +64,9 @@ def report(
             help="Animate this many clips, the worst and those that changed: mind the data's terms.",
         ),
     ] = 0,
+    explain: Annotated[
+        int, typer.Option(min=0, help="Show which joints speak for each class, by this many of its clips.")
+    ] = 0,
     overwrite: Overwrite = False,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
@@ -77,6 +80,7 @@ def report(
         out=out,
         ema=ema,
         clips=clips,
+        explain=explain,
         overwrite=overwrite,
         data_root=data_root,
         runs_root=runs,

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from markupsafe import Markup
 from PIL import Image
 
 from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
-from tsgc.drawing.skeleton import Panel, draw_frames, draw_strip, gif_milliseconds
+from tsgc.drawing.saliency import body_drawing, draw_time, time_map
+from tsgc.drawing.skeleton import Panel, below, draw_frames, draw_strip, gif_milliseconds
+from tsgc.explain.saliency import Saliency
+from tsgc.explain.summary import along_time
 
 if TYPE_CHECKING:
     from tsgc.drawing.player import Player
@@ -31,6 +35,10 @@ class Pictured:
     """Notes to each panel, for the page."""
     label: str = ""
     """The class, as a heading has it; empty where that is not known."""
+    saliency: Saliency | None = None
+    """What speaks for a class, drawn along time below the panels."""
+    recognised: str = ""
+    """The name of that class."""
 
     @property
     def heading(self) -> str:
@@ -57,8 +65,11 @@ class Pictured:
 def png(clip: Pictured) -> bytes:
     """A PNG of still frames, a row for each panel."""
     buffer = io.BytesIO()
-    strip = draw_strip(clip.panels, clip.skeleton, fps=clip.fps, heading=clip.heading)
-    strip.save(buffer, "PNG", optimize=True)
+    picture = draw_strip(clip.panels, clip.skeleton, fps=clip.fps, heading=clip.heading)
+    if clip.saliency is not None:
+        title = f"along time: what speaks for {clip.recognised} (up, purple), and against it (down, green)"
+        picture = below([picture, draw_time(clip.saliency.values, title, picture.width)])
+    picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
@@ -101,8 +112,29 @@ def page(clip: Pictured) -> bytes:
     from tsgc.drawing.html import render
 
     return render(
-        "clip.html", title=clip.title, label=clip.label, lines=clip.lines, players=clip.players()
+        "clip.html",
+        title=clip.title,
+        label=clip.label,
+        lines=clip.lines,
+        players=clip.players(),
+        why=_why(clip),
+        about=clip.recognised,
     ).encode()
+
+
+def _why(clip: Pictured) -> list[tuple[str, Markup]]:
+    """Captions and drawings of the clip's saliency: each body, then all of it along time."""
+    if clip.saliency is None:
+        return []
+    joints, skeleton = clip.saliency.joints, clip.skeleton
+    largest = float(abs(joints).max(initial=0))
+    drawn = []
+    for number, body in enumerate(joints, 1):
+        caption = f"body {number}, the whole clip" if len(joints) > 1 else "the whole clip"
+        drawn.append((caption, body_drawing(skeleton, body, f"Joints that matter, {caption}", largest)))
+    seconds = len(clip.saliency.values) / clip.fps
+    times = time_map(skeleton, along_time(clip.saliency.values), seconds, "Joints that matter along time")
+    return [*drawn, ("along time, the joints that matter most", times)]
 
 
 WRITERS: dict[str, Callable[[Pictured], bytes]] = {".png": png, ".gif": gif, ".html": page, ".mp4": mp4}

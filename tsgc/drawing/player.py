@@ -54,9 +54,16 @@ def make_player(
         "bones": [[child, parent, side] for child, parent, side in bones(skeleton)],
         "sides": ["" if side == MIDDLE else side for side in sides],
     }
+    if panel.weights is not None:
+        data["weights"] = encode_weights(panel.weights[kept])
     if len(kept) < T:
         notes = [*notes, f"{len(kept)} of its {T} frames are shown"]
     return Player(panel.title, caption, notes, data)
+
+
+def encode_weights(weights: np.ndarray) -> str:
+    """Weights (T, M, V), -1 to 1 -> base64 of signed bytes, 127 for 1."""
+    return base64.b64encode((weights * 127).round().astype(np.int8).tobytes()).decode()
 
 
 def encode_points(places: np.ndarray) -> tuple[str, list[float]]:

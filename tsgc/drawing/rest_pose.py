@@ -1,8 +1,10 @@
 """A body at rest, seen from the front, for every skeleton that is known by name."""
 
 import numpy as np
+from markupsafe import Markup
 
 from pipelines.skeleton import Skeleton
+from tsgc.drawing.skeleton import bones
 
 Places = dict[str, tuple[float, float]]
 
@@ -52,3 +54,18 @@ def rest_pose(skeleton: Skeleton) -> np.ndarray:
         return np.array([POSE[name] for name in skeleton.joints])
     angles = 2 * np.pi * np.arange(skeleton.num_joints) / skeleton.num_joints
     return np.stack([0.8 * np.sin(angles), 0.9 + 0.8 * np.cos(angles)], 1)
+
+
+def resting_body(skeleton: Skeleton, width: float, height: float) -> tuple[np.ndarray, list[Markup]]:
+    """The resting body's joints (V, 2) in a drawing of this size, and its bones as lines of SVG."""
+    pose = rest_pose(skeleton)
+    low, high = pose.min(0), pose.max(0)
+    scale = min((width - 40) / (high[0] - low[0]), (height - 40) / (high[1] - low[1]))
+    points = (pose - (low + high) / 2) * (scale, -scale) + (width / 2, height / 2)
+    lines = [
+        Markup('<line class="bone" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
+            *points[child], *points[parent]
+        )
+        for child, parent, _ in bones(skeleton)
+    ]
+    return points, lines

@@ -12,6 +12,8 @@ from pipelines.skeleton import Skeleton
 LEFT, RIGHT, MIDDLE = "left", "right", "middle"
 # Colour-blind people can tell blue from orange (Okabe and Ito, 2008); both are darkened for white paper.
 COLOURS = {LEFT: (0, 96, 168), RIGHT: (200, 84, 0), MIDDLE: (70, 70, 78)}
+# Purple and green are told apart as well, and from both of these; green joints are rings, too.
+FOR, AGAINST = (138, 58, 143), (0, 117, 94)
 INK, FAINT, PAPER = (28, 28, 32), (208, 208, 214), (255, 255, 255)
 MARGIN = 0.08  # of the shorter side, kept free around the bodies
 OVERSAMPLE = 3  # drawn larger, then shrunk: Pillow's lines have no smooth edges
@@ -32,6 +34,12 @@ class Panel:
     """Where each body was seen, (T, M) bool; None: wherever a joint is not 0."""
     channels: str = "xyz"
     """`xyz`, `xyzs` or `xys`, s the detector's score."""
+    weights: np.ndarray | None = None
+    """How much each joint stands out, (T, M, V), -1 to 1: above 0 as a disc, below as a ring."""
+
+    def frame_weights(self, index: int) -> np.ndarray | None:
+        """The weights of one frame, (M, V)."""
+        return None if self.weights is None else self.weights[index]
 
 
 def places(
@@ -139,11 +147,16 @@ def draw_strip(
     for panel in panels:
         points = panel_points(panel, skeleton, PANEL)
         cells = [
-            _cell(f"frame {moment(index, len(points), fps)}", points[index], skeleton)
+            _cell(
+                f"frame {moment(index, len(points), fps)}",
+                points[index],
+                skeleton,
+                panel.frame_weights(index),
+            )
             for index in even_indices(len(points), frames)
         ]
         rows.append(_titled(panel.title, _beside(cells or [_empty_cell(points, skeleton)])))
-    return _headed(heading, _below([*rows, _legend()]))
+    return _headed(heading, below([*rows, _legend()]))
 
 
 def draw_frames(
@@ -165,8 +178,9 @@ def draw_frames(
                 continue
             here = min(index, len(points) - 1)
             title = f"{panel.title}, " if panel.title and (len(panels) > 1 or not heading) else ""
-            cells.append(_cell(title + moment(here, len(points), fps), points[here], skeleton))
-        pictures.append(_headed(heading, _below([_beside(cells), _legend()])))
+            caption = title + moment(here, len(points), fps)
+            cells.append(_cell(caption, points[here], skeleton, panel.frame_weights(here)))
+        pictures.append(_headed(heading, below([_beside(cells), _legend()])))
     return pictures
 
 
@@ -180,8 +194,15 @@ def gif_milliseconds(frames: int, drawn: int, fps: float) -> int:
     return max(GIF_STEP, round(1000 * frames / (fps * max(drawn, 1)) / 10) * 10)  # GIFs count in 10 ms
 
 
-def _cell(caption: str, points: np.ndarray, skeleton: Skeleton) -> Image.Image:
-    """One frame, points (M, V, 2), under its caption."""
+def radius(weight: float) -> float:
+    """The radius of a joint's mark by its weight, -1 to 1, in pixels: its area grows with the weight."""
+    return 9 * abs(weight) ** 0.5
+
+
+def _cell(
+    caption: str, points: np.ndarray, skeleton: Skeleton, weights: np.ndarray | None = None
+) -> Image.Image:
+    """One frame, points (M, V, 2), under its caption; `weights` (M, V) mark its joints."""
     width, height = PANEL
     large = Image.new("RGB", (width * OVERSAMPLE, height * OVERSAMPLE), PAPER)
     draw = ImageDraw.Draw(large)
@@ -195,6 +216,14 @@ def _cell(caption: str, points: np.ndarray, skeleton: Skeleton) -> Image.Image:
             r = 2.4 * OVERSAMPLE
             if not np.isnan(x):
                 draw.ellipse((x - r, y - r, x + r, y + r), fill=colours[side])
+        for (x, y), weight in zip(body, () if weights is None else weights[number]):
+            r = radius(weight) * OVERSAMPLE
+            if r < OVERSAMPLE or np.isnan(x):
+                continue
+            if weight > 0:
+                draw.ellipse((x - r, y - r, x + r, y + r), fill=FOR)
+            else:
+                draw.ellipse((x - r, y - r, x + r, y + r), outline=AGAINST, width=2 * OVERSAMPLE)
     cell = Image.new("RGB", (width, height + CAPTION), PAPER)
     cell.paste(large.resize(PANEL, Image.Resampling.BOX), (0, CAPTION))
     draw = ImageDraw.Draw(cell)
@@ -229,7 +258,7 @@ def _titled(title: str, picture: Image.Image) -> Image.Image:
         return picture
     head = Image.new("RGB", (picture.width, CAPTION + 4), PAPER)
     _text(ImageDraw.Draw(head), (4, 6), title, picture.width - 8)
-    return _below([head, picture])
+    return below([head, picture])
 
 
 def _headed(heading: str, picture: Image.Image) -> Image.Image:
@@ -248,7 +277,7 @@ def _headed(heading: str, picture: Image.Image) -> Image.Image:
     draw = ImageDraw.Draw(head)
     for number, line in enumerate(lines):
         _text(draw, (4, 4 + (CAPTION - 4) * number), line, picture.width - 8)
-    return _below([head, picture])
+    return below([head, picture])
 
 
 def _legend() -> Image.Image:
@@ -272,7 +301,8 @@ def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
     return whole
 
 
-def _below(pictures: Sequence[Image.Image]) -> Image.Image:
+def below(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other."""
     whole = Image.new("RGB", (max(p.width for p in pictures), sum(p.height for p in pictures)), PAPER)
     y = 0
     for picture in pictures:

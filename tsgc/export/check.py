@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from shards.batch import pack_clips
 from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader
 from tsgc.checkpoint import check_match
 from tsgc.export.modules import any_length, least_frames
-from tsgc.inference.trained_stream import TrainedStream, pack_clips
+from tsgc.inference.trained_stream import TrainedStream
 from tsgc.workspace.data_root import shard_sets
 
 CHECK_CLIPS = 6

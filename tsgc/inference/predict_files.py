@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
+from pipelines.skeleton import Skeleton
 from tsgc.console import Count, Talker, write_json
+from tsgc.explain.summary import as_json, joint_rows, movement_line
 from tsgc.inference.live import recognise_live
 from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
@@ -42,13 +44,16 @@ def predict_files(
     window: int | None = None,
     stride: int | None = None,
     batch: int,
+    explain: bool = False,
 ) -> int:
     """Recognise raw clips and print the answers; returns how many clips could not be read."""
     found: list[Prediction] = []
     failures: list[Failure] = []
     with talker.counting("recognising", "clips") as count:
         recordings = _recordings(files, recogniser, count)
-        for answer in recogniser.answers(recordings, top=top, window=window, stride=stride, batch=batch):
+        for answer in recogniser.answers(
+            recordings, top=top, window=window, stride=stride, batch=batch, explain=explain
+        ):
             if isinstance(answer, Failure):
                 talker.warn(f"error: {answer.reason}")
                 failures.append(answer)
@@ -126,6 +131,19 @@ def _as_table(
     elif found:
         rows = [[one.clip, *_best(one)] for one in found]
         talker.table(f"{len(found):,} clips", ("clip", *_columns(found)), rows)
+    for one in found:
+        _explain(talker, recogniser, one)
+
+
+def _explain(talker: Talker, recogniser: Recogniser, prediction: Prediction) -> None:
+    """Print which joints speak for the most likely class, and when."""
+    if prediction.saliency is None:
+        return
+    best, (start, end) = prediction.top[0].name, prediction.seconds
+    talker.line(f"{best}: {movement_line(prediction.saliency)}")
+    rows = joint_rows(prediction.saliency.values, recogniser.skeleton)
+    title = f"{prediction.clip}: what speaks for {best}"
+    talker.table(title, ("joint", "%", f"{start:.1f} to {end:.1f} s"), rows)
 
 
 def _columns(found: Sequence[Prediction]) -> tuple[str, ...]:
@@ -148,10 +166,13 @@ def _best(prediction: Prediction) -> list[str]:
     ]
 
 
-def json_entry(prediction: Prediction) -> dict[str, Any]:
-    """A prediction for JSON: without its logits and its clip."""
-    left_out = ("logits", "recording")
-    return {name: value for name, value in asdict(prediction).items() if name not in left_out}
+def json_entry(prediction: Prediction, skeleton: Skeleton) -> dict[str, Any]:
+    """A prediction for JSON: without its logits and its clip, and with its saliency where it has one."""
+    left_out = ("logits", "recording", "saliency")
+    entry = {name: value for name, value in asdict(prediction).items() if name not in left_out}
+    if prediction.saliency is None:
+        return entry
+    return entry | {"saliency": as_json(prediction.saliency, skeleton)}
 
 
 def _as_json(
@@ -172,7 +193,7 @@ def _as_json(
     talker.data(
         {
             "runs": runs,
-            "predictions": [json_entry(prediction) for prediction in found],
+            "predictions": [json_entry(prediction, recogniser.skeleton) for prediction in found],
             "failures": [asdict(failure) for failure in failures],
         }
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.errors import TsgcError
+from tsgc.explain.saliency import Saliency
 from tsgc.inference.recording import Recording
 
 
@@ -34,6 +35,8 @@ class Prediction:
     """The most likely classes, best first."""
     logits: np.ndarray = field(repr=False)
     """float32 (K,); of a fusion, the weighted sum of its streams', as `tsgc ensemble` adds them."""
+    saliency: Saliency | None = field(default=None, repr=False)
+    """What each joint's movement adds to the most likely class, where that was asked for."""
     recording: Recording | None = field(default=None, repr=False, compare=False)
     """The clip, as far as `Recogniser.predict` was given it, for Jupyter to show; not in copies."""
 

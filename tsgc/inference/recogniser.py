@@ -18,14 +18,16 @@ from pipelines.cleaning.centre import present_bodies
 from pipelines.cleaning.missing import fill, seen_joints
 from pipelines.datasets.table import DATASETS
 from pipelines.errors import TsgcError, UsageError
+from shards.batch import pack_clips
 from tsgc.checkpoint import dataset_name
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import pick_device
+from tsgc.explain.saliency import Saliency, explain
 from tsgc.inference.prediction import Guess, Prediction
 from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recordings
 from tsgc.inference.raw_format import ImageSize, raw_format
 from tsgc.inference.recording import ClipSource, Recording
-from tsgc.inference.trained_stream import TrainedStream, load_stream, pack_clips
+from tsgc.inference.trained_stream import TrainedStream, load_stream
 from tsgc.inference.windows import is_centred, plan_windows, recentre
 from tsgc.workspace.runs import checkpoint_path, refuse_twice
 
@@ -98,17 +100,21 @@ class Recogniser:
         window: int | None = None,
         stride: int | None = None,
         batch: int = BATCH,
+        explain: bool = False,
     ) -> list[Prediction]:
         """Recognise raw files, folders, zips, or joints (T, M, V, C) of bodies with C coordinates.
 
         `top`: classes in each answer. With `window`, a recording gives an answer for every window of so
         many frames, one each `stride` (default: half a window). `batch`: clips at once.
+        `explain`: with the saliency of each answer, which takes as long as about a hundred clips.
         Raises TsgcError at the first clip that cannot be read, or that has no body.
         """
         origins: dict[str, ClipSource] = {}
         recordings = self.recordings(clips, origins)
         answers = []
-        for answer in self.answers(recordings, top=top, window=window, stride=stride, batch=batch):
+        for answer in self.answers(
+            recordings, top=top, window=window, stride=stride, batch=batch, explain=explain
+        ):
             if isinstance(answer, Failure):
                 raise TsgcError(answer.reason)
             given = origins[answer.source]
@@ -182,6 +188,7 @@ class Recogniser:
         window: int | None = None,
         stride: int | None = None,
         batch: int = BATCH,
+        explain: bool = False,
     ) -> Iterator[Prediction | Failure]:
         """Recognise prepared clips as they come, `batch` windows at once; failures keep their place."""
         waiting: list[tuple[PreparedClip, tuple[int, int]] | Failure] = []
@@ -192,20 +199,29 @@ class Recogniser:
             for frames in plan_windows(len(recording.joints), window, stride):
                 waiting.append((recording, frames))
                 if sum(not isinstance(item, Failure) for item in waiting) == batch:
-                    yield from self._answer(waiting, top)
+                    yield from self._answer(waiting, top, explain)
                     waiting = []
-        yield from self._answer(waiting, top)
+        yield from self._answer(waiting, top, explain)
 
     def _answer(
-        self, waiting: Sequence[tuple[PreparedClip, tuple[int, int]] | Failure], top: int
+        self, waiting: Sequence[tuple[PreparedClip, tuple[int, int]] | Failure], top: int, explain: bool
     ) -> Iterator[Prediction | Failure]:
         cut = [self.cut(*item) for item in waiting if not isinstance(item, Failure)]
-        logits = iter(self.logits(cut)) if cut else iter(())
+        found = iter(zip(cut, self.logits(cut))) if cut else iter(())
         for item in waiting:
             if isinstance(item, Failure):
                 yield item
-            else:
-                yield self.prediction(*item, next(logits), top)
+                continue
+            clip, logits = next(found)
+            answer = self.prediction(*item, logits, top)
+            yield replace(answer, saliency=self.explain(clip, answer.top[0].label)) if explain else answer
+
+    def explain(self, clip: np.ndarray, label: int | None = None) -> Saliency:
+        """What each joint's movement adds to a class's score (default: the most likely class's).
+
+        `clip`: a prepared clip (T, M, V, C), as `prepare_joints` gives it or as it lies in the shards.
+        """
+        return explain(self, clip, label)
 
     def cut(self, recording: PreparedClip, frames: tuple[int, int]) -> np.ndarray:
         """A window of a recording, centred and turned as a clip of its own would be."""

@@ -1,6 +1,5 @@
 """A trained stream: a checkpoint's network, with the pipeline of its input."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,21 +54,3 @@ def load_stream(path: Path, device: torch.device) -> TrainedStream:
     precision = for_recognition(description.config.precision, device)
     forward = ForwardGraphs(precision, device, powers_of_two(LARGEST))
     return TrainedStream(path, model.to(device).eval(), pipeline, description, forward)
-
-
-def pack_clips(clips: Sequence[np.ndarray]) -> PackedBatch:
-    """Clips (T, M, V, C) packed end to end, as by the shard loader; labels are 0."""
-    frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
-    rows = frames * bodies
-    joints = np.concatenate([clip.reshape(-1, *clip.shape[2:]) for clip in clips])
-    alone = torch.arange(len(clips))
-    return PackedBatch(
-        joints=torch.from_numpy(joints),
-        frames=frames,
-        bodies=bodies,
-        offsets=rows.cumsum(0) - rows,
-        labels=torch.zeros_like(alone),
-        indices=alone,
-        positions=alone,
-        partner=alone,
-    )

@@ -39,6 +39,10 @@ class Wish:
     """The file for a picture of the clip."""
     overwrite: bool = False
     """Whether to replace an existing file."""
+    run: Path | None = None
+    """The run that is to say what it takes the clip for, and why."""
+    data_root: Path = Path("data")
+    """Where the run's shards lie, for a clip of theirs that is named alone."""
 
 
 @dataclass(frozen=True)
@@ -90,15 +94,29 @@ def inspect_path(
     clip: str | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    run: str | Path | None = None,
+    data_root: str | Path = "data",
 ) -> Inspection:
     """Look at what a path holds: a raw clip, a prepared file, a shard set, a checkpoint, a run's folder.
 
     `dataset`: whose reader reads a raw clip (default: found by its name, place or content); `compare`: list
     what the presets do to it. `clip`: one clip of many, by name. `out`: write its picture there (.png, .gif,
-    .html), also with `overwrite` where a file is. Raises TsgcError for a path that does not exist or is of no
-    known kind, UsageError for options that do not apply to its kind.
+    .html), also with `overwrite` where a file is. `run`: what this run takes a clip for, and which joints
+    speak for that; `path` may name a clip of its shards under `data_root`. Raises TsgcError for
+    a path that does not exist or is of no known kind, UsageError for options that do not apply to its kind.
     """
-    path, wish = Path(path), Wish(dataset, compare, clip, Path(out) if out else None, overwrite)
+    path = Path(path)
+    wish = Wish(
+        dataset,
+        compare,
+        clip,
+        Path(out) if out else None,
+        overwrite,
+        Path(run) if run else None,
+        Path(data_root),
+    )
+    if wish.run is not None:
+        return _with_run(path, wish, wish.run)
     kind = next((kind for kind in KINDS if kind.matches(path)), None)
     if kind is None:
         what = "nothing that can be looked at" if path.exists() else "no such file"
@@ -123,6 +141,18 @@ def _same(pictured: Pictured) -> Pictured:
     return pictured
 
 
+def _with_run(path: Path, wish: Wish, run: Path) -> Inspection:
+    """Lines about a clip as a run sees it; writes a picture where the wish asks for one."""
+    if wish.compare or wish.dataset:
+        raise UsageError("--run reads clips as its own data; leave out --compare and --dataset")
+    _check_out(wish)
+    from tsgc.inspect.explained_clip import explained_clip  # torch
+
+    pictured = explained_clip(path, wish.clip, run, wish.data_root)
+    written = [] if wish.out is None else [write_picture(pictured, wish.out)]
+    return Inspection([*pictured.lines, *written], partial(_same, pictured))
+
+
 def _check(path: Path, kind: Kind, wish: Wish) -> None:
     """Raise UsageError, before any work, where the wish does not apply to the kind."""
     if not kind.comparable and (wish.compare or wish.dataset):
@@ -135,8 +165,14 @@ def _check(path: Path, kind: Kind, wish: Wish) -> None:
         raise UsageError(f"{path}: {kind.name}, of which there is no picture; leave out --out")
     if kind.clip and wish.clip is None:
         raise UsageError(f"{path}: {kind.name}, with many clips; name the one to draw with --clip")
-    check_suffix(wish.out)
-    refuse_existing(wish.out, wish.overwrite)
+    _check_out(wish)
+
+
+def _check_out(wish: Wish) -> None:
+    """Raise before any work where the picture could not be written."""
+    if wish.out is not None:
+        check_suffix(wish.out)
+        refuse_existing(wish.out, wish.overwrite)
 
 
 def _inside(path: Path) -> str:

@@ -6,8 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.skeleton import Skeleton
-from tsgc.drawing.rest_pose import rest_pose
-from tsgc.drawing.skeleton import bones
+from tsgc.drawing.rest_pose import resting_body
 
 EDGES = 12  # strongest changes drawn of each matrix
 WIDTH, HEIGHT = 220, 300  # of one drawing
@@ -34,16 +33,7 @@ def strongest(learned: np.ndarray, start: np.ndarray, most: int = EDGES) -> list
 
 def draw_adjacency(skeleton: Skeleton, edges: list[LearnedEdge], largest: float, label: str) -> Markup:
     """A drawing of edges on the resting body, their width relative to `largest`; strong ones on top."""
-    pose = rest_pose(skeleton)
-    low, high = pose.min(0), pose.max(0)
-    scale = min((WIDTH - 40) / (high[0] - low[0]), (HEIGHT - 40) / (high[1] - low[1]))
-    points = (pose - (low + high) / 2) * (scale, -scale) + (WIDTH / 2, HEIGHT / 2)
-    parts = [
-        Markup('<line class="bone" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>').format(
-            *points[child], *points[parent]
-        )
-        for child, parent, _ in bones(skeleton)
-    ]
+    points, parts = resting_body(skeleton, WIDTH, HEIGHT)
     parts += [
         Markup('<circle class="joint" cx="{:.1f}" cy="{:.1f}" r="2.2"/>').format(x, y) for x, y in points
     ]

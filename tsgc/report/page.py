@@ -13,16 +13,18 @@ from tsgc.report.sections.comparison import comparison, disagreement, gains
 from tsgc.report.sections.configuration import configuration, environment, runs
 from tsgc.report.sections.confusion import confusion
 from tsgc.report.sections.curves import curves
+from tsgc.report.sections.embedding import embedding
 from tsgc.report.sections.fusion import fusion
 from tsgc.report.sections.graphs import graphs
 from tsgc.report.sections.headline import headline
+from tsgc.report.sections.saliency import saliency
 
 # The questions in their order, and what answers each, in its order. A new section is a file in `sections`,
 # its template in `assets`, and its name here.
 QUESTIONS: dict[str, Sequence[SectionMaker]] = {
     "How good": (comparison, accuracy, fusion),
     "Where wrong": (gains, classes, confusion, disagreement, clips),
-    "Why": (graphs,),
+    "Why": (saliency, embedding, graphs),
     "How trained": (curves, configuration, runs, environment),
 }
 LAST_SCRIPT = "report.js"  # says that the page is ready

@@ -1,6 +1,7 @@
 """A report's runs, and the sections that its page is made of."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,20 @@ from markupsafe import Markup
 
 from shards.load_manifest import load_manifest
 from shards.manifest import Manifest
+from tsgc.console import Count, no_count
 from tsgc.drawing.html import render
 from tsgc.report.gather import Gathered, Group
 from tsgc.workspace.data_root import pick_shards
 
 ASSETS = Path(__file__).parent / "assets"  # the report's own; the rest is tsgc/drawing's
+
+
+Counting = Callable[[str, str], AbstractContextManager[Count]]
+
+
+def unwatched(what: str, unit: str) -> AbstractContextManager[Count]:
+    """Progress that nobody watches."""
+    return nullcontext(no_count)
 
 
 @dataclass(frozen=True)
@@ -26,6 +36,11 @@ class Report:
     """Where the shards lie that clips are read from."""
     clips: int = 0
     """Animations of each run's clips to show; 0: none, as the data's terms may forbid sharing them."""
+
+    explain: int = 0
+    """Clips of each class whose saliency is computed; 0: none, and no network is run."""
+    counting: Counting = unwatched
+    """Progress of long work: counting(what, unit)."""
 
     _manifests: dict[str, Manifest] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ def write_report(
     *,
     ema: bool = False,
     clips: int = 0,
+    explain: int = 0,
     overwrite: bool = False,
     data_root: str | Path = "data",
     runs_root: str | Path = "runs",
@@ -28,7 +29,8 @@ def write_report(
 
     A folder of seeds stands for all of them. Tables are written beside the page, as CSV.
     `ema`: analyse the averaged weights. `clips`: how many animations of each run's worst clips to draw, from
-    the shards under `data_root`. The page says what a run lacks, and so does the `talker` that the command
+    the shards under `data_root`. `explain`: by how many clips of each class to show which joints speak for
+    it; the network is run then. The page says what a run lacks, and so does the `talker` that the command
     has. Returns the page's file. Raises TsgcError for a folder that is not a run or a file that exists,
     UsageError for the same run twice and for an `out` that is no page.
     """
@@ -45,7 +47,7 @@ def write_report(
     places = [place for folder in named for place in run_folders(Path(folder))]
     refuse_twice(places, places, "run", "given twice, it would be drawn twice")
     opened = [open_run(place) for place in places] or [newest_run(Path(runs_root))]
-    report = Report(gather(opened, ema=ema), Path(data_root), clips)
+    report = Report(gather(opened, ema=ema), Path(data_root), clips, explain, talker.counting)
     page = report_page(report)
     data = page.html.encode()
     write_atomic(out, data)

@@ -10,6 +10,7 @@ const makeView = (box, clip) => {
   const pen = canvas.getContext("2d");
   const bytes = Uint8Array.from(atob(clip.points), (letter) => letter.charCodeAt(0));
   const numbers = new DataView(bytes.buffer);
+  const weights = clip.weights && Int8Array.from(atob(clip.weights), (letter) => letter.charCodeAt(0));
   const count = clip.frames * clip.bodies * clip.joints;
   const coordinate = (point, axis) => numbers.getUint16((point * clip.axes + axis) * 2, true);
   const places = new Float64Array(count * 2); // turned, in the points' scale
@@ -36,6 +37,18 @@ const makeView = (box, clip) => {
     }
     const extent = Math.max(high[0] - low[0], high[1] - low[1]);
     fit = { scale: extent > 0 ? 1 / extent : 0, x: (low[0] + high[0]) / 2, y: (low[1] + high[1]) / 2 };
+  };
+
+  // How much a joint stands out, -1 to 1: a disc, or a ring below 0 (skeleton.py's `radius`).
+  const mark = (place, weight, side, colour) => {
+    const radius = (side / 26) * Math.sqrt(Math.abs(weight));
+    if (radius < 1) return;
+    pen.beginPath();
+    pen.arc(...place, radius, 0, 7);
+    pen.fillStyle = colour("for");
+    pen.strokeStyle = colour("against");
+    if (weight > 0) pen.fill();
+    else pen.stroke();
   };
 
   const draw = (frame) => {
@@ -73,6 +86,7 @@ const makeView = (box, clip) => {
         pen.beginPath();
         pen.arc(...place, Math.max(2.6, side / 110), 0, 7);
         pen.fill();
+        if (weights) mark(place, weights[(frame * clip.bodies + body) * clip.joints + joint] / 127, side, colour);
       });
     }
     pen.globalAlpha = 1;

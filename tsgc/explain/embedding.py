@@ -1,0 +1,100 @@
+"""Test clips as points of a plane: their features before the network's last layer, by PCA or UMAP."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipelines.errors import TsgcError
+from shards.manifest import Manifest
+from shards.reader import ShardReader
+from tsgc.console import Count, no_count
+from tsgc.explain.saliency import Stream
+from tsgc.network.precision import arithmetic, for_recognition
+
+BATCH = 64  # clips at once
+NEIGHBOURS = 15  # of a clip, for UMAP: its default
+SEED = 0  # of UMAP
+
+
+@contextmanager
+def head_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """A context that collects what the network's last layer, `head`, is given: (N, D) of each batch."""
+    seen: list[Tensor] = []
+    hook = model.get_submodule("head").register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].detach().float())
+    )
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+def split_features(
+    stream: Stream,
+    manifest: Manifest,
+    split: str,
+    wanted: np.ndarray,
+    device: torch.device,
+    advance: Count = no_count,
+) -> np.ndarray:
+    """Features (N, D) float32 of those clips of a split that are `wanted`, bool, in order.
+
+    One pass over them. Raises TsgcError where a shard is missing or damaged.
+    """
+    chosen = manifest.clips[split].select(wanted)
+    reader = ShardReader(manifest, split, chosen)
+    found = []
+    precision = for_recognition(stream.pipeline.config.precision, device)
+    try:
+        with torch.inference_mode(), arithmetic(precision, device):
+            for first in range(0, len(chosen), BATCH):
+                last = min(first + BATCH, len(chosen))
+                x, presence = stream.pipeline.test(reader.read(np.arange(first, last)), device)
+                with head_inputs(stream.model) as seen:
+                    stream.model(x, presence=presence)
+                found.append(torch.cat(seen).cpu().numpy())
+                advance(last, len(chosen))
+    finally:
+        reader.close()
+    return np.concatenate(found)
+
+
+def pca(features: np.ndarray) -> tuple[np.ndarray, float]:
+    """The first two principal components (N, 2) of features (N, D), and their share of the variance, 0 to 1.
+
+    Each axis points so that its farthest point lies on its positive side.
+    """
+    centred = features - features.mean(0, dtype=np.float64)
+    variance, axes = np.linalg.eigh(centred.T @ centred)  # (D, D), smallest first
+    points = centred @ axes[:, ::-1][:, :2]
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    farthest = np.abs(points).argmax(0)
+    points *= np.where(points[farthest, [0, 1]] < 0, -1, 1)
+    total = variance.sum()
+    return points, float(variance[::-1][:2].sum() / total) if total > 0 else 1.0
+
+
+def has_umap() -> bool:
+    """Whether `umap-learn` is installed."""
+    return find_spec("umap") is not None
+
+
+def umap(features: np.ndarray) -> np.ndarray:
+    """UMAP (arXiv 1802.03426) of features (N, D), (N, 2). Raises TsgcError without `umap-learn`."""
+    if not has_umap():
+        raise TsgcError("umap-learn is not installed; pip install 'tsgc[umap]'")
+    from umap import UMAP
+
+    near = min(NEIGHBOURS, len(features) - 1)
+    points: np.ndarray = UMAP(n_neighbors=near, random_state=SEED, n_jobs=1).fit_transform(features)
+    return points
+
+
+PROJECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "PCA": lambda features: pca(features)[0],
+    "UMAP": umap,
+}
