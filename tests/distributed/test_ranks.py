@@ -88,7 +88,7 @@ def test_evaluation_by_two_ranks_is_that_of_one_to_the_bit(runs, shards):
 
 
 def test_a_failed_rank_is_reported_in_one_line(shards, tmp_path):
-    words = train_words(shards, tmp_path / "run", "--gpus", "2", "--set", "batch=3")
+    words = train_words(shards, tmp_path / "run", "--gpus", "2", "--set", "batch=3", "--quiet")
     said = tsgc(*words, expect=1)
     assert said.startswith("error: process ") and said.count("\n") == 1
     assert "cannot feed 2 micro-batches" in said
@@ -111,7 +111,7 @@ def damaged_copy(shards, folder, *damaged):
 def test_what_one_rank_finds_is_all_that_is_said(shards, tmp_path, clip):
     """The other rank, whichever it is, loses it within an exchange; its own words would tell nothing."""
     own = damaged_copy(shards, tmp_path / "set", clip)
-    said = tsgc(*train_words(own, tmp_path / "run", "--gpus", "2"), expect=1)
+    said = tsgc(*train_words(own, tmp_path / "run", "--gpus", "2", "--quiet"), expect=1)
     assert re.search(r"\nerror: process [01] of 2: .*: damaged: clip .* --on-error skip\n$", said)
     assert said.count("\n") == 2  # the run's own line, and this one
 
