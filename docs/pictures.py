@@ -194,19 +194,20 @@ def animation(
 def screenshot(page: Path, dark: bool) -> bytes:
     """The report's beginning as PNG, as a light or a dark browser shows it.
 
-    Exits where there is no browser.
+    Exits where there is no browser. Published figures are left out of it: they are not of made clips.
     """
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         sys.exit(f"error: none of {', '.join(BROWSERS)} is on PATH; expected one to show the report with")
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder, "page.png")
+        shown, out = Path(folder, "shown.html"), Path(folder, "page.png")
+        shown.write_text(page.read_text().replace("</style>", ".known { display: none; }</style>", 1))
         words = [
             browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
             "--hide-scrollbars", "--no-first-run", "--disable-background-networking", "--disable-sync",
             "--disable-extensions", f"--blink-settings=preferredColorScheme={0 if dark else 1}",
             "--virtual-time-budget=4000", f"--user-data-dir={folder}/profile",
-            f"--window-size={SHOWN[0]},{SHOWN[1]}", f"--screenshot={out}", page.as_uri(),
+            f"--window-size={SHOWN[0]},{SHOWN[1]}", f"--screenshot={out}", shown.as_uri(),
         ]  # fmt: skip
         subprocess.run(words, check=True, capture_output=True, timeout=120)
         picture = Image.open(out).convert("RGB")
