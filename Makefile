@@ -25,7 +25,8 @@ test: install
 # can be told to be one.
 test-slow: install
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile thorough $(ARGS)
-	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest tests/bench tests/network/test_cpu_block.py
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest -n auto --dist worksteal \
+		tests/bench tests/network tests/step tests/training/test_settle_precision.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -262,3 +262,31 @@ def test_a_peak_is_measured_with_less_where_products_are_slow(monkeypatch, rate,
         machine, "product_flops", lambda precision, device, size: multiplied.append(size) or rate
     )
     assert machine.peak_flops.__wrapped__("bf16", CPU) == rate and multiplied == sizes
+
+
+def test_bench_predict_times_each_way_in_turns_and_the_command_itself(here):
+    pytest.importorskip("onnxruntime")
+    words = ["--variant", "tiny", "--frames", "16", "--calls", "3", "--starts", "1"]
+    said = tsgc("bench", "predict", *words, "--out", here / "bench.json")
+    result = json.loads((here / "bench.json").read_text())
+    there = [
+        "PyTorch float32",
+        *["PyTorch bf16"] * (precision.fastest(CPU) == "bf16"),
+        "ONNX Runtime float32",
+    ]
+    assert [row["name"] for row in result["one_clip"]] == there
+    assert ("bf16, which this CPU has no instructions for" in said) == (len(there) == 2)
+    assert all(0 < row["least_ms"] <= row["ms"] for row in result["one_clip"])
+    *_, torch_alone, command = result["cold_start"]
+    assert command["name"] == "tsgc predict CLIP" and 0 < torch_alone["cpu_s"] < command["cpu_s"]
+    assert "from the shell to the answer, 1 starts" in said
+
+
+def test_bench_predict_leaves_out_what_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said = tsgc(
+        "bench", "predict", "--variant", "tiny", "--frames", "16", "--calls", "1", "--starts", "0", "--json"
+    )
+    result = json.loads(said)
+    assert "ONNX Runtime: ONNX needs the package onnxruntime" in result["left_out"]
+    assert not result["cold_start"] and "ONNX" not in str(result["one_clip"])

@@ -117,14 +117,14 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         _rank(options, out)
         return
     result: dict[str, Any] = {"machine": machine.machine_facts(options.device)}
-    talker.line(_about(result["machine"]))
+    talker.line(about(result["machine"]))
     if costs := emulation_cost(options.precision, options.device):
         talker.warn(costs)
     if options.data is not None:
         result["data"] = _data(options, talker)
     else:
         result |= _made(options, talker, words)
-    _finish(result, talker, out)
+    finish(result, talker, out)
 
 
 def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[str, Any]:
@@ -151,8 +151,8 @@ def bench_graph(
     shape: Shape, device: torch.device, precision: str, steps: int, talker: Talker, out: Path | None
 ) -> None:
     """`tsgc bench graph`."""
-    about = machine.machine_facts(device)
-    talker.line(_about(about))
+    facts = machine.machine_facts(device)
+    talker.line(about(facts))
     rows = joint_mixing.bench_products(shape, precision, device, steps)
     for row in rows:
         slowest = "block, plain" if "block" in row["name"] else "naive"
@@ -174,7 +174,7 @@ def bench_graph(
             for row in rows
         ],
     )
-    _finish({"machine": about, "shape": dataclasses.asdict(shape), "rows": rows}, talker, out)
+    finish({"machine": facts, "shape": dataclasses.asdict(shape), "rows": rows}, talker, out)
 
 
 def _contenders(options: TrainOptions, *, compare: bool) -> list[Contender]:
@@ -326,14 +326,15 @@ def _rank(options: TrainOptions, out: Path) -> None:
             write_atomic(out, json.dumps(dataclasses.asdict(row)).encode())
 
 
-def _about(facts: dict[str, Any]) -> str:
+def about(facts: dict[str, Any]) -> str:
     """The machine in one line."""
     flags = " ".join(facts["cpu_flags"]) or "none of those that bfloat16 is fast with"
     cpu = f"{facts['cpu']} ({facts['cores']} cores, {facts['threads']} threads; {flags})"
     return ", ".join([*([facts["gpu"]] if "gpu" in facts else []), cpu, f"torch {facts['torch']}"])
 
 
-def _finish(result: dict[str, Any], talker: Talker, out: Path | None) -> None:
+def finish(result: dict[str, Any], talker: Talker, out: Path | None) -> None:
+    """Print the result as JSON where that is asked for, and write it to `out`."""
     talker.data(result)
     if out is not None:
         write_atomic(out, json.dumps(result, indent=2).encode())

@@ -1,4 +1,4 @@
-"""Commands that measure how fast the network is here: bench train, bench graph."""
+"""Commands that measure how fast the network is here: bench train, bench predict, bench graph."""
 
 from pathlib import Path
 from typing import Annotated
@@ -91,6 +91,27 @@ def train(
     command = ctx.find_root().command
     assert isinstance(command, OneLineErrors)
     bench_train(options, Talker(json=json), out, command.words)
+
+
+@app.command(epilog="Example: tsgc bench predict --calls 50")
+def predict(
+    variant: Variant = "252",
+    frames: Frames = None,
+    skeleton: Skeleton = "ntu-25",
+    bodies: Bodies = 2,
+    classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 120,
+    calls: Annotated[int, typer.Option(min=1, help="Clips that are timed, one at a time.")] = 20,
+    starts: Annotated[int, typer.Option(min=0, help="Starts from the shell; 0: none.")] = 3,
+    json: Json = False,
+    out: Out = None,
+) -> None:
+    """One clip on the CPU in float32, bfloat16 and ONNX Runtime; and `tsgc predict` from the shell."""
+    from tsgc.bench.predict import bench_predict
+    from tsgc.bench.run import check_shape
+    from tsgc.console import Talker
+
+    shape, *_ = check_shape(variant, skeleton, frames, bodies, classes, 1, None, None, "cpu")
+    bench_predict(shape, calls, starts, Talker(json=json), out)
 
 
 @app.command(epilog="Example: tsgc bench graph --precision float32")
