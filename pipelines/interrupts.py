@@ -17,6 +17,7 @@ from pipelines.files import remove_unfinished
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE = 2.0  # seconds that the main thread has to end after the second Ctrl-C
+PATIENCE = 10.0
 TWICE = 1.0  # seconds within which a launcher's signal and the terminal's are one
 LINE_START = "\r\x1b[K\x1b[?25h"  # over the ^C that a terminal shows; with the cursor, which bars hide
 
@@ -139,6 +140,12 @@ def at_once(number: int, first: int, since: float) -> bool:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return first == signal.SIGINT and time.monotonic() - since > TWICE
     return number == signal.SIGINT
+
+
+def patient_end() -> None:
+    """Give this command PATIENCE, not GRACE, to end after the second Ctrl-C: its children end first."""
+    if _active is not None:
+        _active.grace = PATIENCE
 
 
 def leave_terminal() -> None:

@@ -1,16 +1,22 @@
 """Starting N ranks of one command under torchrun's elastic launcher; their failure in one line."""
 
 import atexit
+import json
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from pipelines.errors import TsgcError
+from pipelines.interrupts import Interrupted, leave_terminal, patient_end
 from tsgc.distributed.preemption import PreemptedError
 from tsgc.distributed.process import LostRankError, pick_device
 
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
 RENDEZVOUS = ("PET_NNODES", "PET_RDZV_ENDPOINT")
 """torchrun's own variables; where they are set, these ranks are some of several machines'."""
 
+TO_SAVE = 300  # seconds that ranks have to save after a signal; torchrun's own 30 are less than some steps
+
 
 def launch(processes: int, arguments: Sequence[str], device: str | None) -> None:
     """Run `python -m tsgc ARGUMENTS` as `processes` ranks of this machine.
@@ -28,8 +36,6 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     and PET_RDZV_ENDPOINT join several machines. Raises TsgcError with the message of the rank that failed
     first, PreemptedError where the ranks were asked to stop.
     """
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import parse_args, run
 
     check_gpus(processes, device)
@@ -39,6 +45,7 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's message is raised below
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(TO_SAVE))
     alone = not any(name in os.environ for name in RENDEZVOUS)
     options = [
         *(["--standalone"] if alone else []),
@@ -48,10 +55,23 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         "tsgc",
         *arguments,
     ]
+    patient_end()
+    logs = os.environ.get("PET_LOG_DIR")
+    with TemporaryDirectory(prefix="tsgc-") if logs is None else nullcontext(logs) as folder:
+        _run_ranks(run, parse_args([f"--log-dir={folder}", *options]), Path(folder), processes)
+
+
+def _run_ranks(run: Callable[[Any], None], options: Any, logs: Path, processes: int) -> None:
+    """torchrun's `run`, whose errors become ours; `logs`: where ranks leave what became of them."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    began = time.time()
     try:
-        run(parse_args(options))
+        run(options)
     except SignalException as stopped:
-        raise _stopped(stopped.sigval) from None
+        leave_terminal()
+        raise _stopped(stopped.sigval, _words_of_ranks(logs, began)) from None
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: (_follows(item[1]), item[1].timestamp))
         recorded = _recorded(failure)
@@ -95,16 +115,37 @@ def _follows(failure: "ProcessFailure") -> bool:
     said = _recorded(failure)
     if said is None:
         return failure.exitcode == -signal.SIGTERM
-    return str(said["message"]).startswith(LostRankError.__name__)
+    return str(said["message"]).startswith((LostRankError.__name__, Interrupted.__name__))
 
 
-def _stopped(number: signal.Signals) -> TsgcError:
+def _words_of_ranks(logs: Path, since: float) -> dict[str, str]:
+    """What the ranks that a signal ended have written since: the name of the error's class -> its text."""
+    found = {}
+    for path in logs.rglob("error.json"):
+        if path.stat().st_mtime >= since:
+            said = json.loads(path.read_bytes())["message"]
+            kind, _, words = str(said["message"] if isinstance(said, dict) else said).partition(": ")
+            found[kind] = words
+    return found
+
+
+def _stopped(number: signal.Signals, words: Mapping[str, str]) -> BaseException:
     """The error for a signal to the launcher itself, which has passed it on to the ranks."""
+    if said := words.get(PreemptedError.__name__):
+        atexit.register(_leave, PreemptedError.exit_code)
+        return PreemptedError(said)
+    if Interrupted.__name__ in words:  # no text of its own: the command's name is said where it ends
+        return _ended(Interrupted(words[Interrupted.__name__], number))
     said = f"stopped by {number.name}; the same command with --resume goes on from the last checkpoint"
     if number != signal.SIGTERM:
-        return TsgcError(said)
+        return _ended(Interrupted(said, number))
     atexit.register(_leave, PreemptedError.exit_code)
     return PreemptedError(said)
+
+
+def _ended(stopped: Interrupted) -> Interrupted:
+    atexit.register(_leave, stopped.exit_code)
+    return stopped
 
 
 def _leave(code: int) -> None:
