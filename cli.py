@@ -17,7 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Anywhere: --quiet says results and errors alone; --debug shows an error's traceback."
-    " Exit codes: 0 done, 1 an error, 2 wrong usage, 75 stopped by a signal and saved (--resume goes on).",
+    " Exit codes: 0 done, 1 an error, 2 wrong usage, 75 stopped by a signal and saved (--resume goes on),"
+    " 130 interrupted.",
 )
 
 

@@ -187,9 +187,9 @@ def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, unbroken_long, tm
     wait_for_steps(run, 3, process)
     process.terminate()
     (said,) = ends(process, code=75)
-    assert said.splitlines()[-1] == (
-        "error: stopped by SIGTERM; the same command with --resume goes on from the last checkpoint"
-    )
+    assert said.count("asked to stop: saved after") == 1  # the launcher says it, not each rank
+    assert said.splitlines()[-1].startswith("error: asked to stop: saved after epoch ")
+    assert said.splitlines()[-1].endswith("--resume` goes on there") and str(run) in said.splitlines()[-1]
     state = torch.load(run / "checkpoints/state.pt", weights_only=True)
     assert 0 < state["epoch"] * 7 + state["step"] == len(lines(run / "steps.jsonl")) < 40 * 7
     ends(start(*command, "--resume"))
