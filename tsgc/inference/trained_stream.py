@@ -34,10 +34,7 @@ class TrainedStream:
         """Logits (N, K) of a packed batch."""
         # A clip's input is a hundred small operations: launching them takes longer than doing them here.
         where = HOST if len(batch) == 1 else device
-        x, presence = self.pipeline.test(batch, where)
-        if where != device:
-            x, presence = x.to(device), None if presence is None else presence.to(device)
-        return self.forward(self.model, x, presence).cpu().numpy()
+        return self.forward(self.model, *self.pipeline.test(batch, where)).cpu().numpy()
 
 
 def load_stream(path: Path, device: torch.device) -> TrainedStream:

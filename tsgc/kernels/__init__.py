@@ -46,11 +46,14 @@ def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
     return dtype if _fused(x.device, dtype, width, x.shape[2], torch.is_grad_enabled()) else None
 
 
-@torch.compiler.assume_constant_result
 def _fused(device: torch.device, dtype: torch.dtype, width: int, joints: int, training: bool) -> bool:
     from tsgc.kernels.ladder import chosen
 
     return chosen(device, dtype, width, joints, training) is not None
+
+
+# What `torch.compiler.assume_constant_result` does, which would load the compiler at once.
+vars(_fused)["_dynamo_marked_constant"] = True
 
 
 def settle(device: torch.device, widths: Sequence[int], joints: int, training: bool = True) -> str:

@@ -100,7 +100,7 @@ class GraphPool:
         with torch.cuda.stream(self._stream):
             result = run()
         for tensor in used:
-            if tensor is not None:
+            if tensor is not None and tensor.is_cuda:
                 tensor.record_stream(self._stream)
         if isinstance(result, Tensor):
             result.record_stream(current)

@@ -28,6 +28,7 @@ class Captured:
     """A graph, where it reads its input and writes its logits, and the network that must live as long."""
 
     x: Tensor
+    """(N, T, M, V, C): the order of memory that the network's first step reads."""
     presence: Tensor | None
     logits: Tensor
     replay: Callable[[], None]
@@ -37,8 +38,9 @@ class Captured:
 class ForwardGraphs:
     """Calls networks in evaluation mode: `forward(model, x, presence)` -> logits (N, K) float32.
 
-    `sizes`: clips of a captured batch, ascending; batches of more run as they are. `pool`: the memory of the
-    graphs, which a training step's may share. Weights that change in place are read anew by each replay.
+    x (N, C, T, V, M) and `presence` may lie on the host. `sizes`: clips of a captured batch, ascending;
+    batches of more run as they are. `pool`: the memory of the graphs, which a training step's may share.
+    Weights that change in place are read anew by each replay.
     """
 
     def __init__(
@@ -65,7 +67,7 @@ class ForwardGraphs:
             if captured is None:
                 return self.plain(model, x, presence)
             self._captured[key] = captured
-        fill(captured.x, x)
+        fill(captured.x, in_memory_order(x))
         if captured.presence is not None and presence is not None:
             fill(captured.presence, presence)
         captured.replay()
@@ -73,6 +75,7 @@ class ForwardGraphs:
 
     def plain(self, model: nn.Module, x: Tensor, presence: Tensor | None = None) -> Tensor:
         """The logits without a graph."""
+        x, presence = x.to(self.device), None if presence is None else presence.to(self.device)
         with torch.inference_mode(), arithmetic(self.precision, self.device):
             logits: Tensor = model(x, presence=presence).float()
             return logits
@@ -87,10 +90,9 @@ class ForwardGraphs:
 
     def _capture(self, model: nn.Module, size: int, x: Tensor, presence: Tensor | None) -> Captured | None:
         """The graph of one size; None where the network cannot be captured, which a warning says once."""
-        N, C, T, V, M = (size, *x.shape[1:])
-        # In the order of memory that the network's first step reads.
-        mine = x.new_zeros(N, T, M, V, C).permute(0, 4, 1, 3, 2)
-        there = None if presence is None else presence.new_zeros(size, *presence.shape[1:])
+        base = torch.zeros(size, *in_memory_order(x).shape[1:], device=self.device)
+        mine = base.permute(0, 4, 1, 3, 2)  # (N, C, T, V, M)
+        there = None if presence is None else torch.zeros(size, *presence.shape[1:], device=self.device)
         try:
             replay, logits = self.pool.capture(lambda: self.plain(model, mine, there))
         except RuntimeError as error:
@@ -102,11 +104,18 @@ class ForwardGraphs:
                 stacklevel=3,
             )
             return None
-        return Captured(mine, there, logits, replay, model)
+        return Captured(base, there, logits, replay, model)
+
+
+def in_memory_order(x: Tensor) -> Tensor:
+    """(N, C, T, V, M) -> (N, T, M, V, C)."""
+    return x.permute(0, 2, 4, 3, 1)
 
 
 def fill(mine: Tensor, given: Tensor) -> None:
     """Copy `given` into the first rows of `mine`; the others become 0: an earlier batch may have held NaN."""
+    if given.device != mine.device:
+        given = given.contiguous()  # then it travels in one piece
     mine[: len(given)].copy_(given)
     if len(given) < len(mine):
         mine[len(given) :].zero_()
