@@ -28,7 +28,7 @@ ORDER = (
     "pipelines", "skeletons", "reading", "formats", "cleaning", "datasets", "workers", "prepared",
     "synthetic", "shards", "tsgc", "input", "network", "kernels", "step", "training", "tracking",
     "distributed", "evaluation", "fusion", "inference", "export", "inspect", "drawing", "report",
-    "workspace", "bench", "commands",
+    "sections", "explain", "workspace", "bench", "commands",
 )  # fmt: skip
 # What is no package, and so has no sentence of its own.
 BESIDE = {
@@ -107,7 +107,9 @@ def contributing_page(text: str) -> str:
         folder = ROOT / top
         rows.append((f"{top}/", _sentence(folder)))
         inner = [path.parent for path in folder.glob("*/__init__.py")]
-        rows += [(f"  {path.name}/", _sentence(path)) for path in sorted(inner, key=_place)]
+        for path in sorted(inner, key=_place):
+            rows.append((f"  {path.name}/", _sentence(path)))
+            rows += [(f"    {one.parent.name}/", _sentence(one.parent)) for one in path.glob("*/__init__.py")]
     rows += [(name if "." in name else f"{name}/", said) for name, said in BESIDE.items()]
     tree = "\n".join(f"{name:<16}{said}" for name, said in rows)
     return f"{head}{start}\n\n```text\n{tree}\n```\n\n{end}{tail}"

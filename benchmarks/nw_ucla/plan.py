@@ -41,7 +41,7 @@ TEACHING = 1 / 3  # of a step: a teacher's forward pass
 # Settings that came after the first results, as those were made without them.
 LATER = {
     "layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0, "relabel": {},
-    "occlusion": 0.0, "occlusion_radius": 0.08,
+    "occlusion": 0.0, "occlusion_radius": 0.08, "trained_in": None,
 }  # fmt: skip
 
 
@@ -72,6 +72,8 @@ class Spec:
         trained yet, or by the content of their files, not by their paths.
         """
         settings = {**REMOVED, **dataclasses.asdict(self.config)}  # as when the first results were made
+        if settings["precision"] == "auto":
+            settings["precision"] = "bf16"  # which the recipe said by name; trials run where `auto` is that
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
         what = {**kept, "fold": self.fold}
         if self.config.teachers:

@@ -12,7 +12,7 @@ from tsgc import demo as module
 from tsgc.console import Talker
 from tsgc.distributed.preemption import PreemptedError
 from tsgc.evaluation.scores import all_and_clean
-from tsgc.explain.saliency import shares
+from tsgc.explain.summary import shares
 from tsgc.inference.recogniser import load_run
 from tsgc.workspace.clips_by_name import clips_by_name
 

@@ -16,8 +16,15 @@ from pipelines.skeleton import NTU_25
 from tsgc.drawing.player import make_player
 from tsgc.drawing.saliency import body_drawing, joint_weights, time_bars, time_map
 from tsgc.drawing.skeleton import AGAINST, FOR, Panel, draw_strip
-from tsgc.explain.saliency import Saliency
-from tsgc.explain.summary import BINS, along_time, class_mean, joint_rows, movement_line, strongest_joints
+from tsgc.explain.summary import (
+    BINS,
+    Saliency,
+    along_time,
+    class_mean,
+    joint_rows,
+    movement_line,
+    strongest_joints,
+)
 from tsgc.inference.recogniser import load_run
 
 RUN = "runs/ntu60/xsub/tiny/joint/seed0"

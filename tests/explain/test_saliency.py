@@ -10,7 +10,8 @@ from made.batches import CPU, NTU, UCLA, made_clips, pipeline
 from made.limbs import LIMBS, limb_clips, limb_network
 
 from pipelines.errors import TsgcError
-from tsgc.explain.saliency import explain, held_still, logits_and_gradients, shares
+from tsgc.explain.saliency import explain, held_still, logits_and_gradients
+from tsgc.explain.summary import shares
 from tsgc.network.model import TSGCNeXt
 
 

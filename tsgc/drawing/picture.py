@@ -14,8 +14,7 @@ from pipelines.files import write_atomic
 from pipelines.skeleton import Skeleton
 from tsgc.drawing.saliency import body_drawing, draw_time, time_map
 from tsgc.drawing.skeleton import Panel, below, draw_frames, draw_strip, gif_milliseconds
-from tsgc.explain.saliency import Saliency
-from tsgc.explain.summary import along_time
+from tsgc.explain.summary import Saliency, along_time
 
 if TYPE_CHECKING:
     from tsgc.drawing.player import Player

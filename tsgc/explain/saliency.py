@@ -8,7 +8,7 @@ that `tsgc inspect` draws. The score of a class is its logit less the mean of al
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import nn
 from pipelines.channels import coordinates, has_score
 from pipelines.errors import TsgcError
 from shards.batch import pack_clips
+from tsgc.explain.summary import Saliency
 from tsgc.input.pipeline import InputPipeline
 from tsgc.network.precision import arithmetic
 
@@ -45,33 +46,6 @@ class Streams(Protocol):
     weights: list[float]
     device: torch.device
     channels: str
-
-
-@dataclass(frozen=True)
-class Saliency:
-    """The saliency of one clip for one class."""
-
-    label: int
-    """The class, from 0."""
-    values: np.ndarray
-    """(T, M, V) float32: what each joint's movement adds to the score in each frame; below 0: takes away.
-    0 where a body is absent, and in frames that the network does not see."""
-    score: float
-    """The class's score of the clip: its logit less the mean of all logits."""
-    still: float
-    """The same of the clip held still. All values add up to the difference."""
-
-    @property
-    def joints(self) -> np.ndarray:
-        """What each joint of each body adds over all frames, (M, V)."""
-        return self.values.sum(0)
-
-
-def shares(values: np.ndarray) -> np.ndarray:
-    """Shares of what speaks for the class, 1 in all: values below 0 count as 0. All 0 where none is above."""
-    positive = np.maximum(values, 0)
-    total = positive.sum()
-    return positive / total if total > 0 else positive
 
 
 def explain(by: Streams, clip: np.ndarray, label: int | None = None) -> Saliency:

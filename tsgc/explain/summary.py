@@ -8,11 +8,37 @@ from typing import Any
 import numpy as np
 
 from pipelines.skeleton import Skeleton
-from tsgc.explain.saliency import Saliency, shares
 
 BINS = 24  # parts of a clip along time
 MOST = 6  # joints that are listed
 BLOCKS = " ▁▂▃▄▅▆▇█"  # of a joint's part over time, in a terminal
+
+
+@dataclass(frozen=True)
+class Saliency:
+    """The saliency of one clip for one class."""
+
+    label: int
+    """The class, from 0."""
+    values: np.ndarray
+    """(T, M, V) float32: what each joint's movement adds to the score in each frame; below 0: takes away.
+    0 where a body is absent, and in frames that the network does not see."""
+    score: float
+    """The class's score of the clip: its logit less the mean of all logits."""
+    still: float
+    """The same of the clip held still. All values add up to the difference."""
+
+    @property
+    def joints(self) -> np.ndarray:
+        """What each joint of each body adds over all frames, (M, V)."""
+        return self.values.sum(0)
+
+
+def shares(values: np.ndarray) -> np.ndarray:
+    """Shares of what speaks for the class, 1 in all: values below 0 count as 0. All 0 where none is above."""
+    positive = np.maximum(values, 0)
+    total = positive.sum()
+    return positive / total if total > 0 else positive
 
 
 def along_time(values: np.ndarray, bins: int = BINS) -> np.ndarray:

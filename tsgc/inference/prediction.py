@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.errors import TsgcError
-from tsgc.explain.saliency import Saliency
+from tsgc.explain.summary import Saliency
 from tsgc.inference.recording import Recording
 
 

@@ -22,7 +22,8 @@ from shards.batch import pack_clips
 from tsgc.checkpoint import dataset_name
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import pick_device
-from tsgc.explain.saliency import Saliency, explain
+from tsgc.explain.saliency import explain
+from tsgc.explain.summary import Saliency
 from tsgc.inference.prediction import Guess, Prediction
 from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recordings
 from tsgc.inference.raw_format import ImageSize, raw_format
