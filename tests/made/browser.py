@@ -25,7 +25,7 @@ TELL_THE_WINDOW = """
 ;setTimeout(() => {
   const whole = document.documentElement;
   parent.postMessage({said: whole.dataset.said || "", dom: whole.outerHTML}, "*");
-}, 500);
+}, 2000);
 """
 
 
