@@ -111,4 +111,6 @@ def test_a_short_training_on_each_limit_goes_as_the_plain_one(limit, precision):
     with limited(LIMITS[limit]):
         got = losses(precision)
     assert got[-1] < got[0]
-    torch.testing.assert_close(torch.tensor(got), torch.tensor(want), rtol=0.05, atol=0.05)
+    # In float16 a step that overflows is left out, and need not be the same one.
+    near = 0.2 if precision == "float16" else 0.05
+    torch.testing.assert_close(torch.tensor(got), torch.tensor(want), rtol=near, atol=near)
