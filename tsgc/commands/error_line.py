@@ -68,7 +68,10 @@ class OneLineErrors(TyperGroup):
 
     def _interrupted(self, stopped: KeyboardInterrupt) -> int:
         """Say on standard error what was interrupted and how to go on."""
-        left = f"tsgc {self.words[0]} has left nothing half-written; the same command starts it again"
+        command = self.commands.get(self.words[0])
+        overwrites = command is not None and any(one.name == "overwrite" for one in command.params)
+        again = ", with --overwrite if it has finished a file" if overwrites else ""
+        left = f"tsgc {self.words[0]} has left nothing half-written; the same command starts it again{again}"
         told = Interrupted(str(stopped) or left, getattr(stopped, "number", signal.SIGINT))
         by = "" if told.number == signal.SIGINT else f" by {told.number.name}"
         _say(told, f"interrupted{by}: {told}")
