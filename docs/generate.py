@@ -33,7 +33,7 @@ ORDER = (
 # What is no package, and so has no sentence of its own.
 BESIDE = {
     "cli.py": "The command: the Typer app and the list of its commands.",
-    "configs": "Recipes, one a data set; the defaults are in `tsgc/train_config.py`.",
+    "configs": "Recipes, one a data set, and one of others; the defaults are in `tsgc/train_config.py`.",
     "benchmarks": "What measures, tries and searches, with its notes.",
     "docs": "The pages, and the programs that write parts of them.",
     "tests": "What holds all of it to its word, in the same folders; shared parts in `tests/made`.",

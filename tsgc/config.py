@@ -16,6 +16,8 @@ from tsgc.setting import SettingError
 from tsgc.train_config import TrainConfig
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CHOSEN_BY_HAND = {"nw-ucla-ctrgcn"}
+"""Recipes of other people in CONFIGS, which --config alone chooses, whatever a data set is called."""
 
 
 def settle_window(config: TrainConfig, remote: bool) -> TrainConfig:
@@ -35,7 +37,8 @@ FIELDS = tuple(field.name for field in dataclasses.fields(TrainConfig))
 ELSEWHERE = {
     "learning_rate": "lr", "base_lr": "lr", "wd": "weight_decay", "batch_size": "batch",
     "num_epochs": "epochs", "num_epoch": "epochs", "warmup": "warmup_epochs",
-    "warm_up_epoch": "warmup_epochs", "smoothing": "label_smoothing",
+    "warm_up_epoch": "warmup_epochs", "smoothing": "label_smoothing", "optimizer": "optimiser",
+    "step": "lr_steps",
 }  # fmt: skip
 """Names of settings in timm, CTR-GCN and PYSKL -> ours."""
 
@@ -71,12 +74,13 @@ def recipe_file(benchmark: str) -> Path:
     """The shipped recipe of a benchmark such as `ntu60/xsub`: its own, or its data set's.
 
     A data set's is that of the longest beginning of its name that has one: `ntu60` for `ntu60-corrected`
-    and `NTU60_CS`. Any other data set has `custom`.
+    and `NTU60_CS`. Any other data set has `custom`. None has one of CHOSEN_BY_HAND.
     """
     dataset = benchmark.split("/")[0].lower()
     parts = re.split(r"(?=[-_])", dataset)
     names = [benchmark, *("".join(parts[:count]) for count in range(len(parts), 0, -1)), "custom"]
-    return next(path for name in names if (path := CONFIGS / f"{name}.yaml").is_file())
+    paths = (CONFIGS / f"{name}.yaml" for name in names if name not in CHOSEN_BY_HAND)
+    return next(path for path in paths if path.is_file())
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -35,6 +35,11 @@ def _check_modality(name: str) -> str:
     return name
 
 
+def _one_as_several(value: Any) -> Any:
+    return (value,) if isinstance(value, int) else value
+
+
+Epochs = Annotated[tuple[AtLeastOne, ...], BeforeValidator(_one_as_several)]
 VariantName = Annotated[str, BeforeValidator(_number_as_name), AfterValidator(_check_variant)]
 ModalityName = Annotated[str, AfterValidator(_check_modality)]
 

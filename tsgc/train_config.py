@@ -1,6 +1,7 @@
 """What a training run is: settings in groups, each with its range beside it, and the rules between them."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -10,6 +11,7 @@ from pydantic.fields import FieldInfo
 from tsgc.setting import (
     AtLeastOne,
     AtLeastZero,
+    Epochs,
     ModalityName,
     NotNegative,
     Positive,
@@ -166,16 +168,26 @@ class DistillationSettings:
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW, its schedule, and the averaged weights."""
+    """The optimiser, its schedule, and the averaged weights."""
 
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    """`adamw`, as published. `sgd`: with Nesterov's momentum of 0.9; weight_decay is then added to the
+    gradient, times the weights, as CTR-GCN and others have it."""
     lr: NotNegative = 4e-3
     """Highest learning rate; it does not follow the batch size."""
     warmup_epochs: AtLeastZero = 20
     """Epochs of linear rise from 0."""
+    schedule: Literal["cosine", "steps"] = "cosine"
+    """How the rate falls after the warm-up: half a cosine, step by step, as published; or by `lr_steps`. With
+    `steps` it changes at epochs only: in the warm-up's first epoch it is lr / warmup_epochs."""
+    lr_steps: Epochs = ()
+    """Epochs, counted from 0, from each of which the rate is a tenth of what it was before."""
     weight_decay: NotNegative = 0.05
-    """AdamW's decay of tensors of 2 or more dimensions that are not biases."""
+    """The optimiser's decay of tensors of 2 or more dimensions that are not biases."""
     decay_graphs: bool = True
     """Whether weight_decay draws the learned graphs to 0 too, as published."""
+    decay_biases: bool = False
+    """Whether weight_decay draws biases and other tensors of one dimension to 0 too, as SGD of the field."""
     beta2: UnderOne = 0.999
     """AdamW's decay of the squared gradient's mean."""
     clip_grad: Annotated[float | None, Field(gt=0)] = None
@@ -221,6 +233,11 @@ class SavingSettings:
     """Steps between looks at the loss (each waits for the device)."""
 
 
+def _listed(value: Any) -> Any:
+    """A value as files have it: they know lists, no tuples."""
+    return list(value) if isinstance(value, tuple) else value
+
+
 @checked_dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False, extra="forbid"))
 class TrainConfig(  # the fields of a dataclass come base by base from the last one on
     SavingSettings,
@@ -248,6 +265,8 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
         left = f"between 0 and what cutmix_span ({self.cutmix_span}) leaves"
         cropped, turned = self.sampling == "crop", self.rotation == "vertical"
         within = self.warmup_epochs <= self.epochs
+        stepped, adamw = self.schedule == "steps", self.optimiser == "adamw"
+        rising = all(one < after for one, after in pairwise((*self.lr_steps, self.epochs)))
         trained = self.trained_in in (None, self.precision) or self.precision == "auto"
         self._require(self.frames >= least, "frames", "variant", enough)
         self._require(
@@ -263,11 +282,18 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
         self._require(self.cutmix_part <= 1 - self.cutmix_span, "cutmix_part", "cutmix_span", left)
         self._require(trained, "trained_in", "precision", f"{self.precision}, as precision is, or null")
         self._require(within, "warmup_epochs", "epochs", f"from 0 to epochs ({self.epochs}); --set both")
+        self._require(
+            stepped or not self.lr_steps, "lr_steps", "schedule", "[], or epochs with schedule=steps"
+        )
+        self._require(
+            rising, "lr_steps", "epochs", f"rising epochs, all under epochs ({self.epochs}); --set both"
+        )
+        self._require(adamw or self.beta2 == 0.999, "beta2", "optimiser", "0.999, or optimiser=adamw with it")
 
     def _require(self, holds: bool, name: str, other: str, expected: str) -> None:
         """Refuse the value that setting `name` has beside setting `other`, unless the rule `holds`."""
         if not holds:
-            raise SettingError(f"{name} is {getattr(self, name)}, expected {expected}", name, other)
+            raise SettingError(f"{name} is {_listed(getattr(self, name))}, expected {expected}", name, other)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -42,6 +42,7 @@ TEACHING = 1 / 3  # of a step: a teacher's forward pass
 LATER = {
     "layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0, "relabel": {},
     "occlusion": 0.0, "occlusion_radius": 0.08, "trained_in": None,
+    "optimiser": "adamw", "schedule": "cosine", "lr_steps": (), "decay_biases": False,
 }  # fmt: skip
 
 

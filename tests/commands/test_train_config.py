@@ -59,7 +59,7 @@ def test_settings_read_numbers_booleans_and_null():
 
 def test_every_shipped_recipe_is_valid():
     for path in CONFIGS.glob("**/*.yaml"):
-        build_config(resolve_config(path.stem + "/any").__dict__, str(path))
+        build_config(resolve_config("any/any", config=path).__dict__, str(path))
         assert set(yaml.safe_load(path.read_text())) <= set(FIELDS)
 
 
@@ -88,6 +88,19 @@ def test_every_field_is_read_somewhere():
     assert not unread, f"nothing reads {', '.join(sorted(unread))}"
     source = "".join(path.read_text() for path in Path(tsgc.__file__).parent.rglob("*.py"))
     assert all(f"config.{method}(" in source for method in BY_METHOD.values())
+
+
+def test_the_fields_recipe_of_nw_ucla_is_as_published_and_chosen_by_hand_alone():
+    """Numbers of CTR-GCN's released configuration; nothing is mixed, smoothed, clipped or averaged."""
+    config = resolve_config("nw-ucla/xview", config=CONFIGS / "nw-ucla-ctrgcn.yaml")
+    assert (config.optimiser, config.lr, config.weight_decay) == ("sgd", 0.1, 1e-4) and config.decay_biases
+    assert (config.schedule, config.lr_steps, config.epochs) == ("steps", (50,), 65)
+    assert (config.batch, config.last_batch, config.repeats, config.warmup_epochs) == (16, "drop", 5, 5)
+    assert (config.sampling, config.frames, config.bodies, config.normalise) == ("frames", 52, 1, "min-max")
+    assert (config.rotation, config.rotation_max, config.precision) == ("degrees-yx", 60, "tf32")
+    off = ("mixup", "label_smoothing", "drop_path", "ema_decay", "mirror", "limbs", "scale", "noise")
+    assert not any(getattr(config, name) for name in off) and config.clip_grad is None
+    assert resolve_config("nw-ucla-ctrgcn/xview") == resolve_config("nw-ucla/xview") != config
 
 
 @pytest.mark.parametrize("file", sorted(path.stem for path in CONFIGS.glob("ntu*.yaml")))
@@ -184,6 +197,8 @@ def test_epochs_that_are_no_number_are_told_as_ever(epochs):
         ("frames=8", "frames is 8, expected 16 or more"),
         ("warmup_epochs=400", "from 0 to epochs (300)"),
         ("sampling=every", "sampling is 'every'"),
+        ("optimiser=adam", "optimiser is 'adam', expected 'adamw' or 'sgd'"),
+        ("lr_steps=[0]", "lr_steps is 0, expected greater than or equal to 1"),
         ("epochs", "expected key=value"),
     ],
 )
@@ -204,13 +219,17 @@ def test_a_wrong_setting_is_told_what_was_expected(setting, words):
         ({"speed": 0.1, "sampling": "frames"}, "speed is 0.1, expected 0 or more, with sampling=crop"),
         ({"cutmix_span": 0.5, "cutmix_part": 0.6}, "between 0 and what cutmix_span (0.5) leaves"),
         ({"face_camera": True}, "face_camera is True, expected false, or rotation=vertical with it"),
+        ({"lr_steps": (3,)}, "lr_steps is [3], expected [], or epochs with schedule=steps"),
+        ({"lr_steps": (9, 9), "schedule": "steps"}, "lr_steps is [9, 9], expected rising epochs, all under"),
+        ({"lr_steps": 9, "schedule": "steps", "epochs": 9, "warmup_epochs": 1}, "under epochs (9); --set"),
+        ({"beta2": 0.9, "optimiser": "sgd"}, "beta2 is 0.9, expected 0.999, or optimiser=adamw with it"),
     ],
 )
 def test_a_config_is_checked_however_it_is_made(settings, said):
     for make in (lambda: TrainConfig(**settings), lambda: dataclasses.replace(TrainConfig(), **settings)):
         with pytest.raises(SettingError, match=re.escape(said)) as caught:
             make()
-        assert set(caught.value.settings) <= {*settings, "rotation"}
+        assert set(caught.value.settings) <= {*settings, "rotation", "schedule", "epochs"}
 
 
 def test_every_setting_stands_in_one_group_with_its_meaning_below_it():

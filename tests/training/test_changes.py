@@ -21,6 +21,7 @@ OTHER = {  # a value of each setting that may not change, beside those of `quick
     "batch": 4, "last_batch": "spread", "shuffle_window": 3, "relabel": {"clap": {"a": 1}}, "holdout": True,
     "frames": 32, "bodies": 1, "sampling": "frames", "crop_min": 0.7, "crop_min_frames": 4, "mixup": 0.1,
     "precision": "bf16", "label_smoothing": 0.2, "weight_decay": 0.1, "ema_decay": 0.9, "mirror": 0.5,
+    "optimiser": "sgd", "decay_biases": True,
 }  # fmt: skip
 
 
@@ -143,6 +144,11 @@ def test_how_a_run_is_watched_and_fitted_to_its_machine_may_change_and_nothing_i
             "epochs 300 -> 100, warmup_epochs 20 -> 10; .*: 0 now, 1e-06",
         ),
         ({"epochs": 100}, 1000, "changed: epochs 300 -> 100, from here on$"),
+        (
+            {"schedule": "steps", "lr_steps": (200, 290)},
+            2500,
+            r"schedule cosine -> steps, lr_steps \(\) -> \(200, 290\); .*: 0.0004 now .* 4e-05 at the end",
+        ),
     ],
 )
 def test_what_changes_the_steps_to_come_is_said_in_one_line(settings, position, said):

@@ -1,4 +1,4 @@
-"""One optimiser step as one object: mix, forward, loss, backward, clip, AdamW, average.
+"""One optimiser step as one object: mix, forward, loss, backward, clip, optimiser, average.
 
 Nothing in it waits for the device. On a GPU the learning rate, the loss's scale and the average's decay are
 tensors there, so that the step can be captured in a CUDA graph (tsgc/step/cuda_graphs.py) and replayed: a

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, brief
-from tsgc.step.optimizer import MIN_LR, learning_rate
+from tsgc.step.optimizer import last_rate, learning_rate
 
 FREE = (
     "micro_batch", "eval_batch", "eval_every", "save_every", "keep_last", "keep_every", "log_every",
@@ -15,10 +15,10 @@ FREE = (
 )  # fmt: skip
 """How a run is watched and fitted to its machine: the weights stay what they would be, to rounding."""
 
-FROM_HERE = ("epochs", "lr", "warmup_epochs", "clip_grad")
+FROM_HERE = ("epochs", "lr", "warmup_epochs", "schedule", "lr_steps", "clip_grad")
 """What the steps from here on do: they need nothing of the past, and the run ends elsewhere."""
 
-SCHEDULE = {"epochs", "lr", "warmup_epochs"}
+SCHEDULE = {"epochs", "lr", "warmup_epochs", "schedule", "lr_steps"}
 
 
 def changed(started: TrainConfig, now: TrainConfig) -> dict[str, tuple[Any, Any]]:
@@ -56,5 +56,5 @@ def changes_said(started: TrainConfig, now: TrainConfig, position: int, steps: i
     last = f" ({learning_rate(position - 1, steps, started):.2g} before)" if position else ""
     return [
         f"changed: {said}; from here on the learning rate is that of a run of {now.epochs} epochs:"
-        f" {learning_rate(position, steps, now):.2g} now{last}, {MIN_LR:g} at the end"
+        f" {learning_rate(position, steps, now):.2g} now{last}, {last_rate(now):g} at the end"
     ]
