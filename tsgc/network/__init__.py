@@ -1,1 +1,1 @@
-"""TSGCNeXt, its path on CPUs, its precision and cost, and the published weights."""
+"""TSGCNeXt, its path on CPUs, its precision and cost, the published weights, and networks of the field."""
