@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from made.ctrgcn_names import from_published
+from made.published_names import ctrgcn_from_published
 from made.released import reference_state
 
 from pipelines.errors import TsgcError
@@ -33,7 +33,7 @@ def test_parameters_and_adjacency_are_the_published_ones(published):
 
 def test_logits_are_the_published_ones(published):
     case, model = published
-    model.load_state_dict(from_published(reference_state(case["state"], ones=(".weight",))))
+    model.load_state_dict(ctrgcn_from_published(reference_state(case["state"], ones=(".weight",))))
     x = np.random.default_rng(case["input_seed"]).standard_normal(case["input_shape"]).astype(np.float32)
     with torch.no_grad():
         logits = model(torch.from_numpy(x))
