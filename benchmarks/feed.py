@@ -28,8 +28,8 @@ from shards.load_manifest import load_manifest
 from tsgc.bench.data import data_config
 from tsgc.distributed.process import Process
 from tsgc.input.random_numbers import Draws
+from tsgc.step.join_steps import join_draws, join_parts
 from tsgc.training.feed import SWITCH, TOGETHER
-from tsgc.training.join_steps import join_draws, join_parts
 from tsgc.training.run import Training, build_training
 
 VIEWS = {

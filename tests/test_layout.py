@@ -54,6 +54,7 @@ FLOORS = (
     "tsgc.tracking",
     "tsgc.training",
     "tsgc.fusion",
+    "tsgc.side_by_side",
     "tsgc.inference",
     "tsgc.inspect",
     "tsgc.report.gather",

@@ -12,7 +12,7 @@ from tsgc.distributed.preemption import PreemptedError
 from tsgc.distributed.process import join_ranks, pick_device
 from tsgc.evaluation.scores import Scores, all_and_clean
 from tsgc.fusion.ensemble import fuse
-from tsgc.training.loop import train_stream
+from tsgc.training.loop import RunRequest, train_stream
 from tsgc.workspace.runs import run_folder
 from tsgc.workspace.shard_all import describe_shards, shard_all
 
@@ -88,9 +88,8 @@ def run_demo(
                 folder = run_folder(out / "runs", benchmark, config)
                 shards = data / "shards" / benchmark
                 try:
-                    scores = train_stream(
-                        config, benchmark, shards, folder, process, talker, overwrite=overwrite
-                    )
+                    request = RunRequest(config, benchmark, shards, folder, overwrite=overwrite)
+                    scores = train_stream(request, process, talker)
                 except PreemptedError:
                     raise PreemptedError(
                         f"asked to stop while training {modality}; tsgc demo --overwrite starts again"

@@ -34,11 +34,13 @@ class Shown:
     """What stands beside the bar."""
     more: Sequence[str] = ()
     """What stands below it, the most important first: the last ones go where the line is too short."""
+    rows: Sequence[str] = ()
+    """Lines of their own below that, one for each of several works."""
 
     @property
     def plain(self) -> str:
         """All of it in one line."""
-        return f"{self.title}: {'; '.join([*self.words, ', '.join(self.more)])}".rstrip("; :")
+        return f"{self.title}: {'; '.join([*self.words, ', '.join(self.more), *self.rows])}".rstrip("; :")
 
 
 Look = Callable[[], Shown]
@@ -214,6 +216,11 @@ class _Lines:
             below = "  " + ", ".join(shown.more[:count])
         if below.strip():
             yield _cut(below, width)
+        room = max(0, console.height - 3)
+        for row in shown.rows[: room if len(shown.rows) <= room else room - 1]:
+            yield _cut(f"  {row}", width)
+        if len(shown.rows) > room > 0:
+            yield _cut(f"  and {len(shown.rows) - room + 1} more", width)
 
 
 def _cut(text: str, width: int) -> Text:

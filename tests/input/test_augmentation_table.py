@@ -14,7 +14,7 @@ from tsgc.input import augmentations, random_numbers
 from tsgc.input.augmentations import AUGMENTATIONS, Augmentation
 from tsgc.input.packed_rows import Values
 from tsgc.input.pipeline import InputPipeline
-from tsgc.training.join_steps import join_draws
+from tsgc.step.join_steps import join_draws
 
 
 def uniform(rng, count, config, skeleton):

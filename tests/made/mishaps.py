@@ -11,9 +11,9 @@ from itertools import count
 
 import cli
 from pipelines import files
-from tsgc.training import loop
+from tsgc.training import epoch
 
-RATE, SYNC = loop.learning_rate, os.fsync
+RATE, SYNC = epoch.learning_rate, os.fsync
 WRITES = count(1)
 
 
@@ -49,6 +49,6 @@ class _Os:
 
 
 if __name__ == "__main__":
-    loop.learning_rate = _rate
+    epoch.learning_rate = _rate
     files.os = _Os()
     cli.app()

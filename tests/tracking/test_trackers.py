@@ -19,7 +19,7 @@ import cli
 from pipelines.errors import TsgcError
 from tsgc.tracking import mlflow, table, trackers
 from tsgc.tracking.tracker import RunFacts
-from tsgc.training import loop
+from tsgc.training import epoch
 
 ONE_EPOCH = ("epochs=1", "warmup_epochs=0")
 LIBRARIES = {"wandb", "mlflow", "trackio", "tensorboard"}
@@ -214,7 +214,7 @@ def offline(stores, monkeypatch):
 
 def stop_and_resume(made, run, monkeypatch, *log):
     """A run of two epochs that is stopped within the second, and gone on with, saved less often."""
-    rate = loop.learning_rate
+    rate = epoch.learning_rate
 
     def kills_itself(step, steps, config):
         if step == 7:
@@ -222,7 +222,7 @@ def stop_and_resume(made, run, monkeypatch, *log):
         return rate(step, steps, config)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "learning_rate", kills_itself)
+        patch.setattr(epoch, "learning_rate", kills_itself)
         tsgc(*words(made, run, "log_every=2"), *log, expect=75)
     again = [*words(made, run, "log_every=2", "save_every=2"), "--resume"]
     result = CliRunner().invoke(cli.app, [str(word) for word in again])

@@ -15,7 +15,7 @@ from tsgc.distributed.process import Process
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
 from tsgc.training import progress
-from tsgc.training.loop import EpochLoss
+from tsgc.training.epoch import EpochLoss
 from tsgc.training.progress import RunProgress
 
 

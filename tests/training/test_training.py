@@ -13,7 +13,7 @@ from made.command import fails, lose_machine, quick, tsgc
 from made.released import reference_state
 
 from tsgc.evaluation.scores import read_scores
-from tsgc.training import loop, save_restore
+from tsgc.training import epoch, save_restore
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monkeypatch):
@@ -46,9 +46,9 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(here, mad
 
 def test_divergence_keeps_the_last_good_checkpoint(here, made, monkeypatch):
     words = ["train", "ntu60/xsub", "--data-root", made, "--run-dir", here / "run", *quick("log_every=1")]
-    rate = loop.learning_rate
+    rate = epoch.learning_rate
     monkeypatch.setattr(
-        loop, "learning_rate", lambda step, steps, c: 1e30 if step >= steps else rate(step, steps, c)
+        epoch, "learning_rate", lambda step, steps, c: 1e30 if step >= steps else rate(step, steps, c)
     )
     assert "in epoch 2" in tsgc(*words, expect=1)
     state = torch.load(here / "run/checkpoints/state.pt", weights_only=True)
@@ -162,7 +162,7 @@ def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here,
     words = ["train", "ntu60/xsub", "--data-root", made, *quick(*settings)]
     tsgc(*words, "--run-dir", here / "whole")
 
-    rate = loop.learning_rate
+    rate = epoch.learning_rate
     for stop_at in (1, 4, 5, 9, 13):
 
         def kills_itself(step, steps, config, stop_at=stop_at):
@@ -170,7 +170,7 @@ def test_a_run_stopped_five_times_ends_with_the_weights_of_an_unbroken_one(here,
                 os.kill(os.getpid(), signal.SIGTERM)
             return rate(step, steps, config)
 
-        monkeypatch.setattr(loop, "learning_rate", kills_itself)
+        monkeypatch.setattr(epoch, "learning_rate", kills_itself)
         resume = [] if stop_at == 1 else ["--resume"]
         said = tsgc(*words, "--run-dir", here / "cut", *resume, expect=75)
         assert said.splitlines()[-1].startswith("error: asked to stop: saved after"), said

@@ -1,5 +1,7 @@
 """Commands that train and score networks: train, evaluate."""
 
+import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -35,9 +37,10 @@ def train(
         typer.Argument(help="Such as ntu120/xsub; ntu120: its main one. (default: of the only data set)"),
     ] = None,
     modality: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             help="joint, bone, joint_motion, bone_motion, another of docs/streams.md, or several: joint+bone."
+            " Repeatable: a run each, side by side."
         ),
     ] = None,
     variant: Annotated[str | None, typer.Option(help="252, 432, small or tiny.")] = None,
@@ -57,6 +60,13 @@ def train(
         typer.Option(help="Trained stream to learn from: a checkpoint, or a run's folder; repeatable."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Several, such as 0-2 or 0,3,5: a run each, side by side.")
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of several runs, how many at a time. (default: on a GPU those that fit)"),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint; with --set epochs=N to there.")
     ] = False,
@@ -73,38 +83,52 @@ def train(
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
-    """Train one stream of TSGCNeXt; ends by scoring it on the test split."""
+    """Train one stream of TSGCNeXt, or several side by side; ends by scoring on the test split."""
     from tsgc.config import resolve_config, settle_window, to_yaml
+    from tsgc.side_by_side.plan import Member, check_members, parse_seeds
     from tsgc.tracking.table import tracker_names
     from tsgc.workspace.data_root import pick_shards
     from tsgc.workspace.runs import run_folder
 
     exclude_each_other({"--resume": resume, "--overwrite": overwrite})
     exclude_each_other({"--recipe": recipe, "--config": config})
+    exclude_each_other({"--seed": seed is not None, "--seeds": seeds})
     if recipe not in (None, "reference"):
         raise UsageError(f"--recipe {recipe}: expected reference, or no --recipe for configs/")
     read = loader_options(on_error, cache, cache_size)
     trackers = tracker_names(log) if log else None
     folder, benchmark = pick_shards(data_root, benchmark, shards_place(shards))
-    options = {
-        "modality": modality,
-        "variant": variant,
-        "seed": seed,
-        "holdout": holdout or None,
-        "teachers": teacher or None,
-    }
-    resolve = partial(
-        resolve_config, benchmark, recipe=recipe, config=config, settings=settings or [], options=options
-    )
-    where = run_dir or run_folder(runs, benchmark, resolve())
-    own = where / "config.yaml"  # of a run that is gone on with: what is not given stays as it is there
-    goes_on = resume and not (recipe or config) and own.is_file()
-    notes: list[str] = []
-    settled = resolve(started=own if goes_on else None, note=notes.append)
-    settled = settle_window(settled, remote=isinstance(folder, str))
+    chosen: list[int | None] = [seed] if seeds is None else [*parse_seeds(seeds)]
+    wanted: list[str | None] = [*modality] if modality else [None]
+    streams = [(stream, seed) for seed in chosen for stream in wanted]
+    several = len(streams) > 1
+    if several:
+        refuse_options_of_one(len(streams), {"--run-dir": run_dir, "--print-config": print_config})
+    notes: dict[str, None] = {}  # in order, each once
+
+    def member(modality: str | None, seed: int | None) -> Member:
+        options = {
+            "modality": modality,
+            "variant": variant,
+            "seed": seed,
+            "holdout": holdout or None,
+            "teachers": teacher or None,
+        }
+        resolve = partial(
+            resolve_config, benchmark, recipe=recipe, config=config, settings=settings or [], options=options
+        )
+        where = run_dir or run_folder(runs, benchmark, resolve())
+        own = where / "config.yaml"  # of a run that is gone on with: what is not given stays as it is there
+        goes_on = resume and not (recipe or config) and own.is_file()
+        settled = resolve(started=own if goes_on else None, note=lambda said: notes.update({said: None}))
+        return Member(settle_window(settled, remote=isinstance(folder, str)), where, resume)
+
+    members = [member(*stream) for stream in streams]
     if print_config:
-        print(to_yaml(settled), end="")
+        print(to_yaml(members[0].config), end="")
         return
+    if several and "TORCHELASTIC_RUN_ID" not in os.environ:  # its launcher has checked, and others train now
+        check_members(members, resume=resume, overwrite=overwrite)
     if launch_ranks(ctx, gpus, device):
         return
     from tsgc.console import rank_talker
@@ -114,24 +138,40 @@ def train(
         talker.note(said)
     with talker.doing("loading PyTorch"):  # comes last: settings are checked and printed without it
         from tsgc.distributed.process import join_ranks
-        from tsgc.training.loop import train_stream
-    with join_ranks(device) as process:
-        train_stream(
-            settled,
+        from tsgc.side_by_side.group import train_side_by_side
+        from tsgc.training.loop import RunRequest, train_stream
+    again = command_again(ctx, "--resume")
+    requests = [
+        RunRequest(
+            member.config,
             benchmark,
             folder,
-            where,
-            process,
-            talker,
-            resume=resume,
+            member.folder,
+            resume=resume and (member.taken or not several),
             overwrite=overwrite,
             init=init,
             recipe_epochs=resolve_config(benchmark, recipe=recipe, config=config).epochs,
             loader_options=read,
             log=trackers,
             report=lambda folder: write_run_report(folder, data_root),
-            again=command_again(ctx, "--resume"),
+            again=again,
         )
+        for member in members
+    ]
+    with join_ranks(device, apart=several) as process:
+        if several:
+            train_side_by_side(members, requests, process, talker, at_once=at_once, again=again)
+        else:
+            train_stream(requests[0], process, talker)
+
+
+def refuse_options_of_one(runs: int, options: Mapping[str, object]) -> None:
+    """Raise UsageError where an option is given that several runs cannot share."""
+    for option, value in options.items():
+        if value:
+            raise UsageError(
+                f"{option} is for one run, and {runs} are asked for; give one --modality and one seed"
+            )
 
 
 def write_run_report(folder: Path, data_root: Path) -> Path:

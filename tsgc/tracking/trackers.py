@@ -23,6 +23,8 @@ FILE = "trackers.json"
 """In the run's folder: tracker -> what it knows the run by."""
 PATIENCE = {"finished": 120.0, "failed": 20.0, "stopped": 10.0}
 """Seconds that the end of a run waits for its trackers; whoever stops it has a few seconds' notice."""
+STOPS = (PreemptedError, KeyboardInterrupt, GeneratorExit)
+"""What ends a run that was asked to stop; the last, where it is one of several in a process."""
 
 Warn = Callable[[str], None]
 Call = Callable[[Tracker], None]
@@ -124,7 +126,7 @@ class Trackers:
         if error is None:
             self.finish("finished")
         else:
-            self.finish("stopped" if isinstance(error, PreemptedError | KeyboardInterrupt) else "failed")
+            self.finish("stopped" if isinstance(error, STOPS) else "failed")
 
 
 def open_trackers(names: Iterable[str] | None, facts: RunFacts, warn: Warn, *, resume: bool) -> Trackers:

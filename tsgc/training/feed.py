@@ -24,8 +24,8 @@ from tsgc.input.packed_rows import to_device
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.random_numbers import Draws
 from tsgc.network.model import TSGCNeXt
+from tsgc.step.join_steps import cut_apart, join_draws, join_parts
 from tsgc.step.micro_batch import MicroBatch
-from tsgc.training.join_steps import cut_apart, join_draws, join_parts
 
 AHEAD = 4  # steps made ready before they are due
 TOGETHER = 4  # steps whose input is made as one batch, where they are small

@@ -1,0 +1,183 @@
+"""Several runs trained side by side: each to the bit what it would be alone, in its own folder."""
+
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+
+import orjson
+import torch
+
+from pipelines.errors import TsgcError, first_line
+from tsgc.console import Talker
+from tsgc.distributed.preemption import PreemptedError, StopRequest
+from tsgc.distributed.process import Process
+from tsgc.evaluation.scores import Scores, all_and_clean
+from tsgc.side_by_side.plan import Member
+from tsgc.side_by_side.progress import GroupProgress
+from tsgc.side_by_side.results import print_results
+from tsgc.side_by_side.room import Room
+from tsgc.side_by_side.turns import Over, Turns
+from tsgc.training.loop import RunRequest, stream_in_turns
+from tsgc.training.progress import RunProgress
+from tsgc.training.restart import announce_stop
+
+
+def train_side_by_side(
+    members: Sequence[Member],
+    requests: Sequence[RunRequest],
+    process: Process,
+    talker: Talker,
+    *,
+    at_once: int | None = None,
+    again: str = "the same command with --resume",
+) -> None:
+    """Train `members`, each as its request says, and print what they come to.
+
+    Those that are over already are left as they are. `process`: this one of several that share the runs (each
+    takes its part, on its own device) or of one. `at_once`: runs that take turns; None: as many as fit.
+    `again`: the command that goes on. Raises PreemptedError where they were asked to stop and have saved
+    themselves, TsgcError at the end where some failed: the others are trained all the same.
+    """
+    asked = {member.name: request for member, request in zip(members, requests, strict=True)}
+    over = [member.name for member in members if process.main and member.over]
+    over = orjson.loads(process.gather(orjson.dumps(over).decode())[0])
+    for name in over:
+        talker.note(f"{name}: trained and scored already: {asked[name].folder}")
+    mine = [name for name in asked if name not in over][process.rank :: process.world]
+    alone = Process(0, 1, process.device, process.launchers)
+    talking = partial(announce_stop, talker)
+    with StopRequest(alone, talking, lambda: f"{again} goes on from the last checkpoints") as stop:
+        group = Group({name: asked[name] for name in mine}, alone, talker, stop, at_once)
+        with talker.watching(group.progress.look):
+            group.train()
+        stopped = stop.requested and bool(group.saved or group.waiting)
+        if stopped or not process.meet(lambda: stop.requested):
+            raise PreemptedError(f"asked to stop: {group.summary()}; {again} goes on")
+    failed = [
+        name for said in process.gather(orjson.dumps(group.failed).decode()) for name in orjson.loads(said)
+    ]
+    print_results(talker, requests[0].benchmark, members)
+    if failed:
+        raise TsgcError(
+            f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; {again} trains"
+            f" {'it' if len(failed) == 1 else 'them'} again"
+        ) from group.first_error
+
+
+class Group:
+    """The runs `asked` for, by name, as they take turns on the device of `process`."""
+
+    def __init__(
+        self,
+        asked: dict[str, RunRequest],
+        process: Process,
+        talker: Talker,
+        stop: StopRequest,
+        at_once: int | None,
+    ) -> None:
+        self.asked, self.process, self.talker, self.stop = asked, process, talker, stop
+        self.waiting = deque(asked)
+        """Runs that have not begun."""
+        self.trained: list[str] = []
+        self.saved: list[str] = []
+        """Runs that were asked to stop."""
+        self.failed: list[str] = []
+        self.first_error: Exception | None = None
+        self.progress = GroupProgress(len(asked))
+        self._turns: Turns[str, dict[str, Scores]] = Turns(process.device)
+        self._room = Room(process.device, at_once)
+        self._said: set[str] = set()
+
+    def train(self) -> None:
+        """Train all of them, or until they are asked to stop."""
+        try:
+            while self._turns or self._more:
+                while self._more and len(self._turns) < self._room(self._turns.taken):
+                    self._start(self.waiting.popleft())
+                for over in self._turns.round():
+                    self._end(over)
+                self.progress.reached()
+        finally:
+            self._turns.close()
+
+    @property
+    def _more(self) -> bool:
+        """Whether another run is to begin."""
+        return bool(self.waiting) and not self.stop.requested
+
+    def _start(self, name: str) -> None:
+        talker = OneOfSeveral(self.talker, name, self._said)
+
+        def watch(progress: RunProgress) -> None:
+            self.progress.start(name, progress)
+            talker.begun = True
+
+        self._turns.start(name, stream_in_turns(self.asked[name], self.process, talker, self.stop, watch))
+
+    def _end(self, over: Over[str, dict[str, Scores]]) -> None:
+        name, error = over.key, over.error
+        beside = len(self._turns) + 1
+        self.progress.end(name)
+        if over.result is not None:
+            self.trained.append(name)
+            self.talker.line(f"{name}: {scored(over.result)}: {self.asked[name].folder}")
+        elif isinstance(error, PreemptedError):
+            self.saved.append(name)
+        elif error is not None:
+            self.failed.append(name)
+            self.first_error = self.first_error or error
+            self.talker.warn(f"{name}: failed: {told(error, beside)}")
+
+    def summary(self) -> str:
+        """How far the runs are, in words."""
+        counts = {
+            "trained": self.trained,
+            "saved where they were": self.saved,
+            "not begun": self.waiting,
+            "failed": self.failed,
+        }
+        runs = len(self.asked)
+        return ", ".join(f"{len(names)} of {runs} runs {said}" for said, names in counts.items() if names)
+
+
+def scored(scores: dict[str, Scores]) -> str:
+    """A run's test accuracies in a line."""
+    words = []
+    for name, found in scores.items():
+        parts = all_and_clean(found)
+        clean = f" (clean {parts['clean'].top1:.2f})" if "clean" in parts else ""
+        words.append(f"{name} {parts['all'].top1:.2f}{clean}")
+    return f"test top-1 % {', '.join(words)}"
+
+
+def told(error: Exception, at_once: int) -> str:
+    """An error that ended one of `at_once` runs, in a line."""
+    if isinstance(error, torch.OutOfMemoryError):
+        fewer = f"; --at-once {at_once - 1} needs less" if at_once > 1 else ""
+        return f"out of GPU memory, with {at_once} run{'' if at_once == 1 else 's'} at once{fewer}"
+    return first_line(error, 1000)
+
+
+class OneOfSeveral(Talker):
+    """What one of several runs says, with its name before it: its warnings, and how it starts.
+
+    The runs of a group say many things alike, such as the kernels that they use: each is said once. Notes of
+    its epochs are left out.
+    """
+
+    def __init__(self, whole: Talker, name: str, said: set[str]) -> None:
+        super().__init__(quiet=True)
+        self.whole, self.name, self.said = whole, name, said
+        self.begun = False
+        """Whether it trains."""
+
+    def note(self, text: str) -> None:
+        if not self.begun and text not in self.said:
+            self.said.add(text)
+            self.whole.note(f"{self.name}: {text}")
+
+    def line(self, text: str) -> None:
+        self.whole.line(f"{self.name}: {text}")
+
+    def warn(self, text: str) -> None:
+        self.whole.warn(f"{self.name}: {text}")

@@ -1,0 +1,98 @@
+"""Works that take turns on one device, each as if it were alone there.
+
+On a GPU each has a stream of its own, so that the kernels of several overlap, and a state of its own of the
+device's random numbers, which captured graphs read; everywhere it has its own of the host's. The numbers are
+those of one work after another: a turn changes nothing that another work's turn reads.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Over(Generic[Key, Result]):
+    """A work that is over: what it returned, or the error that ended it."""
+
+    key: Key
+    result: Result | None = None
+    error: Exception | None = None
+
+
+class Turns(Generic[Key, Result]):
+    """Generators, by a key, that take turns: what one does between two pauses is its turn."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.taken = 0
+        """Turns so far."""
+        self._lanes: dict[Key, _Lane[Result]] = {}
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def start(self, key: Key, steps: Generator[None, None, Result]) -> None:
+        """Let `steps` take part; its first turn comes in the next round."""
+        self._lanes[key] = _Lane(steps, self.device)
+
+    def round(self) -> Iterator[Over[Key, Result]]:
+        """A turn of each work; gives those that are over, each as soon as it is."""
+        for key, lane in list(self._lanes.items()):
+            self.taken += 1
+            try:
+                with lane.turn():
+                    next(lane.steps)
+                continue
+            except StopIteration as ended:
+                over: Over[Key, Result] = Over(key, ended.value)
+            except Exception as error:
+                over = Over(key, error=error)
+            del self._lanes[key]
+            yield over
+
+    def close(self) -> None:
+        """Close the works that are left, each on its own stream."""
+        for lane in self._lanes.values():
+            with lane.turn():
+                lane.steps.close()
+        self._lanes.clear()
+
+
+class _Lane(Generic[Result]):
+    """One work: its steps, its stream, and its random numbers."""
+
+    def __init__(self, steps: Generator[None, None, Result], device: torch.device) -> None:
+        self.steps = steps
+        self._host = torch.get_rng_state()
+        self._stream: torch.cuda.Stream | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)
+            self._generator = torch.cuda.default_generators[self._stream.device_index]
+            self._random = self._generator.clone_state()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """A context in which its stream and its random numbers are the current ones."""
+        outer = torch.get_rng_state()
+        torch.set_rng_state(self._host)
+        try:
+            if self._stream is None:
+                yield
+            else:
+                # Not a copy: graphs that are captured in a turn go on reading this very state.
+                before = self._generator.graphsafe_get_state()
+                self._generator.graphsafe_set_state(self._random)
+                try:
+                    with torch.cuda.stream(self._stream):
+                        yield
+                finally:
+                    self._generator.graphsafe_set_state(before)
+        finally:
+            self._host = torch.get_rng_state()
+            torch.set_rng_state(outer)
