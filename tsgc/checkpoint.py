@@ -26,7 +26,9 @@ from pipelines.skeleton_definition import find_skeleton
 from shards.manifest import Manifest
 from tsgc.config import TrainConfig, build_config
 from tsgc.modalities import num_channels
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.build import Network, build_network
+from tsgc.network.own_code import find_code
+from tsgc.networks import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -67,22 +69,28 @@ class Description:
     """`spine-shoulders` where `--align` turned the clips; empty else."""
     skeleton_definition: str = ""
     """A skeleton of its own as JSON; empty for one that is named in `SKELETONS`."""
+    network_digest: str = ""
+    """SHA-256 of the file of one's own network; empty for one of the table."""
 
     @property
     def body(self) -> Skeleton:
         """The skeleton itself."""
         return find_skeleton(self.skeleton, self.skeleton_definition)
 
-    def build_network(self) -> TSGCNeXt:
-        """The network, without drop path, in eval mode, its weights not yet loaded."""
-        return TSGCNeXt(
+    def build_network(self, where: Path | str = "") -> Network:
+        """The network, without drop path, in eval mode, its weights not yet loaded.
+
+        Raises TsgcError, which names the file `where`, for one's own network whose code may not run.
+        """
+        return build_network(
+            self.config,
             self.body,
             self.num_classes,
-            variant=self.config.variant,
             bodies=self.bodies,
             channels=self.channels,
+            digest=self.network_digest,
+            where=str(where),
             drop_path=0,
-            layer_scale=self.config.layer_scale,
         ).eval()
 
 
@@ -118,7 +126,13 @@ def describe_weights(
         up=manifest.up,
         alignment=manifest.alignment,
         skeleton_definition=manifest.skeleton_definition,
+        network_digest=network_digest(config),
     )
+
+
+def network_digest(config: TrainConfig) -> str:
+    """SHA-256 of the file of one's own network, whose code has been admitted; empty for one of the table."""
+    return "" if config.network in NETWORKS else find_code(config.network, "", "the settings").digest
 
 
 def check_unseen(where: Path, selected_on: str, held_out: bool, holdout: bool) -> None:
@@ -144,7 +158,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], description: Descrip
     write_atomic(path.with_suffix(".json"), said)
 
 
-def load_model(path: Path) -> tuple[TSGCNeXt, Description]:
+def load_model(path: Path) -> tuple[Network, Description]:
     """The network in one of our checkpoints, and its description."""
     description = read_weights_description(path)
     try:
@@ -153,12 +167,12 @@ def load_model(path: Path) -> tuple[TSGCNeXt, Description]:
         raise TsgcError(
             f"{path}: not a whole safetensors file ({error}); copy it again, or take another checkpoint"
         ) from None
-    model = description.build_network()
+    model = description.build_network(path)
     load_weights(model, weights, path)
     return model, description
 
 
-def load_weights(model: TSGCNeXt, weights: Mapping[str, Tensor], source: Path) -> None:
+def load_weights(model: Network, weights: Mapping[str, Tensor], source: Path) -> None:
     """Load all of `weights`; names or shapes that differ raise TsgcError with the first of them."""
     expected = model.state_dict()
     for name in (*expected, *weights):

@@ -12,6 +12,7 @@ import yaml
 from pipelines.errors import TsgcError, UsageError
 from pipelines.reading.yaml_text import load_yaml
 from shards.options import REMOTE_WINDOW
+from tsgc.networks import OURS
 from tsgc.setting import SettingError
 from tsgc.train_config import TrainConfig
 
@@ -99,15 +100,20 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     """The settings of --set's `key=value` words; values are YAML: numbers, true, null, text."""
-    values = {}
+    values: dict[str, Any] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise UsageError(f"--set {setting}: expected key=value, such as --set epochs=50")
         try:
-            values[key.strip()] = _number(yaml.safe_load(text))
+            value = _number(yaml.safe_load(text))
         except yaml.YAMLError:
             raise UsageError(f"--set {setting}: {text!r} is not a value") from None
+        group, dot, name = key.strip().partition(".")
+        if dot and group == "network":  # a keyword argument of the network
+            values.setdefault("network_settings", {})[name] = value
+        else:
+            values[key.strip()] = value
     return values
 
 
@@ -175,6 +181,11 @@ def resolve_config(
     options = {key: value for key, value in (options or {}).items() if value is not None}
     words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in options}
     given = said | options
+    if "network_settings" in said:  # on top of the file's, which are another network's where that is given
+        kept = {} if given.get("network", values.get("network")) != values.get("network") else values
+        given["network_settings"] = {**(kept.get("network_settings") or {}), **said["network_settings"]}
+    elif "network" in given and given["network"] != values.get("network", OURS):
+        given["network_settings"] = {}
     shorter = _shorter_warmup(given, planned)
     if shorter and started and given["epochs"] >= planned.warmup_epochs:
         shorter = {}  # it still fits, and is over by now, or nearly

@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from pipelines.errors import TsgcError
 from tsgc.modalities import MODALITIES, STACK, mistake
-from tsgc.variants import VARIANTS
+from tsgc.networks import VARIANTS, mistaken_network
 
 AtLeastOne = Annotated[int, Field(ge=1)]
 AtLeastZero = Annotated[int, Field(ge=0)]
@@ -39,9 +39,16 @@ def _one_as_several(value: Any) -> Any:
     return (value,) if isinstance(value, int) else value
 
 
+def _check_network(name: str) -> str:
+    if expected := mistaken_network(name):
+        raise ValueError(expected)
+    return name
+
+
 Epochs = Annotated[tuple[AtLeastOne, ...], BeforeValidator(_one_as_several)]
 VariantName = Annotated[str, BeforeValidator(_number_as_name), AfterValidator(_check_variant)]
 ModalityName = Annotated[str, AfterValidator(_check_modality)]
+NetworkName = Annotated[str, AfterValidator(_check_network)]
 
 UNKNOWN = "unexpected_keyword_argument"
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")

@@ -8,11 +8,13 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
 
+from tsgc.networks import OURS, VARIANTS, network_title, short_name
 from tsgc.setting import (
     AtLeastOne,
     AtLeastZero,
     Epochs,
     ModalityName,
+    NetworkName,
     NotNegative,
     Positive,
     SettingError,
@@ -21,21 +23,25 @@ from tsgc.setting import (
     VariantName,
     setting_error,
 )
-from tsgc.variants import VARIANTS
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """The network, and what it sees."""
 
+    network: NetworkName = OURS
+    """The network: a key of tsgc.networks.NETWORKS, or code of your own, FILE.py:NAME or package.module:NAME,
+    which only `--network` lets run."""
+    network_settings: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of a network other than TSGCNeXt; `--set network.width=64` gives one."""
     variant: VariantName = "252"
-    """Depths of the network: a key of tsgc.variants.VARIANTS."""
+    """Depths of TSGCNeXt: a key of tsgc.networks.VARIANTS."""
     modality: ModalityName = "joint"
     """What the stream sees: a key of tsgc.modalities.MODALITIES, or several joined by `+`, side by side."""
     layer_scale: Annotated[float | None, Field(gt=0)] = None
     """Where the learned factors of each block's branch, one a channel, start; null: none, as published."""
     drop_path: UnderOne = 0.4
-    """Drop-path rate of the last block; the rates rise linearly from 0."""
+    """Drop-path rate of TSGCNeXt's last block; the rates rise linearly from 0."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +274,12 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
         stepped, adamw = self.schedule == "steps", self.optimiser == "adamw"
         rising = all(one < after for one, after in pairwise((*self.lr_steps, self.epochs)))
         trained = self.trained_in in (None, self.precision) or self.precision == "auto"
-        self._require(self.frames >= least, "frames", "variant", enough)
+        ours = self.network == OURS
+        self._require(self.frames >= 1, "frames", "variant", "1 or more")
+        self._require(not ours or self.frames >= least, "frames", "variant", enough)
+        self._require(
+            not (ours and self.network_settings), "network_settings", "network", "none for tsgcnext"
+        )
         self._require(
             cropped or not self.time_jitter, "time_jitter", "sampling", "between 0 and 1, with sampling=crop"
         )
@@ -302,6 +313,17 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
             return check(values)
         except ValidationError as error:
             raise setting_error(error, cls.__pydantic_fields__) from None
+
+    @property
+    def network_name(self) -> str:
+        """The network in folders, scores and tables: the variant of TSGCNeXt, another one's name."""
+        return self.variant if self.network == OURS else short_name(self.network)
+
+    @property
+    def network_title(self) -> str:
+        """The network as pages call it: "TSGCNeXt 252", "CTR-GCN", "my.Net"."""
+        title = network_title(self.network)
+        return f"{title} {self.variant}" if self.network == OURS else title
 
     @property
     def arithmetic(self) -> str:

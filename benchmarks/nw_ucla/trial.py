@@ -18,13 +18,13 @@ from shards.options import LoaderOptions
 from tsgc.checkpoint import describe_weights, save_weights
 from tsgc.distributed.process import Process
 from tsgc.evaluation.scores import accuracy
+from tsgc.fine_tuning.fine_tune import fine_tune
 from tsgc.fusion.calibrate import cross_entropy
 from tsgc.input.pipeline import input_pipeline
 from tsgc.input.tta import PLAIN, VIEWS, View
 from tsgc.network.precision import arithmetic
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.feed import Feed
-from tsgc.training.fine_tune import fine_tune
 from tsgc.training.run import make_train_step
 
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged

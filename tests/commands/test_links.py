@@ -200,7 +200,7 @@ def short(words):
 
 def test_a_stale_name_would_be_found():
     """The check itself: what is there is known, what is not is not."""
-    assert known(["tsgc", "input", "crop"]) and known(["tsgc", "variants", "VARIANTS"])
+    assert known(["tsgc", "input", "crop"]) and known(["tsgc", "networks", "VARIANTS"])
     assert known(["tsgc", "load_run"]) and not known(["tsgc", "load_runs"])
     assert not known(["tsgc", "model", "VARIANTS"]) and not known(["tsgc", "variants", "NONE"])
     assert short(["TrainConfig", "epochs"]) and not short(["TrainConfig", "epoch"])

@@ -20,7 +20,7 @@ from tsgc.config import TrainConfig
 from tsgc.kernels import block as fused
 from tsgc.kernels import packed
 from tsgc.kernels.library import Library
-from tsgc.variants import VARIANTS, Variant
+from tsgc.networks import VARIANTS, Variant
 
 
 # Each skeleton once; primes, one row, the first and the last; frames that are no multiple of a tile's.

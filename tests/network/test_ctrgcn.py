@@ -11,7 +11,7 @@ from made.released import reference_state
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
 from tsgc.network.adjacency import adjacency
-from tsgc.network.ctrgcn import CTRGCN
+from tsgc.network.field.ctrgcn import CTRGCN
 
 SHAPES = {"nw-ucla": ("nw-ucla-20", 1), "ntu": ("ntu-25", 2)}  # case -> skeleton, bodies
 

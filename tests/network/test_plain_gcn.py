@@ -7,8 +7,8 @@ from made.published_names import ctrgcn_from_published, stgcnpp_from_published
 
 from pipelines.skeleton import SKELETONS
 from tsgc.network.adjacency import adjacency
-from tsgc.network.ctrgcn import CTRGCN
-from tsgc.network.stgcnpp import STGCNPP
+from tsgc.network.field.ctrgcn import CTRGCN
+from tsgc.network.field.stgcnpp import STGCNPP
 
 NETWORKS = {
     "ctrgcn": (CTRGCN, PlainCTRGCN, ctrgcn_from_published),

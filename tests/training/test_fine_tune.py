@@ -14,9 +14,9 @@ from pipelines.skeleton import COCO_17, NTU_25, NW_UCLA_20, SKELETONS, Skeleton
 from tsgc.checkpoint import Description, load_model, save_weights
 from tsgc.config import TrainConfig
 from tsgc.export.model_card import model_card
+from tsgc.fine_tuning.fine_tune import InitWeights, fine_tune, joint_pairs
 from tsgc.inference.trained_stream import load_stream
 from tsgc.network.model import TSGCNeXt
-from tsgc.training.fine_tune import InitWeights, fine_tune, joint_pairs
 
 CLASSES = ("sit", "walk", "wave")
 

@@ -34,7 +34,7 @@ from tsgc.distributed.launch import launch
 from tsgc.distributed.process import Process, join_ranks, pick_device, started_by_torchrun
 from tsgc.kernels.cards import named_card
 from tsgc.network.precision import AUTO, PRECISIONS, emulation_cost, fastest
-from tsgc.variants import VARIANTS
+from tsgc.networks import VARIANTS
 
 MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
 BATCH = {"cuda": 128, "cpu": 8}

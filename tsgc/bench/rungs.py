@@ -11,7 +11,7 @@ from tsgc.bench.inputs import Shape
 from tsgc.bench.training import measure_contenders
 from tsgc.kernels.cards import Card, limited
 from tsgc.network.precision import DTYPES, arithmetic
-from tsgc.variants import VARIANTS
+from tsgc.networks import VARIANTS
 
 
 def say_kernels(shape: Shape, precision: str, device: torch.device) -> str:

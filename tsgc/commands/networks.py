@@ -14,6 +14,7 @@ from tsgc.commands.options import (
     Device,
     Ema,
     Json,
+    Networks,
     Overwrite,
     RunsRoot,
     RunsToUse,
@@ -54,6 +55,7 @@ def predict(
         typer.Option(help="Axis that points up in clips of your own in space. (default: the run's)"),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    network: Networks = None,
     device: Device = None,
     runs: RunsRoot = RUNS,
 ) -> None:
@@ -75,7 +77,7 @@ def predict(
     talker = Talker(json=style == "json")
     said: list[str] = []
     chosen = choose_runs(run or [], runs, checkpoint, ema, said.append)
-    recogniser = load_run(chosen, device=device, weights=shares, image_size=size, up=up)
+    recogniser = load_run(chosen, device=device, weights=shares, image_size=size, up=up, network=network)
     for line in said:
         talker.aside(line)
     if live:
@@ -112,16 +114,19 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Folder to write to. (default: RUN/export)")] = None,
     overwrite: Overwrite = False,
     json: Json = False,
+    network: Networks = None,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
     """A run as ONNX and torch.export, checked against PyTorch, with a model card."""
     from tsgc.console import Talker
     from tsgc.export.export import FORMATS, export_run
+    from tsgc.network.own_code import admit
     from tsgc.workspace.newest_runs import newest_whole
 
     for name in formats or []:
         check_word("--format", name, FORMATS)
+    admit(network)
     talker = Talker(json=json)
     if run is None:
         run = newest_whole(runs, f"{checkpoint}-ema" if ema else checkpoint, talker.note).folder
@@ -144,6 +149,13 @@ def info(
         Path | None, typer.Argument(help="Run folder or .safetensors. (default: the options)")
     ] = None,
     checkpoint: Checkpoint = "last",
+    network: Annotated[
+        str | None,
+        typer.Option(help="tsgcnext, ctrgcn, stgcn++, or your own: FILE.py:NAME. (default: tsgcnext)"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="network.key=value, an argument of the network.")
+    ] = None,
     variant: Annotated[str, typer.Option(help="252, 432, small or tiny.")] = "252",
     skeleton: Annotated[str, typer.Option(help="ntu-25, nw-ucla-20, coco-17 or openpose-18.")] = "ntu-25",
     frames: Annotated[int | None, typer.Option(min=1, help="(default: 256, or the run's)")] = None,
@@ -155,7 +167,15 @@ def info(
     from tsgc.console import Talker
     from tsgc.inspect.network import open_network, show_info
 
-    network, facts, length = open_network(
-        run, checkpoint, variant=variant, skeleton=skeleton, frames=frames, bodies=bodies, classes=classes
+    model, facts, length = open_network(
+        run,
+        checkpoint,
+        network=network,
+        settings=settings or [],
+        variant=variant,
+        skeleton=skeleton,
+        frames=frames,
+        bodies=bodies,
+        classes=classes,
     )
-    show_info(Talker(json=json), network, facts, length)
+    show_info(Talker(json=json), model, facts, length)

@@ -44,6 +44,13 @@ RunsToUse = Annotated[
     typer.Option("--run", help="Run folder or .safetensors; several: fused. (default: newest streams)"),
 ]
 
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network", help="Your own network of a run, whose code may then run: FILE.py:NAME; repeatable."
+    ),
+]
+
 
 def check_word(option: str, value: str, known: Iterable[str]) -> None:
     """Raise UsageError where an option that takes one of a few words has another."""

@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from tsgc.commands.options import DATA, RUNS, DataRoot, Overwrite, RunsRoot, exclude_each_other, numbers
+from tsgc.commands.options import (
+    DATA,
+    RUNS,
+    DataRoot,
+    Networks,
+    Overwrite,
+    RunsRoot,
+    exclude_each_other,
+    numbers,
+)
 
 
 def ensemble(
@@ -68,6 +77,7 @@ def report(
         int, typer.Option(min=0, help="Show which joints speak for each class, by this many of its clips.")
     ] = 0,
     overwrite: Overwrite = False,
+    network: Networks = None,
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
@@ -75,6 +85,10 @@ def report(
     from tsgc.console import Talker
     from tsgc.report import write_report
 
+    if network:
+        from tsgc.network.own_code import admit
+
+        admit(network)
     write_report(
         run or [],
         out=out,

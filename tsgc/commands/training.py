@@ -21,6 +21,7 @@ from tsgc.commands.options import (
     Gpus,
     Json,
     Log,
+    Networks,
     OnError,
     Overwrite,
     RunsRoot,
@@ -43,7 +44,14 @@ def train(
             " Repeatable: a run each, side by side."
         ),
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="252, 432, small or tiny.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="tsgcnext, ctrgcn, stgcn++, or your own: FILE.py:NAME, package.module:NAME."
+            " (default: tsgcnext)"
+        ),
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="Depths of tsgcnext: 252, 432, small or tiny.")] = None,
     gpus: Gpus = None,
     device: Device = None,
     config: Annotated[Path | None, typer.Option(help="YAML of settings, in place of configs/.")] = None,
@@ -83,8 +91,9 @@ def train(
     data_root: DataRoot = DATA,
     runs: RunsRoot = RUNS,
 ) -> None:
-    """Train one stream of TSGCNeXt, or several side by side; ends by scoring on the test split."""
+    """Train a stream of TSGCNeXt or another network, or several side by side; ends by scoring on the test."""
     from tsgc.config import resolve_config, settle_window, to_yaml
+    from tsgc.networks import OURS, recorded_name
     from tsgc.side_by_side.plan import Member, check_members, parse_seeds
     from tsgc.tracking.table import tracker_names
     from tsgc.workspace.data_root import pick_shards
@@ -109,6 +118,7 @@ def train(
     def member(modality: str | None, seed: int | None) -> Member:
         options = {
             "modality": modality,
+            "network": recorded_name(network) if network else None,
             "variant": variant,
             "seed": seed,
             "holdout": holdout or None,
@@ -117,7 +127,12 @@ def train(
         resolve = partial(
             resolve_config, benchmark, recipe=recipe, config=config, settings=settings or [], options=options
         )
-        where = run_dir or run_folder(runs, benchmark, resolve())
+        planned = resolve()
+        if variant and planned.network != OURS:
+            raise UsageError(
+                f"--variant {variant}: of tsgcnext, and the network is {planned.network}; leave it out"
+            )
+        where = run_dir or run_folder(runs, benchmark, planned)
         own = where / "config.yaml"  # of a run that is gone on with: what is not given stays as it is there
         goes_on = resume and not (recipe or config) and own.is_file()
         settled = resolve(started=own if goes_on else None, note=lambda said: notes.update({said: None}))
@@ -138,6 +153,7 @@ def train(
         talker.note(said)
     with talker.doing("loading PyTorch"):  # comes last: settings are checked and printed without it
         from tsgc.distributed.process import join_ranks
+        from tsgc.network.own_code import admit
         from tsgc.side_by_side.group import train_side_by_side
         from tsgc.training.loop import RunRequest, train_stream
     again = command_again(ctx, "--resume")
@@ -159,6 +175,7 @@ def train(
         for member in members
     ]
     with join_ranks(device, apart=several) as process:
+        admit(network)
         if several:
             train_side_by_side(members, requests, process, talker, at_once=at_once, again=again)
         else:
@@ -202,6 +219,7 @@ def evaluate(
         str, typer.Option(help="Average over views: mirror, turns, spans, mirror-turns; the scores say so.")
     ] = "none",
     json: Json = False,
+    network: Networks = None,
     gpus: Gpus = None,
     device: Device = None,
     data_root: DataRoot = DATA,
@@ -217,7 +235,9 @@ def evaluate(
     with talker.doing("loading PyTorch"):
         from tsgc.distributed.process import join_ranks
         from tsgc.evaluation.evaluate import evaluate_run
+        from tsgc.network.own_code import admit
     with join_ranks(device) as process:
+        admit(network)
         evaluate_run(
             process,
             talker,

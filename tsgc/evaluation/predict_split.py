@@ -18,6 +18,13 @@ from tsgc.network.precision import agreed, for_recognition
 from tsgc.step.forward_graphs import ForwardGraphs
 
 
+def num_classes(model: nn.Module) -> int:
+    """K of a network's logits (N, K)."""
+    count = model.num_classes
+    assert isinstance(count, int)
+    return count
+
+
 @torch.inference_mode()
 def predict_split(
     models: Mapping[str, nn.Module],
@@ -64,8 +71,7 @@ def predict_split(
         raise PreemptedError("asked to stop while scoring")
     for name, model in models.items():  # a rank without a batch still takes part in the sum
         if name not in logits:
-            head = model.get_parameter("head.bias")
-            logits[name] = torch.zeros(rows, len(head), device=process.device)
+            logits[name] = torch.zeros(rows, num_classes(model), device=process.device)
         process.sum(logits[name])
     seen = process.sum(read).cpu().numpy() > 0
     if not seen.any():

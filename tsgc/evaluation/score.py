@@ -50,7 +50,7 @@ def open_checkpoint(
             ema=ema,
             selected_on="test",  # the published code keeps its best epoch on the test split
         )
-        model = description.build_network()
+        model = description.build_network(path)
         load_weights(model, load_released(path, ema=ema), path)
     check_match(description, manifest, path)
     return model, description
@@ -115,7 +115,7 @@ def make_scores(
         benchmark=manifest.benchmark,
         split=split,
         preset=manifest.preset,
-        variant=description.config.variant,
+        variant=description.config.network_name,
         modality=description.config.modality,
         seed=description.config.seed,
         checkpoint=name,

@@ -22,11 +22,16 @@ SEED = 0  # of UMAP
 
 @contextmanager
 def head_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
-    """A context that collects what the network's last layer, `head`, is given: (N, D) of each batch."""
+    """A context that collects what the network's last layer is given: (N, D) of each batch.
+
+    Raises TsgcError where no linear layer gives the logits, as may be in one's own network.
+    """
     seen: list[Tensor] = []
-    hook = model.get_submodule("head").register_forward_pre_hook(
-        lambda _, given: seen.append(given[0].detach().float())
-    )
+    layers = [one for one in model.modules() if isinstance(one, nn.Linear)]
+    last = [one for one in layers if one.out_features == model.num_classes]
+    if not last:
+        raise TsgcError("the network has no linear layer whose outputs are the classes")
+    hook = last[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().float()))
     try:
         yield seen
     finally:
@@ -56,7 +61,10 @@ def split_features(
                 x, presence = stream.pipeline.test(reader.read(np.arange(first, last)), device)
                 with head_inputs(stream.model) as seen:
                     stream.model(x, presence=presence)
-                found.append(torch.cat(seen).cpu().numpy())
+                features = torch.cat(seen) if seen else torch.zeros(0)
+                if features.ndim != 2 or len(features) != last - first:
+                    raise TsgcError("the network's last linear layer is not given one vector a clip")
+                found.append(features.cpu().numpy())
                 advance(last, len(chosen))
     finally:
         reader.close()

@@ -13,6 +13,7 @@ from tsgc.config import TrainConfig
 from tsgc.evaluation.scores import all_and_clean, read_scores
 from tsgc.inference.trained_stream import TrainedStream
 from tsgc.network.cost import count_parts, totals
+from tsgc.networks import NETWORKS, network_title
 from tsgc.workspace.runs import open_run, scores_path
 
 
@@ -31,10 +32,10 @@ def model_card(
         "test": "**chosen on the test split**: its accuracy there is for comparison with papers only",
     }[said.selected_on]
     checks = ", ".join(f"{name} {value:.1e}" for name, value in differences.items())
-    return f"""# TSGCNeXt {config.variant}, {config.modality} stream, {said.benchmark}
+    return f"""# {config.network_title}, {config.modality} stream, {said.benchmark}
 
 Recognises {said.num_classes} actions from the joints of up to {said.bodies} bodies ({said.skeleton}).
-TSGCNeXt (arXiv 2304.11631) by tsgc {tool_version()}: {counts["parameters"] / 1e6:.2f} M parameters,
+{_network(config)} by tsgc {tool_version()}: {counts["parameters"] / 1e6:.2f} M parameters,
 {macs:.2f} GMAC a clip.
 
 ## From what
@@ -64,6 +65,11 @@ logits. Checked against PyTorch in float32 on {checked_on}; largest difference: 
 
 {_classes(said.class_names)}
 """
+
+
+def _network(config: TrainConfig) -> str:
+    source = NETWORKS[config.network].source if config.network in NETWORKS else "its author's own"
+    return f"{network_title(config.network)} ({source})"
 
 
 def _environment(run: Path) -> dict[str, Any]:

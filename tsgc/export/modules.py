@@ -13,8 +13,9 @@ from tsgc.inference.trained_stream import TrainedStream
 from tsgc.input.crop import TEST_CROP_MARGIN
 from tsgc.input.resize import resample
 from tsgc.modalities import derive_modality
+from tsgc.network.build import Network
 from tsgc.network.layers import TemporalPatch
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.wrapped import Wrapped
 
 
 class StridedConv(nn.Module):
@@ -35,9 +36,11 @@ class StridedConv(nn.Module):
         return x.permute(0, 2, 3, 1)
 
 
-def for_any_length(model: TSGCNeXt) -> TSGCNeXt:
-    """A copy of the network that can be traced for any number of frames."""
+def for_any_length(model: Network) -> Network:
+    """A copy of the network; of TSGCNeXt, one that can be traced for any number of frames."""
     model = deepcopy(model)
+    if isinstance(model, Wrapped):
+        return model  # it takes the frames that it was made for
     for parent in (model.stem, *model.downs):
         for name, child in parent.named_children():
             if isinstance(child, TemporalPatch):
@@ -75,7 +78,7 @@ class FromJoints(nn.Module):
 
     def __init__(self, stream: TrainedStream) -> None:
         super().__init__()
-        self.model: TSGCNeXt = stream.model
+        self.model: Network = stream.model
         self.pipeline = stream.pipeline
 
     def forward(self, joints: Tensor) -> Tensor:

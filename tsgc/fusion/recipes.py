@@ -41,9 +41,9 @@ def recipe_runs(name: str, root: Path, checkpoint: str, say: Say) -> list[Run]:
     each.
     """
     recipe = RECIPES[name]
-    found = {(run.config.modality, run.config.variant): run for run in newest_scored(root, checkpoint, say)}
+    found = {(run.config.modality, run.network): run for run in newest_scored(root, checkpoint, say)}
     newest = sorted(found.values(), key=lambda run: run.age, reverse=True)
-    variants = list(dict.fromkeys(run.config.variant for run in newest))
+    variants = list(dict.fromkeys(run.network for run in newest))
 
     def wanted(variant: str) -> list[tuple[str, str]]:
         return [(modality, own or variant) for modality, own in recipe.streams]

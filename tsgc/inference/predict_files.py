@@ -108,7 +108,7 @@ def run_lines(recogniser: Recogniser) -> list[str]:
         share = f", weight {weight:g}" if len(recogniser.streams) > 1 else ""
         chosen = "; epoch selected on the test split" if said.selected_on == "test" else ""
         lines.append(
-            f"by {said.config.modality} {said.config.variant} of {said.benchmark},"
+            f"by {said.config.modality} {said.config.network_name} of {said.benchmark},"
             f" {said.preset} preset{share}: {stream.path}{chosen}"
         )
     return lines
@@ -184,7 +184,7 @@ def _as_json(
             "weight": weight,
             "benchmark": stream.description.benchmark,
             "preset": stream.description.preset,
-            "variant": stream.description.config.variant,
+            "variant": stream.description.config.network_name,
             "modality": stream.description.config.modality,
             "selected_on": stream.description.selected_on,
         }

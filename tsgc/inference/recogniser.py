@@ -30,6 +30,7 @@ from tsgc.inference.raw_format import ImageSize, raw_format
 from tsgc.inference.recording import ClipSource, Recording
 from tsgc.inference.trained_stream import TrainedStream, load_stream
 from tsgc.inference.windows import is_centred, plan_windows, recentre
+from tsgc.network.own_code import admit
 from tsgc.workspace.runs import checkpoint_path, refuse_twice
 
 BATCH = 32  # clips at once
@@ -70,7 +71,7 @@ class Recogniser:
         for stream, weight in zip(self.streams, self.weights):
             said = stream.description
             ema = "averaged" if said.ema else "raw"
-            words = [said.config.modality, said.config.variant, ema, str(said.epoch), f"{weight:g}"]
+            words = [said.config.modality, said.config.network_name, ema, str(said.epoch), f"{weight:g}"]
             rows.append([str(stream.path), *words, said.selected_on])
         first = self.streams[0].description
         lines = [
@@ -269,6 +270,7 @@ def load_run(
     weights: Sequence[float] | None = None,
     image_size: ImageSize | None = None,
     up: str | None = None,
+    network: str | Sequence[str] | None = None,
 ) -> Recogniser:
     """Open a trained run: its folder, a .safetensors file, or several of either to be fused.
 
@@ -276,9 +278,11 @@ def load_run(
     GPU where there is one). `weights`: of the streams, equal by default. `image_size`: width and
     height of the picture that your own clips' x and y are in; not for data in space. `up`: the axis that
     points up in your own clips in space (default: as in the training
-    clips). Raises TsgcError: no such run or checkpoint, or runs of
+    clips). `network`: FILE.py:NAME or package.module:NAME of a network of your own, whose code may then run.
+    Raises TsgcError: no such run or checkpoint, or runs of
     different data; UsageError: one run given twice.
     """
+    admit(network)
     runs = [run] if isinstance(run, (str, Path)) else list(run)
     if not runs:
         raise TsgcError("no run given; name one or more run folders or checkpoints")

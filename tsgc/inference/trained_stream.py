@@ -10,7 +10,7 @@ from pipelines.datasets.table import DATASETS
 from shards.batch import PackedBatch
 from tsgc.checkpoint import Description, dataset_name, load_model
 from tsgc.input.pipeline import InputPipeline, interpolates_presence
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.build import Network
 from tsgc.network.precision import for_recognition
 from tsgc.step.forward_graphs import ForwardGraphs, powers_of_two
 
@@ -24,7 +24,7 @@ class TrainedStream:
 
     path: Path
     """The checkpoint."""
-    model: TSGCNeXt
+    model: Network
     pipeline: InputPipeline
     description: Description
     forward: ForwardGraphs

@@ -1,13 +1,15 @@
 """A checkpoint as text: what it is, and where it comes from."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, brief
-from tsgc.variants import VARIANTS
+from tsgc.networks import NETWORKS, VARIANTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,21 +34,35 @@ def checkpoint_lines(path: Path) -> list[str]:
 
 def our_lines(path: Path) -> list[str]:
     """Lines about one of our checkpoints."""
-    from tsgc.checkpoint import load_model  # imports torch, which other kinds of file do not need
+    from tsgc.checkpoint import load_model, read_weights_description  # import torch, which others do not need
 
-    model, said = load_model(path)
+    said = read_weights_description(path)
     config = said.config
-    parameters = sum(tensor.numel() for tensor in model.parameters())
+    if config.network in NETWORKS:
+        parameters = sum(tensor.numel() for tensor in load_model(path)[0].parameters())
+        size = f"{parameters / 1e6:.3f} M parameters"
+    else:  # whose code may not run
+        size = f"{count_numbers(path) / 1e6:.3f} M numbers (file of sha256 {said.network_digest[:12]})"
     return [
-        f"{path}: TSGCNeXt {config.variant}, {config.modality}, {'averaged' if said.ema else 'raw'} weights",
+        f"{path}: {config.network_title}, {config.modality}, {'averaged' if said.ema else 'raw'} weights",
         f"of {said.benchmark}, {said.preset} preset, seed {config.seed};"
         f" epoch {said.epoch} of {config.epochs}: {SELECTED.get(said.selected_on, said.selected_on)}",
         f"takes {said.bodies} x {said.body.num_joints} joints ({said.skeleton}) of"
         f" {said.channels} channels over {config.frames} frames, gives {said.num_classes} classes",
-        f"{parameters / 1e6:.3f} M parameters, {path.stat().st_size / 1e6:.1f} MB",
+        f"{size}, {path.stat().st_size / 1e6:.1f} MB",
         *run_origin(path),
         changed(config),
     ]
+
+
+def count_numbers(path: Path) -> int:
+    """The numbers in a checkpoint's tensors: parameters, and statistics. Raises TsgcError: not whole."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = [file.get_slice(name).get_shape() for name in list(file.keys())]
+    except (OSError, SafetensorError) as error:
+        raise TsgcError(f"{path}: not a whole safetensors file ({error}); copy it again") from None
+    return sum(map(math.prod, shapes))
 
 
 def run_origin(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ addition in a convolution, a linear layer or the mixing of joints. Norms, activa
 additions are not counted, as is usual. Activations are the numbers that the counted operations output.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,14 @@ from typing import Any
 from pipelines.errors import UsageError
 from pipelines.skeleton import SKELETONS
 from tsgc.checkpoint import load_model
+from tsgc.config import parse_settings
 from tsgc.console import Talker
+from tsgc.network.build import Network, build_network
 from tsgc.network.cost import count_parts, totals
-from tsgc.network.model import TSGCNeXt
-from tsgc.variants import VARIANTS
+from tsgc.network.own_code import admit
+from tsgc.network.wrapped import Wrapped
+from tsgc.networks import OURS, VARIANTS, recorded_name
+from tsgc.train_config import TrainConfig
 from tsgc.workspace.runs import checkpoint_path
 
 
@@ -23,13 +28,16 @@ def open_network(
     run: Path | None,
     checkpoint: str,
     *,
+    network: str | None,
+    settings: Sequence[str],
     variant: str,
     skeleton: str,
     frames: int | None,
     bodies: int,
     classes: int,
-) -> tuple[TSGCNeXt, dict[str, Any], int]:
+) -> tuple[Network, dict[str, Any], int]:
     """A network of a run, checkpoint or the options; facts about it by name; its clips' frames."""
+    admit(network)
     if run is not None:
         path = checkpoint_path(run, checkpoint, ema=False)
         model, said = load_model(path)
@@ -39,25 +47,43 @@ def open_network(
             "preset": said.preset,
             "modality": said.config.modality,
             "epochs trained": said.epoch,
-            "variant": said.config.variant,
+            **_named(said.config),
         }
         return model, facts, _checked(frames or said.config.frames, model)
     for name, value, known in (("variant", variant, VARIANTS), ("skeleton", skeleton, SKELETONS)):
         if value not in known:
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
     # Every skeleton has three channels: x, y, z, or in pictures x, y and a score.
-    model = TSGCNeXt(SKELETONS[skeleton], classes, variant=variant, bodies=bodies)
-    facts = {"variant": variant, "skeleton": skeleton, "bodies": bodies, "classes": classes}
+    config = TrainConfig(
+        **parse_settings(settings),
+        network=recorded_name(network or OURS),
+        variant=variant,
+        frames=max(frames or 256, VARIANTS[variant].min_frames),
+    )
+    model = build_network(config, SKELETONS[skeleton], classes, bodies=bodies, channels=3)
+    facts = {
+        **_named(config),
+        "skeleton": skeleton,
+        "bodies": bodies,
+        "classes": classes,
+    }
     return model, facts, _checked(frames or 256, model)
 
 
-def _checked(frames: int, model: TSGCNeXt) -> int:
+def _named(config: TrainConfig) -> dict[str, str]:
+    """The network as a fact: our variant, or another one's name."""
+    return {"variant": config.variant} if config.network == OURS else {"network": config.network_title}
+
+
+def _checked(frames: int, model: Network) -> int:
+    if isinstance(model, Wrapped) and frames != model.min_frames:
+        raise UsageError(f"--frames {frames}: the run's network is made for {model.min_frames}; leave it out")
     if frames < model.min_frames:
         raise UsageError(f"--frames {frames}: the network takes {model.min_frames} or more")
     return frames
 
 
-def show_info(talker: Talker, model: TSGCNeXt, facts: dict[str, Any], frames: int) -> None:
+def show_info(talker: Talker, model: Network, facts: dict[str, Any], frames: int) -> None:
     """Print the table, or the same as JSON. `facts`: what the network is, by name."""
     parts = count_parts(model, frames)
     whole = totals(parts)

@@ -10,7 +10,7 @@ from pipelines.skeleton import Skeleton
 from tsgc import kernels
 from tsgc.network.adjacency import adjacency
 from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_weights
-from tsgc.variants import DOWN_STRIDE, STEM_STRIDE, VARIANTS
+from tsgc.networks import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 
 def pool_present(x: Tensor, presence: Tensor) -> Tensor:
@@ -50,6 +50,7 @@ class TSGCNeXt(nn.Module):
         super().__init__()
         shape = VARIANTS[variant]
         self.min_frames = shape.min_frames
+        self.num_classes = num_classes
         self.input_shape = (channels, skeleton.num_joints, bodies)
         matrices = torch.from_numpy(adjacency(skeleton))
 

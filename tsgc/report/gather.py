@@ -17,6 +17,7 @@ from tsgc.evaluation.scores import Scores, hits, read_scores
 from tsgc.fusion.calibrate import log_softmax
 from tsgc.fusion.fuse import match_clips
 from tsgc.network.adjacency import adjacency
+from tsgc.networks import OURS, network_title
 from tsgc.workspace.runs import Run
 
 
@@ -57,7 +58,8 @@ class Gathered:
 
     @property
     def network(self) -> str:
-        return "TSGCNeXt"
+        """What pages call the network, without its variant."""
+        return network_title(self.run.config.network)
 
     @property
     def preset(self) -> str:
@@ -94,7 +96,7 @@ class Group:
     def name(self) -> str:
         """The stream and variant, as legends have it."""
         several = f", {len(self.runs)} seeds" if len(self.runs) > 1 else ""
-        return f"{self.first.run.config.modality} {self.first.run.config.variant}{several}"
+        return f"{self.first.run.config.modality} {self.first.run.network}{several}"
 
     @cached_property
     def right(self) -> np.ndarray:
@@ -180,6 +182,9 @@ def gather_run(run: Run, label: str, colour: int, *, ema: bool) -> Gathered:
             f"No confusions, classes or calibration: scores/{main}.npz is not readable here;"
             " `tsgc evaluate` writes it."
         )
+    if run.config.network != OURS:
+        missing.append(f"No learned graphs: {gathered.network} has none that this page knows.")
+        return gathered
     try:
         gathered.adjacency = read_adjacency(run.checkpoint(main))
     except TsgcError as error:

@@ -6,6 +6,7 @@ kernels, communicators). Capturing runs nothing.
 """
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,8 +20,8 @@ from shards.options import LoaderOptions
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.kernels.tunings import LIBRARY_ROWS
+from tsgc.networks import OURS, STEM_STRIDE, VARIANTS
 from tsgc.step.micro_batch import MicroBatch
-from tsgc.variants import STEM_STRIDE, VARIANTS
 
 WARM_UP = 3  # steps of a shape before it is captured
 MOST_GRAPHS = (
@@ -32,6 +33,8 @@ StepFunction = Callable[[Sequence[MicroBatch]], object]
 Signature = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]
 Key = tuple[int, Signature]
 Result = TypeVar("Result")
+Check = Callable[[Callable[[], object], Callable[[], object]], bool]
+"""Compares a replay with the plain step: whether they agree."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ def worth_capturing(config: TrainConfig, joints: int, bodies: int, world: int) -
     and float16 the kernels read from the device which rows to leave out; skeletons that the kernels are not
     cut for run plain, which leaves none out.
     """
-    leaves_out = config.drop_path > 0 and joints <= LIBRARY_ROWS and not config.compile
+    leaves_out = (
+        config.network == OURS and config.drop_path > 0 and joints <= LIBRARY_ROWS and not config.compile
+    )
     if config.arithmetic in ("bf16", "float16") or not leaves_out:
         return True
     clips = math.ceil(config.batch / (math.ceil(config.batch / (config.micro_batch * world)) * world))
@@ -134,12 +139,21 @@ class StepGraphs:
     are captured: so the global batch's `size` must say which shapes each rank has, and is counted by.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, check: Check | None = None) -> None:
         self.pool = GraphPool(device)
+        self.check = check
+        """Where no graph may do what the network does: takes the first captured step as a graph and plainly,
+        and says whether they agree. Then a capture that fails, too, leaves plain steps."""
+        self.agreed: Callable[[bool], bool] = lambda here: here
+        """Whether all ranks say so."""
+        self._captures = True
         self._captured: dict[Key, Captured] = {}
         self._seen: Counter[Key] = Counter()
 
     def __call__(self, parts: Sequence[MicroBatch], size: int, run: StepFunction) -> None:
+        if not self._captures:
+            run(parts)
+            return
         # Numbers of rows that the host knows would be shapes, and a graph has those of its capture.
         parts = [replace(part, alive=None) for part in parts]
         key = (size, signature(parts))
@@ -149,11 +163,11 @@ class StepGraphs:
             if self._seen[key] <= WARM_UP or len(self._captured) >= MOST_GRAPHS:
                 self._warm_up(parts, run)
                 return
+            if self.check is not None and not self._captured:
+                self._try(key, parts, run)
+                return
             captured = self._captured[key] = self._capture(parts, run)
-        for mine, given in zip(captured.inputs, parts, strict=True):
-            sources = given.tensors
-            for name, tensor in mine.tensors.items():
-                tensor.copy_(sources[name])
+        fill_inputs(captured, parts)
         captured.replay()
 
     def __len__(self) -> int:
@@ -164,6 +178,34 @@ class StepGraphs:
         self._captured.clear()
         self._seen.clear()
         self.pool.forget()
+
+    def _try(self, key: Key, parts: Sequence[MicroBatch], run: StepFunction) -> None:
+        """The first captured step, checked; where a graph does not do, it and those after it are plain."""
+        assert self.check is not None
+        try:
+            captured = self._capture(parts, run)
+        except TsgcError as error:
+            captured, reason = None, str(error.__cause__ or error).strip().splitlines()[0]
+        if not self.agreed(captured is not None):  # where one rank has failed, none replays
+            self._give_up(reason if captured is None else "it failed on another rank")
+            run(parts)
+            return
+        assert captured is not None
+        fill_inputs(captured, parts)
+        same = self.check(captured.replay, lambda: self._warm_up(parts, run))
+        if not self.agreed(same):
+            self._give_up("its first captured step is not its plain one")
+            return
+        self._captured[key] = captured
+
+    def _give_up(self, reason: str) -> None:
+        self._captures = False
+        self.clear()
+        warnings.warn(
+            f"the network's steps cannot be CUDA graphs: they run plainly, slower for small input ({reason})",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
     def _warm_up(self, parts: Sequence[MicroBatch], run: StepFunction) -> None:
         self.pool.warm_up(lambda: run(parts), *(tensor for part in parts for tensor in part.tensors.values()))
@@ -179,6 +221,14 @@ class StepGraphs:
                 " --set graphs=false trains without (slower for small inputs), --debug shows where it failed"
             ) from error
         return Captured(inputs, replay)
+
+
+def fill_inputs(captured: Captured, parts: Sequence[MicroBatch]) -> None:
+    """Copy a step's input to where its graph reads it."""
+    for mine, given in zip(captured.inputs, parts, strict=True):
+        sources = given.tensors
+        for name, tensor in mine.tensors.items():
+            tensor.copy_(sources[name])
 
 
 def clone(batch: MicroBatch) -> MicroBatch:

@@ -18,7 +18,7 @@ from pipelines.errors import TsgcError
 from shards.manifest import Manifest
 from tsgc.checkpoint import Description, check_match, check_unseen, load_model
 from tsgc.config import TrainConfig
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.build import Network
 from tsgc.workspace.runs import checkpoint_path
 
 SAME_INPUT = ("frames", "sampling", "align", "centre", "normalise")
@@ -30,7 +30,7 @@ class Teacher:
     """A trained network, in eval mode, its weights frozen."""
 
     path: Path
-    model: TSGCNeXt
+    model: Network
     modality: str
     digest: str
     """sha256 of its file."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 FIRST = 65536.0
 GROWTH, BACKOFF = 2.0, 0.5
@@ -41,6 +41,11 @@ class LossScale:
     def update(self) -> None:
         """Set the factor of the next step."""
         torch._amp_update_scale_(self.factor, self._steps, self.overflow, GROWTH, BACKOFF, GROWTH_STEPS)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that a step changes of it."""
+        return self.factor, self.overflow, self._steps
 
     @property
     def vanished(self) -> bool:

@@ -17,13 +17,16 @@ from tsgc.distributed.process import Process
 from tsgc.input.mixing import mix, mix_presence
 from tsgc.network.precision import arithmetic
 from tsgc.network.timm_parts import ModelEmaV3
+from tsgc.network.wrapped import Wrapped
 from tsgc.step.cuda_graphs import GraphPool, StepGraphs
 from tsgc.step.distil import Teachers
 from tsgc.step.ema import WeightAverage
+from tsgc.step.graph_check import StepState, same_step
 from tsgc.step.loss import soft_targets, summed_loss
 from tsgc.step.loss_scale import LossScale
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import set_learning_rate, sum_gradients
+from tsgc.step.other_networks import average_buffers, seed_step
 
 
 class TrainStep:
@@ -75,7 +78,12 @@ class TrainStep:
             self._scale = torch.ones((), device=device)
         self.after_part: Callable[[], None] = lambda: None
         """Called on the host after each micro-batch of a step, but for steps that are replayed."""
+        self._draws = isinstance(model, Wrapped)
+        """Whether the network may draw random numbers of its own, and have statistics of one rank's clips."""
         self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
+        if self._cuda_graphs and self._draws:
+            self._cuda_graphs.agreed = self._on_all_ranks
+            self._cuda_graphs.check = None if config.graphs else self._same_step
 
     def __call__(
         self,
@@ -93,6 +101,9 @@ class TrainStep:
         all ranks alike, the step is broken off, weights and statistics are as before it, and False returned.
         """
         set_learning_rate(self.optimizer, lr)
+        self._position = position
+        if self._draws:
+            seed_step(self.config.seed, position, self.process.rank)
         scale = self._times / size
         if isinstance(self._scale, Tensor):
             self._scale.fill_(scale)
@@ -168,10 +179,27 @@ class TrainStep:
             self._clip(self.config.clip_grad)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self._draws:
+            average_buffers(self.model, self.process)
         self._average.update(None if self.loss_scale is None else self.loss_scale.overflow)
         if self.loss_scale is not None:
             self.loss_scale.update()
         return True
+
+    def _same_step(self, graph: Callable[[], object], plain: Callable[[], object]) -> bool:
+        """Whether a captured step is what it is plainly, with the same random numbers; `plain`'s is kept."""
+        scale = () if self.loss_scale is None else self.loss_scale.tensors
+        state = StepState(self.model, self.ema, self.optimizer, (self.loss_sum, self.norm, *scale))
+
+        def seeded() -> None:
+            seed_step(self.config.seed, self._position, self.process.rank)
+            plain()
+
+        return same_step(state, graph, seeded)
+
+    def _on_all_ranks(self, here: bool) -> bool:
+        missing = torch.tensor(float(not here), device=self.process.device)
+        return not self.process.sum(missing).item()
 
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
         """What a forward pass changes, each with a copy: the loss so far, and the statistics of BatchNorm."""

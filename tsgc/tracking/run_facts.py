@@ -22,7 +22,7 @@ def run_facts(folder: Path, benchmark: str, config: TrainConfig, epoch: int) -> 
     return RunFacts(
         folder=folder,
         benchmark=benchmark,
-        stream=f"{config.variant} {config.modality}",
+        stream=f"{config.network_name} {config.modality}",
         seed=config.seed,
         settings=dataclasses.asdict(config) | {"benchmark": benchmark, "run": str(folder), **facts},
         epoch=epoch,

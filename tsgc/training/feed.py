@@ -23,7 +23,7 @@ from tsgc.input.mixing import lam_map_from_parts, partner_parts
 from tsgc.input.packed_rows import to_device
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.random_numbers import Draws
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.build import Network
 from tsgc.step.join_steps import cut_apart, join_draws, join_parts
 from tsgc.step.micro_batch import MicroBatch
 
@@ -82,7 +82,7 @@ class Feed:
         self,
         loader: TrainLoader,
         pipeline: InputPipeline,
-        model: TSGCNeXt,
+        model: Network,
         device: torch.device,
         others: Sequence[str] = (),
     ) -> None:
@@ -216,7 +216,7 @@ def survival_factors(uniform: np.ndarray, rates: np.ndarray) -> np.ndarray:
 
     The host's twin of `TSGCNeXt.survival`.
     """
-    rows = uniform.reshape(-1, len(rates))
+    rows = uniform.reshape(uniform.shape[0] * uniform.shape[1], len(rates))
     return ((rows >= rates) / (1 - rates)).T
 
 

@@ -13,13 +13,14 @@ from tsgc.distributed.preemption import PreemptedError, StopRequest
 from tsgc.distributed.process import Process, check_shared
 from tsgc.evaluation.score import score_checkpoints
 from tsgc.evaluation.scores import COLUMNS, Scores, accuracy_rows, remarks, write_scores
+from tsgc.fine_tuning.fine_tune import fine_tune
+from tsgc.network.build import is_ours
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.network.precision import emulation_cost
 from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.run_facts import run_facts, score_figures
 from tsgc.tracking.trackers import open_trackers
 from tsgc.training.epoch import train_epoch, validate
-from tsgc.training.fine_tune import fine_tune
 from tsgc.training.progress import RunProgress
 from tsgc.training.restart import announce_stop, how_to_go_on, save_and_stop, was_restarted
 from tsgc.training.run import Training, build_training, settle_kernels, summary
@@ -125,7 +126,7 @@ def start_run(request: RunRequest, process: Process, talker: console.Talker) -> 
     if resume:
         go_on(run, talker)
     talker.note(summary(run))
-    if process.device.type == "cuda":
+    if process.device.type == "cuda" and is_ours(run.model):
         talker.note(f"kernels: {settle_kernels(run)}")
     if process.main:
         facts = run_facts(folder, request.benchmark, run.config, run.epoch)
@@ -249,7 +250,7 @@ def score_run(run: Training, stop: StopRequest, talker: console.Talker | None = 
 
 def print_scores(run: Training, test: Mapping[str, Scores], talker: console.Talker) -> None:
     """The table of a run's test scores, and where the run lies."""
-    stream = f"{run.config.modality} {run.config.variant}"
+    stream = f"{run.config.modality} {run.config.network_name}"
     title = f"{run.benchmark} {stream}, {run.manifest.preset} preset, test"
     talker.table(
         title, COLUMNS, [row for name, scores in test.items() for row in accuracy_rows(name, scores)]

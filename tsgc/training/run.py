@@ -19,19 +19,21 @@ from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.build import Network, build_network
 from tsgc.network.precision import AUTO, agreed, arithmetic, for_recognition
 from tsgc.network.timm_parts import ModelEmaV3
+from tsgc.network.wrapped import Wrapped, try_out
+from tsgc.networks import VARIANTS
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
 from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.step.optimizer import build_optimizer
+from tsgc.step.other_networks import share_weights
 from tsgc.step.train_step import TrainStep
 from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.trackers import Trackers
 from tsgc.training.feed import Feed
 from tsgc.training.settle_precision import settle_precision
-from tsgc.variants import VARIANTS
 from tsgc.workspace.relabel import count_moved, relabelled
 
 
@@ -49,7 +51,7 @@ class Training:
     loader: TrainLoader
     validation: EvalLoader
     """The clips that `best` is chosen by: held-out training clips, or the test split."""
-    model: TSGCNeXt
+    model: Network
     ema: ModelEmaV3
     optimizer: torch.optim.Optimizer
     feed: Feed
@@ -164,19 +166,21 @@ def build_training(
 
 def make_train_step(
     config: TrainConfig, manifest: Manifest, bodies: int, process: Process, loader_options: LoaderOptions
-) -> tuple[TSGCNeXt, TrainStep]:
+) -> tuple[Network, TrainStep]:
     """The network as `config.seed` initialises it, and its step, with average, optimiser and teachers."""
     teachers = open_teachers(config, manifest, bodies, process.device)
     torch.manual_seed(config.seed)
-    model = TSGCNeXt(
+    model = build_network(
+        config,
         manifest.body,
         len(manifest.class_names),
-        variant=config.variant,
         bodies=bodies,
         channels=num_channels(config.modality, manifest.channels),
-        drop_path=config.drop_path,
-        layer_scale=config.layer_scale,
     ).to(process.device)
+    if isinstance(model, Wrapped):
+        with arithmetic(config.arithmetic, process.device):
+            try_out(model, process.device, every_gradient=process.world > 1)
+        share_weights(model, process)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)
     worth = worth_capturing(config, manifest.body.num_joints, bodies, process.world)
@@ -214,7 +218,7 @@ def wrap_network(model: nn.Module, config: TrainConfig, process: Process, cuda_g
 
 
 def settle_kernels(run: Training) -> str:
-    """Chooses the kernels of the run's blocks; says what those of training are cut for."""
+    """Chooses the kernels of TSGCNeXt's blocks; says what those of training are cut for."""
     widths, joints = VARIANTS[run.config.variant].widths, run.manifest.body.num_joints
     with arithmetic(run.config.arithmetic, run.process.device):
         for training in (False, True):
@@ -232,7 +236,7 @@ def summary(run: Training) -> str:
     moved = f" ({run.moved} of corrected class)" if run.moved else ""
     return (
         f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
-        f" TSGCNeXt {config.variant} ({parameters / 1e6:.2f} M parameters), "
+        f" {config.network_title} ({parameters / 1e6:.2f} M parameters), "
         f"{len(run.loader.clips):,} clips{moved} x {config.repeats} an epoch,"
         f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
         f" {precision}{taught} -> {run.folder}"

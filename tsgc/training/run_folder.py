@@ -16,6 +16,8 @@ from pipelines.files import write_atomic
 from pipelines.prepared.store import tool_version
 from shards.remote import safe
 from tsgc.config import to_yaml
+from tsgc.network.own_code import find_code
+from tsgc.networks import NETWORKS
 from tsgc.training import snapshots
 from tsgc.training.run import Training
 from tsgc.workspace.at_work import is_running
@@ -52,9 +54,22 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
                 "init": run.init,
                 **({"recipe_epochs": run.recipe_epochs} if run.recipe_epochs else {}),
                 "teachers": teachers.files if teachers else {},
+                **keep_network(run),
             },
         )
         write_atomic(run.folder / "config.yaml", to_yaml(run.config).encode())
+
+
+def keep_network(run: Training) -> dict[str, Any]:
+    """Copy the file of one's own network into the run's folder, to be read; facts about it. Else nothing."""
+    name = run.config.network
+    if name in NETWORKS:
+        return {}
+    code = find_code(name, "", "the settings")
+    place = run.folder / "network" / code.file.name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(place, code.source)
+    return {"network": {"name": name, "file": f"network/{code.file.name}", "sha256": code.digest}}
 
 
 def record_changes(run: Training, changes: Sequence[str]) -> None:

@@ -47,6 +47,7 @@ def save(run: Training) -> None:
         "manifest": run.manifest.digest,
         "config": dataclasses.asdict(run.config),
         "teachers": run.train_step.teachers.digests if run.train_step.teachers else [],
+        "network": checkpoint.network_digest(run.config),
     }
     for suffix, model in run.weights.items():
         save_checkpoint(run, f"last{suffix}", model, "none")
@@ -70,6 +71,16 @@ def newest_state(run: Training, path: Path) -> dict[str, Any]:
         raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
 
 
+def check_network(run: Training, digest: str, path: Path) -> None:
+    """Refuse to go on with code of one's own network that is not what the run was started with."""
+    ours = checkpoint.network_digest(run.config)
+    if digest and ours and digest != ours:
+        raise TsgcError(
+            f"{path}: started with {run.config.network} of sha256 {digest[:12]}, now {ours[:12]}: it has"
+            f" changed since; give the run's own copy in {run.folder / 'network'}, or start with --overwrite"
+        )
+
+
 def restore(run: Training) -> list[str]:
     """Go on from the state that `save` left; returns a line on each change of the settings.
 
@@ -79,6 +90,7 @@ def restore(run: Training) -> list[str]:
     state = newest_state(run, path)
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
+    check_network(run, state.get("network", ""), path)
     # Settings that came after an earlier state were off in it, as they are by default.
     before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
     started = build_config({**dataclasses.asdict(before), **state["config"]}, str(path))

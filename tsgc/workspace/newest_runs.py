@@ -88,4 +88,4 @@ def _why(one: RunState) -> str:
 def _newest_streams(runs: Sequence[Run]) -> list[Run]:
     """The newest seed of each stream of the last run's benchmark, in a fixed order; `runs`: oldest first."""
     newest = {run.stream: run for run in runs if run.benchmark == runs[-1].benchmark}
-    return sorted(newest.values(), key=lambda run: (run.config.variant, stream_order(run.config.modality)))
+    return sorted(newest.values(), key=lambda run: (run.network, stream_order(run.config.modality)))

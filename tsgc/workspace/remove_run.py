@@ -22,6 +22,7 @@ TRAINED = (
     "trackers.json",
     "report.html",
     "report-*.csv",
+    "network/*",
 )
 """What training writes into a run's folder."""
 BESIDE = ("export/*", "wandb/**/*")

@@ -21,16 +21,16 @@ class Run:
 
     @property
     def stream(self) -> tuple[str, str]:
-        return self.config.variant, self.config.modality
+        return self.network, self.config.modality
 
     @property
     def network(self) -> str:
-        """What the run's folder is called after, before its stream: the variant."""
-        return self.config.variant
+        """What the run's folder is called after, before its stream: the variant, or another network."""
+        return self.config.network_name
 
     @property
     def title(self) -> str:
-        return f"{self.benchmark} {self.config.variant} {self.config.modality} seed {self.config.seed}"
+        return f"{self.benchmark} {self.network} {self.config.modality} seed {self.config.seed}"
 
     @property
     def checkpoints(self) -> Path:
@@ -54,8 +54,8 @@ class Run:
 
 
 def run_folder(root: Path, benchmark: str, config: TrainConfig) -> Path:
-    """The run's folder: runs/<data set>/<benchmark>/<variant>/<modality>/seed<k>."""
-    return root / benchmark / config.variant / config.modality / f"seed{config.seed}"
+    """The run's folder: runs/<data set>/<benchmark>/<network>/<modality>/seed<k>."""
+    return root / benchmark / config.network_name / config.modality / f"seed{config.seed}"
 
 
 def scores_path(folder: Path, split: str, name: str) -> Path:

@@ -17,11 +17,14 @@ from pipelines.skeleton import Skeleton
 from pipelines.skeletons.joint_names import common_names
 from shards.manifest import Manifest
 from tsgc import checkpoint
+from tsgc.fine_tuning.other_networks import load_fitting
 from tsgc.modalities import parts
+from tsgc.network.build import Network
 from tsgc.network.layers import fold
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.released import load_released
-from tsgc.variants import STEM_STRIDE
+from tsgc.network.wrapped import Wrapped
+from tsgc.networks import STEM_STRIDE
 from tsgc.workspace import runs
 
 Pairs = list[tuple[int, int]]  # (ours, theirs)
@@ -57,7 +60,7 @@ class InitWeights:
 
 
 def fine_tune(
-    model: TSGCNeXt, manifest: Manifest, path: Path, holdout: bool = False, modality: str = "joint"
+    model: Network, manifest: Manifest, path: Path, holdout: bool = False, modality: str = "joint"
 ) -> str:
     """Load what fits of a checkpoint (ours, or a released one) or of a run's folder (its last-ema).
 
@@ -65,6 +68,8 @@ def fine_tune(
     loaded and what was not. Raises TsgcError where no block of the network fits, and for weights of the same
     benchmark that were selected on its test split or, with `holdout`, trained on its held-out clips.
     """
+    if isinstance(model, Wrapped):
+        return load_fitting(model, manifest, path, holdout)
     source = read_init_weights(path)
     if source.benchmark == manifest.benchmark:
         checkpoint.check_unseen(source.path, source.selected_on, source.holdout, holdout)

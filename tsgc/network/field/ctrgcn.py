@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc.network.adjacency import adjacency
-from tsgc.network.gcn_layers import (
+from tsgc.network.field.gcn_layers import (
     SUBSETS,
     BodyNorm,
     GraphNetwork,

@@ -1,0 +1,80 @@
+"""The network of a run's settings: TSGCNeXt, another one of the table, or one's own."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import Skeleton
+from tsgc.network.model import TSGCNeXt
+from tsgc.network.own_code import described, find_code
+from tsgc.network.wrapped import Wrapped, wrap
+from tsgc.networks import NETWORKS, OURS
+from tsgc.train_config import TrainConfig
+
+Network = TSGCNeXt | Wrapped
+
+
+def build_network(
+    config: TrainConfig,
+    skeleton: Skeleton,
+    num_classes: int,
+    *,
+    bodies: int,
+    channels: int,
+    digest: str = "",
+    where: str = "",
+    drop_path: float | None = None,
+) -> Network:
+    """The network that `config` names, for clips of `bodies` with `channels`; its weights as it starts.
+
+    `digest`: SHA-256 of the file of one's own network, where a checkpoint says it; `where`: the file that
+    errors name. Raises TsgcError: code that may not run or has changed (`own_code`), wrong settings.
+    """
+    if config.network == OURS:
+        return TSGCNeXt(
+            skeleton,
+            num_classes,
+            variant=config.variant,
+            bodies=bodies,
+            channels=channels,
+            drop_path=config.drop_path if drop_path is None else drop_path,
+            layer_scale=config.layer_scale,
+        )
+    make = network_code(config.network, digest, where or "the settings")
+    try:
+        made = make(
+            skeleton,
+            num_classes,
+            bodies=bodies,
+            channels=channels,
+            frames=config.frames,
+            **config.network_settings,
+        )
+    except TsgcError:
+        raise
+    except Exception as error:
+        settings = "".join(f", {name}={value!r}" for name, value in config.network_settings.items())
+        raise TsgcError(
+            f"network {config.network}: it could not be made for {skeleton.num_joints} joints, {num_classes}"
+            f" classes, bodies={bodies}, channels={channels}, frames={config.frames}{settings}:"
+            f" {described(error)}"
+        ) from error
+    shape = (channels, skeleton.num_joints, bodies)
+    return wrap(made, config.network, num_classes, input_shape=shape, frames=config.frames)
+
+
+def network_code(name: str, digest: str = "", where: str = "") -> Callable[..., Any]:
+    """The class of a network: of the table, or of code that the user has admitted."""
+    if name not in NETWORKS:
+        return find_code(name, digest, where).make
+    module, _, attribute = NETWORKS[name].place.partition(":")
+    made: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return made
+
+
+def is_ours(model: nn.Module) -> bool:
+    """Whether it is TSGCNeXt itself, which has blocks, learned graphs and kernels."""
+    return isinstance(model, TSGCNeXt)

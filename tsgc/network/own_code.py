@@ -1,0 +1,175 @@
+"""Networks of one's own: code that the user has named, and nothing else, is run.
+
+A run's files say which code its network is: a name, and the SHA-256 of the file that defines it. They never
+bring code along that is run: `admit` does that, for what `--network` (or `network=` in Python) names. Only a
+package that is installed is found without, where its file is the one that the run was trained with.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipelines.errors import TsgcError, first_line
+from tsgc.networks import FILE, MODULE, NETWORKS, recorded_name
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class OwnCode:
+    """A network of one's own whose code has been run."""
+
+    name: str
+    """The name in a run's settings: `my.py:Net` or `package.module:Net`."""
+    file: Path
+    source: bytes
+    make: Callable[..., Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file that defines it; what that file imports is not part of it."""
+        return hashlib.sha256(self.source).hexdigest()
+
+
+_admitted: list[OwnCode] = []
+
+
+def admit(given: str | Sequence[str] | None) -> None:
+    """Run the code that the user names, so that runs of it can be opened: FILE.py:NAME, package.module:NAME.
+
+    Words of the table need none. Raises TsgcError: no such file or module, an error in it, no such name.
+    """
+    for name in [given] if isinstance(given, str) else given or ():
+        if name in NETWORKS:
+            continue
+        if FILE.fullmatch(name):
+            code = _from_file(name)
+        elif MODULE.fullmatch(name):
+            code = _from_module(name)
+        else:
+            raise TsgcError(
+                f"network {name!r}: expected {', '.join(NETWORKS)}, FILE.py:NAME or package.module:NAME"
+            )
+        _admitted[:] = [
+            *(one for one in _admitted if one.name != code.name or one.digest != code.digest),
+            code,
+        ]
+
+
+def find_code(name: str, digest: str, where: str) -> OwnCode:
+    """The code of a network that is named in a file or in settings (`where`), with that digest if given.
+
+    Raises TsgcError where the user has not named it and it is not installed, or it has changed since.
+    """
+    attribute = name.rpartition(":")[2]
+    alike = [one for one in _admitted if one.name.rpartition(":")[2] == attribute]
+    if digest:
+        exact = [one for one in alike if one.digest == digest]
+    else:
+        exact = [one for one in alike if one.name == name]
+    if exact:
+        return exact[-1]
+    if not alike and MODULE.fullmatch(name) and (file := _installed(name)):
+        if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise TsgcError(
+                f"{where}: trained with {name} of sha256 {digest[:12]}, the installed file"
+                f" has another ({file}); install that version, or give --network FILE.py:{attribute}"
+            )
+        return _from_module(name)
+    if alike:
+        found = alike[-1]
+        raise TsgcError(
+            f"{where}: trained with {name} of sha256 {digest[:12]}, --network {found.name} has"
+            f" {found.digest[:12]}: it has changed since; the run's own copy is in its folder network/"
+        )
+    raise TsgcError(
+        f"{where}: its network is {name}, code of your own, which no file may run by itself;"
+        f" give --network {'PATH/' if FILE.fullmatch(name) else ''}{name}"
+    )
+
+
+def _from_file(given: str) -> OwnCode:
+    path, _, attribute = given.rpartition(":")
+    file = Path(path)
+    try:
+        source = file.read_bytes()
+    except OSError as error:
+        found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise TsgcError(f"--network {given}: {file}: {found}; expected a Python file") from None
+    module = ModuleType(f"tsgc_own_network_{file.stem}")
+    module.__file__ = str(file.resolve())
+    beside = str(file.resolve().parent)
+    if beside not in sys.path:  # what lies beside it can be imported, as by `python my.py`
+        sys.path.insert(0, beside)
+    sys.modules[module.__name__] = module  # dataclasses and torch.compile look there
+    try:
+        exec(compile(source, module.__file__, "exec"), module.__dict__)
+    except Exception as error:
+        raise TsgcError(f"--network {given}: {described(error)}") from error
+    return OwnCode(recorded_name(given), file, source, _attribute(module, attribute, given))
+
+
+def _from_module(given: str) -> OwnCode:
+    name, _, attribute = given.rpartition(":")
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        raise TsgcError(f"--network {given}: {described(error)}") from error
+    made = _attribute(module, attribute, given)
+    # The class may be defined in another file of the package than the one that it is imported from.
+    defined = sys.modules.get(getattr(made, "__module__", name), module)
+    file = Path(inspect.getsourcefile(defined) or "")
+    if not file.is_file():
+        raise TsgcError(
+            f"--network {given}: no Python source of {name} is here, which a run keeps; use a file"
+        )
+    return OwnCode(given, file, file.read_bytes(), made)
+
+
+def _attribute(module: ModuleType, name: str, given: str) -> Callable[..., Any]:
+    made = getattr(module, name, None)
+    if not callable(made):
+        own = module.__name__
+        there = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == own]
+        found = "not callable" if made is not None else f"no {name} in it"
+        raise TsgcError(f"--network {given}: {found}; it defines {', '.join(there) or 'nothing'}")
+    return made
+
+
+def _installed(name: str) -> Path | None:
+    """The file of a module of an installed package, found without running it; None: not installed."""
+    parts = name.rpartition(":")[0].split(".")
+    if parts[0] not in packages_distributions():
+        return None  # a folder that lies about, such as the run's own: not what pip has put there
+    spec = importlib.util.find_spec(parts[0])
+    if spec is None or spec.origin is None:
+        return None
+    if len(parts) == 1:
+        return Path(spec.origin)
+    place = Path(spec.origin).parent.joinpath(*parts[1:])
+    files = (place.with_suffix(".py"), place / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def described(error: BaseException) -> str:
+    """An error of the user's code in one line: what, and where in that code."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({Path(error.filename or '?').name}, line {error.lineno})"
+    steps = [step for step in traceback.extract_tb(error.__traceback__) if not _theirs(step.filename)]
+    where = f" ({Path(steps[-1].filename).name}, line {steps[-1].lineno})" if steps else ""
+    return f"{type(error).__name__}: {first_line(error, 300)}{where}"
+
+
+def _theirs(file: str) -> bool:
+    """Whether code lies in a library, or in this project."""
+    path = Path(file)
+    return file.startswith("<") or "site-packages" in path.parts or path.is_relative_to(PROJECT)

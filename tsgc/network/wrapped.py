@@ -1,0 +1,146 @@
+"""Any network in the place of TSGCNeXt: the same call, the same attributes, its own weights' names."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.errors import TsgcError
+from tsgc.network.own_code import described
+from tsgc.networks import network_title
+
+
+class Wrapped(nn.Module):
+    """A network that is called as TSGCNeXt is; survival factors and kept rows are none of its business.
+
+    `source`: the name by which errors call it. Its state dict is the network's own, so that its weights can
+    be loaded outside of this project.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        source: str,
+        num_classes: int,
+        input_shape: tuple[int, int, int],
+        frames: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.source, self.num_classes = source, num_classes
+        self.input_shape = input_shape
+        """Channels, joints and bodies of its input."""
+        self.min_frames = frames
+        """It is made for so many frames, and is given no others."""
+        self.takes_presence = "presence" in inspect.signature(network.forward).parameters
+        self.drop_path_rates: Tensor
+        self.register_buffer("drop_path_rates", torch.zeros(0), persistent=False)
+
+    def forward(
+        self,
+        x: Tensor,
+        survival: Tensor | None = None,
+        presence: Tensor | None = None,
+        kept: Sequence[int] | None = None,
+    ) -> Tensor:
+        x = x.contiguous()  # ours is a view, which `.view` in other people's code refuses
+        logits: Tensor = self.network(x, presence=presence) if self.takes_presence else self.network(x)
+        return logits
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's own, without a prefix."""
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Load the network's own."""
+        return self.network.load_state_dict(*args, **kwargs)
+
+
+def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
+    """Run a made batch forwards and backwards through a network; nothing of it is changed.
+
+    Raises TsgcError for what would go wrong in the first step: an error, an answer of another shape, one that
+    is not finite, and with `every_gradient` a parameter that has none.
+    """
+    C, V, M = model.input_shape
+    T = model.min_frames
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, C, T, V, M, generator=generator).to(device)
+    presence = torch.ones(2, T, M, device=device)
+    shape = f"x of (N, C, T, V, M) = {tuple(x.shape)}"
+    buffers = [buffer.clone() for buffer in model.buffers()]
+    training = model.training
+    # Its random numbers are put back: the run's own do not depend on this.
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.enable_grad():
+        try:
+            logits = model.train()(x, presence=presence)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise TsgcError(
+                f"network {model.source}: its forward pass failed on {shape}: {described(error)}"
+            ) from error
+        check_answer(logits, (2, model.num_classes), model.source, shape)
+        if every_gradient:
+            check_gradients(model, logits)
+    model.zero_grad(set_to_none=True)
+    with torch.no_grad():
+        for buffer, before in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(before)
+    model.train(training)
+
+
+def check_answer(logits: Any, expected: tuple[int, int], source: str, shape: str) -> None:
+    """Refuse what is no logits (N, K), or not finite."""
+    if not isinstance(logits, Tensor):
+        raise TsgcError(
+            f"network {source}: its forward pass gives a {type(logits).__name__}, expected logits"
+            f" (N, K) = {expected}"
+        )
+    if tuple(logits.shape) != expected:
+        raise TsgcError(
+            f"network {source}: its forward pass gives {tuple(logits.shape)} for {shape}, expected logits"
+            f" (N, K) = {expected}"
+        )
+    if not logits.is_floating_point():
+        raise TsgcError(f"network {source}: its logits are {logits.dtype}, expected floating point")
+    if not logits.isfinite().all():
+        raise TsgcError(
+            f"network {source}: its logits are not finite for standard normal {shape}; look at its weights"
+        )
+
+
+def check_gradients(model: Wrapped, logits: Tensor) -> None:
+    """Refuse a network with a parameter that takes no part, which several ranks cannot agree on."""
+    if not logits.requires_grad:
+        raise TsgcError(
+            f"network {model.source}: no gradient reaches its parameters; has it any that are trained?"
+        )
+    logits.float().square().sum().backward()
+    idle = [
+        name for name, value in model.network.named_parameters() if value.requires_grad and value.grad is None
+    ]
+    if idle:
+        more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+        raise TsgcError(
+            f"network {model.source}: parameter {idle[0]}{more} gets no gradient, which training on several"
+            " processes needs; use it, or set its requires_grad to False"
+        )
+
+
+def wrap(
+    network: Any,
+    name: str,
+    num_classes: int,
+    *,
+    input_shape: tuple[int, int, int],
+    frames: int,
+) -> Wrapped:
+    """The network that a callable has made. Raises TsgcError where it is none."""
+    source = network_title(name) if ":" not in name else name
+    if not isinstance(network, nn.Module):
+        raise TsgcError(f"network {source}: made a {type(network).__name__}, expected a torch.nn.Module")
+    return Wrapped(network, source, num_classes, input_shape, frames)
