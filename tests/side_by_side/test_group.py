@@ -1,9 +1,16 @@
 """Runs side by side: to the bit what each is alone, in folders of their own, stopped and gone on with."""
 
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
-from made.command import quick, tsgc
+from made.command import fails, quick, tsgc
+from made.run_folders import make_run_folder
+
+from tsgc.training import epoch
+from tsgc.workspace.at_work import at_work
 
 STREAMS = ("joint", "bone")
 SETTINGS = quick(
@@ -41,12 +48,12 @@ def alone(made, tmp_path_factory):
     return found
 
 
-def check_same(runs, alone):
+def check_same(runs, alone, but=()):
     for (stream, seed), left in alone.items():
         found = results(runs / f"ntu60/xsub/tiny/{stream}/seed{seed}")
         assert found.keys() == left.keys() and len(found) > 6
         for name, value in left.items():
-            assert found[name] == value, (stream, seed, name)
+            assert name in but or found[name] == value, (stream, seed, name)
 
 
 @pytest.mark.parametrize("at_once", [1, 4])
@@ -54,3 +61,88 @@ def test_runs_side_by_side_are_those_alone_to_the_bit(made, here, alone, at_once
     said = tsgc(*words(made), "--at-once", at_once)
     assert "joint" in said
     check_same(here / "runs", alone)
+
+
+def rate_that(monkeypatch, what):
+    """From here on `what(step, config)` is called before each step; a rate that it gives is taken."""
+    rate = epoch.learning_rate
+
+    def changed(step, steps, config):
+        given = what(step, config)
+        return rate(step, steps, config) if given is None else given
+
+    monkeypatch.setattr(epoch, "learning_rate", changed)
+
+
+def test_runs_that_are_asked_to_stop_save_and_go_on_to_the_bit(made, here, alone, monkeypatch):
+    left = iter(range(17, -1, -1))
+    with monkeypatch.context() as patch:
+        rate_that(patch, lambda *_: signal.raise_signal(signal.SIGTERM) if next(left, 1) == 0 else None)
+        said = tsgc(*words(made), "--at-once", 3, expect=75)
+    line = said.splitlines()[-1]
+    assert "error: asked to stop: 3 of 4 runs saved where they were, 1 of 4 runs not begun; `tsgc" in line
+    assert line.endswith("--at-once 3 --resume` goes on")
+    assert "another process" not in said and not list((here / "runs").rglob("scores/*.npz"))
+
+    left = iter(range(20, -1, -1))  # now in the second epochs; the fourth has not begun when the first ends
+    with monkeypatch.context() as patch:
+        rate_that(patch, lambda *_: signal.raise_signal(signal.SIGINT) if next(left, 1) == 0 else None)
+        tsgc(*words(made), "--at-once", 3, "--resume", expect=75)
+    said = tsgc(*words(made), "--resume")
+    assert "resuming" in said
+    check_same(here / "runs", alone, but=["steps.jsonl"])  # a stop reads the loss at a step of its own
+
+    said = tsgc(*words(made), "--resume")
+    assert said.count("trained and scored already") == 4 and "2s fused" in said
+    assert tsgc(*words(made), "--resume", "--set", "epochs=3").count("resuming") == 4
+
+
+def test_a_run_that_fails_leaves_the_others_alone(made, here, alone, monkeypatch):
+    with monkeypatch.context() as patch:
+        rate_that(patch, lambda step, config: 1e30 if (config.modality, config.seed) == ("bone", 0) else None)
+        said = tsgc(*words(made), "--at-once", 4, "--set", "warmup_epochs=0", expect=1)
+    assert "bone seed 0: failed: the loss is" in said
+    assert said.splitlines()[-1].startswith("error: 1 of 4 runs failed: bone seed 0; `tsgc train")
+    tables = said[said.index("test, top-1 %") :]
+    assert tables.count("±") == 4 + 1  # of two seeds of joint; the line below says what it means
+    said = tsgc(*words(made), "--set", "warmup_epochs=0", "--resume")
+    assert said.count("trained and scored already") == 3 and "resuming" not in said
+
+
+def test_what_several_runs_cannot_share_is_refused_before_any_starts(made, here):
+    both = words(made)
+    assert "--run-dir is for one run, and 4 are asked for" in fails(*both, "--run-dir", "here", code=2)
+    assert "--print-config is for one run" in fails(*both, "--print-config", code=2)
+    assert "--seed and --seeds exclude each other" in fails(*both, "--seed", 0, code=2)
+    assert "runs backwards" in fails(*words(made, STREAMS, "3-1"), code=2)
+    assert "joint seed 0 is asked for twice" in fails(*words(made, ("joint", "joint")), code=2)
+    assert not (here / "runs").exists()
+
+
+def test_folders_that_are_taken_are_named_in_one_line(made, here):
+    for stream, seed in (("joint", 1), ("bone", 0)):
+        folder = make_run_folder(here / "runs", variant="tiny", modality=stream, seed=seed)
+        assert folder == here / f"runs/ntu60/xsub/tiny/{stream}/seed{seed}"
+    said = fails(*words(made))
+    places = "runs/ntu60/xsub/tiny/bone/seed0, runs/ntu60/xsub/tiny/joint/seed1"
+    assert f"{places}: hold runs already; give" in said
+    with at_work(folder):
+        assert "tiny/bone/seed0: another process trains there" in fails(*words(made), "--overwrite")
+    assert not (here / "runs/ntu60/xsub/tiny/joint/seed0").exists()
+
+
+def test_one_stream_and_one_seed_is_a_run_by_itself(made, here):
+    said = tsgc(*words(made, ["bone"], "1"), "--run-dir", here / "run")
+    assert said.splitlines()[-1] == f"run: {here / 'run'}" and "±" not in said
+
+
+@pytest.mark.slow
+def test_ranks_share_the_runs_and_one_of_them_tells_of_all(made, here, alone):
+    """Each of two processes trains two runs, each run in one of them."""
+    command = [sys.executable, "-m", "tsgc", *map(str, words(made)), "--gpus", "2", "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2s fused" in done.stdout
+    check_same(here / "runs", alone)
+    for folder in (here / "runs").rglob("seed*"):
+        assert json.loads((folder / "environment.json").read_bytes())["world"] == 1

@@ -152,6 +152,7 @@ def train(
     for said in notes:
         talker.note(said)
     with talker.doing("loading PyTorch"):  # comes last: settings are checked and printed without it
+        from tsgc.distributed.apart import join_apart
         from tsgc.distributed.process import join_ranks
         from tsgc.network.own_code import admit
         from tsgc.side_by_side.group import train_side_by_side
@@ -174,12 +175,13 @@ def train(
         )
         for member in members
     ]
-    with join_ranks(device, apart=several) as process:
-        admit(network)
-        if several:
-            train_side_by_side(members, requests, process, talker, at_once=at_once, again=again)
-        else:
-            train_stream(requests[0], process, talker)
+    admit(network)
+    if several:
+        with join_apart(device) as apart:
+            train_side_by_side(members, requests, apart, talker, at_once=at_once, again=again)
+        return
+    with join_ranks(device) as process:
+        train_stream(requests[0], process, talker)
 
 
 def refuse_options_of_one(runs: int, options: Mapping[str, object]) -> None:

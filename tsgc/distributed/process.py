@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,8 +18,6 @@ from tsgc.distributed.rendezvous import agents_store, fresh_store
 
 TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
 MEETING = timedelta(minutes=10)  # for all ranks to meet: torchrun starts them together
-APART = timedelta(days=365)  # for ranks that each train other runs, of which one may take long
-PAUSE = 0.2  # seconds between two looks for the others
 PATIENCE = 30  # seconds until a network file system shows what another machine wrote
 
 
@@ -50,21 +48,6 @@ class Process:
         """Wait until every rank is here."""
         if self.world > 1:
             dist.barrier()
-
-    def meet(self, stop: Callable[[], bool]) -> bool:
-        """Wait until every rank is here, for hours where it must be; False: `stop` said so before.
-
-        For ranks that work apart (`join_ranks`). Signals are heard meanwhile, as they are not in `barrier`.
-        """
-        if self.world == 1:
-            return True
-        meeting = dist.barrier(async_op=True)
-        while not meeting.is_completed():
-            if stop():
-                return False
-            time.sleep(PAUSE)
-        meeting.wait()
-        return True
 
     def sum(self, x: torch.Tensor) -> torch.Tensor:
         """The sum of x over all ranks, in place."""
@@ -136,11 +119,8 @@ def pick_device(name: str | None, local_rank: int = 0) -> torch.device:
 
 
 @contextmanager
-def join_ranks(device: str | None, *, apart: bool = False) -> Iterator[Process]:
+def join_ranks(device: str | None) -> Iterator[Process]:
     """This process among its ranks, from torchrun's environment; a world of one without it.
-
-    `apart`: each rank works by itself and exchanges words alone, on the host; they may wait for each other as
-    long as they like.
     Raises LostRankError where an exchange between ranks fails, as it does when another one has stopped.
     """
     if not started_by_torchrun():
@@ -154,12 +134,12 @@ def join_ranks(device: str | None, *, apart: bool = False) -> Iterator[Process]:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     store = agents_store(TIMEOUT)
     dist.init_process_group(
-        "nccl" if on_gpu and not apart else "gloo",
+        "nccl" if on_gpu else "gloo",
         store=fresh_store(store, rank, world, MEETING) if store else None,
         rank=rank,
         world_size=world,
-        timeout=APART if apart else TIMEOUT,
-        device_id=chosen if on_gpu and not apart else None,
+        timeout=TIMEOUT,
+        device_id=chosen if on_gpu else None,
     )
     try:
         process = Process(dist.get_rank(), dist.get_world_size(), chosen)

@@ -3,12 +3,14 @@
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import orjson
 import torch
 
 from pipelines.errors import TsgcError, first_line
 from tsgc.console import Talker
+from tsgc.distributed.apart import Apart
 from tsgc.distributed.preemption import PreemptedError, StopRequest
 from tsgc.distributed.process import Process
 from tsgc.evaluation.scores import Scores, all_and_clean
@@ -25,7 +27,7 @@ from tsgc.training.restart import announce_stop
 def train_side_by_side(
     members: Sequence[Member],
     requests: Sequence[RunRequest],
-    process: Process,
+    apart: Apart,
     talker: Talker,
     *,
     at_once: int | None = None,
@@ -33,29 +35,39 @@ def train_side_by_side(
 ) -> None:
     """Train `members`, each as its request says, and print what they come to.
 
-    Those that are over already are left as they are. `process`: this one of several that share the runs (each
-    takes its part, on its own device) or of one. `at_once`: runs that take turns; None: as many as fit.
+    Those that are over already are left as they are. `apart`: this process of several that share the runs,
+    each on a device of its own, or of one. `at_once`: runs that take turns on a device; None: as many as fit.
     `again`: the command that goes on. Raises PreemptedError where they were asked to stop and have saved
     themselves, TsgcError at the end where some failed: the others are trained all the same.
     """
     asked = {member.name: request for member, request in zip(members, requests, strict=True)}
-    over = [member.name for member in members if process.main and member.over]
-    over = orjson.loads(process.gather(orjson.dumps(over).decode())[0])
-    for name in over:
-        talker.note(f"{name}: trained and scored already: {asked[name].folder}")
-    mine = [name for name in asked if name not in over][process.rank :: process.world]
-    alone = Process(0, 1, process.device, process.launchers)
-    talking = partial(announce_stop, talker)
-    with StopRequest(alone, talking, lambda: f"{again} goes on from the last checkpoints") as stop:
-        group = Group({name: asked[name] for name in mine}, alone, talker, stop, at_once)
+    process = apart.alone()
+    announce = partial(announce_stop, talker)
+    with StopRequest(process, announce, lambda: f"{again} goes on from the last checkpoints") as stop:
+
+        def exchange(about: str, words: Any) -> list[Any]:
+            said = apart.exchange(about, orjson.dumps(words).decode(), lambda: stop.requested)
+            if said is None:
+                done = group.summary() if group else "nothing has begun"
+                raise PreemptedError(f"asked to stop: {done}; {again} goes on")
+            return list(map(orjson.loads, said))
+
+        group: Group | None = None
+        over = exchange("over", [member.name for member in members if apart.rank == 0 and member.over])[0]
+        for name in over:
+            talker.note(f"{name}: trained and scored already: {asked[name].folder}")
+        mine = [name for name in asked if name not in over][apart.rank :: apart.world]
+        group = Group({name: asked[name] for name in mine}, process, talker, stop, at_once)
         with talker.watching(group.progress.look):
             group.train()
-        stopped = stop.requested and bool(group.saved or group.waiting)
-        if stopped or not process.meet(lambda: stop.requested):
+        if stop.requested and (group.saved or group.waiting):
             raise PreemptedError(f"asked to stop: {group.summary()}; {again} goes on")
-    failed = [
-        name for said in process.gather(orjson.dumps(group.failed).decode()) for name in orjson.loads(said)
-    ]
+        failed: dict[str, str] = {}
+        for rank, found in enumerate(exchange("failed", group.failed)):
+            failed |= found
+            for name, why in found.items():
+                if rank != apart.rank:
+                    talker.warn(f"{name}: failed: {why}")
     print_results(talker, requests[0].benchmark, members)
     if failed:
         raise TsgcError(
@@ -81,7 +93,8 @@ class Group:
         self.trained: list[str] = []
         self.saved: list[str] = []
         """Runs that were asked to stop."""
-        self.failed: list[str] = []
+        self.failed: dict[str, str] = {}
+        """Runs that an error ended, and what it says."""
         self.first_error: Exception | None = None
         self.progress = GroupProgress(len(asked))
         self._turns: Turns[str, dict[str, Scores]] = Turns(process.device)
@@ -124,9 +137,9 @@ class Group:
         elif isinstance(error, PreemptedError):
             self.saved.append(name)
         elif error is not None:
-            self.failed.append(name)
+            self.failed[name] = told(error, beside)
             self.first_error = self.first_error or error
-            self.talker.warn(f"{name}: failed: {told(error, beside)}")
+            self.talker.warn(f"{name}: failed: {self.failed[name]}")
 
     def summary(self) -> str:
         """How far the runs are, in words."""
