@@ -28,14 +28,14 @@ def scores_by_stream(members: Sequence[Member], checkpoint: str) -> dict[str, di
     return found
 
 
-def fusions(modalities: Sequence[str], variant: str) -> dict[str, tuple[list[str], list[float] | None]]:
+def fusions(modalities: Sequence[str], network: str) -> dict[str, tuple[list[str], list[float] | None]]:
     """The fusions of these streams, by name: their modalities and weights (None: equal).
 
     Those are the recipes of `tsgc ensemble` whose streams are all there, and all streams together.
     """
     found: dict[str, tuple[list[str], list[float] | None]] = {}
     for name, recipe in RECIPES.items():
-        names = [modality for modality, own in recipe.streams if own in (ANY, variant)]
+        names = [modality for modality, own in recipe.streams if own in (ANY, network)]
         if len(names) == len(recipe.streams) and set(names) <= set(modalities):
             found[name] = names, list(recipe.weights) if recipe.weights else None
     if len(modalities) > 1 and not any(set(names) == set(modalities) for names, _ in found.values()):
@@ -66,8 +66,8 @@ def print_results(talker: Talker, benchmark: str, members: Sequence[Member]) -> 
     last = streams[CHECKPOINTS[0]]
     if not last:
         return
-    variant = members[0].config.variant
-    planned = fusions(list(last), variant)
+    network = members[0].config.network_name
+    planned = fusions(list(last), network)
     rows: dict[str, dict[str, BySeed]] = {}
     for checkpoint, found in streams.items():
         for stream in last:
@@ -85,7 +85,7 @@ def print_results(talker: Talker, benchmark: str, members: Sequence[Member]) -> 
         for title, found in rows.items()
     ]
     first = next(iter(next(iter(last.values())).values()))
-    talker.table(f"{benchmark} {variant}, {first.source.preset} preset, test, top-1 %", columns, cells)
+    talker.table(f"{benchmark} {network}, {first.source.preset} preset, test, top-1 %", columns, cells)
     if any(len(found[CHECKPOINTS[0]]) > 1 for found in rows.values()):
         talker.line("mean ± deviation over the seeds (n - 1)")
     for name, (names, weights) in planned.items():
