@@ -30,7 +30,7 @@ class Pointwise(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.expand(len(x), -1, -1)
+        weight = self.weight.expand(x.shape[0], -1, -1)  # not len(x): a traced program's batch may change
         return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
