@@ -10,8 +10,8 @@ from torch.export import Dim
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
-from tsgc.network.ctrgcn import CTRGCN
-from tsgc.network.stgcnpp import STGCNPP
+from tsgc.network.field.ctrgcn import CTRGCN
+from tsgc.network.field.stgcnpp import STGCNPP
 
 NETWORKS = {"ctrgcn": CTRGCN, "stgcn++": STGCNPP}
 
