@@ -49,16 +49,16 @@ class PackedBatch:
 
 def pack_clips(clips: Sequence[np.ndarray]) -> PackedBatch:
     """Clips (T, M, V, C) packed end to end, as the loader does; labels are 0."""
-    frames, bodies = (torch.tensor([clip.shape[axis] for clip in clips]) for axis in (0, 1))
-    rows = frames * bodies
-    joints = np.concatenate([clip.reshape(-1, *clip.shape[2:]) for clip in clips])
-    alone = torch.arange(len(clips))
+    frames, bodies = (np.array([clip.shape[axis] for clip in clips]) for axis in (0, 1))
+    rows = [clip.reshape(-1, *clip.shape[2:]) for clip in clips]
+    counts = frames * bodies
+    alone = torch.from_numpy(np.arange(len(clips)))
     return PackedBatch(
-        joints=torch.from_numpy(joints),
-        frames=frames,
-        bodies=bodies,
-        offsets=rows.cumsum(0) - rows,
-        labels=torch.zeros_like(alone),
+        joints=torch.from_numpy(np.concatenate(rows)),
+        frames=torch.from_numpy(frames),
+        bodies=torch.from_numpy(bodies),
+        offsets=torch.from_numpy(counts.cumsum() - counts),
+        labels=torch.from_numpy(np.zeros_like(frames)),
         indices=alone,
         positions=alone,
         partner=alone,

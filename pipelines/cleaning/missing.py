@@ -40,7 +40,8 @@ def seen_joints(joints: np.ndarray, channels: str, skeleton: Skeleton, *, zeros:
     coordinates start: the centre or a root is seen at 0 if a joint next to it stands within half the body's
     extent of 0. A sensor that shows the body is further off.
     """
-    if np.isfinite(joints).all():  # the common clip: nothing is 0, except absent bodies
+    finite = bool(np.isfinite(joints).all())
+    if finite:  # the common clip: nothing is 0, except absent bodies
         if joints.all():
             return np.ones(joints.shape[:3], np.bool_)
         V, C = joints.shape[2:]
@@ -48,20 +49,20 @@ def seen_joints(joints: np.ndarray, channels: str, skeleton: Skeleton, *, zeros:
         if np.count_nonzero(joints) == np.count_nonzero(present) * V * C:
             return np.repeat(present[..., None], V, axis=2)
     parts = [joints[..., channel] for channel in range(joints.shape[-1])]  # several times as fast as over C
-    seen = ~np.isnan(parts[0])
-    for part in parts[1:]:
-        seen &= ~np.isnan(part)
+    known = np.ones(joints.shape[:3], np.bool_)
+    for part in () if finite else parts:
+        known &= ~np.isnan(part)
     if has_score(channels):
-        seen &= parts[-1] != 0
+        known &= parts[-1] != 0
     if not zeros:
-        return seen
+        return known
     placed = parts[0] != 0
     for part in parts[1 : coordinates(channels)]:
         placed |= part != 0
-    at_zero = seen & ~placed
-    seen &= placed
-    at_zero &= seen.any(axis=2, keepdims=True)  # where the whole body is 0, it is absent
+    seen = known & placed
+    at_zero = known & ~placed
     if in_space(channels) and at_zero.any():
+        at_zero &= seen.any(axis=2, keepdims=True)  # where the whole body is 0, it is absent
         seen |= _starts(joints, at_zero, seen, skeleton)
     return seen
 
@@ -69,32 +70,36 @@ def seen_joints(joints: np.ndarray, channels: str, skeleton: Skeleton, *, zeros:
 def _starts(joints: np.ndarray, at_zero: np.ndarray, seen: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Joints at 0 that are where coordinates start, (T, M, V) bool; the places of others are `seen`."""
     found = np.zeros_like(seen)
-    roots = [joint for joint, parent in enumerate(skeleton.parents) if joint == parent]
-    for joint in {skeleton.centre, *roots}:
-        if not at_zero[..., joint].any():
+    for joint, beside in _may_start(skeleton):
+        frames, bodies = at_zero[..., joint].nonzero()
+        if not len(frames):
             continue
-        beside = _next_to(skeleton)[joint]
-        if not beside:
-            continue
-        away = np.where(seen[..., beside], _lengths(joints[:, :, beside]), np.inf).min(axis=-1)  # (T, M)
-        found[..., joint] = at_zero[..., joint] & (away <= _extents(joints, seen) / 2)
+        at = frames[:, None], bodies[:, None], beside
+        away = np.where(seen[at], _lengths(joints[at]), np.inf).min(axis=-1)  # (n,)
+        extents = np.zeros(joints.shape[1])
+        for body in set(bodies.tolist()):
+            extents[body] = _extent(joints[:, body, :, :3], seen[:, body])
+        found[frames, bodies, joint] = away <= extents[bodies] / 2
     return found
 
 
-def _extents(joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """The longer side of the box round each body's joints, (M,): the median over the frames it is seen in."""
-    places = np.where(seen[..., None], joints[..., :3], np.nan)
-    extents = np.zeros(joints.shape[1])
-    for body in range(joints.shape[1]):
-        there = places[seen[:, body].any(axis=1), body]  # (n, V, 3)
-        if len(there):
-            sides = np.nanmax(there, axis=1) - np.nanmin(there, axis=1)
-            extents[body] = np.median(sides.max(axis=1))
-    return extents
+def _extent(places: np.ndarray, seen: np.ndarray) -> float:
+    """The longer side of the box round a body's joints (T, V, 3) that are `seen` (T, V).
+
+    It is the median over the frames in which some are.
+    """
+    places = np.ascontiguousarray(places.transpose(1, 2, 0))  # (V, 3, T): several times as fast as over V
+    there = np.ascontiguousarray(seen.T)[:, None]
+    low = places.min(axis=0, where=there, initial=np.inf)
+    high = places.max(axis=0, where=there, initial=-np.inf)
+    sides = np.sort((high - low).max(axis=0)[seen.any(axis=1)])
+    middle = len(sides) // 2
+    return float(sides[middle] if len(sides) % 2 else (sides[middle - 1] + sides[middle]) / 2)
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(vectors[..., :3].astype(np.float64), axis=-1)
+    vectors = vectors[..., :3].astype(np.float64)
+    return np.sqrt((vectors * vectors).sum(axis=-1))
 
 
 def fill(joints: np.ndarray, seen: np.ndarray, skeleton: Skeleton, channels: str, fps: float) -> Filled:
@@ -104,6 +109,8 @@ def fill(joints: np.ndarray, seen: np.ndarray, skeleton: Skeleton, channels: str
     straight line between them. Else at its nearest ancestor that has a place; without one, at the nearest
     joint along the bones. Bodies without a joint are 0.
     """
+    if seen.all():
+        return Filled(joints.copy(), {})
     filled = np.where(seen[..., None], joints, np.float32(0))
     missing = seen.any(axis=2, keepdims=True) & ~seen
     if not missing.any():
@@ -147,6 +154,14 @@ def _stand_at_nearest(
         source = order[have[rows][:, order].argmax(axis=1)]
         places = joints[frames[rows], bodies[rows], source, :axes]
         joints[frames[rows], bodies[rows], joint, :axes] = places
+
+
+@cache
+def _may_start(skeleton: Skeleton) -> tuple[tuple[int, list[int]], ...]:
+    """The joints where coordinates may start, the centre and the roots, each with those next to it."""
+    roots = {joint for joint, parent in enumerate(skeleton.parents) if joint == parent}
+    starts = sorted({skeleton.centre, *roots})
+    return tuple((joint, _next_to(skeleton)[joint]) for joint in starts if _next_to(skeleton)[joint])
 
 
 @cache

@@ -1,8 +1,12 @@
 """What is computed on the host and dealt to rows, against plain twins on tensors: the same to the bit."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from made.batches import ALL_ON, CPU, NTU, UCLA, made_clips, pack, pipeline
 
 from pipelines.skeleton import SKELETONS
@@ -10,8 +14,9 @@ from tsgc.config import TrainConfig
 from tsgc.input.crop import crop_positions
 from tsgc.input.mixing import lam_map, lam_map_from_parts, partner_parts
 from tsgc.input.noise import hash32
-from tsgc.input.pipeline import InputPipeline
+from tsgc.input.pipeline import MOST_KEPT, MOST_ROWS, InputPipeline
 from tsgc.input.resize import blend, neighbours, resample
+from tsgc.input.tta import VIEWS
 from tsgc.network.model import TSGCNeXt
 from tsgc.training.feed import survival_factors
 
@@ -91,3 +96,41 @@ def test_a_cut_clips_lambda_map_is_that_of_its_draws():
     assert torch.equal(
         lam_map_from_parts(*(torch.from_numpy(part) for part in partner_parts(*cut))), expected
     )
+
+
+@given(data=st.data())
+def test_a_lone_clip_in_numpy_is_what_it_is_on_tensors(data):
+    """Where gradients are asked for everything runs on tensors. The second time, arrays were kept."""
+    frames, bodies = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 2))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    clip = rng.standard_normal((frames, bodies, 20, 3)).astype(np.float32)
+    clip[rng.random((frames, bodies)) < data.draw(st.sampled_from([0, 0, 0.2]))] = 0  # absent bodies
+    if data.draw(st.booleans()):  # flat, or in one place
+        clip[..., : data.draw(st.integers(1, 3))] = data.draw(st.sampled_from([0, 1.5]))
+    config = {
+        "centre": data.draw(st.sampled_from(["prepared", "middle"])),
+        "normalise": data.draw(st.sampled_from(["none", "min-max", "unit", "spine"])),
+        "align": data.draw(st.sampled_from(["none", "none", "facing"])),
+        "sampling": data.draw(st.sampled_from(["crop", "frames"])),
+    }
+    view = data.draw(st.sampled_from(VIEWS["mirror-turns"]))
+    pipe = pipeline(UCLA, 2, data.draw(st.sampled_from(["zeros", "copy"])), frames=16, **config)
+    pipe = dataclasses.replace(pipe, present_only=data.draw(st.booleans()))
+    asked = dataclasses.replace(pack([clip]), joints=pack([clip]).joints.requires_grad_())
+    with torch.inference_mode():
+        once, again = (pipe.test(pack([clip]), CPU, view) for _ in range(2))
+    for found, kept, expected in zip(once, again, pipe.test(asked, CPU, view), strict=True):
+        if expected is None:
+            assert found is None and kept is None
+            continue
+        assert torch.equal(found, expected.detach()) and torch.equal(kept, found)
+
+
+def test_what_is_kept_of_lone_clips_has_a_bound():
+    pipe = pipeline(UCLA, 1, frames=16)
+    for frames in range(1, 2 * MOST_KEPT):
+        pipe.test(pack(made_clips(bodies=(1,), frames=(frames,), joints=20)), CPU)
+        assert len(pipe._kept) <= MOST_KEPT
+    count = len(pipe._kept)
+    pipe.test(pack(made_clips(bodies=(1,), frames=(MOST_ROWS + 1,), joints=20)), CPU)
+    assert len(pipe._kept) == count > 0

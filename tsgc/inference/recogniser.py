@@ -7,6 +7,7 @@ logits equal those of `tsgc evaluate`: to the bit in batches of the same clips, 
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -159,22 +160,20 @@ class Recogniser:
             raise TsgcError(f"{name}: values that are not finite, expected numbers, or NaN for not seen")
         # Stored joints of pictures are from the middle: there 0 is a place.
         seen = seen_joints(joints, channels, skeleton, zeros=in_space(channels))
-        present = np.any(seen, axis=2)
-        if not present.any():
+        if not seen.any():
             raise TsgcError(f"{name}: no joint in it is seen (all 0 or not finite), nothing to recognise")
+        missing = None if seen.all() or not (seen.any(axis=2, keepdims=True) & ~seen).any() else seen
         if in_space(channels) or self.preset == "corrected":
             joints = fill(joints, seen, skeleton, channels, self.fps).joints
         else:
             joints = np.where(np.isnan(joints), np.float32(0), joints)
-        missing = seen if (present[..., None] & ~seen).any() else None
-        recording = PreparedClip(name, name, joints, missing)
-        if not in_space(channels):
-            return recording
-        # A clip that preparation has centred is not moved again: there its centre was seen first.
-        at_origin = seen[:, 0, skeleton.centre] & ~joints[:, 0, skeleton.centre, :3].any(axis=1)
-        if not at_origin.any():
-            joints = recentre(joints, skeleton.centre, missing)
-        return replace(recording, joints=self.turned(joints, missing))
+        if in_space(channels):
+            # A clip that preparation has centred is not moved again: there its centre was seen first.
+            centre = joints[:, 0, skeleton.centre, :3]
+            if not (seen[:, 0, skeleton.centre] & ~centre.any(axis=1)).any():
+                joints = recentre(joints, skeleton.centre, missing)
+            joints = self.turned(joints, missing)
+        return PreparedClip(name, name, joints, missing)
 
     def turned(self, joints: np.ndarray, seen: np.ndarray | None) -> np.ndarray:
         """Centred joints in space (T, M, V, 3 or 4), for aligned runs turned as preparation does."""
@@ -238,7 +237,7 @@ class Recogniser:
         """Prepared clips (T, M, V, C) -> logits (N, K): the weighted sum over the streams."""
         batch = pack_clips(clips)
         parts = [np.float32(w) * s.logits(batch, self.device) for s, w in zip(self.streams, self.weights)]
-        return np.sum(parts, axis=0)
+        return reduce(np.add, parts)
 
     def prediction(
         self, recording: PreparedClip, frames: tuple[int, int], logits: np.ndarray, top: int

@@ -55,6 +55,8 @@ class Augmentation:
     """The same for a detector's scores (rows, V, 1), of pictures alone."""
     input: Callable[[Tensor, Tensors], Tensor] | None = None
     """(x (N, M, T, V, C), values) -> x, after frames are sampled and the modality is made of them."""
+    lone: Callable[[np.ndarray, TrainConfig, Skeleton], np.ndarray] | None = None
+    """`rows` in NumPy, for a lone clip on the host without values, all of whose rows hold a body."""
     check: Callable[[TrainConfig, Skeleton, str], None] | None = None
     """(config, skeleton, channels); TsgcError where it is on and these clips cannot have it."""
 
@@ -155,6 +157,15 @@ def normalise(joints: Tensor, values: Tensors, rows: Rows) -> Tensor:
     return geometry.spine_scale(joints, *where, rows.there, rows.skeleton)
 
 
+def lone_normalise(joints: np.ndarray, config: TrainConfig, skeleton: Skeleton) -> np.ndarray:
+    """`normalise` of a lone clip."""
+    if config.normalise == "min-max":
+        return geometry.lone_min_max(joints)
+    if config.normalise == "unit":
+        return geometry.lone_unit(joints)
+    return geometry.lone_spine_scale(joints, skeleton)
+
+
 def check_normalise(config: TrainConfig, skeleton: Skeleton, channels: str) -> None:
     """TsgcError where `spine` has no shoulders or hips to go by."""
     if config.normalise == "spine":
@@ -249,9 +260,14 @@ AUGMENTATIONS: tuple[Augmentation, ...] = (
         "centre",
         on=lambda config: config.centre == "middle" and config.normalise in ("none", "spine"),
         rows=centre,
+        lone=lambda joints, config, skeleton: geometry.lone_middle_to_zero(joints),
     ),
     Augmentation(
-        "normalise", on=lambda config: config.normalise != "none", rows=normalise, check=check_normalise
+        "normalise",
+        on=lambda config: config.normalise != "none",
+        rows=normalise,
+        lone=lone_normalise,
+        check=check_normalise,
     ),
     Augmentation(
         "scale",

@@ -7,6 +7,7 @@ joints are all 0 (absent bodies) stay 0, except in `min_max`, which does what th
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +18,8 @@ from pipelines.skeleton import Skeleton
 @cache
 def constant(values: tuple[Any, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A small table on the device, made once: a list as an index is copied, and waited for, every time."""
-    return torch.tensor(values, dtype=dtype, device=device)
+    with torch.inference_mode(False):  # what is asked for here may be used next where gradients are computed
+        return torch.tensor(values, dtype=dtype, device=device)
 
 
 def rotation_matrices(angles: Tensor, order: tuple[int, ...]) -> Tensor:
@@ -229,3 +231,44 @@ def spine_scale(joints: Tensor, row_clip: Tensor, clips: int, present: Tensor, s
 def displace(joints: Tensor, by: Tensor, present: Tensor) -> Tensor:
     """Joints moved by `by`, of their shape; rows that are not `present` (rows,) stay."""
     return torch.where(present.view(-1, 1, 1), joints + by, joints)
+
+
+# A lone clip on the host, all of whose rows hold a body: what the functions above give of it, in NumPy, whose
+# operations on so few numbers take a third of the time of torch's.
+
+
+def lone_extremes(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`clip_extremes` of a lone clip's joints: (C,) each."""
+    rows, V, C = joints.shape
+    flat = joints.reshape(rows, V * C)  # several times as fast along V * C numbers as along C
+    return flat.min(axis=0).reshape(V, C).min(axis=0), flat.max(axis=0).reshape(V, C).max(axis=0)
+
+
+def lone_min_max(joints: np.ndarray) -> np.ndarray:
+    """`min_max` of a lone clip."""
+    low, high = lone_extremes(joints)
+    seen = high > low
+    scale = np.where(seen, np.float32(2) / (high - low), np.float32(0))
+    return (joints - low) * scale + np.where(seen, np.float32(-1), np.float32(0))
+
+
+def lone_middle_to_zero(joints: np.ndarray) -> np.ndarray:
+    """`middle_to_zero` of a lone clip."""
+    low, high = lone_extremes(joints)
+    return joints - (low + high) / 2
+
+
+def lone_unit(joints: np.ndarray) -> np.ndarray:
+    """`unit` of a lone clip."""
+    low, high = lone_extremes(joints)
+    extent = (high - low).max()
+    return (joints - (low + high) / 2) * (2 / extent if extent > 0 else np.float32(0))
+
+
+def lone_spine_scale(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """`spine_scale` of a lone clip."""
+    left, right, left_hip, right_hip = trunk_joints(skeleton)
+    trunk = (joints[:, left] + joints[:, right] - joints[:, left_hip] - joints[:, right_hip]) / 2
+    lengths = torch.linalg.vector_norm(torch.from_numpy(trunk), dim=1).numpy()  # NumPy's rounds otherwise
+    total = np.add.accumulate(lengths, dtype=np.float64)[-1].astype(np.float32)  # one by one, as clip_sums
+    return joints * (np.float32(len(joints)) / total if total > 0 else np.float32(0))

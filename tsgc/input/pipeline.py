@@ -10,7 +10,7 @@ frame, and `InputPipeline` also gives its presence (N, T, M): see `resize.resamp
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,9 +26,11 @@ from tsgc.input import augmentations
 from tsgc.input.crop import crop_positions, even_frames, even_times, random_frames, train_crop
 from tsgc.input.packed_rows import DeviceArrays, HostArrays, HostRows, Rows, row_clips
 from tsgc.input.random_numbers import Draws, draw
-from tsgc.input.resize import blend, neighbours, present_rows, resample_present
+from tsgc.input.resize import blend, neighbours, present_rows, resample_present, suits_numpy
 from tsgc.input.tta import PLAIN, View, as_augmentation, view_span
 from tsgc.modalities import derive_modality
+
+MOST_KEPT, MOST_ROWS = 64, 4096  # lone clips' arrays that are kept, and rows of the longest: 2 MB at most
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ class InputPipeline:
     present_only: bool = False
     channels: str = "xyz"
     """`xyz`, `xyzs`, or `xys`: pictures, which turn about the viewing axis alone. s is no coordinate."""
+    _kept: dict[tuple[int, int, View], DeviceArrays] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         for entry in augmentations.AUGMENTATIONS:
@@ -65,10 +70,8 @@ class InputPipeline:
         """
         if view.degrees and self.channels == "xys":
             raise TsgcError("views that turn need joints in space; these clips are pictures (xys)")
-        numbers = as_augmentation(view, len(batch))
-        (x,), presence = self._input(
-            batch, self.test_positions(batch, view), numbers, device, (self.config.modality,)
-        )
+        arrays = self._test_arrays(batch, view, device)
+        (x,), presence = self._input(batch, arrays, device, (self.config.modality,))
         return x, presence
 
     def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor | None]:
@@ -85,7 +88,8 @@ class InputPipeline:
         """`train`'s x in each of several modalities, of clips that are augmented once; and their presence."""
         here = batch.positions.numpy()
         numbers = {name: array[here] for name, array in draws.augmentations.items()}
-        return self._input(batch, self.train_positions(batch, draws), numbers, device, modalities)
+        arrays = self.host_arrays(batch, self.train_positions(batch, draws), numbers).send(device)
+        return self._input(batch, arrays, device, modalities)
 
     def test_positions(self, batch: PackedBatch, view: View = PLAIN) -> np.ndarray:
         """Positions in each clip of the frames that a test sees: (N, T) float64, in frames."""
@@ -106,6 +110,28 @@ class InputPipeline:
                 times = entry.times(times, draws.augmentations[entry.name][here], config)
         start, length = train_crop(frames, draws.crop[here], config)
         return crop_positions(start, length, config.frames, times)
+
+    def _test_arrays(self, batch: PackedBatch, view: View, device: torch.device) -> DeviceArrays:
+        """Arrays that a test's input needs besides its joints; those of a lone clip on the host are kept.
+
+        Windows of a recording or of a live stream have one length, so that the next one needs the same.
+        """
+        if len(batch) > 1 or device.type != "cpu":
+            return self._made_arrays(batch, view, device)
+        shape = (int(batch.frames.item()), int(batch.bodies.item()), view)
+        if shape not in self._kept:
+            with torch.inference_mode(False):  # gradients may be asked of the next clip
+                arrays = self._made_arrays(batch, view, device)
+            if len(arrays.clip) > MOST_ROWS:
+                return arrays
+            if len(self._kept) == MOST_KEPT:
+                self._kept.clear()
+            self._kept[shape] = arrays
+        return self._kept[shape]
+
+    def _made_arrays(self, batch: PackedBatch, view: View, device: torch.device) -> DeviceArrays:
+        numbers = as_augmentation(view, len(batch))
+        return self.host_arrays(batch, self.test_positions(batch, view), numbers).send(device)
 
     def host_arrays(
         self, batch: PackedBatch, positions: np.ndarray, numbers: Mapping[str, np.ndarray]
@@ -128,13 +154,11 @@ class InputPipeline:
     def _input(
         self,
         batch: PackedBatch,
-        positions: np.ndarray,
-        numbers: Mapping[str, np.ndarray],
+        arrays: DeviceArrays,
         device: torch.device,
         modalities: Sequence[str],
     ) -> tuple[list[Tensor], Tensor | None]:
         joints = batch.joints.to(device, non_blocking=True)
-        arrays = self.host_arrays(batch, positions, numbers).send(device)
         present = present_rows(joints)
         placed = self.place_rows(joints, present, arrays, len(batch))
         if not self.present_only:
@@ -155,18 +179,29 @@ class InputPipeline:
         """
         axes, scored = coordinates(self.channels), has_score(self.channels)
         joints, score = joints[..., :axes], joints[..., axes:]
+        entries = [entry for entry in augmentations.AUGMENTATIONS if entry.acts(self.config, arrays.values)]
+        covered = all(entry.lone or not (entry.rows or entry.scores) for entry in entries)
+        if clips == 1 and covered and not arrays.values and suits_numpy(joints) and present.all():
+            placed = self._place_lone(joints.numpy(), entries)
+            return torch.cat([placed, score], -1) if scored else placed
         rows = Rows(
             arrays.clip, clips, present, not self.present_only, self.config, self.skeleton, self.channels
         )
-        for entry in augmentations.AUGMENTATIONS:
+        for entry in entries:
             values = arrays.values.get(entry.name, {})
-            if not entry.acts(self.config, arrays.values):
-                continue
             if entry.rows:
                 joints = entry.rows(joints, values, rows)
             if entry.scores and scored:
                 score = entry.scores(score, values, rows)
         return torch.cat([joints, score], -1) if scored else joints
+
+    def _place_lone(self, joints: np.ndarray, entries: Sequence[augmentations.Augmentation]) -> Tensor:
+        """`place_rows` of a lone clip on the host without values, all of whose rows hold a body."""
+        with np.errstate(all="ignore"):  # as torch
+            for entry in entries:
+                if entry.lone:
+                    joints = entry.lone(joints, self.config, self.skeleton)
+        return torch.from_numpy(joints)
 
     def _finish(self, x: Tensor, values: Mapping[str, Mapping[str, Tensor]], modality: str) -> Tensor:
         """The modality of joints, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M).

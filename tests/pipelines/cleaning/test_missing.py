@@ -79,6 +79,50 @@ def test_a_prepared_clip_is_seen_whole() -> None:
         np.testing.assert_array_equal(again, np.repeat(prepared.present[..., None], body.num_joints, 2))
 
 
+def plainly_seen(joints: np.ndarray, channels: str, body: Skeleton, zeros: bool) -> np.ndarray:
+    """`seen_joints`, joint by joint, as its docstring says it."""
+    T, _, V, _ = joints.shape
+    axes = 2 if channels == "xys" else 3
+    known = ~np.isnan(joints).any(3) & ((joints[..., -1] != 0) | (not channels.endswith("s")))
+    seen = known & (joints[..., :axes] != 0).any(3) if zeros else known
+    found = seen.copy()
+    for t, m, v in np.argwhere(known & ~seen):
+        beside = [
+            joints[t, m, other, :3].astype(np.float64)
+            for other in range(V)
+            if seen[t, m, other] and other != v and (body.parents[other] == v or body.parents[v] == other)
+        ]
+        if channels == "xys" or v not in (body.centre, *_roots(body)) or not beside:
+            continue
+        shown = [joints[each, m, seen[each, m], :3] for each in range(T) if seen[each, m].any()]
+        extent = np.median([np.ptp(places, axis=0).max() for places in shown])
+        found[t, m, v] = min(np.linalg.norm(place) for place in beside) <= extent / 2
+    return found
+
+
+def _roots(body: Skeleton) -> list[int]:
+    return [joint for joint, parent in enumerate(body.parents) if joint == parent]
+
+
+@given(data=st.data())
+def test_joints_are_seen_as_one_by_one(data: st.DataObject) -> None:
+    channels = data.draw(st.sampled_from(["xyz", "xyzs", "xys"]))
+    body = data.draw(st.sampled_from([ARM, TREE, NW_UCLA_20]))
+    T, M = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    joints = standing(T, M, body) - np.float32([0, 1, data.draw(st.sampled_from([0.0, 2.0, 3.0]))])
+    if data.draw(st.booleans()):  # where coordinates start
+        joints -= joints[:, :, [data.draw(st.sampled_from([body.centre, *_roots(body)]))]]
+    scores = rng.integers(0, 4, (*joints.shape[:3], 1)).astype(np.float32)
+    joints = np.concatenate([joints, scores], 3)[..., ["xyzs".index(channel) for channel in channels]]
+    joints[rng.random(joints.shape[:3]) < data.draw(st.sampled_from([0, 0.1, 0.5]))] = 0
+    joints[rng.random(joints.shape) < data.draw(st.sampled_from([0, 0.05]))] = np.nan
+    joints[rng.random(joints.shape[:2]) < data.draw(st.sampled_from([0, 0.3]))] = 0  # absent bodies
+    zeros = data.draw(st.booleans())
+    found = seen_joints(joints, channels, body, zeros=zeros)
+    np.testing.assert_array_equal(found, plainly_seen(joints, channels, body, zeros))
+
+
 # Filling ---------------------------------------------------------------------------------------------------
 
 
