@@ -20,14 +20,15 @@ sys.path.insert(0, str(ROOT))
 
 import cli  # noqa: E402
 import tsgc  # noqa: E402
+from tsgc import data  # noqa: E402
 
 MARK = "<!-- What follows is generated: python docs/generate.py -->"
 TREE = ("<!-- The tree is generated: python docs/generate.py -->", "<!-- end of the tree -->")
 # In the order in which data pass through; a folder that is not named here comes last.
 ORDER = (
     "pipelines", "skeletons", "reading", "formats", "cleaning", "datasets", "workers", "prepared",
-    "synthetic", "shards", "tsgc", "input", "network", "field", "kernels", "step", "fine_tuning", "training",
-    "tracking",
+    "synthetic", "shards", "tsgc", "data", "input", "network", "field", "kernels", "step", "fine_tuning",
+    "training", "tracking",
     "distributed", "evaluation", "fusion", "inference", "export", "inspect", "drawing", "report",
     "sections", "explain", "workspace", "bench", "commands",
 )  # fmt: skip
@@ -40,7 +41,13 @@ BESIDE = {
     "tests": "What holds all of it to its word, in the same folders; shared parts in `tests/made`.",
 }
 # Members of a public class that people call; the others are how it works.
-METHODS = {"Recogniser": ("predict", "logits", "config", "joint_shape"), "RunResults": ("epoch",)}
+METHODS = {
+    "Recogniser": ("predict", "logits", "config", "joint_shape"),
+    "RunResults": ("epoch",),
+    "ShardSet": ("train", "test", "clips", "skeleton", "class_names", "benchmark"),
+    "TrainBatches": ("shape", "names", "epoch", "set_epoch", "state_dict", "load_state_dict", "close"),
+    "RawClips": ("names", "labels", "frames", "bodies"),
+}
 
 
 def cli_page() -> str:
@@ -91,10 +98,12 @@ def _default(parameter: Any) -> str:
 def api_page(handwritten: str) -> str:
     """The guide that is written by hand, and the public names with their docstrings after it."""
     parts = [handwritten.partition(MARK)[0].rstrip(), MARK, "## Reference"]
-    for name in tsgc.__all__:
-        parts.append(_member(f"tsgc.{name}", getattr(tsgc, name)))
-        for method in METHODS.get(name, ()):
-            parts.append(_member(f"{name}.{method}", inspect.getattr_static(getattr(tsgc, name), method)))
+    for package in (tsgc, data):
+        for name in package.__all__:
+            parts.append(_member(f"{package.__name__}.{name}", getattr(package, name)))
+            for method in METHODS.get(name, ()):
+                found = inspect.getattr_static(getattr(package, name), method)
+                parts.append(_member(f"{name}.{method}", found))
     return "\n\n".join(parts) + "\n"
 
 

@@ -108,14 +108,15 @@ class TrainLoader:
         """Clips trained on, over all ranks."""
         return len(self.clips)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Step]:
+    def epoch(self, epoch: int, start_step: int = 0, stride: int = 1) -> Iterator[Step]:
         """This rank's share of every step from `start_step` on: a resumed epoch's exact tail.
 
+        With a `stride` above 1 only every so-many-th of them: processes that take turns read one each.
         Raises TsgcError, naming shard and clip, when a batch that cannot be read is due.
         """
-        batches = _read_ahead(self._tasks(epoch, start_step), self._ahead, self._threads)
+        batches = _read_ahead(self._tasks(epoch, start_step, stride), self._ahead, self._threads)
         try:
-            for step in range(start_step, self.steps_per_epoch):
+            for step in range(start_step, self.steps_per_epoch, stride):
                 parts = list(islice(batches, self._accumulation))
                 self._check_parts(step, parts)
                 yield Step(step, self.step_counts[step], parts)
@@ -126,8 +127,8 @@ class TrainLoader:
         """Close the shards."""
         self._reader.close()
 
-    def _tasks(self, epoch: int, start_step: int) -> Iterator[Task]:
-        batches = self._order(epoch=epoch)[start_step:]
+    def _tasks(self, epoch: int, start_step: int, stride: int) -> Iterator[Task]:
+        batches = self._order(epoch=epoch)[start_step::stride]
         for clips in announce_shards(self._reader.files, batches, self.clips.shards):
             for positions, partner in self._dealt[len(clips)]:
                 yield partial(self._reader.read, clips[positions], positions, partner)

@@ -55,6 +55,14 @@ FLOORS = (
     "tsgc.tracking",
     "tsgc.fine_tuning",
     "tsgc.training",
+    "tsgc.data.passes",
+    "tsgc.data.place",
+    "tsgc.data.batch",
+    "tsgc.data.raw_clips",
+    "tsgc.data.eval_batches",
+    "tsgc.data.train_batches",
+    "tsgc.data.shard_set",
+    "tsgc.data",  # the public names
     "tsgc.fusion",
     "tsgc.side_by_side",
     "tsgc.inference",
@@ -90,6 +98,7 @@ LARGE = {
 }
 CODE_IN_INIT = {
     "tsgc": "the public names, imported on first use",
+    "tsgc/data": "the public names, imported on first use",
     "tsgc/kernels": "the choice between a fused operation and its plain twin",
     "tsgc/report": "write_report, which is all that the command needs",
 }

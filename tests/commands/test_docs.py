@@ -7,11 +7,14 @@ import runpy
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from made.clips import ntu_clip, write_folder
 from made.command import quick, tsgc
+from made.ranks import free_port
 from made.runs import BENCHMARK
 from typer.testing import CliRunner
 
@@ -28,11 +31,10 @@ def test_the_reference_pages_are_what_the_code_says(page):
 
 
 def test_every_public_name_has_a_docstring_in_the_reference():
-    import tsgc as package
-
     page = (ROOT / "docs/api.md").read_text()
-    for name in package.__all__:
-        described = page.partition(f"### `tsgc.{name}`\n\n")[2]
+    packages = [import_module(name) for name in ("tsgc", "tsgc.data")]
+    for full in [f"{package.__name__}.{name}" for package in packages for name in package.__all__]:
+        described = page.partition(f"### `{full}`\n\n")[2]
         assert re.match(
             r"\S", described.partition("```\n\n")[2] if described.startswith("```") else described
         )
@@ -44,6 +46,7 @@ def test_the_example_of_the_guide_runs(trained, here):
     run = trained / "runs/nw-ucla/xview/tiny/joint/seed0"
     for modality in ("joint", "bone"):
         shutil.copytree(run, here / f"runs/nw-ucla/xview/tiny/{modality}/seed0")
+    shutil.copytree(trained / "data/shards/nw-ucla", here / "data/shards/nw-ucla")
     clips = trained / "data/NW-UCLA/all_sqe"
     shutil.copytree(clips, here / "clips")
     shutil.copy(here / "clips/a01_s01_e00_v03.json", here / "clips/a01_s01_e00_v03.json.bak")
@@ -52,6 +55,31 @@ def test_the_example_of_the_guide_runs(trained, here):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert "joint stream" in done.stdout and done.stdout.count("%") == len(list(clips.iterdir()))
+
+
+@pytest.mark.slow
+def test_the_guides_example_of_several_processes_runs(trained, here, monkeypatch):
+    """Two ranks end with the weights of one: their shares are the whole batch. Started as torchrun does."""
+    (code,) = re.findall(r"```py\n# ddp.py: .*?\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.DOTALL)
+    kept = "torch.save(net.module.state_dict(), f'{world}.pt')\n"
+    code = "import torch; torch.manual_seed(0)\n" + code.replace(
+        "torch.distributed.destroy", kept + "torch.distributed.destroy"
+    )
+    shutil.copytree(trained / "data/shards/nw-ucla", here / "data/shards/nw-ucla")
+    ranks = {"PYTHONPATH": str(ROOT), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env={**os.environ, **ranks, "RANK": rank, "WORLD_SIZE": "2"}
+        )
+        for rank in "01"
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    for name, value in {**ranks, "MASTER_PORT": str(free_port()), "RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    exec(code, {})
+    one, two = (torch.load(here / f"{count}.pt") for count in (1, 2))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-5)
 
 
 def test_quiet_leaves_results_and_errors(made, here):

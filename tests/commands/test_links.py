@@ -6,6 +6,7 @@ import re
 import tokenize
 from collections import Counter
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -40,6 +41,8 @@ ENDINGS = {
 # Modules under the names that everybody gives them, and what belongs to somebody else or stands for anything.
 ABBREVIATED = {"np", "nn", "wds", "optim"}
 FOREIGN = {"Generator", "ModelEmaV3", "ZipFile", "document", "outer", "self"}
+# Variables of the examples in docs/api.md, and what they are.
+VARIABLES = {"data": "ShardSet", "train": "TrainBatches", "batch": "Batch"}
 # Its blocks add files, to a copy of the project (test_contributing.py).
 ADDS = ROOT / "docs/contributing.md"
 # Sources that talk of files and names which are not there: of made-up ones, to test a check with.
@@ -175,20 +178,20 @@ def known(words):
             return inside(place.with_suffix(".py"), words[length:])
         if (place / "__init__.py").is_file():
             rest = words[length:]
-            return not rest or inside(place / "__init__.py", rest) or words == ["tsgc", *exported(rest)]
+            return not rest or inside(place / "__init__.py", rest) or exports(words[:length], rest)
     return False
 
 
-def exported(rest):
-    import tsgc
-
-    return rest if rest[0] in tsgc.__all__ else []
+def exports(package, rest):
+    """Whether a package gives out a name that one of its modules defines."""
+    return rest[0] in getattr(import_module(".".join(package)), "__all__", ()) and len(rest) == 1
 
 
 def short(words):
     """Whether `module.name` or `Class.name` is said of one of ours; `config` is a TrainConfig, too."""
     if words[0] == "config":
         return any(words[1] in fields for fields in names(ROOT / "tsgc/train_config.py").values())
+    words = [VARIABLES.get(words[0], words[0]), *words[1:]]
     for path in SOURCES:
         module = path.parent.name if path.name == "__init__.py" else path.stem
         if module == words[0] and inside(path, words[1:]):

@@ -93,6 +93,7 @@ def test_every_field_is_read_somewhere():
 def test_the_fields_recipe_of_nw_ucla_is_as_published_and_chosen_by_hand_alone():
     """Numbers of CTR-GCN's released configuration; nothing is mixed, smoothed, clipped or averaged."""
     config = resolve_config("nw-ucla/xview", config=CONFIGS / "nw-ucla-ctrgcn.yaml")
+    assert (config.network, config.network_settings) == ("ctrgcn", {})
     assert (config.optimiser, config.lr, config.weight_decay) == ("sgd", 0.1, 1e-4) and config.decay_biases
     assert (config.schedule, config.lr_steps, config.epochs) == ("steps", (50,), 65)
     assert (config.batch, config.last_batch, config.repeats, config.warmup_epochs) == (16, "drop", 5, 5)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from made.command import MISHAPS
 from made.once import once
-from made.ranks import lines, train_words, tsgc, weights
+from made.ranks import free_port, lines, train_words, tsgc, weights
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from pipelines.errors import TsgcError
@@ -25,12 +25,6 @@ from tsgc.distributed import process
 from tsgc.distributed.launch import launch
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
 
 
 def start(*words: object, **variables: str) -> subprocess.Popen:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipelines.errors import TsgcError
 from shards.batch import PackedBatch, Step
@@ -23,7 +24,6 @@ from tsgc.input.mixing import lam_map_from_parts, partner_parts
 from tsgc.input.packed_rows import to_device
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.random_numbers import Draws
-from tsgc.network.build import Network
 from tsgc.step.join_steps import cut_apart, join_draws, join_parts
 from tsgc.step.micro_batch import MicroBatch
 
@@ -70,6 +70,13 @@ class MadeOnDemand(Sequence[MicroBatch]):
         return self._make(self._parts[index])
 
 
+class DropsPaths(Protocol):
+    """What the input must know of a network."""
+
+    drop_path_rates: Tensor
+    """Drop path's rate of each block; (0,) where the network draws its own random numbers."""
+
+
 class Feed:
     """Makes this rank's steps ready: `epoch` gives an epoch's in order.
 
@@ -82,7 +89,7 @@ class Feed:
         self,
         loader: TrainLoader,
         pipeline: InputPipeline,
-        model: Network,
+        model: DropsPaths,
         device: torch.device,
         others: Sequence[str] = (),
     ) -> None:
@@ -91,10 +98,13 @@ class Feed:
         self._steps: Generator[ReadyStep] | None = None
         self._due = (0, 0)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ReadyStep]:
-        """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due."""
+    def epoch(self, epoch: int, start_step: int = 0, stride: int = 1) -> Iterator[ReadyStep]:
+        """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due.
+
+        `stride`: as there, on CPUs alone.
+        """
         if self.device.type != "cuda":
-            for read in self.loader.epoch(epoch, start_step):
+            for read in self.loader.epoch(epoch, start_step, stride):
                 make = partial(self.micro_batch, draws=self._draw(epoch, read))
                 yield ReadyStep(read, MadeOnDemand(make, read.parts))
             return

@@ -1,0 +1,40 @@
+"""Which rank this process is, and which device its batches go to."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch.utils.data import get_worker_info
+
+from pipelines.errors import UsageError
+
+
+def this_rank(rank: int | None, world: int | None) -> tuple[int, int]:
+    """The rank and the number of ranks: as given, of torch.distributed, of torchrun, or 0 of 1.
+
+    UsageError where one of them is given, or they do not fit together.
+    """
+    if rank is None and world is None:
+        if dist.is_available() and dist.is_initialized():
+            return dist.get_rank(), dist.get_world_size()
+        if {"RANK", "WORLD_SIZE"} <= os.environ.keys():
+            return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        return 0, 1
+    if rank is None or world is None or not 0 <= rank < world:
+        raise UsageError(f"rank is {rank} and world {world}, expected both, with 0 <= rank < world")
+    return rank, world
+
+
+def this_device(device: torch.device | str) -> torch.device:
+    """The device itself: of `cuda` the current one. UsageError for a GPU in a worker of a DataLoader."""
+    found = torch.device(device)
+    if found.type == "cpu":
+        return found
+    if get_worker_info() is not None:
+        raise UsageError(
+            f"device is {found}: workers of a DataLoader make batches on the CPU;"
+            " give num_workers=0, which reads ahead by threads, or device='cpu'"
+        )
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return found
