@@ -18,7 +18,8 @@ from shards.manifest import Clips, Manifest
 from shards.options import LoaderOptions
 from shards.plan import batch_sizes, deal, epoch_batches, eval_batches, parts_of_rank
 from shards.reader import ShardReader
-from shards.remote_files import announce_shards, check_room
+from shards.remote_files import check_room
+from shards.resident import ResidentClips, ResidentReader
 
 Task = Callable[[], PackedBatch]
 
@@ -41,6 +42,7 @@ class TrainLoader:
     lists as held out are not trained on. `window` shards are drawn from at a time (0: all). `prefetch`
     steps are read ahead by `threads` threads, their joints into page-locked memory if `pin`. Clips of up to
     `memory_bytes` in all are read once, and stay in memory.
+    With `resident`, the clips of `train` on a device, batches are gathered there, when they are due.
     `options` says what happens to damaged clips, and where remote shards are kept; where they are left out,
     a step's parts are smaller, and one that would be empty raises.
     Raises TsgcError: no clips, no batch, too small a batch for the ranks, a shard missing or cut.
@@ -65,6 +67,7 @@ class TrainLoader:
         pin: bool = False,
         options: LoaderOptions | None = None,
         memory_bytes: int = MEMORY_BYTES,
+        resident: ResidentClips | None = None,
     ) -> None:
         manifest = shards if isinstance(shards, Manifest) else load_manifest(shards)
         if manifest.url:
@@ -95,8 +98,12 @@ class TrainLoader:
         )
         self._accumulation = accumulation
         self._ahead = prefetch * accumulation
-        self._threads = threads
-        self._reader = ShardReader(manifest, "train", clips, pin, options, memory_bytes)
+        self._threads = 0 if resident else threads
+        self._reader: ShardReader | ResidentReader
+        if resident is not None:
+            self._reader = resident.reader(clips)
+        else:
+            self._reader = ShardReader(manifest, "train", clips, pin, options, memory_bytes)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -129,7 +136,7 @@ class TrainLoader:
 
     def _tasks(self, epoch: int, start_step: int, stride: int) -> Iterator[Task]:
         batches = self._order(epoch=epoch)[start_step::stride]
-        for clips in announce_shards(self._reader.files, batches, self.clips.shards):
+        for clips in self._reader.announced(batches):
             for positions, partner in self._dealt[len(clips)]:
                 yield partial(self._reader.read, clips[positions], positions, partner)
 
@@ -150,7 +157,8 @@ class EvalLoader:
     `shards`: a manifest, or the folder or URL of one. `split`: `test`, `train` (all of it) or `holdout`.
     Batches are `batch` consecutive clips of `clips`, the same on any number of ranks; rank r has batches r,
     r + world, ... and may have none. Iterate as often as wanted; batches of which no clip can be read are
-    left out where damage is skipped. Raises TsgcError as `TrainLoader` does.
+    left out where damage is skipped. With `resident`, the clips of the split (`train` for `holdout`) on a
+    device, batches are gathered there. Raises TsgcError as `TrainLoader` does.
     """
 
     def __init__(
@@ -165,6 +173,7 @@ class EvalLoader:
         threads: int = 2,
         pin: bool = False,
         options: LoaderOptions | None = None,
+        resident: ResidentClips | None = None,
     ) -> None:
         if split not in EVALUATED:
             raise UsageError(f"split is {split!r}, expected one of {', '.join(EVALUATED)}")
@@ -177,16 +186,19 @@ class EvalLoader:
         self.repeats = self.clips.repeats
         self._batches = eval_batches(len(self.clips), batch, rank, world)
         self._ahead = prefetch
-        self._threads = threads
-        self._reader = ShardReader(manifest, source, self.clips, pin, options)
+        self._threads = 0 if resident else threads
+        self._reader: ShardReader | ResidentReader
+        if resident is not None:
+            self._reader = resident.reader(self.clips)
+        else:
+            self._reader = ShardReader(manifest, source, self.clips, pin, options)
 
     def __len__(self) -> int:
         """Batches of this rank."""
         return len(self._batches)
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        batches = announce_shards(self._reader.files, self._batches, self.clips.shards)
-        tasks = (partial(self._reader.read, indices) for indices in batches)
+        tasks = (partial(self._reader.read, indices) for indices in self._reader.announced(self._batches))
         return (batch for batch in _read_ahead(tasks, self._ahead, self._threads) if len(batch))
 
     def close(self) -> None:
@@ -195,7 +207,13 @@ class EvalLoader:
 
 
 def _read_ahead(tasks: Iterable[Task], ahead: int, threads: int) -> Generator[PackedBatch]:
-    """Results of `tasks` in order, at most `ahead` of them waiting; stopping early stops the threads."""
+    """Results of `tasks` in order, at most `ahead` of them waiting; stopping early stops the threads.
+
+    With 0 `threads` each is done when it is due.
+    """
+    if not threads:
+        yield from (task() for task in tasks)
+        return
     waiting: deque[Future[PackedBatch]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="shards") as pool:
         try:

@@ -5,7 +5,7 @@ Files are read by offset, so any order costs the same and no process holds a pla
 
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from shards.local_files import AGAIN, DamagedError, LocalFiles, ShardFiles, chec
 from shards.manifest import Clips, Manifest
 from shards.options import ON_ERROR, LoaderOptions
 from shards.plan import IntArray, partners_left
-from shards.remote_files import RemoteFiles
+from shards.remote_files import RemoteFiles, announce_shards
 
 try:
     from isal.isal_zlib import crc32  # nine times as fast, where it has wheels
@@ -69,6 +69,10 @@ class ShardReader:
     def close(self) -> None:
         """Close the files; also done when the reader is no longer used."""
         self.files.close()
+
+    def announced(self, batches: Sequence[IntArray]) -> Iterator[IntArray]:
+        """Passes batches (clips each) on; remote shards that they need are fetched in time."""
+        return announce_shards(self.files, batches, self.clips.shards)
 
     def read(
         self,

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from tsgc.side_by_side.plan import Member
 from tsgc.side_by_side.progress import GroupProgress
 from tsgc.side_by_side.results import print_results
 from tsgc.side_by_side.room import Room
+from tsgc.side_by_side.shared_clips import shared_clips
 from tsgc.side_by_side.turns import Over, Turns
 from tsgc.training.loop import RunRequest, stream_in_turns
 from tsgc.training.progress import RunProgress
@@ -57,6 +59,10 @@ def train_side_by_side(
         for name in over:
             talker.note(f"{name}: trained and scored already: {asked[name].folder}")
         mine = [name for name in asked if name not in over][apart.rank :: apart.world]
+        if len(mine) > 1:
+            with talker.doing("reading the clips"):
+                shared = shared_clips(requests[0], process.device)
+            asked = {name: replace(request, resident=shared) for name, request in asked.items()}
         group = Group({name: asked[name] for name in mine}, process, talker, stop, at_once)
         with talker.watching(group.progress.look):
             group.train()

@@ -8,7 +8,7 @@ those of one work after another: a turn changes nothing that another work's turn
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -25,6 +25,17 @@ class Over(Generic[Key, Result]):
     error: Exception | None = None
 
 
+class MayWait(Protocol):
+    """What a work gives at a pause: whether its next turn would begin by waiting."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would not."""
+
+
+Steps = Generator[MayWait, None, Result]
+
+
 class Turns(Generic[Key, Result]):
     """Generators, by a key, that take turns: what one does between two pauses is its turn."""
 
@@ -37,20 +48,26 @@ class Turns(Generic[Key, Result]):
     def __len__(self) -> int:
         return len(self._lanes)
 
-    def start(self, key: Key, steps: Generator[None, None, Result]) -> None:
+    def start(self, key: Key, steps: Steps[Result]) -> None:
         """Let `steps` take part; its first turn comes in the next round."""
         self._lanes[key] = _Lane(steps, self.device)
 
     def round(self) -> Iterator[Over[Key, Result]]:
-        """A turn of each work; gives those that are over, each as soon as it is."""
-        for key, lane in list(self._lanes.items()):
+        """A turn of each work that is ready, or of the first in the line; gives those that are over.
+
+        The last turn's is the last in the line, so that all come round however few are ready.
+        """
+        ready = [key for key, lane in self._lanes.items() if lane.ready]
+        for key in ready or list(self._lanes)[:1]:
+            lane = self._lanes[key] = self._lanes.pop(key)
             self.taken += 1
+            over: Over[Key, Result]
             try:
                 with lane.turn():
-                    next(lane.steps)
+                    lane.waits = next(lane.steps)
                 continue
             except StopIteration as ended:
-                over: Over[Key, Result] = Over(key, ended.value)
+                over = Over(key, ended.value)
             except Exception as error:
                 over = Over(key, error=error)
             del self._lanes[key]
@@ -67,14 +84,20 @@ class Turns(Generic[Key, Result]):
 class _Lane(Generic[Result]):
     """One work: its steps, its stream, and its random numbers."""
 
-    def __init__(self, steps: Generator[None, None, Result], device: torch.device) -> None:
+    def __init__(self, steps: Steps[Result], device: torch.device) -> None:
         self.steps = steps
+        self.waits: MayWait | None = None
         self._host = torch.get_rng_state()
         self._stream: torch.cuda.Stream | None = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
             self._generator = torch.cuda.default_generators[self._stream.device_index]
             self._random = self._generator.clone_state()
+
+    @property
+    def ready(self) -> bool:
+        """Whether its next turn can begin at once."""
+        return self.waits is None or self.waits.ready
 
     @contextmanager
     def turn(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from tsgc.distributed.preemption import StopRequest
 from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.scores import accuracy
 from tsgc.step.optimizer import learning_rate
+from tsgc.training.feed import Feed
 from tsgc.training.progress import RunProgress
 from tsgc.training.restart import save_and_stop
 from tsgc.training.run import Training
@@ -21,7 +22,7 @@ from tsgc.training.save_restore import save_checkpoint
 
 def train_epoch(
     run: Training, epoch: int, progress: RunProgress, stop: StopRequest
-) -> Generator[None, None, dict[str, float]]:
+) -> Generator[Feed, None, dict[str, float]]:
     """The rest of an epoch's steps, with a pause after each; returns the epoch's figures.
 
     A loss that is not finite raises TsgcError; a request to stop saves the run and raises PreemptedError.
@@ -57,7 +58,7 @@ def train_epoch(
         if stopping:
             run.step, run.loss_sum = done, loss.total
             save_and_stop(run)
-        yield
+        yield run.feed
     return epoch_figures(run, loss, lr, time.perf_counter() - start)
 
 

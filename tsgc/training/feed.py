@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Protocol, TypeVar, overload
@@ -97,6 +98,8 @@ class Feed:
         self.modalities = (pipeline.config.modality, *others)
         self._steps: Generator[ReadyStep] | None = None
         self._due = (0, 0)
+        self._made: deque[Future[ReadyStep | None]] = deque()
+        self._running: deque[torch.cuda.Event] = deque()
 
     def epoch(self, epoch: int, start_step: int = 0, stride: int = 1) -> Iterator[ReadyStep]:
         """The steps of an epoch from `start_step` on; raises as `TrainLoader.epoch` does, when one is due.
@@ -115,6 +118,14 @@ class Feed:
             self._due = (epoch, step + 1)
             yield next(self._steps)
         self._due = (epoch + 1, 0)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the next step can be taken now: it is made, and the device is not too far behind."""
+        if self._steps is None:
+            return True
+        made = not self._made or self._made[0].done()
+        return made and (len(self._running) < IN_FLIGHT or self._running[0].query())
 
     def close(self) -> None:
         """Stop the thread that makes steps ahead."""
@@ -181,24 +192,22 @@ class Feed:
         current = torch.cuda.current_stream(self.device)
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(current)
-        running: deque[torch.cuda.Event] = deque()
-        steps = read_ahead(self._made_on(stream, epoch, start_step), AHEAD)
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH)
+        self._running = running = deque[torch.cuda.Event]()
+        self._made = deque()
+        steps = read_ahead(self._made_on(stream, epoch, start_step), AHEAD, self._made)
         try:
-            for ready in steps:
-                assert ready.made is not None
-                current.wait_event(ready.made)
-                for part in ready.parts:
-                    for tensor in part.tensors.values():
+            with quick_switching():
+                for ready in steps:
+                    assert ready.made is not None
+                    current.wait_event(ready.made)
+                    for tensor in (tensor for part in ready.parts for tensor in part.tensors.values()):
                         tensor.record_stream(current)  # its memory is not used again before the step is over
-                yield ready
-                running.append(torch.cuda.Event(blocking=True))
-                running[-1].record(current)
-                if len(running) > IN_FLIGHT:
-                    running.popleft().synchronize()  # of a step well past: the device has more to do
+                    yield ready
+                    running.append(torch.cuda.Event(blocking=True))
+                    running[-1].record(current)
+                    if len(running) > IN_FLIGHT:
+                        running.popleft().synchronize()  # of a step well past: the device has more to do
         finally:
-            sys.setswitchinterval(interval)
             steps.close()
 
     def _made_on(self, stream: torch.cuda.Stream, epoch: int, start_step: int) -> Generator[ReadyStep]:
@@ -259,9 +268,33 @@ def group_steps(
         yield group
 
 
-def read_ahead(items: Generator[Item], most: int) -> Generator[Item]:
-    """Items in order, made by one thread, at most `most` of them waiting; an error is raised when due."""
-    waiting: deque[Future[Item | None]] = deque()
+_feeding, _interval = 0, 0.0
+
+
+@contextmanager
+def quick_switching() -> Iterator[None]:
+    """A context in which threads give way after SWITCH; the last of several gives Python's interval back."""
+    global _feeding, _interval
+    if not _feeding:
+        _interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH)
+    _feeding += 1
+    try:
+        yield
+    finally:
+        _feeding -= 1
+        if not _feeding:
+            sys.setswitchinterval(_interval)
+
+
+def read_ahead(
+    items: Generator[Item], most: int, waiting: deque[Future[Item | None]] | None = None
+) -> Generator[Item]:
+    """Items in order, made by one thread, at most `most` of them waiting; an error is raised when due.
+
+    `waiting`: where those are kept that are made, or being made.
+    """
+    waiting = deque() if waiting is None else waiting
     take: Callable[[], Item | None] = partial(next, items, None)
     with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
         try:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from shards.options import LoaderOptions
+from shards.resident import ResidentClips
 from tsgc import console
 from tsgc.config import TrainConfig
 from tsgc.distributed.preemption import PreemptedError, StopRequest
@@ -21,6 +22,7 @@ from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.run_facts import run_facts, score_figures
 from tsgc.tracking.trackers import open_trackers
 from tsgc.training.epoch import train_epoch, validate
+from tsgc.training.feed import Feed
 from tsgc.training.progress import RunProgress
 from tsgc.training.restart import announce_stop, how_to_go_on, save_and_stop, was_restarted
 from tsgc.training.run import Training, build_training, settle_kernels, summary
@@ -56,6 +58,8 @@ class RunRequest:
     """Writes a folder's report, for trackers that take one."""
     again: str = ""
     """The command that resumes the run."""
+    resident: Mapping[str, ResidentClips] | None = None
+    """Split -> its clips on the device, which runs side by side share."""
 
 
 def train_stream(request: RunRequest, process: Process, talker: console.Talker) -> dict[str, Scores]:
@@ -85,16 +89,17 @@ def stream_in_turns(
     talker: console.Talker,
     stop: StopRequest,
     watch: Callable[[RunProgress], None],
-) -> Generator[None, None, dict[str, Scores]]:
+) -> Generator[Feed, None, dict[str, Scores]]:
     """`train_stream` with a pause after each step, for runs side by side in one process.
 
+    Gives what says whether its next step can be taken without waiting.
     `watch` is given the run's progress; `talker` is told what is worth a line of several runs.
     """
     run = start_run(request, process, talker)
     with training(run, request.report):
         progress = RunProgress(run)
         watch(progress)
-        yield
+        yield run.feed
         yield from train_steps(run, talker, stop, progress)
         return score_run(run, stop)
 
@@ -111,7 +116,13 @@ def start_run(request: RunRequest, process: Process, talker: console.Talker) -> 
         talker.warn(costs)
     with talker.doing("opening the shards, building the network"):
         run = build_training(
-            config, request.benchmark, request.shards, folder, process, request.loader_options
+            config,
+            request.benchmark,
+            request.shards,
+            folder,
+            process,
+            request.loader_options,
+            request.resident,
         )
     run.again = request.again or run.again
     check_shared(process, folder)
@@ -157,7 +168,7 @@ def training(run: Training, report: Callable[[Path], Path] | None) -> Iterator[N
 
 def train_steps(
     run: Training, talker: console.Talker, stop: StopRequest, progress: RunProgress
-) -> Generator[None, None, None]:
+) -> Generator[Feed, None, None]:
     """The epochs that are left, with a pause after each step; what training needs is freed at the end."""
     run.train_step.after_part = progress.part
     try:
@@ -170,7 +181,7 @@ def train_steps(
 
 def train_epochs(
     run: Training, talker: console.Talker, stop: StopRequest, progress: RunProgress
-) -> Generator[None, None, None]:
+) -> Generator[Feed, None, None]:
     """The epochs that are left: train, evaluate, record, save."""
     config, process = run.config, run.process
     recorder = None

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader, TrainLoader
 from shards.manifest import Manifest
 from shards.options import LoaderOptions
+from shards.resident import ResidentClips
 from tsgc import kernels
 from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed.process import Process
@@ -109,8 +111,12 @@ def build_training(
     folder: Path,
     process: Process,
     loader_options: LoaderOptions | None = None,
+    resident: Mapping[str, ResidentClips] | None = None,
 ) -> Training:
-    """A training with its loaders, network, averaged weights and optimiser, as before the first step."""
+    """A training with its loaders, network, averaged weights and optimiser, as before the first step.
+
+    `resident`: split -> its clips on the device, for runs that share them; without, the shards are read.
+    """
     published = load_manifest(shards)
     manifest = relabelled(published, config.relabel)
     loader_options = loader_options or LoaderOptions()
@@ -131,15 +137,18 @@ def build_training(
         window=config.shuffle_window or 0,
         pin=device.type == "cuda",
         options=loader_options,
+        resident=(resident or {}).get("train"),
     )
+    validated = "holdout" if config.holdout else "test"
     validation = EvalLoader(
         manifest,
-        "holdout" if config.holdout else "test",
+        validated,
         batch=config.eval_batch,
         rank=process.rank,
         world=process.world,
         pin=device.type == "cuda",
         options=loader_options,
+        resident=(resident or {}).get("test" if validated == "test" else "train"),
     )
     model, train_step = make_train_step(config, manifest, pipeline.bodies, process, loader_options)
     recognition = agreed(for_recognition(config.precision, device), process)  # as the run is scored later
