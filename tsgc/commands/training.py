@@ -73,7 +73,9 @@ def train(
     ] = None,
     at_once: Annotated[
         int | None,
-        typer.Option(min=1, help="Of several runs, how many at a time. (default: on a GPU those that fit)"),
+        typer.Option(
+            min=1, max=32, help="Of several runs, how many at a time. (default: on a GPU those that fit)"
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint; with --set epochs=N to there.")

@@ -1,5 +1,6 @@
 """Several runs trained side by side: each to the bit what it would be alone, in its own folder."""
 
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -143,6 +144,7 @@ class Group:
         elif isinstance(error, PreemptedError):
             self.saved.append(name)
         elif error is not None:
+            free_frames(error)
             self.failed[name] = told(error, beside)
             self.first_error = self.first_error or error
             self.talker.warn(f"{name}: failed: {self.failed[name]}")
@@ -157,6 +159,13 @@ class Group:
         }
         runs = len(self.asked)
         return ", ".join(f"{len(names)} of {runs} runs {said}" for said, names in counts.items() if names)
+
+
+def free_frames(error: BaseException | None) -> None:
+    """Let go of what the frames of an error hold, such as a network on the device; its traceback stays."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def scored(scores: dict[str, Scores]) -> str:

@@ -44,13 +44,17 @@ class Turns(Generic[Key, Result]):
         self.taken = 0
         """Turns so far."""
         self._lanes: dict[Key, _Lane[Result]] = {}
+        self._free: list[torch.cuda.Stream] = []  # of works that are over
 
     def __len__(self) -> int:
         return len(self._lanes)
 
     def start(self, key: Key, steps: Steps[Result]) -> None:
         """Let `steps` take part; its first turn comes in the next round."""
-        self._lanes[key] = _Lane(steps, self.device)
+        stream = None
+        if self.device.type == "cuda":  # no two works share one: torch hands 32 out again and again
+            stream = self._free.pop() if self._free else torch.cuda.Stream(self.device)
+        self._lanes[key] = _Lane(steps, stream)
 
     def round(self) -> Iterator[Over[Key, Result]]:
         """A turn of each work that is ready, or of the first in the line; gives those that are over.
@@ -71,6 +75,8 @@ class Turns(Generic[Key, Result]):
             except Exception as error:
                 over = Over(key, error=error)
             del self._lanes[key]
+            if lane.stream is not None:
+                self._free.append(lane.stream)
             yield over
 
     def close(self) -> None:
@@ -84,14 +90,14 @@ class Turns(Generic[Key, Result]):
 class _Lane(Generic[Result]):
     """One work: its steps, its stream, and its random numbers."""
 
-    def __init__(self, steps: Steps[Result], device: torch.device) -> None:
+    def __init__(self, steps: Steps[Result], stream: torch.cuda.Stream | None) -> None:
         self.steps = steps
         self.waits: MayWait | None = None
         self._host = torch.get_rng_state()
-        self._stream: torch.cuda.Stream | None = None
-        if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)
-            self._generator = torch.cuda.default_generators[self._stream.device_index]
+        self.stream = stream
+        if stream is not None:
+            torch.cuda.init()
+            self._generator = torch.cuda.default_generators[stream.device_index]
             self._random = self._generator.clone_state()
 
     @property
@@ -105,14 +111,14 @@ class _Lane(Generic[Result]):
         outer = torch.get_rng_state()
         torch.set_rng_state(self._host)
         try:
-            if self._stream is None:
+            if self.stream is None:
                 yield
             else:
                 # Not a copy: graphs that are captured in a turn go on reading this very state.
                 before = self._generator.graphsafe_get_state()
                 self._generator.graphsafe_set_state(self._random)
                 try:
-                    with torch.cuda.stream(self._stream):
+                    with torch.cuda.stream(self.stream):
                         yield
                 finally:
                     self._generator.graphsafe_set_state(before)

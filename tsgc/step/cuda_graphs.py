@@ -98,9 +98,11 @@ class GraphPool:
 
     def warm_up(self, run: Callable[[], Result], *used: Tensor | None) -> Result:
         """`run` on the stream that is captured later, in turn with the current one; it reads `used`."""
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(self.device)
         current = torch.cuda.current_stream(self.device)
+        if self._stream is None:
+            # The work's own will do: runs side by side share neither streams nor the workspaces that go with them.
+            default = torch.cuda.default_stream(self.device)
+            self._stream = torch.cuda.Stream(self.device) if current == default else current
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             result = run()

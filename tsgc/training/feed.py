@@ -190,7 +190,8 @@ class Feed:
     def _ahead(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
         """The steps from there to the last epoch's end, made by a thread on a stream of its own."""
         current = torch.cuda.current_stream(self.device)
-        stream = torch.cuda.Stream(self.device)
+        # torch hands the same 32 streams of a priority out again: of this one, none is captured meanwhile.
+        stream = torch.cuda.Stream(self.device, priority=-1)
         stream.wait_stream(current)
         self._running = running = deque[torch.cuda.Event]()
         self._made = deque()
