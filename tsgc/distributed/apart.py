@@ -6,7 +6,7 @@ They exchange words, through a store, and may wait for each other for as long as
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import torch
@@ -62,6 +62,17 @@ class Apart:
                 " why unless it was killed; --resume goes on"
             ) from error
 
+    def leave(self) -> None:
+        """Say that this rank needs the store no more; rank 0, which may keep it, waits for the others."""
+        if self.store is None:
+            return
+        if self.rank == 0:
+            until = time.monotonic() + GOODBYE
+            self.exchange("end", "", lambda: time.monotonic() > until)
+        else:
+            with suppress(dist.DistError):  # rank 0 has not waited for so long
+                self.store.set(f"end/{self.rank}", "")
+
     def alone(self) -> Process:
         """This process as the only one of a run."""
         launchers = self.exchange("launcher", launcher_name())
@@ -80,9 +91,7 @@ def join_apart(device: str | None) -> Iterator[Apart]:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     apart = Apart(rank, world, chosen, _open_store(rank, world) if world > 1 else None)
     yield apart
-    if apart.store is not None:
-        until = time.monotonic() + (GOODBYE if rank == 0 else 0.0)
-        apart.exchange("end", "", lambda: time.monotonic() > until)
+    apart.leave()
 
 
 def _open_store(rank: int, world: int) -> dist.Store:

@@ -100,7 +100,7 @@ class GraphPool:
         """`run` on the stream that is captured later, in turn with the current one; it reads `used`."""
         current = torch.cuda.current_stream(self.device)
         if self._stream is None:
-            # The work's own will do: runs side by side share no streams, nor the workspaces that go with them.
+            # The work's own will do: runs side by side share neither streams nor the workspaces of these.
             default = torch.cuda.default_stream(self.device)
             self._stream = torch.cuda.Stream(self.device) if current == default else current
         self._stream.wait_stream(current)
