@@ -25,7 +25,7 @@ def stgcnpp_from_published(state):
     ours = _norm(state, ["backbone.data_bn"], "input_norm") | _same(state, "cls_head.fc_cls", "head")
     for number in range(10):
         unit, place = f"backbone.gcn.{number}", f"units.{number}"
-        ours[f"{place}.graph.adjacency"] = state[f"{unit}.gcn.A"]
+        ours[f"{place}.graph.graphs"] = state[f"{unit}.gcn.A"]
         ours |= _pointwise(state, [f"{unit}.gcn.conv"], f"{place}.graph.transform")
         ours |= _norm(state, [f"{unit}.gcn.bn"], f"{place}.graph.norm")
         begin = [*(f"{branch}.0" for branch in range(5)), "5"]
@@ -40,11 +40,10 @@ def stgcnpp_from_published(state):
 
 def _refined_graph(state, theirs, ours):
     convs = [[f"{theirs}.convs.{subset}.conv{number}" for subset in range(3)] for number in (1, 2, 3, 4)]
-    found = {f"{ours}.adjacency": state[f"{theirs}.PA"], f"{ours}.alpha": state[f"{theirs}.alpha"]}
+    found = {f"{ours}.graphs": state[f"{theirs}.PA"], f"{ours}.alpha": state[f"{theirs}.alpha"]}
     found |= _pointwise(state, [*convs[0], *convs[1]], f"{ours}.embed")
     found |= _pointwise(state, convs[2], f"{ours}.transform")
-    found[f"{ours}.refine_weight"] = torch.stack([state[f"{name}.weight"][..., 0, 0] for name in convs[3]])
-    found[f"{ours}.refine_bias"] = torch.stack([state[f"{name}.bias"] for name in convs[3]])
+    found |= _pointwise(state, convs[3], f"{ours}.refine")
     return found | _norm(state, [f"{theirs}.bn"], f"{ours}.norm")
 
 

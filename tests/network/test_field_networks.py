@@ -10,8 +10,10 @@ from torch.export import Dim
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import SKELETONS
+from tsgc.config import TrainConfig
 from tsgc.network.field.ctrgcn import CTRGCN
 from tsgc.network.field.stgcnpp import STGCNPP
+from tsgc.step.optimizer import parameter_groups
 
 NETWORKS = {"ctrgcn": CTRGCN, "stgcn++": STGCNPP}
 
@@ -127,6 +129,14 @@ def test_an_input_of_another_shape_is_refused(network):
         small(network)(torch.zeros(1, 2, 8, 17, 1))
 
 
+def test_graphs_do_not_decay_where_settings_say_so(network):
+    model = small(network)
+    still, decaying = parameter_groups(model, TrainConfig(decay_graphs=False))
+    assert all(unit.graph.graphs in set(still["params"]) for unit in model.units)
+    biases = {value for name, value in model.named_parameters() if name.endswith("bias")}
+    assert biases <= set(still["params"]) and len(decaying["params"]) > 50
+
+
 def test_dropout_is_off_unless_asked_for(network):
     x = clips()
     model = small(network)
@@ -142,7 +152,7 @@ def test_a_new_network_starts_as_published(network):
     model = network(SKELETONS["ntu-25"], 60)
     deviation = {"CTRGCN": (2 / 60) ** 0.5, "STGCNPP": 0.01}[network.__name__]
     assert model.head.weight.std().item() == pytest.approx(deviation, rel=0.03)
-    graphs = [parameter for name, parameter in model.named_parameters() if name.endswith("adjacency")]
+    graphs = [parameter for name, parameter in model.named_parameters() if name.endswith("graphs")]
     assert len(graphs) == 10 and all(torch.equal(graph, graphs[0]) for graph in graphs)
     assert torch.equal(graphs[0][0], torch.eye(25))
     last = model.units[9].temporal[0].convolutions[0].weight
@@ -153,5 +163,5 @@ def test_a_new_network_starts_as_published(network):
         assert graph.alpha.item() == 0 and (graph.norm.weight == 1e-6).all()
         assert graph.transform.weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.03)
         assert graph.embed.weight.std().item() == pytest.approx((2 / 32) ** 0.5, rel=0.03)
-        assert graph.refine_weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.03)
-        assert not any(layer.bias.any() for layer in (graph.embed, graph.transform))
+        assert graph.refine.weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.03)
+        assert not any(layer.bias.any() for layer in (graph.embed, graph.refine, graph.transform))

@@ -45,31 +45,30 @@ class RefinedGraph(nn.Module):
     def __init__(self, channels: int, width: int, adjacency: Tensor) -> None:
         super().__init__()
         features = FEWEST if channels <= FEW else channels // REDUCTION
-        self.adjacency = nn.Parameter(adjacency.clone())  # (SUBSETS, V, V)
+        self.graphs = nn.Parameter(adjacency.clone())  # (SUBSETS, V, V); settings know it by this name
         self.alpha = nn.Parameter(torch.zeros(1))
         self.embed = Pointwise(channels, 2 * SUBSETS * features)
-        self.refine_weight = nn.Parameter(torch.empty(SUBSETS, width, features))
-        self.refine_bias = nn.Parameter(torch.zeros(SUBSETS, width))
+        self.refine = Pointwise(features, SUBSETS * width)  # of each subset's own features
         self.transform = Pointwise(channels, SUBSETS * width)
         self.norm = Norm(width)
         self.shortcut = nn.Identity() if channels == width else Shortcut(channels, width)
         self.one: Tensor
-        self.register_buffer("one", torch.ones(()), persistent=False)
+        self.register_buffer("one", torch.ones(SUBSETS, width, 1), persistent=False)
         _draw(self.embed, features)
+        _draw(self.refine, width)
         _draw(self.transform, width)
-        nn.init.normal_(self.refine_weight, std=(2 / width) ** 0.5)
         nn.init.constant_(self.norm.weight, NORM_START)
         if isinstance(self.shortcut, Shortcut):
             _draw(self.shortcut[0], width)
 
     def forward(self, x: Tensor) -> Tensor:
         N, _, T, V = x.shape
-        graphs = self.graphs(x.mean(2)).view(-1, V, V)  # of clips, subsets, channels
+        graphs = self.refined(x.mean(2)).view(-1, V, V)  # of clips, subsets, channels
         z = self.transform(x).view(-1, T, V)
         mixed = torch.bmm(z, graphs.mT).view(N, SUBSETS, -1, T, V).sum(1)
         return F.relu(self.norm(mixed) + self.shortcut(x))
 
-    def graphs(self, joints: Tensor) -> Tensor:
+    def refined(self, joints: Tensor) -> Tensor:
         """The graphs (N, SUBSETS, width, V*V) of clips whose joints (N, C, V) are averaged over time.
 
         The adjacency and the bias are two more features of a pair, so that one product gives the sum.
@@ -81,18 +80,12 @@ class RefinedGraph(nn.Module):
             [
                 self.alpha * pairs,
                 self.alpha.expand(N, SUBSETS, 1, places),
-                self.adjacency.flatten(1)[:, None].expand(N, -1, -1, -1),
+                self.graphs.flatten(1)[:, None].expand(N, -1, -1, -1),
             ],
             dim=2,
         )
-        weight = torch.cat(
-            [
-                self.refine_weight.expand(N, -1, -1, -1),
-                self.refine_bias[..., None].expand(N, -1, -1, -1),
-                self.one.expand(N, *self.refine_bias.shape, 1),
-            ],
-            dim=3,
-        )
+        weight, bias = self.refine.weight.unflatten(0, (SUBSETS, -1)), self.refine.bias.view(SUBSETS, -1, 1)
+        weight = torch.cat([part.expand(N, -1, -1, -1) for part in (weight, bias, self.one)], dim=3)
         return torch.bmm(weight.flatten(0, 1), pairs.flatten(0, 1)).unflatten(0, (N, SUBSETS))
 
 

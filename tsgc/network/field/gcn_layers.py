@@ -135,7 +135,7 @@ class GraphNetwork(nn.Module):
             )
         self.input_shape = (channels, skeleton.num_joints, bodies)
         self.input_norm = norm
-        self.units = nn.ModuleList(units)
+        self.units = nn.Sequential(*units)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
 
@@ -144,9 +144,7 @@ class GraphNetwork(nn.Module):
         N, C, _, V, M = x.shape
         if self.input_shape != (C, V, M):
             raise TsgcError(f"input of (C, V, M) = {(C, V, M)}, the network expects {self.input_shape}")
-        x = self.input_norm(x)
-        for unit in self.units:
-            x = unit(x)
+        x = self.units(self.input_norm(x))
         x = x.mean((2, 3)).view(N, M, -1).mean(1)  # (N*M, C, T, V) -> (N, C)
         return self.head(self.dropout(x))
 
