@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from pipelines.datasets.nw_ucla import identify
+from shards import resident
 from shards.batch import PackedBatch, Step
 from shards.manifest import Clips, Manifest
 from shards.plan import batch_sizes, deal, epoch_batches
-from shards.reader import ShardReader
 from tsgc.config import TrainConfig
 from tsgc.workspace.relabel import relabelled
 
@@ -25,12 +25,11 @@ class ResidentClips:
     def __init__(self, manifest: Manifest, split: str, device: torch.device) -> None:
         self.manifest, self.split = manifest, split
         self.clips: Clips = manifest.clips[split]
-        reader = ShardReader(manifest, split, self.clips)
-        whole = reader.read(np.arange(len(self.clips)))
-        reader.close()
-        self.joints = whole.joints.to(device)
-        self.frames, self.bodies = self.clips.frames, self.clips.bodies
-        self.offsets = whole.offsets.numpy()
+        self.resident = resident.ResidentClips(manifest, split, device)
+        self.joints = self.resident.joints
+        self.frames = self.clips.frames
+        rows = self.frames * self.clips.bodies
+        self.offsets = np.cumsum(rows) - rows
         self.views = np.array([identify(name).fields["views"] for name in self.clips.names])
 
     def relabelled(self, config: TrainConfig) -> "ResidentClips":
@@ -44,32 +43,15 @@ class ResidentClips:
         self, indices: np.ndarray, positions: np.ndarray | None = None, partner: np.ndarray | None = None
     ) -> PackedBatch:
         """The clips at `indices` (B,), in that order, as `ShardReader.read` gives them."""
-        alone = np.arange(len(indices))
-        rows = self.frames[indices] * self.bodies[indices]
-        offsets = np.cumsum(rows) - rows
-        row = np.repeat(self.offsets[indices] - offsets, rows) + np.arange(rows.sum())
-        picked = torch.from_numpy(row)
-        if self.joints.is_cuda:
-            picked = picked.pin_memory().to(self.joints.device, non_blocking=True)
-        columns = {
-            "frames": self.frames[indices],
-            "bodies": self.bodies[indices],
-            "offsets": offsets,
-            "labels": self.clips.labels[indices],
-            "indices": np.asarray(indices),
-            "positions": alone if positions is None else positions,
-            "partner": alone if partner is None else partner,
-        }
-        return PackedBatch(
-            self.joints[picked], **{name: torch.from_numpy(column) for name, column in columns.items()}
-        )
+        return self.resident.reader(self.clips).read(indices, positions, partner)
 
 
 class ResidentLoader:
     """Training batches of the clips `chosen` (N,), as `TrainLoader` plans them for one rank."""
 
     def __init__(self, clips: ResidentClips, chosen: np.ndarray, config: TrainConfig) -> None:
-        self.clips, self.chosen = clips, chosen
+        self.chosen = chosen
+        self._reader = clips.resident.reader(clips.clips)
         self.step_counts = batch_sizes(len(chosen), config.batch, config.last_batch, config.repeats)
         self._dealt = {size: deal(size, config.mix_group, 1)[0] for size in set(self.step_counts)}
         self._order = partial(
@@ -85,9 +67,9 @@ class ResidentLoader:
     def steps_per_epoch(self) -> int:
         return len(self.step_counts)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Step]:
-        """The steps of an epoch from `start_step` on."""
-        for step, clips in list(enumerate(self._order(epoch=epoch)))[start_step:]:
+    def epoch(self, epoch: int, start_step: int = 0, stride: int = 1) -> Iterator[Step]:
+        """Every `stride`-th of an epoch's steps from `start_step` on."""
+        for step, clips in list(enumerate(self._order(epoch=epoch)))[start_step::stride]:
             positions, partner = self._dealt[len(clips)]
-            part = self.clips.batch(self.chosen[clips[positions]], positions, partner)
+            part = self._reader.read(self.chosen[clips[positions]], positions, partner)
             yield Step(step, len(clips), [part])

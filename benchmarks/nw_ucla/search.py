@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from nw_ucla.plan import FOLDS, Spec
 from nw_ucla.trial import Trial
 from pipelines.errors import TsgcError, first_line
+from tsgc.side_by_side.turns import MayWait, Over, Turns
 
 Make = Callable[[Spec], Trial]
 Finish = Callable[[Trial], dict[str, Any]]
@@ -77,7 +78,7 @@ def without_teachers(planned: dict[str, Spec], failed: set[str]) -> set[str]:
 
 
 class Search:
-    """Trainings side by side on one device, taking turns step by step, each on a stream of its own.
+    """Trainings side by side on one device, as `tsgc train` does several (`Turns`).
 
     Students start when their teachers are trained: in this process, or in another one where `shared`.
     """
@@ -92,9 +93,13 @@ class Search:
     ) -> None:
         self.make, self.device, self.concurrent, self.say = make, device, concurrent, say
         self.shared = shared
-        self.running: dict[Trial, Any] = {}
+        self.turns: Turns[str, dict[str, Any]] = Turns(device)
+        self.running: dict[str, Spec] = {}
+        self.trials: dict[str, Trial] = {}
+        """Those of the running ones that are built."""
         self.speed = 0.0
         """Clips a second of all trainings together, lately; a visit counts as what it costs (`Spec.cost`)."""
+        self._past = 0.0
 
     def run(
         self,
@@ -113,43 +118,45 @@ class Search:
         start = time.perf_counter()
         queue = deque(specs)
         planned = {spec.key: spec for spec in (*plan, *specs)}
-        clips, since = 0.0, start
-        while queue or self.running:
+        clips, since = self._clips, start
+        while queue or self.turns:
             now = time.perf_counter()
             if now - since > 5:
-                if clips:  # not while it waits for teachers
-                    self.speed = clips / (now - since)
-                clips, since = 0.0, now
+                if self._clips > clips:  # not while it waits for teachers
+                    self.speed = (self._clips - clips) / (now - since)
+                clips, since = self._clips, now
             if now - start > seconds:
                 break
             ready = True
-            while queue and len(self.running) < self.concurrent:
+            while queue and len(self.turns) < self.concurrent:
                 spec = next((spec for spec in queue if spec.ready), queue[0])
-                rate = self.speed / (len(self.running) + 1)
+                rate = self.speed / (len(self.turns) + 1)
                 if rate and (now - start) + SAFETY * spec.clips * spec.cost / rate > seconds:
                     break  # asked again when the others are done, and there is more speed for it
                 ready = spec.ready
                 if not ready:
                     break
                 queue.remove(spec)
-                trial = self._start(spec, out)
-                if trial is not None:
-                    self.running[trial] = trial.steps()
-            if not self.running:
+                self.running[spec.key] = spec
+                self.turns.start(spec.key, self._train(spec, out, finish))
+            if not self.turns:
                 if ready or not self.shared or self._teachers_failed(queue, planned, out):
                     break
                 time.sleep(1)
-            for trial in list(self.running):
-                before = trial.done
-                self._turn(trial, out, finish)
-                clips += (trial.done - before) * trial.spec.cost
-        left = len(queue) + len(self.running)
-        for trial in self.running:
-            trial.close()
+            for over in self.turns.round():
+                self._end(over, out)
+        left = len(queue) + len(self.turns)
+        self.turns.close()
         self.running.clear()
+        self.trials.clear()
         if waiting := sum(not spec.ready for spec in queue):
             self.say(f"{waiting} wait for their teachers, which are not trained yet: call again")
         return left
+
+    @property
+    def _clips(self) -> float:
+        """Visits to clips so far, each counted as what it costs."""
+        return self._past + sum(trial.done * trial.spec.cost for trial in self.trials.values())
 
     @staticmethod
     def _teachers_failed(queue: Sequence[Spec], planned: dict[str, Spec], out: Path) -> bool:
@@ -158,32 +165,32 @@ class Search:
         lost = without_teachers(planned, {key for key, status in last.items() if status != "ok"})
         return all(spec.key in lost for spec in queue)
 
-    def _start(self, spec: Spec, out: Path) -> Trial | None:
+    def _train(
+        self, spec: Spec, out: Path, finish: Finish | None
+    ) -> Generator[MayWait, None, dict[str, Any]]:
+        """A training, and its line when it is over."""
+        trial = self.trials[spec.key] = self.make(spec)
         try:
-            trial = self.make(spec)
-        except (TsgcError, RuntimeError) as error:
-            append_line(out, {**described(spec), "status": "failed", "error": first_line(error, 300)})
-            self.say(f"{spec.name} {spec.fold} seed {spec.config.seed}: {first_line(error, 300)}")
-            return None
-        return trial
+            yield from trial.steps()
+            more = (finish or Trial.last_look)(trial)
+            line = {**result(trial, len(self.turns), self.device), **more}
+            append_line(out, line)
+            trial.save()
+            return line
+        finally:
+            trial.close()
 
-    def _turn(self, trial: Trial, out: Path, finish: Finish | None) -> None:
-        """One step of a training, and its line when it is over."""
-        try:
-            with trial.turn():
-                if next(self.running[trial], self) is not self:
-                    return
-                more = (finish or Trial.last_look)(trial)
-            line = {**result(trial, len(self.running), self.device), **more}
-        except (TsgcError, RuntimeError) as error:
-            line = {**described(trial.spec), "status": "failed", "error": first_line(error, 300)}
-            line["marks"] = trial.marks
-        del self.running[trial]
-        append_line(out, line)
-        if line["status"] == "ok":
-            with trial.turn():
-                trial.save()
-        trial.close()
+    def _end(self, over: Over[str, dict[str, Any]], out: Path) -> None:
+        """Tell what a training has come to, and write the line of one that failed."""
+        spec, trial = self.running.pop(over.key), self.trials.pop(over.key, None)
+        self._past += trial.done * spec.cost if trial else 0.0
+        if over.result is not None:
+            self.say(told(over.result))
+            return
+        if not isinstance(over.error, TsgcError | RuntimeError):
+            raise over.error or AssertionError(over)
+        line = {**described(spec), "status": "failed", "error": first_line(over.error, 300)}
+        append_line(out, {**line, **({"marks": trial.marks} if trial else {})})
         self.say(told(line))
 
 

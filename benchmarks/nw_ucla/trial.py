@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is jud
 
 @dataclass(eq=False)
 class Trial:
-    """A training, its device's stream, and what it has shown so far."""
+    """A training, on the stream that is current, and what it has shown so far."""
 
     spec: Spec
     train: tuple[ResidentClips, np.ndarray]
@@ -48,15 +47,6 @@ class Trial:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        self.stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        with self.turn():
-            self._build()
-
-    def turn(self) -> AbstractContextManager:
-        """A context with its stream as the current one; its work runs beside that of other trainings."""
-        return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
-
-    def _build(self) -> None:
         config, device = self.spec.config, self.device
         clips, chosen = self.train[0].relabelled(config), self.train[1]
         self.judge = (self.judge[0].relabelled(config), self.judge[1])
@@ -83,8 +73,8 @@ class Trial:
         assert presence is None, "NW-UCLA's reference preset tells no presence"
         return x
 
-    def steps(self) -> Iterator[None]:
-        """Train, and yield after each step. Raises TsgcError for a loss that is not finite."""
+    def steps(self) -> Iterator[Feed]:
+        """Train, with a pause after each step. Raises TsgcError for a loss that is not finite."""
         config, per_epoch = self.spec.config, self.loader.steps_per_epoch
         due = sorted({max(1, round(mark * config.epochs)) for mark in MARKS})
         since = 0
@@ -96,7 +86,7 @@ class Trial:
                 self.step(ready.parts, lr=lr, size=ready.step.size, position=position)
                 self.done += ready.step.size
                 since += ready.step.size
-                yield
+                yield self.feed
             if epoch + 1 in due:
                 loss = self.step.loss_sum.item() / since
                 if not np.isfinite(loss):
@@ -105,7 +95,7 @@ class Trial:
                 self.marks.append({"epoch": epoch + 1, "loss": round(loss, 4), **figures})
                 self.step.clear()
                 since = 0
-                yield
+                yield self.feed
 
     def look(self) -> dict[str, float]:
         """Accuracies of raw and averaged weights on the clips that judge."""
