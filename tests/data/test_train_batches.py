@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import pickle
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -350,51 +349,3 @@ def test_batches_on_a_gpu_are_those_of_the_host(shards):
             torch.testing.assert_close(other.x.cpu(), one.x, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(other.labels.cpu(), one.labels)
     there.close()
-
-
-def test_evaluation_batches_have_each_clip_once_in_order(shards, folder, tmp_path):
-    run = build_training(CONFIG, "ntu60/xsub", folder, tmp_path, Process(0, 1, CPU))
-    test = shards.test(CONFIG, batch=4)
-    found = list(test)
-    assert len(test) == len(found) and torch.cat([batch.indices for batch in found]).tolist() == list(
-        range(len(test.names))
-    )
-    assert torch.equal(torch.cat([labels for _, labels in found]), test.labels)
-    x, _ = run.pipeline.test(next(iter(run.validation)), CPU)
-    torch.testing.assert_close(torch.cat([x for x, _ in found]), x)
-    ranks = [list(shards.test(CONFIG, batch=4, rank=rank, world=2)) for rank in range(2)]
-    dealt = [batch for pair in zip(*ranks) for batch in pair] + ranks[0][len(ranks[1]) :]
-    assert equal(dealt, found) and [len(one) for one in ranks] == [
-        len(shards.test(CONFIG, batch=4, rank=rank, world=2)) for rank in range(2)
-    ]
-    workers = DataLoader(pickle.loads(pickle.dumps(test)), batch_size=None, num_workers=2)
-    assert equal(list(workers), found) and len(workers) == len(found)
-    with pytest.raises(UsageError, match="split is 'val', expected one of train, test, holdout"):
-        shards.test(CONFIG, split="val")
-
-
-def test_raw_clips_are_the_prepared_ones_by_number(shards, folder):
-    from shards.loader import EvalLoader
-
-    clips = shards.clips("train")
-    (packed,) = EvalLoader(folder, "train", batch=1000)
-    assert len(clips) == len(packed) == len(clips.names)
-    for number, (joints, label) in enumerate(clips):
-        rows = packed.joints[packed.offsets[number] :][: clips.frames[number] * clips.bodies[number]]
-        assert torch.equal(joints.flatten(0, 1), rows) and label == clips.labels[number]
-        assert joints.shape == (clips.frames[number], clips.bodies[number], 25, 3)
-    assert torch.equal(clips[-1][0], joints) and type(label) is int
-    with pytest.raises(IndexError):
-        clips[len(clips)]
-    with pytest.raises(UsageError, match="split is 'val'"):
-        shards.clips("val")
-
-
-def test_raw_clips_travel_to_workers(shards):
-    clips = shards.clips("test")
-    clips[0]
-    for source in (clips, pickle.loads(pickle.dumps(clips))):
-        loader = DataLoader(source, batch_size=4, num_workers=2, collate_fn=lambda part: part)
-        found = [joints for part in loader for joints, _ in part]
-        assert same(found, [joints for joints, _ in clips])
-    np.testing.assert_array_equal(clips.labels, shards.manifest.clips["test"].labels)

@@ -9,8 +9,9 @@ import torch
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from shards.load_manifest import load_manifest
-from shards.manifest import Manifest
+from shards.manifest import FILE_NAME, Manifest
 from shards.options import CACHE_GB, LoaderOptions
+from shards.remote import is_url
 from tsgc.config import TrainConfig, resolve_config
 from tsgc.data.eval_batches import EvalBatches
 from tsgc.data.raw_clips import RawClips
@@ -25,7 +26,7 @@ PLAIN = TrainConfig(
 Config = TrainConfig | str | Path | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ShardSet:
     """A shard set. Made by `open_shards`."""
 
@@ -48,6 +49,14 @@ class ShardSet:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the labels."""
         return self.manifest.class_names
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        clips = " and ".join(f"{len(found):,} {split}" for split, found in manifest.clips.items())
+        return (
+            f"<{manifest.benchmark} ({manifest.preset} preset): {clips} clips,"
+            f" {len(manifest.class_names)} classes, {manifest.skeleton}>"
+        )
 
     def train(
         self,
@@ -140,4 +149,17 @@ def open_shards(
     Raises TsgcError where there is no whole shard set.
     """
     options = LoaderOptions(on_error, Path(cache) if cache else None, int(cache_gb * 1e9))
+    if not is_url(path) and not (Path(path) / FILE_NAME).is_file():
+        _say_where(Path(path))
     return ShardSet(load_manifest(path), options)
+
+
+def _say_where(path: Path) -> None:
+    """Raise TsgcError where sets lie below a folder that is none, or where its name is a benchmark's."""
+    depths = ("*", "*/*", "*/*/*")
+    below = sorted(file.parent for depth in depths for file in path.glob(f"{depth}/{FILE_NAME}"))
+    if below:
+        raise TsgcError(f"{path}: no shard set itself; below it are {', '.join(map(str, below))}")
+    usual = Path("data/shards") / path
+    if (usual / FILE_NAME).is_file():
+        raise TsgcError(f"{path}: no such folder; did you mean {usual}?")
