@@ -59,7 +59,7 @@ class TrainStep:
         cuda_graphs: bool = False,
         teachers: Teachers | None = None,
     ) -> None:
-        self.model, self.network = model, network or model
+        self.model, self.network = model, model if network is None else network
         self.optimizer, self.ema = optimizer, ema
         self.config, self.num_classes, self.process = config, num_classes, process
         self.teachers = teachers
