@@ -96,7 +96,7 @@ class Search:
         self.turns: Turns[str, dict[str, Any]] = Turns(device)
         self.running: dict[str, Spec] = {}
         self.trials: dict[str, Trial] = {}
-        """Those of the running ones that are built."""
+        """Running trainings that are built."""
         self.speed = 0.0
         """Clips a second of all trainings together, lately; a visit counts as what it costs (`Spec.cost`)."""
         self._past = 0.0

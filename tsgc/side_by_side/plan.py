@@ -69,8 +69,8 @@ def parse_seeds(words: str) -> list[int]:
         if last - first + len(seeds) >= MOST_SEEDS:
             raise UsageError(f"--seeds {words}: more than {MOST_SEEDS:,} seeds")
         seeds += range(first, last + 1)
-    if twice := next((seed for seed in seeds if seeds.count(seed) > 1), None):
-        raise UsageError(f"--seeds {words}: seed {twice} is there twice")
+    if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+        raise UsageError(f"--seeds {words}: seed {twice[0]} is there twice")
     return seeds
 
 

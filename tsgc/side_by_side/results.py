@@ -39,7 +39,7 @@ def fusions(modalities: Sequence[str], network: str) -> dict[str, tuple[list[str
         if len(names) == len(recipe.streams) and set(names) <= set(modalities):
             found[name] = names, list(recipe.weights) if recipe.weights else None
     if len(modalities) > 1 and not any(set(names) == set(modalities) for names, _ in found.values()):
-        found[f"{len(modalities)}s"] = list(modalities), None
+        found[f"{len(modalities)} streams"] = list(modalities), None
     return found
 
 
