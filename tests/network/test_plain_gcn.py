@@ -4,6 +4,7 @@ import pytest
 import torch
 from made.plain_gcn import PlainCTRGCN, PlainSTGCNPP
 from made.published_names import ctrgcn_from_published, stgcnpp_from_published
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipelines.skeleton import SKELETONS
 from tsgc.network.adjacency import adjacency
@@ -71,3 +72,30 @@ def test_the_cut_network_learns_as_many_numbers_as_the_plain_one(network):
     model, twin, _ = twins(network, "ntu-25", 2, 3, 64)
     counts = [sum(parameter.numel() for parameter in one.parameters()) for one in (model, twin)]
     assert counts[0] == counts[1]
+
+
+class Operations(TorchDispatchMode):
+    """Counts torch's operations that compute or copy: about a kernel each on a GPU."""
+
+    VIEWS = ("detach", "empty", "empty_like", "new_empty", "new_empty_strided", "_unsafe_view")
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += not function.is_view and function._overloadpacket.__name__ not in self.VIEWS
+        return function(*args, **(kwargs or {}))
+
+
+# Of the plain count, at most; docs/networks.md has the counts.
+@pytest.mark.parametrize(("network", "most"), [("ctrgcn", 0.52), ("stgcn++", 0.7)])
+def test_a_training_step_has_fewer_operations(network, most):
+    counts = []
+    for model in twins(network, "nw-ucla-20", 1, 3, 16)[:2]:
+        with Operations() as found:
+            model(torch.randn(2, 3, 8, 20, 1, dtype=torch.float64)).sum().backward()
+        counts.append(found.count)
+    ours, plain = counts
+    print(f"{ours} operations, {plain} of the plain twin")
+    assert ours < most * plain
