@@ -84,6 +84,16 @@ def recipe_file(benchmark: str) -> Path:
     return next(path for path in paths if path.is_file())
 
 
+def settings_file(path: Path) -> Path:
+    """The file of settings that `path` names; where there is none, the shipped recipe of that name.
+
+    So `configs/nw-ucla-ctrgcn.yaml` and `nw-ucla-ctrgcn` are the same file in any folder.
+    """
+    shipped = CONFIGS / f"{path.stem}.yaml"
+    named = path.parent in (Path(), Path("configs")) and path.suffix in ("", ".yaml")
+    return shipped if named and shipped.is_file() and not path.exists() else path
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; anything else raises TsgcError."""
     try:
@@ -154,8 +164,9 @@ def resolve_config(
     """The run's config: defaults, then the recipe's file, then --set, then the command's options.
 
     The defaults are the published recipe's, but for `precision`: auto, unless the recipe is "reference".
-    `recipe` "reference" keeps the published defaults; `config` replaces the benchmark's own file, and so does
-    `started`, the config.yaml of a run that is gone on with, but for its teachers: they may have moved.
+    `recipe` "reference" keeps the published defaults; `config` (`settings_file`) replaces the benchmark's own
+    file, and so does `started`, the config.yaml of a run that is gone on with, but for its teachers: they may
+    have moved.
     Where `epochs` is less than before and `warmup_epochs` is not given beside it, the warm-up is a quarter
     at most, and `note` is told.
     """
@@ -163,7 +174,8 @@ def resolve_config(
     values: dict[str, Any] = {} if recipe == "reference" else {"precision": "auto"}
     base = "the published recipe"
     longer: tuple[str, TrainConfig] | None = None  # where the warm-up was longer
-    path = started or config or (None if recipe == "reference" else recipe_file(benchmark))
+    given_file = settings_file(config) if config else None
+    path = started or given_file or (None if recipe == "reference" else recipe_file(benchmark))
     if path is not None:
         values |= {key: _number(value) for key, value in read_yaml(path).items()}
         if started:

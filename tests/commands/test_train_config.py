@@ -276,6 +276,19 @@ def test_another_value_of_a_removed_setting_is_refused(tmp_path, name):
         resolve_config("ntu60/xsub", settings=[f"{name}=0.5", "seed=1"])
 
 
+def test_a_shipped_recipe_is_found_by_its_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = resolve_config("nw-ucla/xview", config=CONFIGS / "nw-ucla-ctrgcn.yaml")
+    for name in ("nw-ucla-ctrgcn", "nw-ucla-ctrgcn.yaml", "configs/nw-ucla-ctrgcn.yaml"):
+        assert resolve_config("a/b", config=Path(name)) == whole
+    for name in ("other/nw-ucla-ctrgcn.yaml", "nw-ucla-ctrgcn.json", "nw-ucla-ctr"):
+        with pytest.raises(TsgcError, match=f"{name}: no such file"):
+            resolve_config("a/b", config=Path(name))
+    Path("nw-ucla-ctrgcn.yaml").write_text("lr: 1.0\n")  # one's own comes first
+    assert resolve_config("a/b", config=Path("nw-ucla-ctrgcn.yaml")).lr == 1.0
+    assert resolve_config("a/b", config=Path("nw-ucla-ctrgcn")) == whole
+
+
 def test_a_file_that_is_not_settings_is_refused(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(TsgcError, match="expected key: value lines"):

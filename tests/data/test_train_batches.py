@@ -178,9 +178,14 @@ def test_workers_of_a_dataloader_give_the_same_batches_epoch_by_epoch(shards, pe
     plain, train = shards.train(CONFIG), shards.train(CONFIG)
     loader = DataLoader(train, batch_size=None, num_workers=2, persistent_workers=persistent)
     assert len(loader) == len(plain)
-    for _ in range(2):
-        assert equal(list(loader), list(plain))
+    for epoch in range(2):
+        assert equal(list(loader), list(plain)) and train.epoch == plain.epoch == epoch
+    with pytest.raises(
+        TsgcError, match="workers of a DataLoader are in epoch 1, and how far is theirs to say"
+    ):
+        train.state_dict()
     train.set_epoch(7)
+    assert (train.state_dict()["epoch"], train.state_dict()["step"]) == (7, 0)
     plain.set_epoch(7)
     assert equal(list(loader), list(plain))
     assert equal(list(DataLoader(train, batch_size=None)), list(plain))  # and this process goes on from there

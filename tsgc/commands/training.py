@@ -54,7 +54,7 @@ def train(
     variant: Annotated[str | None, typer.Option(help="Depths of tsgcnext: 252, 432, small or tiny.")] = None,
     gpus: Gpus = None,
     device: Device = None,
-    config: Annotated[Path | None, typer.Option(help="YAML of settings, in place of configs/.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings, or one of configs/ by name.")] = None,
     recipe: Annotated[str | None, typer.Option(help="reference: the published recipe exactly.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="key=value; repeatable.")] = None,
     holdout: Annotated[

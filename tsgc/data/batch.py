@@ -21,7 +21,7 @@ class Batch:
     indices: Tensor
     """Index of each clip, (N,) int64 on the host, in the `names` of what gave the batch."""
     size: int
-    """Clips of the step over all ranks: what to divide a sum of losses by."""
+    """Clips of the step over all ranks, skipped ones too: what to divide a sum of losses by."""
 
     def __iter__(self) -> Iterator[Tensor]:
         return iter((self.x, self.labels))

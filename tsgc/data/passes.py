@@ -78,6 +78,16 @@ class Passes:
         self._words[1 + worker] = word.packed()
 
     @property
+    def epoch(self) -> int:
+        """The epoch that began last, or that comes first."""
+        return self._word.epoch
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is a DataLoader's workers that began it."""
+        return self._word.tag not in (OPEN, OWN)
+
+    @property
     def _word(self) -> Word:
         return Word.unpacked(self._number(0))
 

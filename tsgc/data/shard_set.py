@@ -12,7 +12,7 @@ from shards.load_manifest import load_manifest
 from shards.manifest import FILE_NAME, Manifest
 from shards.options import CACHE_GB, LoaderOptions
 from shards.remote import is_url
-from tsgc.config import TrainConfig, resolve_config
+from tsgc.config import TrainConfig, resolve_config, settings_file
 from tsgc.data.eval_batches import EvalBatches
 from tsgc.data.raw_clips import RawClips
 from tsgc.data.train_batches import TrainBatches
@@ -71,7 +71,7 @@ class ShardSet:
         """Training batches, on `device`; each pass over them is the next epoch.
 
         `config`: None for whole clips, resized to 64 frames, without augmentation; `recipe` for the data
-        set's own (`configs/`), `reference` for the published one, a YAML file, or a TrainConfig. `settings`
+        set's own (`configs/`), `reference` for the published one, a YAML file or a TrainConfig. `settings`
         are fields of TrainConfig that win over it: `batch` (over all ranks), `modality`, `frames`, `seed`.
         `mixed`: x is mixed with partners as the settings say, and labels are soft targets (N, K), smoothed;
         without, nothing is mixed. `rank` and `world`: those of torch.distributed or torchrun, unless given.
@@ -127,8 +127,8 @@ class ShardSet:
             base = resolve_config(self.benchmark)
         elif config == "reference":
             base = resolve_config(self.benchmark, recipe="reference")
-        elif not Path(config).exists():
-            known = "recipe, reference, a YAML file of settings or a TrainConfig"
+        elif not settings_file(Path(config)).is_file():
+            known = "recipe, reference, a YAML file of settings, one of configs/ by name or a TrainConfig"
             raise TsgcError(f"{config}: no such file; config is {known}")
         else:
             base = resolve_config(self.benchmark, config=Path(config))

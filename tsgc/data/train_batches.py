@@ -84,8 +84,8 @@ class TrainBatches(IterableDataset[Batch]):
 
     @property
     def epoch(self) -> int:
-        """The epoch that this process is in, from 0: that of its last batch."""
-        return self._position[0]
+        """The epoch that batches are of, from 0: the one that began last, or that comes first."""
+        return self._passes.epoch
 
     def __len__(self) -> int:
         return self._feed().loader.steps_per_epoch
@@ -96,9 +96,17 @@ class TrainBatches(IterableDataset[Batch]):
         self._position, self._resume = (epoch, 0), None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this process, or worker of a StatefulDataLoader, has come to: plain numbers and text."""
+        """Where this process, or worker of a StatefulDataLoader, has come to: plain numbers and text.
+
+        TsgcError where a DataLoader's workers took the last batches: how many, they alone know.
+        """
         epoch, step = self._position
         worker = get_worker_info()
+        if worker is None and self._passes.elsewhere:
+            raise TsgcError(
+                f"workers of a DataLoader are in epoch {self.epoch}, and how far is theirs to say: ask"
+                " torchdata's StatefulDataLoader, or give num_workers=0; set_epoch(epoch) begins anew"
+            )
         return {"epoch": epoch, "step": step, "workers": worker.num_workers if worker else 0, **self._order}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
