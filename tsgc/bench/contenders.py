@@ -15,6 +15,8 @@ from tsgc.bench.inputs import Shape, make_batch, make_model, make_step, redrawn
 from tsgc.bench.reference import plain_twin
 from tsgc.config import TrainConfig, resolve_config
 from tsgc.distributed.process import Process
+from tsgc.network.build import Network
+from tsgc.network.model import TSGCNeXt
 from tsgc.network.precision import arithmetic
 from tsgc.network.timm_parts import ModelEmaV3, param_groups_weight_decay
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
@@ -35,16 +37,21 @@ class Contender:
     compile: bool = False
     settings: tuple[str, ...] = ()
     """Settings of the recipe, as key=value."""
+    network: str = ""
+    """The network's title, where several networks are timed."""
 
     @property
     def name(self) -> str:
-        words = [self.kind, self.precision, *(["compiled"] if self.compile else [])]
-        return " ".join(words)
+        kind = self.kind if self.kind == "plain" or not self.network else ""
+        words = [self.network, kind, self.precision, "compiled" if self.compile else ""]
+        return " ".join(filter(None, words))
 
 
 def contender_config(contender: Contender, shape: Shape, world: int = 1) -> TrainConfig:
     """The published recipe with the contender's precision and settings."""
     options = {
+        "network": shape.network,
+        "network_settings": shape.network_settings,
         "variant": shape.variant,
         "frames": shape.frames,
         "bodies": shape.bodies,
@@ -91,7 +98,7 @@ def plain_step(
     device: torch.device,
 ) -> Work:
     """A step of the published training, on the plain twin."""
-    twin = plain_twin(make_model(shape, device)).train()
+    twin = plain_network(make_model(shape, device)).train()
     network: nn.Module = torch.compile(twin) if contender.compile else twin  # type: ignore[assignment]
     optimizer = torch.optim.AdamW(param_groups_weight_decay(twin, config.weight_decay), lr=1e-4)
     ema = ModelEmaV3(twin, decay=config.ema_decay)
@@ -115,10 +122,15 @@ def plain_step(
     return work
 
 
+def plain_network(model: Network) -> nn.Module:
+    """The plain twin of TSGCNeXt; any other network is its own."""
+    return plain_twin(model) if isinstance(model, TSGCNeXt) else model
+
+
 def inference_work(contender: Contender, shape: Shape, device: torch.device) -> Work:
     """A forward pass on one made batch, to be called repeatedly; ours as the commands do it, captured."""
     model = make_model(shape, device).eval()
-    network: nn.Module = plain_twin(model) if contender.kind == "plain" else model
+    network: nn.Module = plain_network(model) if contender.kind == "plain" else model
     if contender.compile:
         network = torch.compile(network)  # type: ignore[assignment]
     x = make_batch(shape, model, device, seed=0).x
@@ -135,13 +147,21 @@ def inference_work(contender: Contender, shape: Shape, device: torch.device) -> 
 
 
 def contenders(
-    precision: str, device: torch.device, *, plain: bool, compare: bool, settings: tuple[str, ...] = ()
+    precision: str,
+    device: torch.device,
+    *,
+    plain: bool,
+    compare: bool,
+    settings: tuple[str, ...] = (),
+    network: str = "",
 ) -> list[Contender]:
     """The contenders of `tsgc bench train`: the plain twin alone, all in turn, or ours; plain ones first.
 
-    On a CPU ours always stand beside float32, the plain twin's and ours.
+    On a CPU ours always stand beside float32, the plain twin's and ours. Plain is, of a `network` other than
+    TSGCNeXt (its title), the network itself in a plain loop.
     """
-    twin, ours = (Contender(kind, precision, settings=settings) for kind in ("plain", "ours"))
+    twin = Contender("plain", precision, settings=settings, network=network)
+    ours = replace(twin, kind="ours")
     if plain:
         return [twin]
     if compare:

@@ -1,6 +1,7 @@
 """Made input of a given shape, for timing and comparing without a data set."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,8 +9,10 @@ from torch import Tensor
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.build import Network, build_network
 from tsgc.network.timm_parts import ModelEmaV3
+from tsgc.network.wrapped import Wrapped
+from tsgc.networks import OURS, network_title
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
@@ -26,22 +29,40 @@ class Shape:
     bodies: int = 2
     classes: int = 120
     batch: int = 128
+    network: str = OURS
+    """The network, as `--network` names it."""
+    network_settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The network in a table's title: "252", "CTR-GCN"."""
+        return self.variant if self.network == OURS else network_title(self.network)
+
+    @property
+    def of_ours(self) -> "Shape":
+        """The same input for TSGCNeXt."""
+        return replace(self, network=OURS, network_settings={})
 
 
 NTU = Shape()
 NW_UCLA = Shape(skeleton="nw-ucla-20", frames=64, bodies=1, classes=10)
 
 
-def make_model(shape: Shape, device: torch.device, seed: int = 0) -> TSGCNeXt:
-    torch.manual_seed(seed)
-    model = TSGCNeXt(
-        SKELETONS[shape.skeleton], shape.classes, variant=shape.variant, bodies=shape.bodies, drop_path=0.4
+def make_model(shape: Shape, device: torch.device, seed: int = 0) -> Network:
+    """The network of a shape, of the published recipe."""
+    config = TrainConfig(
+        network=shape.network,
+        network_settings=shape.network_settings,
+        variant=shape.variant,
+        frames=shape.frames,
     )
-    return model.to(device)
+    torch.manual_seed(seed)
+    skeleton = SKELETONS[shape.skeleton]
+    return build_network(config, skeleton, shape.classes, bodies=shape.bodies, channels=3).to(device)
 
 
 def make_batch(
-    shape: Shape, model: TSGCNeXt, device: torch.device, seed: int, presence: bool = False
+    shape: Shape, model: Network, device: torch.device, seed: int, presence: bool = False
 ) -> MicroBatch:
     """A micro-batch of noise, in the layout that the input pipeline gives, mixed in groups of 32."""
     random = torch.Generator().manual_seed(seed)
@@ -61,13 +82,15 @@ def make_batch(
     return with_drop_path(batch, model, uniform)
 
 
-def with_drop_path(batch: MicroBatch, model: TSGCNeXt, uniform: Tensor) -> MicroBatch:
+def with_drop_path(batch: MicroBatch, model: Network, uniform: Tensor) -> MicroBatch:
     """The same clips with rows dropped by `uniform` (blocks, rows), numbers in [0, 1) on the host."""
+    if isinstance(model, Wrapped):
+        return replace(batch, survival=uniform.to(batch.x.device))
     alive = uniform >= model.drop_path_rates.cpu()[:, None]
     return replace(batch, survival=model.survival(uniform.to(batch.x.device)), alive=alive.numpy())
 
 
-def redrawn(batch: MicroBatch, model: TSGCNeXt, times: int) -> list[MicroBatch]:
+def redrawn(batch: MicroBatch, model: Network, times: int) -> list[MicroBatch]:
     """The batch `times` over: the same clips, with other rows dropped in each after the first."""
     random = torch.Generator().manual_seed(1)
     others = (torch.rand(batch.survival.shape, generator=random) for _ in range(times - 1))

@@ -21,7 +21,7 @@ from tsgc import kernels
 from tsgc.bench.clock import seconds_a_call
 from tsgc.bench.inputs import Shape, make_model
 from tsgc.network.layers import EXPANSION, SUBSETS, Block, mix_joints
-from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS
+from tsgc.network.model import DOWN_STRIDE, STEM_STRIDE, VARIANTS, TSGCNeXt
 from tsgc.network.precision import DTYPES, arithmetic
 
 
@@ -97,6 +97,7 @@ def bench_products(shape: Shape, precision: str, device: torch.device, calls: in
     dtype = DTYPES.get(precision, torch.float32)
     rows: list[dict[str, Any]] = []
     model = make_model(shape, device).train()
+    assert isinstance(model, TSGCNeXt)
     for number, stage in enumerate(stages(shape)):
         place = {"stage": number + 1, "frames": stage.frames, "width": stage.width}
         for name, (product, channels_last) in PRODUCTS.items():

@@ -24,6 +24,7 @@ from tsgc.bench.training import (
     clean_up,
     compare_speed,
     forward_flops,
+    latency,
     long_clips,
     measure_contenders,
 )
@@ -34,7 +35,7 @@ from tsgc.distributed.launch import launch
 from tsgc.distributed.process import Process, join_ranks, pick_device, started_by_torchrun
 from tsgc.kernels.cards import named_card
 from tsgc.network.precision import AUTO, PRECISIONS, emulation_cost, fastest
-from tsgc.networks import VARIANTS
+from tsgc.networks import OURS, VARIANTS
 
 MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
 BATCH = {"cuda": 128, "cpu": 8}
@@ -71,6 +72,8 @@ def check_shape(
     precision: str | None,
     steps: int | None,
     device: str | None,
+    network: str = OURS,
+    settings: Sequence[str] = (),
 ) -> tuple[Shape, torch.device, str, int]:
     """The options as they are meant; wrong ones raise UsageError."""
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -83,10 +86,15 @@ def check_shape(
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
     if precision == "tf32" and place.type == "cpu":
         raise UsageError("--precision tf32: an arithmetic of GPUs; on a CPU choose bf16 or float32")
-    least = VARIANTS[variant].min_frames
+    given = parse_settings(settings).get("network_settings", {})
+    if given and network == OURS:
+        raise UsageError("--set network.KEY: an argument of a network other than tsgcnext; give --network")
+    least = VARIANTS[variant].min_frames if network == OURS else 1
     if frames is not None and frames < least:
         raise UsageError(f"--frames {frames}: the network takes {least} or more")
-    shape = Shape(variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type])
+    shape = Shape(
+        variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type], network, given
+    )
     precision = fastest(place) if precision in (None, AUTO) else precision
     return shape, place, precision, steps or STEPS[place.type]
 
@@ -94,7 +102,7 @@ def check_shape(
 def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: Sequence[str]) -> None:
     """`tsgc bench train`. `words`: the command line, which the ranks of --gpus repeat."""
     for key in parse_settings(options.settings):
-        if options.data is None and key not in MADE_SETTINGS:
+        if options.data is None and key not in (*MADE_SETTINGS, "network_settings"):
             known = ", ".join(MADE_SETTINGS)
             raise UsageError(f"--set {key}: without --data expected one of {known}")
     if options.limit_like is not None:
@@ -133,7 +141,7 @@ def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[s
         "shape": dataclasses.asdict(options.shape),
         "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
     }
-    if options.device.type == "cuda":
+    if options.device.type == "cuda" and options.shape.network == OURS:
         talker.line(f"kernels: {say_kernels(options.shape, options.precision, options.device)}")
     if options.long:
         return {**result, "long": _long(options, talker)}
@@ -178,8 +186,15 @@ def bench_graph(
 
 
 def _contenders(options: TrainOptions, *, compare: bool) -> list[Contender]:
+    network = "" if options.shape.network == OURS else options.shape.title
+    settings = tuple(words for words in options.settings if not words.startswith("network."))
     return contenders(
-        options.precision, options.device, plain=options.plain, compare=compare, settings=options.settings
+        options.precision,
+        options.device,
+        plain=options.plain,
+        compare=compare,
+        settings=settings,
+        network=network,
     )
 
 
@@ -187,9 +202,11 @@ def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     """Training, recognition, and the time that one clip takes."""
     shape, device = options.shape, options.device
     result = compare_speed(_contenders(options, compare=options.compare), shape, device, options.steps)
+    if shape.network != OURS:
+        _beside_ours(result, options)
     for what in ("training", "inference"):
         talker.table(
-            f"{what}: {shape.variant}, T {shape.frames}, {shape.skeleton}, {shape.bodies} bodies,"
+            f"{what}: {shape.title}, T {shape.frames}, {shape.skeleton}, {shape.bodies} bodies,"
             f" batch {shape.batch}",
             ("", "clips/s", "ms", "GB", "MFU", "x first"),
             [
@@ -209,6 +226,21 @@ def _speed(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     if result["training"][-1]["memory_kept"]:
         talker.line("ours keep freed memory, as training and scoring do; plain ones and one clip do not")
     return result
+
+
+def _beside_ours(result: dict[str, Any], options: TrainOptions) -> None:
+    """Add TSGCNeXt's own rows, for the same input, in this run."""
+    shape, title = options.shape.of_ours, f"TSGCNeXt {options.shape.variant}"
+    ours = Contender("ours", options.precision, network=title)
+    for what in ("training", "inference"):
+        found = measure_contenders([ours], shape, options.device, options.steps, what)
+        first = result[what][0]["clips_per_second"]
+        result[what] += [
+            {**dataclasses.asdict(row), "times_first": row.clips_per_second / first} for row in found
+        ]
+    first = result["latency"][0]["ms"]
+    (alone,) = latency([ours], shape, options.device)
+    result["latency"].append({**alone, "times_first": first / alone["ms"]})
 
 
 def _long(options: TrainOptions, talker: Talker) -> list[dict[str, Any]]:
@@ -261,6 +293,7 @@ def _data(options: TrainOptions, talker: Talker) -> dict[str, Any]:
     config = data_config(
         shards,
         options.settings,
+        network=options.shape.network,
         variant=options.shape.variant,
         precision=options.precision,
         batch=options.shape.batch,

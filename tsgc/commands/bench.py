@@ -12,6 +12,10 @@ app = typer.Typer(
     no_args_is_help=True, help="How fast the network and its training are here, beside plain twins."
 )
 
+Network = Annotated[
+    str | None,
+    typer.Option(help="tsgcnext, ctrgcn, stgcn++, or your own: FILE.py:NAME. (default: tsgcnext)"),
+]
 Variant = Annotated[str, typer.Option(help="252, 432, small or tiny.")]
 Precision = Annotated[
     str | None, typer.Option(help="bf16, tf32, float32 or float16. (default: the fastest that is safe here)")
@@ -27,6 +31,7 @@ Out = Annotated[Path | None, typer.Option(help="File for the result as JSON.")]
 @app.command(epilog="Example: tsgc bench train --compare --out bench.json")
 def train(
     ctx: typer.Context,
+    network: Network = None,
     variant: Variant = "252",
     precision: Precision = None,
     batch: Batch = None,
@@ -47,7 +52,7 @@ def train(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="key=value of the recipe, with --data (without: graphs alone); repeatable."
+            "--set", help="key=value of the recipe, with --data (without: graphs, network.KEY); repeatable."
         ),
     ] = None,
     trace: Annotated[
@@ -67,11 +72,25 @@ def train(
     from tsgc.bench.run import TrainOptions, bench_train, check_shape
     from tsgc.console import Talker
     from tsgc.distributed.launch import check_gpus
+    from tsgc.network.own_code import admit
+    from tsgc.networks import OURS, recorded_name
+
+    admit(network)
 
     if gpus:
         check_gpus(gpus, device)
     shape, place, precision, steps = check_shape(
-        variant, skeleton, frames, bodies, classes, batch, precision, steps, device
+        variant,
+        skeleton,
+        frames,
+        bodies,
+        classes,
+        batch,
+        precision,
+        steps,
+        device,
+        recorded_name(network or OURS),
+        settings or [],
     )
     options = TrainOptions(
         shape=shape,
