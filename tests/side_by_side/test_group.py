@@ -6,10 +6,11 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from made.command import fails, quick, tsgc
 from made.run_folders import make_run_folder
 
-from tsgc.training import epoch
+from tsgc.training import epoch, loop
 from tsgc.workspace.at_work import at_work
 
 STREAMS = ("joint", "bone")
@@ -17,6 +18,7 @@ SETTINGS = quick(
     "epochs=2", "drop_path=0.3", "noise=0.01", "mirror=0.5", "mixup_prob=0.5", "eval_every=1", "log_every=2",
     "micro_batch=4", "mix_group=4",
 )  # fmt: skip
+build = loop.build_training
 TIMES = ("seconds", "clips_per_second")
 
 
@@ -56,7 +58,7 @@ def check_same(runs, alone, but=()):
             assert name in but or found[name] == value, (stream, seed, name)
 
 
-@pytest.mark.parametrize("at_once", [1, 4])
+@pytest.mark.parametrize("at_once", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_runs_side_by_side_are_those_alone_to_the_bit(made, here, alone, at_once):
     said = tsgc(*words(made), "--at-once", at_once)
     assert "joint" in said
@@ -74,6 +76,7 @@ def rate_that(monkeypatch, what):
     monkeypatch.setattr(epoch, "learning_rate", changed)
 
 
+@pytest.mark.slow
 def test_runs_that_are_asked_to_stop_save_and_go_on_to_the_bit(made, here, alone, monkeypatch):
     left = iter(range(17, -1, -1))
     with monkeypatch.context() as patch:
@@ -97,6 +100,17 @@ def test_runs_that_are_asked_to_stop_save_and_go_on_to_the_bit(made, here, alone
     assert tsgc(*words(made), "--resume", "--set", "epochs=3").count("resuming") == 4
 
 
+def test_a_run_whose_turn_has_not_come_does_not_begin_any_more(made, here, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            loop, "build_training", lambda *words: signal.raise_signal(signal.SIGTERM) or build(*words)
+        )
+        said = tsgc(*words(made), "--at-once", 3, expect=75)
+    assert "1 of 4 runs saved where they were, 3 of 4 runs not begun" in said
+    assert [path.parent.name for path in (here / "runs").rglob("config.yaml")] == ["seed0"]
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_the_others_alone(made, here, alone, monkeypatch):
     with monkeypatch.context() as patch:
         rate_that(patch, lambda step, config: 1e30 if (config.modality, config.seed) == ("bone", 0) else None)
@@ -146,3 +160,29 @@ def test_ranks_share_the_runs_and_one_of_them_tells_of_all(made, here, alone):
     check_same(here / "runs", alone)
     for folder in (here / "runs").rglob("seed*"):
         assert json.loads((folder / "environment.json").read_bytes())["world"] == 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: no streams and no graphs side by side")
+def test_on_a_gpu_runs_side_by_side_learn_as_they_do_alone(made, here):
+    """Captured steps, shared clips, streams of their own; sums there may come in another order."""
+    more = ["--device", "cuda", "--set", "epochs=6", "--set", "log_every=1"]
+    tsgc(*words(made, STREAMS, "0-1", *more), "--at-once", 4)
+    for stream in STREAMS:
+        one = [
+            "train",
+            "ntu60/xsub",
+            "--data-root",
+            made,
+            "--modality",
+            stream,
+            "--seed",
+            1,
+            *SETTINGS,
+            *more,
+        ]
+        tsgc(*one, "--run-dir", here / stream)
+        ours, alone = (
+            [json.loads(line)["loss"] for line in (folder / "steps.jsonl").read_text().splitlines()]
+            for folder in (here / f"runs/ntu60/xsub/tiny/{stream}/seed1", here / stream)
+        )
+        assert ours == pytest.approx(alone, rel=1e-2) and len(ours) == 30

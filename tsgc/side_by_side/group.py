@@ -107,6 +107,7 @@ class Group:
         self._turns: Turns[str, dict[str, Scores]] = Turns(process.device)
         self._room = Room(process.device, at_once)
         self._said: set[str] = set()
+        self._begun: set[str] = set()
 
     def train(self) -> None:
         """Train all of them, or until they are asked to stop."""
@@ -130,6 +131,7 @@ class Group:
 
         def watch(progress: RunProgress) -> None:
             self.progress.start(name, progress)
+            self._begun.add(name)
             talker.begun = True
 
         self._turns.start(name, stream_in_turns(self.asked[name], self.process, talker, self.stop, watch))
@@ -142,7 +144,7 @@ class Group:
             self.trained.append(name)
             self.talker.line(f"{name}: {scored(over.result)}: {self.asked[name].folder}")
         elif isinstance(error, PreemptedError):
-            self.saved.append(name)
+            (self.saved if name in self._begun else self.waiting).append(name)
         elif error is not None:
             free_frames(error)
             self.failed[name] = told(error, beside)

@@ -95,6 +95,8 @@ def stream_in_turns(
     Gives what says whether its next step can be taken without waiting.
     `watch` is given the run's progress; `talker` is told what is worth a line of several runs.
     """
+    if stop.requested:
+        raise PreemptedError("asked to stop before it began")
     run = start_run(request, process, talker)
     with training(run, request.report):
         progress = RunProgress(run)
