@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from made.shard_sets import make_shards
 from made.steps import same
@@ -108,14 +108,28 @@ def test_without_a_config_clips_are_whole_and_each_epoch_shows_the_same(shards):
     assert torch.equal(again, torch.cat([batch.x for batch in train])[order[1].argsort()])
 
 
-@pytest.mark.parametrize("world", [2, 3])
-def test_all_ranks_together_have_the_global_batch(shards, world):
-    whole = list(shards.train(CONFIG))
-    ranks = [list(shards.train(CONFIG, rank=rank, world=world)) for rank in range(world)]
-    for batch, *parts in zip(whole, *ranks, strict=True):
-        assert all(part.size == batch.size for part in parts) and sum(map(len, parts)) == batch.size
-        rows = {int(clip): x for part in parts for clip, x in zip(part.indices, part.x)}
-        assert all(torch.equal(rows[int(clip)], x) for clip, x in zip(batch.indices, batch.x))
+@given(
+    batch=st.integers(6, 60),
+    world=st.integers(2, 3),
+    group=st.integers(1, 9),
+    last=st.sampled_from(["drop", "spread"]),
+    repeats=st.integers(1, 2),
+    epoch=st.integers(0, 2),
+)
+@settings(max_examples=15)
+def test_all_ranks_together_have_the_global_batch(folder, batch, world, group, last, repeats, epoch):
+    given_ = {"batch": batch, "mix_group": group, "last_batch": last, "repeats": repeats}
+    assume(batch <= 46 * repeats or last == "spread")  # clips; and 6 a step where they are spread, or more
+    shards = open_shards(folder)
+    ranks = [shards.train(CONFIG, **given_, rank=rank, world=world) for rank in range(world)]
+    whole = shards.train(CONFIG, **given_)
+    for batches in (whole, *ranks):
+        batches.set_epoch(epoch)
+    for batch_, *parts in zip(whole, *ranks, strict=True):
+        assert all(part.size == batch_.size for part in parts) and sum(map(len, parts)) == batch_.size
+        there = sorted((int(clip), x.sum().item()) for part in parts for clip, x in zip(part.indices, part.x))
+        assert there == sorted((int(clip), x.sum().item()) for clip, x in zip(batch_.indices, batch_.x))
+    assert len(whole) == len(ranks[0])
 
 
 def test_the_rank_is_torchruns_unless_it_is_given(shards, monkeypatch):
@@ -168,6 +182,8 @@ def test_a_state_of_other_batches_is_refused(shards, tmp_path):
     with pytest.raises(TsgcError, match=r"other batches: data is [0-9a-f]{64} there"):
         make_shards(tmp_path, clips=40, seed=3)
         open_shards(tmp_path / "xsub").train(CONFIG).load_state_dict(state)
+    with pytest.raises(TsgcError, match="other batches: workers is 2 there, 0 here"):
+        shards.train(CONFIG).load_state_dict({**state, "workers": 2})
     with pytest.raises(TsgcError, match="no epoch and step"):
         shards.train(CONFIG).load_state_dict({name: state[name] for name in state if name != "epoch"})
     shards.train(CONFIG, modality="joint", mirror=0.0).load_state_dict(state)  # the order is the same

@@ -31,6 +31,12 @@ class Share(NamedTuple):
     stride: int
 
 
+def num_workers() -> int:
+    """Workers of the DataLoader that this process is one of; 0 in a process that is none."""
+    worker = get_worker_info()
+    return worker.num_workers if worker else 0
+
+
 class NoBlocks:
     """A network of somebody else, which draws its own random numbers: the input has none for it."""
 
@@ -101,26 +107,25 @@ class TrainBatches(IterableDataset[Batch]):
         TsgcError where a DataLoader's workers took the last batches: how many, they alone know.
         """
         epoch, step = self._position
-        worker = get_worker_info()
-        if worker is None and self._passes.elsewhere:
+        if not num_workers() and self._passes.elsewhere:
             raise TsgcError(
                 f"workers of a DataLoader are in epoch {self.epoch}, and how far is theirs to say: ask"
                 " torchdata's StatefulDataLoader, or give num_workers=0; set_epoch(epoch) begins anew"
             )
-        return {"epoch": epoch, "step": step, "workers": worker.num_workers if worker else 0, **self._order}
+        return {"epoch": epoch, "step": step, "workers": num_workers(), **self._order}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state: the next pass gives the rest of its epoch, on any number of ranks.
 
-        TsgcError for a state of other clips, or of another order of them.
+        TsgcError for a state of other clips, of another order of them, or of one of several workers.
         """
-        order = self._order
-        wrong = [f"{name} is {state.get(name)} there, {order[name]} here" for name in order
-                 if state.get(name) != order[name]]  # fmt: skip
-        if wrong or not {"epoch", "step", "workers"} <= state.keys():
+        here = {"workers": num_workers(), **self._order}
+        wrong = [f"{name} is {state.get(name)} there, {here[name]} here" for name in here
+                 if state.get(name) != here[name]]  # fmt: skip
+        if wrong or not {"epoch", "step"} <= state.keys():
             raise TsgcError(f"a state of other batches: {'; '.join(wrong) or 'no epoch and step'}")
         epoch, step = state["epoch"], state["step"]
-        if get_worker_info() is None:
+        if not num_workers():
             if step >= len(self):
                 epoch, step = epoch + 1, 0
             self._passes.set(epoch)
@@ -138,12 +143,10 @@ class TrainBatches(IterableDataset[Batch]):
         worker = get_worker_info()
         if worker is None:
             return self._pass()
-        # At once, not with the first batch: DataLoader waits for this before it asks for another pass.
+        # At once, not with the first batch: a DataLoader waits for this before it asks for another pass, and
+        # a StatefulDataLoader then asks for the state.
         epoch, share = self._begin_in_worker(worker.id, worker.num_workers, tag_of(worker.seed - worker.id))
-        self._position = (
-            epoch,
-            share.first,
-        )  # a StatefulDataLoader asks for the state before the first batch
+        self._position = (epoch, share.first)
         return self._batches(epoch, share)
 
     def _pass(self) -> Iterator[Batch]:
