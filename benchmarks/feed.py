@@ -29,7 +29,7 @@ from tsgc.bench.data import data_config
 from tsgc.distributed.process import Process
 from tsgc.input.random_numbers import Draws
 from tsgc.step.join_steps import join_draws, join_parts
-from tsgc.training.feed import SWITCH, TOGETHER
+from tsgc.training.feed import NUMBERS, SWITCH, TOGETHER
 from tsgc.training.run import Training, build_training
 
 VIEWS = {
@@ -141,7 +141,7 @@ def main() -> None:
     )
     parser.add_argument("shards", type=Path)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--together", type=int, default=TOGETHER)
+    parser.add_argument("--together", type=int, help="default: as many as a GPU's feed joins")
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.setswitchinterval(SWITCH)
@@ -152,7 +152,8 @@ def main() -> None:
             config, benchmark, options.shards, Path(folder), Process(0, 1, torch.device("cpu"))
         )
         print(f"{benchmark}, T {config.frames}, batch {config.batch}, {run.pipeline.bodies} bodies")
-        measure_feed(run, options.steps, options.together)
+        size = run.feed.numbers(next(iter(run.loader.epoch(0))))
+        measure_feed(run, options.steps, options.together or max(1, min(TOGETHER, NUMBERS // size)))
 
 
 if __name__ == "__main__":

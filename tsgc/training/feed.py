@@ -29,7 +29,7 @@ from tsgc.step.join_steps import cut_apart, join_draws, join_parts
 from tsgc.step.micro_batch import MicroBatch
 
 AHEAD = 4  # steps made ready before they are due
-TOGETHER = 4  # steps whose input is made as one batch, where they are small
+TOGETHER = 16  # steps whose input is made as one batch, where they are small (benchmarks/kernels.md)
 NUMBERS = 2**21  # coordinates of such a batch's input at most (8 MB); larger steps hide their launches
 IN_FLIGHT = 2  # steps that the device may be behind; more would only fill its memory with their input
 SWITCH = 2e-4  # seconds; Python's own 5 ms, after which a thread gives way, are longer than a small step
@@ -134,10 +134,11 @@ class Feed:
             self._steps = None
 
     def _in_turn(self, epoch: int, start_step: int) -> Generator[ReadyStep]:
-        for steps in group_steps(self.loader.epoch(epoch, start_step), TOGETHER, self._numbers, NUMBERS):
+        for steps in group_steps(self.loader.epoch(epoch, start_step), TOGETHER, self.numbers, NUMBERS):
             yield from self.make(epoch, steps)
 
-    def _numbers(self, step: Step) -> int:
+    def numbers(self, step: Step) -> int:
+        """Coordinates of the input of this rank's share of a step."""
         config, pipeline = self.pipeline.config, self.pipeline
         joints = pipeline.skeleton.num_joints * len(pipeline.channels)
         return sum(map(len, step.parts)) * config.frames * pipeline.bodies * joints
