@@ -76,16 +76,12 @@ class RefinedGraph(nn.Module):
         one, other = self.embed(joints).unflatten(1, (2, SUBSETS, -1)).unbind(1)  # (N, SUBSETS, features, V)
         pairs = torch.tanh(one[..., :, None] - other[..., None, :]).flatten(3)
         N, _, _, places = pairs.shape
-        pairs = torch.cat(
-            [
-                self.alpha * pairs,
-                self.alpha.expand(N, SUBSETS, 1, places),
-                self.graphs.flatten(1)[:, None].expand(N, -1, -1, -1),
-            ],
-            dim=2,
-        )
+        alpha, graphs = self.alpha.to(pairs.dtype), self.graphs.to(pairs.dtype).flatten(1)[:, None]
+        features = [alpha * pairs, alpha.expand(N, SUBSETS, 1, places), graphs.expand(N, -1, -1, -1)]
+        pairs = torch.cat(features, dim=2)
         weight, bias = self.refine.weight.unflatten(0, (SUBSETS, -1)), self.refine.bias.view(SUBSETS, -1, 1)
-        weight = torch.cat([part.expand(N, -1, -1, -1) for part in (weight, bias, self.one)], dim=3)
+        parts = [part.to(pairs.dtype).expand(N, -1, -1, -1) for part in (weight, bias, self.one)]
+        weight = torch.cat(parts, dim=3)
         return torch.bmm(weight.flatten(0, 1), pairs.flatten(0, 1)).unflatten(0, (N, SUBSETS))
 
 

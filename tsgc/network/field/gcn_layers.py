@@ -18,6 +18,15 @@ WIDENINGS = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4)  # widths of the ten units (ST-GCN, 2
 POOLED_FRAMES = 3  # frames of the max-pooling branch
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The type in which autocast multiplies, where it is on; else the type of x.
+
+    Weights are converted to it before they are expanded over the clips: autocast would convert every copy.
+    """
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 class Pointwise(nn.Module):
     """A 1x1 convolution: (N, C, ...) -> (N, width, ...), as one matrix product a clip."""
 
@@ -30,8 +39,10 @@ class Pointwise(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight.expand(x.shape[0], -1, -1)  # not len(x): a traced program's batch may change
-        return torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+        dtype = product_dtype(x)
+        # Of x.shape[0], not len(x): a traced program's batch may change.
+        weight = self.weight.to(dtype).expand(x.shape[0], -1, -1)
+        return torch.baddbmm(self.bias.to(dtype)[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 class Norm(nn.BatchNorm2d):

@@ -45,7 +45,7 @@ class SpatialGraph(nn.Module):
         N, _, T, V = x.shape
         z = self.transform(x).view(N * SUBSETS, -1, V)
         # One copy of the matrices for each clip: their gradient is then small products and a sum.
-        graphs = self.graphs.expand(N, -1, -1, -1).reshape(-1, V, V)
+        graphs = self.graphs.to(z.dtype).expand(N, -1, -1, -1).reshape(-1, V, V)
         mixed = torch.bmm(z, graphs).view(N, SUBSETS, -1, T, V).sum(1)
         return F.relu(self.norm(mixed) + self.shortcut(x))
 
