@@ -18,7 +18,7 @@ import torch
 from pipelines.errors import TsgcError
 from pipelines.interrupts import Interrupted, leave_terminal, patient_end
 from tsgc.distributed.preemption import PreemptedError
-from tsgc.distributed.process import LostRankError, pick_device
+from tsgc.distributed.process import CommonError, LostRankError, pick_device
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -75,8 +75,9 @@ def _run_ranks(run: Callable[[Any], None], options: Any, logs: Path, processes: 
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: (_follows(item[1]), item[1].timestamp))
         recorded = _recorded(failure)
+        kind = ""
         if recorded is not None:
-            said = recorded["message"].partition(": ")[2]  # after the name of the exception's class
+            kind, _, said = recorded["message"].partition(": ")  # after the name of the exception's class
         elif failure.exitcode < 0:
             said = f"killed by {signal.Signals(-failure.exitcode).name}; was memory short?"
             said += " Training goes on from the last checkpoint with --resume"
@@ -84,6 +85,8 @@ def _run_ranks(run: Callable[[Any], None], options: Any, logs: Path, processes: 
             said = f"stopped with exit code {failure.exitcode}; what it printed is above"
         if failure.exitcode == PreemptedError.exit_code:
             raise PreemptedError(said) from None
+        if kind == CommonError.__name__:
+            raise TsgcError(said) from None
         raise TsgcError(f"process {rank} of {processes}: {said}") from None
 
 

@@ -25,6 +25,10 @@ class LostRankError(TsgcError):
     """Another rank is gone: it has said why, or was killed."""
 
 
+class CommonError(TsgcError):
+    """Something that all ranks have found alike: it is said of none in particular."""
+
+
 def _lost(error: RuntimeError) -> bool:
     """Whether an exchange between ranks failed, not this rank's own work."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no error class

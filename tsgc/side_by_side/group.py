@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 import torch
 
-from pipelines.errors import TsgcError, first_line
+from pipelines.errors import first_line
 from tsgc.console import Talker
 from tsgc.distributed.apart import Apart
 from tsgc.distributed.preemption import PreemptedError, StopRequest
-from tsgc.distributed.process import Process
+from tsgc.distributed.process import CommonError, Process
 from tsgc.evaluation.scores import Scores, all_and_clean
 from tsgc.side_by_side.plan import Member
 from tsgc.side_by_side.progress import GroupProgress
@@ -41,7 +41,7 @@ def train_side_by_side(
     Those that are over already are left as they are. `apart`: this process of several that share the runs,
     each on a device of its own, or of one. `at_once`: runs that take turns on a device; None: as many as fit.
     `again`: the command that goes on. Raises PreemptedError where they were asked to stop and have saved
-    themselves, TsgcError at the end where some failed: the others are trained all the same.
+    themselves, CommonError at the end where some failed: the others are trained all the same.
     """
     asked = {member.name: request for member, request in zip(members, requests, strict=True)}
     process = apart.alone()
@@ -64,7 +64,8 @@ def train_side_by_side(
             with talker.doing("reading the clips"):
                 shared = shared_clips(requests[0], process.device)
             asked = {name: replace(request, resident=shared) for name, request in asked.items()}
-        group = Group({name: asked[name] for name in mine}, process, talker, stop, at_once)
+        share = f"process {apart.rank} of {apart.world}" if apart.world > 1 else ""
+        group = Group({name: asked[name] for name in mine}, process, talker, stop, at_once, share)
         with talker.watching(group.progress.look):
             group.train()
         if stop.requested and (group.saved or group.waiting):
@@ -77,7 +78,7 @@ def train_side_by_side(
                     talker.warn(f"{name}: failed: {why}")
     print_results(talker, requests[0].benchmark, members)
     if failed:
-        raise TsgcError(
+        raise CommonError(
             f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; {again} trains"
             f" {'it' if len(failed) == 1 else 'them'} again"
         ) from group.first_error
@@ -93,7 +94,9 @@ class Group:
         talker: Talker,
         stop: StopRequest,
         at_once: int | None,
+        share: str = "",
     ) -> None:
+        """`share`: whose part of all runs they are, where they are a part."""
         self.asked, self.process, self.talker, self.stop = asked, process, talker, stop
         self.waiting = deque(asked)
         """Runs that have not begun."""
@@ -103,7 +106,8 @@ class Group:
         self.failed: dict[str, str] = {}
         """Runs that an error ended, and what it says."""
         self.first_error: Exception | None = None
-        self.progress = GroupProgress(len(asked))
+        self.share = share
+        self.progress = GroupProgress(len(asked), f"runs of {share}" if share else "runs")
         self._turns: Turns[str, dict[str, Scores]] = Turns(process.device)
         self._room = Room(process.device, at_once)
         self._said: set[str] = set()
@@ -139,7 +143,7 @@ class Group:
     def _end(self, over: Over[str, dict[str, Scores]]) -> None:
         name, error = over.key, over.error
         beside = len(self._turns) + 1
-        self.progress.end(name)
+        self.progress.end(name, whole=over.error is None)
         if over.result is not None:
             self.trained.append(name)
             self.talker.line(f"{name}: {scored(over.result)}: {self.asked[name].folder}")
@@ -160,7 +164,8 @@ class Group:
             "failed": self.failed,
         }
         runs = len(self.asked)
-        return ", ".join(f"{len(names)} of {runs} runs {said}" for said, names in counts.items() if names)
+        said = [f"{len(names)} of {runs} runs {what}" for what, names in counts.items() if names]
+        return f"{self.share}: {', '.join(said)}" if self.share else ", ".join(said)
 
 
 def free_frames(error: BaseException | None) -> None:

@@ -12,10 +12,10 @@ EVERY = 0.25  # seconds between two looks at how far they are: turns are short
 class GroupProgress:
     """The runs of a command, of which `total` are to be trained here; `look` is for `Talker.watching`."""
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    def __init__(self, total: int, title: str = "runs") -> None:
+        self.total, self.title = total, title
         self.over = 0
-        """Runs that are over."""
+        """Runs that are trained and scored."""
         self.pace = Pace()
         self._running: dict[str, tuple[RunProgress, float]] = {}
         self._past = 0.0  # clips of the runs that are over
@@ -27,12 +27,12 @@ class GroupProgress:
         self._running[name] = run, run.clips
         self._planned.append(_whole(run) - run.clips)
 
-    def end(self, name: str) -> None:
-        """A run is over."""
+    def end(self, name: str, *, whole: bool) -> None:
+        """A run takes part no more, and is `whole` or was ended before."""
         run, before = self._running.pop(name, (None, 0.0))
         if run is not None:
             self._past += run.clips - before
-        self.over += 1
+        self.over += whole
 
     def reached(self) -> None:
         """Note how far they are; called after each round of turns."""
@@ -66,7 +66,7 @@ class GroupProgress:
         more = [f"{rate_text(rate)} clips/s"] if rate else []
         rows = [row(name, run) for name, (run, _) in list(self._running.items())]
         more.append(f"{len(rows)} at once")
-        return Shown("runs", share, words, more, rows)
+        return Shown(self.title, share, words, more, rows)
 
 
 def row(name: str, run: RunProgress) -> str:
