@@ -186,3 +186,33 @@ def test_on_a_gpu_runs_side_by_side_learn_as_they_do_alone(made, here):
             for folder in (here / f"runs/ntu60/xsub/tiny/{stream}/seed1", here / stream)
         )
         assert ours == pytest.approx(alone, rel=1e-2) and len(ours) == 30
+
+
+NET = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, skeleton, num_classes, *, bodies, channels, frames, width=6):
+        super().__init__()
+        self.first = nn.Linear(channels * skeleton.num_joints, width)
+        self.drop = nn.Dropout(0.5)
+        self.last = nn.Linear(width, num_classes)
+
+    def forward(self, x):  # (N, C, T, V, M) -> (N, K)
+        x = x.permute(0, 2, 4, 1, 3).flatten(3)
+        return self.last(self.drop(torch.relu(self.first(x))).mean((1, 2)))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_network_of_ones_own_draws_is_not_moved_by_others(made, here):
+    (here / "my.py").write_text(NET)
+    base = ["train", "ntu60/xsub", "--data-root", made, "--network", "my.py:Net", "--set", "epochs=3"]
+    base += ["--set", "frames=16", "--set", "batch=8", "--set", "mix_group=8", "--set", "precision=float32"]
+    tsgc(*base, "--seeds", "0-2", "--at-once", 3)
+    for seed in range(3):
+        tsgc(*base, "--seed", seed, "--run-dir", here / str(seed))
+        (folder,) = (here / "runs").rglob(f"seed{seed}")
+        assert results(folder) == results(here / str(seed))
