@@ -16,7 +16,7 @@ from tsgc.checkpoint import load_model
 from tsgc.config import parse_settings
 from tsgc.console import Talker
 from tsgc.network.build import Network, build_network
-from tsgc.network.cost import count_parts, totals
+from tsgc.network.cost import Part, count_parts, totals
 from tsgc.network.own_code import admit
 from tsgc.network.wrapped import Wrapped
 from tsgc.networks import OURS, VARIANTS, recorded_name
@@ -87,34 +87,35 @@ def show_info(talker: Talker, model: Network, facts: dict[str, Any], frames: int
     """Print the table, or the same as JSON. `facts`: what the network is, by name."""
     parts = count_parts(model, frames)
     whole = totals(parts)
+    columns = 1 if isinstance(model, Wrapped) else 3  # those that are counted
     rows = [
         [
             part.name,
             part.output,
             f"{part.parameters:,}",
-            *_millions(part.macs, part.graph_macs, part.activations),
+            *_millions(part.macs, part.graph_macs, part.activations)[:columns],
         ]
-        for part in parts
+        for part in [*parts, Part("all", "", **whole)]
     ]
-    rows.append(
-        [
-            "all",
-            "",
-            f"{whole['parameters']:,}",
-            *_millions(whole["macs"], whole["graph_macs"], whole["activations"]),
-        ]
-    )
     for name, value in {**facts, "frames": frames}.items():
         talker.line(f"{name}: {value}")
-    columns = ("part", "T x V x C", "parameters", "MAC", "graph", "acts")  # 80 columns hold no longer ones
-    talker.table("One clip, all bodies; in millions: MAC, graph products' MAC, activations", columns, rows)
-    macs, graph_macs = whole["macs"] / 1e9, whole["graph_macs"] / 1e9
-    talker.line(
-        f"{whole['parameters'] / 1e6:.2f} M parameters, {macs:.2f} GMAC without the graph products,"
-        f" {macs + graph_macs:.2f} with; {whole['activations'] / 1e6:.1f} M activations"
-        f" ({4 * whole['activations'] / 1e6:.0f} MB in float32)"
-    )
+    names = ("part", "T x V x C", "parameters", "MAC", "graph", "acts")  # 80 columns hold no longer ones
+    titles = ("MAC", "graph products' MAC", "activations")
+    title = f"One clip, all bodies; in millions: {', '.join(titles[:columns])}"
+    talker.table(title, names[: 3 + columns], rows)
+    talker.line(f"{whole['parameters'] / 1e6:.2f} M parameters, {_products(whole, columns == 1)}")
     talker.data({**facts, "frames": frames, "totals": whole, "parts": [asdict(part) for part in parts]})
+
+
+def _products(whole: dict[str, int], together: bool) -> str:
+    """The multiply-adds in words, and the activations where they are counted."""
+    macs, graph_macs, numbers = whole["macs"] / 1e9, whole["graph_macs"] / 1e9, whole["activations"] / 1e6
+    if together:
+        return f"{macs:.3g} GMAC, all products together"
+    return (
+        f"{macs:.2f} GMAC without the graph products, {macs + graph_macs:.2f} with;"
+        f" {numbers:.1f} M activations ({4 * numbers:.0f} MB in float32)"
+    )
 
 
 def _millions(*counts: int) -> list[str]:

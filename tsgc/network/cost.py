@@ -1,10 +1,13 @@
 """Parameters, multiply-adds and activations of a network, part by part."""
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tsgc.network.build import Network
@@ -41,8 +44,8 @@ def count_parts(model: Network, frames: int) -> list[Part]:
 def counted_parts(model: Wrapped) -> list[Part]:
     """The parts of any network: its own modules, by torch's counter of FLOPs in a forward pass.
 
-    What it does between them is part of the last row. A FLOP is half a multiply-add; products with graphs
-    are not told apart from others.
+    Lists of modules are opened. What the network does between its modules is the last row. A FLOP is half a
+    multiply-add; products with graphs are not told apart from others, and activations are not counted.
     """
     C, V, M = model.input_shape
     device = next(model.parameters()).device
@@ -53,12 +56,12 @@ def counted_parts(model: Wrapped) -> list[Part]:
     def note(name: str) -> Callable[..., None]:
         return lambda module, given, made: outputs.update({name: _shape(made)})
 
-    children = dict(model.network.named_children())
+    children = dict(_opened(model.network))
     hooks = [child.register_forward_hook(note(name)) for name, child in children.items()]
     training = model.training
     counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), counter:
+        with _in_single_products(), counter:
             model.eval()(x, presence=presence)
     finally:
         model.train(training)
@@ -79,6 +82,27 @@ def counted_parts(model: Wrapped) -> list[Part]:
     between = parameters(model) - sum(part.parameters for part in found)
     macs = counter.get_total_flops() // 2 - sum(part.macs for part in found)
     return [*found, Part("the rest", "", between, macs, 0, 0)] if between or macs else found
+
+
+def _opened(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a network by name; in the place of a list of modules its members."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.Sequential | nn.ModuleList):
+            yield from ((f"{name}.{place}", one) for place, one in child.named_children())
+        else:
+            yield name, child
+
+
+@contextmanager
+def _in_single_products() -> Iterator[None]:
+    """A context in which transformers, attention and LSTMs are products that torch's counter knows.
+
+    Fused, they count as nothing: transformers without gradients, LSTMs by oneDNN, attention by its kernels.
+    """
+    with warnings.catch_warnings(), torch.enable_grad():
+        warnings.simplefilter("ignore")  # oneDNN's, of devices that are not there
+        with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+            yield
 
 
 def _shape(made: object) -> str:

@@ -1,0 +1,86 @@
+"""What any network costs: its products are counted, whatever kernels they would run in."""
+
+import json
+
+import pytest
+import torch
+from made.command import tsgc
+from torch import nn
+
+from tsgc.network.cost import counted_parts, totals
+from tsgc.network.wrapped import wrap
+
+T, C, V, K = 50, 3, 4, 5
+WIDTH = C * V
+
+
+class Scaled(nn.Module):
+    """A layer that is given a parameter of another module."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x, factor):
+        return self.linear(x) * factor
+
+
+class OneLayer(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.steps = nn.Sequential(layer, nn.Identity())
+        self.factor = nn.Parameter(torch.ones(1))
+        self.scaled = Scaled()
+        self.head = nn.Linear(WIDTH, K)
+
+    def forward(self, x):  # (N, C, T, V, 1)
+        x = self.steps[0](x.permute(0, 2, 1, 3, 4).flatten(2))
+        x = x[0] if isinstance(x, tuple) else x
+        return self.head(self.scaled(x, self.factor).mean(1))
+
+
+LAYERS = {
+    "linear": (nn.Linear(WIDTH, WIDTH), T * WIDTH**2),
+    "gru": (nn.GRU(WIDTH, WIDTH, batch_first=True), T * 3 * 2 * WIDTH**2),
+    "lstm": (nn.LSTM(WIDTH, WIDTH, batch_first=True), T * 4 * 2 * WIDTH**2),
+    # Four projections and two layers of 8, then queries by keys, and weights by values.
+    "transformer": (
+        nn.TransformerEncoderLayer(WIDTH, 2, 8, batch_first=True),
+        T * (4 * WIDTH**2 + 2 * 8 * WIDTH) + 2 * T * T * WIDTH,
+    ),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_all_products_are_counted(layer):
+    module, macs = LAYERS[layer]
+    model = wrap(OneLayer(module), "my.py:Net", K, input_shape=(C, V, 1), frames=T).train()
+    parts = {part.name: part for part in counted_parts(model)}
+    assert parts["steps.0"].macs == macs and parts["scaled"].macs == T * WIDTH**2
+    assert parts["head"].macs == WIDTH * K and parts["head"].output == str(K)
+    whole = totals(list(parts.values()))
+    assert whole["parameters"] == sum(value.numel() for value in model.parameters())
+    assert whole["macs"] == macs + T * WIDTH**2 + WIDTH * K
+    assert model.training and all(value.grad is None for value in model.parameters())
+
+
+def test_info_of_the_fields_networks_has_a_row_for_each_unit():
+    words = (
+        "info",
+        "--network",
+        "ctrgcn",
+        "--skeleton",
+        "nw-ucla-20",
+        "--frames",
+        52,
+        "--bodies",
+        1,
+        "--classes",
+        10,
+    )
+    said = tsgc(*words)
+    assert "1.43 M parameters, 0.573 GMAC, all products together" in said and "acts" not in said
+    found = json.loads(tsgc(*words, "--json"))
+    units = [part for part in found["parts"] if part["name"].startswith("units.")]
+    assert len(units) == 10 and all(part["macs"] > 0 for part in units)
+    assert found["totals"]["parameters"] == 1_426_892
