@@ -32,19 +32,19 @@ CPU = torch.device("cpu")
 NTU = SKELETONS["ntu-25"]
 FRAMES = {96: 64, 192: 32, 384: 16}  # of 252's three stages at T = 256
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
-WAYS: dict[str, tuple[torch.dtype, ...]] = {"plain": (), "joints first": tuple(DTYPES.values())}
+WAYS: dict[str, dict[torch.dtype, int]] = {"plain": {}, "joints first": dict.fromkeys(DTYPES.values(), 0)}
 PRODUCTS = {f"aten::{name}" for name in ("mm", "addmm", "addmm_", "bmm", "baddbmm")}
 aten = torch.ops.aten
 
 
 @contextmanager
 def way(name: str) -> Iterator[None]:
-    """A context in which blocks run plain or with joints first, whatever the type."""
-    before, cpu_block.TYPES = cpu_block.TYPES, WAYS[name]
+    """A context in which blocks run plain or with joints first, whatever their type and size."""
+    before, cpu_block.LEAST = cpu_block.LEAST, WAYS[name]
     try:
         yield
     finally:
-        cpu_block.TYPES = before
+        cpu_block.LEAST = before
 
 
 def least_ms(work: Callable[[], object], seconds: float = 0.2, least: int = 2, most: int = 20) -> float:

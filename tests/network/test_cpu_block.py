@@ -67,11 +67,12 @@ def in_bf16(run):
     return autocast
 
 
-def test_in_bfloat16_a_block_errs_no_more_than_the_plain_one():
+def test_in_bfloat16_a_block_errs_no_more_than_the_plain_one(monkeypatch):
     """Over some blocks, each kind of gradient; both against float64. Single ones vary by a half.
 
     A CPU without instructions for bfloat16 runs the plain one, to the bit.
     """
+    monkeypatch.setattr(cpu_block, "LEAST", {BF16: 0})
     fast = cpu_block.convolves(BF16)
     ours: dict[str, float] = {}
     plain: dict[str, float] = {}
@@ -109,8 +110,8 @@ def test_blocks_hand_each_other_what_they_need_without_a_copy():
 
 
 def test_which_blocks_run_so(monkeypatch):
-    """Those of the types in the table, on CPUs, outside `kernels.plain()`."""
-    monkeypatch.setattr(cpu_block, "TYPES", (BF16,))
+    """Those of the types in the table and of its size, on CPUs, outside `kernels.plain()`."""
+    monkeypatch.setattr(cpu_block, "LEAST", {BF16: 0})
     monkeypatch.setattr(cpu_block, "convolves", lambda dtype: True)
     x = torch.randn(1, 2, 5, 8)
     assert cpu_block.supports(x.to(BF16)) and not cpu_block.supports(x)
@@ -119,19 +120,27 @@ def test_which_blocks_run_so(monkeypatch):
         with kernels.plain():
             assert not cpu_block.supports(x)
     assert not cpu_block.supports(x.to(BF16).to("meta"))
+    monkeypatch.setattr(cpu_block, "LEAST", {BF16: x.numel() + 1})
+    assert not cpu_block.supports(x.to(BF16)) and cpu_block.supports(x.to(BF16), 2)
+    monkeypatch.setattr(cpu_block, "LEAST", {BF16: x.numel()})
+    assert cpu_block.supports(x.to(BF16)) and not cpu_block.supports(x.to(BF16), 0.5)
     monkeypatch.setattr(cpu_block, "convolves", lambda dtype: False)
     assert not cpu_block.supports(x.to(BF16))
 
 
 def test_float32_and_bfloat16_run_so_where_the_cpu_has_instructions():
-    x = torch.randn(1, 2, 5, 8)
+    x = torch.empty(16, 32, 20, 24)
     assert cpu_block.supports(x) and not cpu_block.supports(x.double())
     assert cpu_block.supports(x.to(BF16)) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def test_a_whole_network_is_the_plain_one(monkeypatch):
-    """Stem, downs and pooling take what blocks give; an odd T leaves frames over."""
-    monkeypatch.setattr(cpu_block, "TYPES", (torch.float32,))
+@pytest.mark.parametrize("least", [0, 24_000])
+def test_a_whole_network_is_the_plain_one(monkeypatch, least):
+    """Stem, downs and pooling take what blocks give; an odd T leaves frames over.
+
+    With frames left over the later stages have fewer numbers, and may run plain after blocks that do not.
+    """
+    monkeypatch.setattr(cpu_block, "LEAST", {torch.float32: least})
     torch.manual_seed(0)
     network = TSGCNeXt(SKELETONS["nw-ucla-20"], 5, variant="tiny", bodies=2).eval()
     for parameter in network.parameters():
@@ -145,6 +154,30 @@ def test_a_whole_network_is_the_plain_one(monkeypatch):
         want = gradients(run, x, network, weights)
     for name, exact in want.items():
         torch.testing.assert_close(got[name], exact, rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("variant", "skeleton", "bodies", "frames", "fast"),
+    [
+        ("small", "nw-ucla-20", 1, 64, False),
+        ("252", "nw-ucla-20", 1, 64, False),
+        ("252", "ntu-25", 2, 256, True),
+    ],
+)
+def test_a_lone_clip_runs_plain_unless_it_is_large(monkeypatch, variant, skeleton, bodies, frames, fast):
+    """All of its layers alike: stem, blocks and downs."""
+    asked: list[bool] = []
+
+    def noted(x: Tensor, factor: float = 1) -> bool:
+        asked.append(supports(x, factor))
+        return asked[-1]
+
+    supports = cpu_block.supports
+    monkeypatch.setattr(cpu_block, "supports", noted)
+    network = TSGCNeXt(SKELETONS[skeleton], 5, variant=variant, bodies=bodies).eval()
+    with torch.inference_mode():
+        network(torch.randn(1, 3, frames, SKELETONS[skeleton].num_joints, bodies))
+    assert set(asked) == {fast}
 
 
 def test_a_second_backward_pass_gives_the_same():

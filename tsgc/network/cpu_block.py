@@ -8,7 +8,7 @@ tensors of the usual shape (R, T, V, C): as with PyTorch's `channels_last`, only
 (`joints_first`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -33,9 +33,13 @@ class BlockParts(Protocol):
     def projection(self) -> tuple[Tensor, Tensor]: ...
 
 
-TYPES: tuple[torch.dtype, ...] = (torch.float32, torch.bfloat16)
-"""Types that run with joints first; all others run plain. Both save time on CPUs with and without
-instructions for bfloat16 (benchmarks/cpu.md)."""
+LEAST: Mapping[torch.dtype, int] = {torch.float32: 2**16, torch.bfloat16: 2**17}
+"""Types that run with joints first, and how many numbers x has where that begins to save time.
+
+It is a function with a gradient of its own, in more and smaller operations than the plain block: a lone clip
+of NW-UCLA (2^14 numbers in `small`) takes a quarter more time in it, an NTU clip of 252 (2^18) less. Where
+they meet is nearly the same with AVX2 and with AVX-512 (benchmarks/cpu.md).
+"""
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -51,12 +55,15 @@ def convolves(dtype: torch.dtype) -> bool:
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
-def supports(x: Tensor) -> bool:
-    """Whether a block of x runs with joints first: on CPUs, in one of `TYPES`, not where it is compiled."""
+def supports(x: Tensor, factor: float = 1) -> bool:
+    """Whether a block of x runs with joints first: on CPUs, as `LEAST` says, not where it is compiled.
+
+    `factor`: how many times as many numbers the block's x has, where it is made of this one.
+    """
     if x.device.type != "cpu" or not kernels.enabled() or torch.compiler.is_compiling():
         return False
     dtype = compute_dtype(x)
-    return dtype in TYPES and convolves(dtype)
+    return dtype in LEAST and factor * x.numel() >= LEAST[dtype] and convolves(dtype)
 
 
 def joints_first(x: Tensor) -> Tensor:
@@ -69,9 +76,12 @@ def joints_third(x: Tensor) -> Tensor:
     return x.permute(1, 2, 0, 3)
 
 
-def each_joint(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """`layer` of x (R, T, V, C), which treats all joints alike: with a joint to a row where `supports(x)`."""
-    if not supports(x):
+def each_joint(layer: Callable[[Tensor], Tensor], x: Tensor, factor: float) -> Tensor:
+    """`layer` of x (R, T, V, C), which treats all joints alike: a joint to a row, if the next block runs so.
+
+    `factor`: how many times the numbers of x the layer makes.
+    """
+    if not supports(x, factor):
         return layer(x)
     R, T, V, C = x.shape
     out = layer(joints_first(x).view(V * R, T, 1, C))  # so that its patches are views

@@ -87,11 +87,12 @@ class Stem(nn.Sequential):
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__(TemporalPatch(channels, width, stride), nn.LayerNorm(width, eps=NORM_EPS))
         self.width = width
+        self.factor = width / (stride * channels)  # how many times the numbers of x it makes
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = kernels.fused_dtype(x, self.width)
         if dtype is None:
-            return cpu_block.each_joint(super().forward, x)
+            return cpu_block.each_joint(super().forward, x, self.factor)
         patch = cast(TemporalPatch, self[0])
         features = kernels.tall_linear(patch.patches(x).to(dtype), patch)
         return kernels.patch_norm(features, cast(nn.LayerNorm, self[1]), 1)
@@ -102,11 +103,12 @@ class Down(nn.Sequential):
 
     def __init__(self, narrow: int, width: int, stride: int) -> None:
         super().__init__(nn.LayerNorm(narrow, eps=NORM_EPS), TemporalPatch(narrow, width, stride))
+        self.factor = width / (stride * narrow)  # how many times the numbers of x it makes
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = kernels.fused_dtype(x, x.shape[-1])
         if dtype is None:
-            return cpu_block.each_joint(super().forward, x)
+            return cpu_block.each_joint(super().forward, x, self.factor)
         norm, patch = cast(nn.LayerNorm, self[0]), cast(TemporalPatch, self[1])
         return kernels.tall_linear(kernels.patch_norm(x.to(dtype), norm, patch.stride), patch)
 
