@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo as uncompiled  # torch.compiler.disable loads the compiler at once
 
+from tsgc.kernels.plain_subsets import plain_mix
+
 _enabled = True
 
 
@@ -116,4 +118,46 @@ def _pooled(x: Tensor) -> Tensor:
     from tsgc.kernels.tall import Pooled
 
     result: Tensor = Pooled.apply(x)
+    return result
+
+
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+MOST_JOINTS = 64  # whose graphs `subsets` mixes
+
+
+def fuses(x: Tensor) -> bool:
+    """Whether the kernels of the field's networks may run for x."""
+    return _enabled and x.is_cuda and x.dtype in TYPES and _triton()
+
+
+@uncompiled
+def channel_norm(
+    x: Tensor, norm: nn.BatchNorm2d, left_out: Tensor | None, residual: Tensor | None, relu: bool
+) -> Tensor:
+    """`norm` of x (C, ...), of more than one number a channel, in training; then the residual; then ReLU.
+
+    `left_out`: a bias (C,) that x lacks, for the running mean.
+    """
+    from tsgc.kernels.batch_norm import BatchNorm
+
+    residual = None if residual is None else residual.contiguous()
+    statistics = norm.running_mean, norm.running_var, float(norm.momentum or 0), norm.eps
+    result: Tensor = BatchNorm.apply(
+        x.contiguous(), residual, norm.weight, norm.bias, left_out, *statistics, relu
+    )
+    return result
+
+
+def mix_subsets(graphs: Tensor, z: Tensor, bias: Tensor | None, turned: bool = False) -> Tensor:
+    """`plain_subsets.plain_mix`, fused where that is possible."""
+    if fuses(z) and z.shape[3] <= MOST_JOINTS:
+        return _mix_subsets(graphs, z, bias, turned)
+    return plain_mix(graphs, z, bias, turned)
+
+
+@uncompiled
+def _mix_subsets(graphs: Tensor, z: Tensor, bias: Tensor | None, turned: bool) -> Tensor:
+    from tsgc.kernels.subsets import Mix
+
+    result: Tensor = Mix.apply(graphs.contiguous(), z.contiguous(), bias, turned)
     return result

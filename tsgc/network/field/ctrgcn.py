@@ -4,8 +4,9 @@ Its function is the published one. What is linear is cut for few, large products
 joints come from the mean over time, and the three subsets are one tensor all the way.
 """
 
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
@@ -22,6 +23,7 @@ from tsgc.network.field.gcn_layers import (
     Unit,
     unit_shapes,
 )
+from tsgc.network.field.product import product
 
 WIDTH = 64  # of the first unit
 KERNEL, DILATIONS = 5, (1, 2)  # frames of the temporal convolutions
@@ -36,7 +38,7 @@ NORM_START, NORM_DEVIATION = (
 
 
 class RefinedGraph(nn.Module):
-    """Mixes joints with a graph for each clip, subset and channel: (N, C, T, V) -> (N, width, T, V).
+    """Mixes joints with a graph for each clip, subset and channel: (C, N, V, T) -> (width, N, V, T).
 
     A graph is the subset's learned adjacency, plus `alpha` times a 1x1 convolution of the features of pairs:
     tanh of the difference of two embeddings of the joints, averaged over time.
@@ -62,31 +64,27 @@ class RefinedGraph(nn.Module):
             _draw(self.shortcut[0], width)
 
     def forward(self, x: Tensor) -> Tensor:
-        N, _, T, V = x.shape
-        graphs = self.refined(x.mean(2)).view(-1, V, V)  # of clips, subsets, channels
-        z = self.transform(x).view(-1, T, V)
-        mixed = torch.bmm(z, graphs.mT).view(N, SUBSETS, -1, T, V).sum(1)
-        return F.relu(self.norm(mixed) + self.shortcut(x))
+        mixed = self.transform.mixed(x, self.refined(x.mean(3)))
+        return self.norm(mixed, residual=self.shortcut(x), relu=True)
 
     def refined(self, joints: Tensor) -> Tensor:
-        """The graphs (N, SUBSETS, width, V*V) of clips whose joints (N, C, V) are averaged over time.
+        """The graphs (SUBSETS, width, N, V, V) of clips whose joints (C, N, V) are averaged over time.
 
         The adjacency and the bias are two more features of a pair, so that one product gives the sum.
         """
-        one, other = self.embed(joints).unflatten(1, (2, SUBSETS, -1)).unbind(1)  # (N, SUBSETS, features, V)
-        pairs = torch.tanh(one[..., :, None] - other[..., None, :]).flatten(3)
-        N, _, _, places = pairs.shape
-        alpha, graphs = self.alpha.to(pairs.dtype), self.graphs.to(pairs.dtype).flatten(1)[:, None]
-        features = [alpha * pairs, alpha.expand(N, SUBSETS, 1, places), graphs.expand(N, -1, -1, -1)]
-        pairs = torch.cat(features, dim=2)
+        _, N, V = joints.shape
+        one, other = self.embed(joints).unflatten(0, (2, SUBSETS, -1)).unbind()  # (SUBSETS, features, N, V)
+        pairs = torch.tanh(one[..., :, None] - other[..., None, :])
+        ones = torch.ones_like(pairs[:, :1])
+        adjacency = self.graphs.to(pairs.dtype)[:, None, None].expand(-1, -1, N, -1, -1)
+        pairs = torch.cat([pairs, ones, adjacency], dim=1)
         weight, bias = self.refine.weight.unflatten(0, (SUBSETS, -1)), self.refine.bias.view(SUBSETS, -1, 1)
-        parts = [part.to(pairs.dtype).expand(N, -1, -1, -1) for part in (weight, bias, self.one)]
-        weight = torch.cat(parts, dim=3)
-        return torch.bmm(weight.flatten(0, 1), pairs.flatten(0, 1)).unflatten(0, (N, SUBSETS))
+        weight = torch.cat([self.alpha * weight, self.alpha * bias, self.one], dim=2)
+        return product(weight, pairs.flatten(2), N).unflatten(2, (N, V, V))
 
 
 class TemporalLayer(nn.Sequential):
-    """Four branches over time, then BatchNorm: (N, C, T, V) -> (N, C, T', V).
+    """Four branches over time, then BatchNorm, the residual and ReLU: (C, N, V, T) -> (C, N, V, T').
 
     In the published network this norm is one of each branch, which is the same.
     """
@@ -101,6 +99,10 @@ class TemporalLayer(nn.Sequential):
             nn.init.zeros_(convolution.bias)
         for layer in (branches.enter_norm, norm):
             nn.init.normal_(layer.weight, 1, NORM_DEVIATION)
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        branches, norm = self
+        return norm(branches(input), cast(TemporalBranches, branches).left_out(), residual, relu=True)
 
 
 class CTRGCN(GraphNetwork):

@@ -1,10 +1,15 @@
 """What the graph convolutional networks of the field share: input, ten units, temporal branches, head.
 
-Inside these networks a tensor is (N*M, C, T, V): bodies are clips of their own. Their 1x1 convolutions are
-matrix products, and those that read the same tensor are one.
+Inside these networks a tensor is (C, N*M, V, T): bodies are clips of their own, and a channel is one run of
+memory. So a 1x1 convolution is one matrix product over all clips, those that read the same tensor are one,
+and parts of the channels are taken without a copy.
+
+A bias before a BatchNorm changes nothing in training: the norm takes it away with the mean. There it is left
+out, its gradient is 0, and the norm adds it to the mean that it keeps.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,26 +17,37 @@ from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from tsgc import kernels
+from tsgc.network.field.product import product
 
 SUBSETS = 3  # adjacency matrices: identity, inward, outward
 WIDENINGS = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4)  # widths of the ten units (ST-GCN, 2018); frames halve with each
 POOLED_FRAMES = 3  # frames of the max-pooling branch
 
 
-def product_dtype(x: Tensor) -> torch.dtype:
-    """The type in which autocast multiplies, where it is on; else the type of x.
+class _LeftOut(torch.autograd.Function):
+    """y as it is, and gradient 0 for a bias that a norm would take away."""
 
-    Weights are converted to it before they are expanded over the clips: autocast would convert every copy.
-    """
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(bias)
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
+        (bias,) = ctx.saved_tensors
+        return dy, torch.zeros_like(bias)
 
 
 class Pointwise(nn.Module):
-    """A 1x1 convolution: (N, C, ...) -> (N, width, ...), as one matrix product a clip."""
+    """A 1x1 convolution: (C, ...) -> (width, ...), as one matrix product.
 
-    def __init__(self, channels: int, width: int) -> None:
+    `before_norm`: its output goes into a BatchNorm and nowhere else.
+    """
+
+    def __init__(self, channels: int, width: int, before_norm: bool = False) -> None:
         super().__init__()
+        self.before_norm = before_norm
         self.weight = nn.Parameter(torch.empty(width, channels))
         self.bias = nn.Parameter(torch.empty(width))
         bound = channels**-0.5  # as torch.nn.Conv2d
@@ -39,23 +55,70 @@ class Pointwise(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = product_dtype(x)
-        # Of x.shape[0], not len(x): a traced program's batch may change.
-        weight = self.weight.to(dtype).expand(x.shape[0], -1, -1)
-        return torch.baddbmm(self.bias.to(dtype)[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
+        if self.before_norm and self.training:
+            left_out: Tensor = _LeftOut.apply(self.product(x), self.bias)
+            return left_out
+        return torch.addmm(self.bias[:, None], self.weight, x.flatten(1)).unflatten(1, x.shape[1:])
+
+    def product(self, x: Tensor) -> Tensor:
+        """The convolution of x (C, N, ...) without its bias."""
+        return product(self.weight[None], x.flatten(1)[None], x.shape[1])[0].unflatten(1, x.shape[1:])
+
+    def mixed(self, x: Tensor, graphs: Tensor, turned: bool = False) -> Tensor:
+        """The convolution, and its output, of SUBSETS parts, mixed by graphs: see `kernels.plain_subsets`."""
+        if kernels.fuses(x):
+            z, bias = self.product(x), self.bias
+        else:
+            z, bias = self(x), None
+        return kernels.mix_subsets(graphs, z.unflatten(0, (SUBSETS, -1)), bias, turned)
+
+
+class TemporalConvolution(nn.Conv2d):
+    """A convolution over frames before a BatchNorm: (C, N, V, T) -> (width, N, V, T')."""
+
+    def __init__(self, width: int, kernel: int, stride: int, dilation: int) -> None:
+        padding = dilation * (kernel - 1) // 2
+        super().__init__(width, width, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The clips' joints are the rows of one picture, frames its columns."""
+        bias = None if self.training else self.bias
+        stride, padding, dilation = (
+            (0, *given)[:0:-1] for given in (self.stride, self.padding, self.dilation)
+        )
+        y = F.conv2d(x.flatten(1, 2)[None], self.weight.mT, bias, stride, padding, dilation)[0]
+        if self.training:
+            y = _LeftOut.apply(y, self.bias)
+        return y.unflatten(1, x.shape[1:3])
 
 
 class Norm(nn.BatchNorm2d):
-    """BatchNorm without torch's count of batches, which nothing reads: a kernel less in every call."""
+    """BatchNorm of (C, N, V, T), then the residual is added, then ReLU, where there are any.
 
-    def forward(self, x: Tensor) -> Tensor:
+    Without torch's count of batches, which nothing reads: a kernel less in every call.
+    """
+
+    def forward(
+        self, x: Tensor, left_out: Tensor | None = None, residual: Tensor | None = None, relu: bool = False
+    ) -> Tensor:
+        """`left_out`: the bias (C,) that x lacks in training."""
         mean, var, training, momentum = self.running_mean, self.running_var, self.training, self.momentum
-        assert momentum is not None
-        return F.batch_norm(x, mean, var, self.weight, self.bias, training, momentum, self.eps)
+        assert mean is not None and momentum is not None
+        if training and x[0].numel() > 1 and kernels.fuses(x):
+            return kernels.channel_norm(x, self, left_out, residual, relu)
+        kept = mean.clone() if training and left_out is not None else mean  # torch's backward pass holds it
+        y = F.batch_norm(x.flatten(1)[None], kept, var, self.weight, self.bias, training, momentum, self.eps)
+        if training and left_out is not None:
+            with torch.no_grad():
+                mean.copy_(kept.add(left_out, alpha=momentum))
+        y = y[0].view_as(x)
+        if residual is not None:
+            y = y + residual
+        return F.relu(y) if relu else y
 
 
 class BodyNorm(nn.BatchNorm1d):
-    """BatchNorm of each coordinate of each joint: (N, C, T, V, M) -> (N*M, C, T, V).
+    """BatchNorm of each coordinate of each joint: (N, C, T, V, M) -> (C, N*M, V, T).
 
     Of M*V*C features: each body has its own; of V*C: bodies share theirs.
     """
@@ -63,15 +126,15 @@ class BodyNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         N, C, T, V, M = x.shape
         x = x.permute(0, 4, 3, 1, 2).reshape(-1, self.num_features, T)
-        return super().forward(x).view(N, M, V, C, T).permute(0, 1, 3, 4, 2).reshape(N * M, C, T, V)
+        return super().forward(x).view(N * M, V, C, T).permute(2, 0, 1, 3).contiguous()
 
 
 class TemporalBranches(nn.Module):
-    """Branches over time side by side, each on a part of the width: (N, C, T, V) -> (N, C, T', V).
+    """Branches over time side by side, each on a part of the width: (C, N, V, T) -> (C, N, V, T').
 
     Every branch begins with a 1x1 convolution. One ends there; in the others follow BatchNorm, ReLU, and a
     convolution of `kernel` frames with one of the `dilations`, or max-pooling. `stride` frames become one.
-    The first branch takes what the width leaves over when it is divided.
+    The first branch takes what the width leaves over when it is divided. A BatchNorm comes next.
     """
 
     def __init__(self, width: int, kernel: int, dilations: Sequence[int], stride: int) -> None:
@@ -80,31 +143,43 @@ class TemporalBranches(nn.Module):
         narrow = width // branches
         self.sizes = [width - narrow * (branches - 1), *[narrow] * (branches - 2)]
         self.narrow, self.stride = narrow, stride
-        self.enter = Pointwise(width, width)
+        self.enter = Pointwise(width, width, before_norm=True)
         self.enter_norm = Norm(width - narrow)
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(size, size, (kernel, 1), (stride, 1), (dilation * (kernel - 1) // 2, 0), (dilation, 1))
+            TemporalConvolution(size, kernel, stride, dilation)
             for size, dilation in zip(self.sizes, dilations)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        # Split, not sliced: the gradients of the parts are joined once. ReLU after it makes each contiguous.
-        hidden, passed = self.enter(x).split([sum(self.sizes), self.narrow], dim=1)
-        *convolved, pooled = (F.relu(part) for part in self.enter_norm(hidden).split(self.sizes, dim=1))
+        # Split, not sliced: the gradients of the parts are joined once.
+        hidden, passed = self.enter(x).split([sum(self.sizes), self.narrow])
+        hidden = self.enter_norm(hidden, self.enter.bias[: -self.narrow], relu=True)
+        *convolved, pooled = hidden.split(self.sizes)
         parts = [convolve(part) for convolve, part in zip(self.convolutions, convolved)]
-        parts.append(F.max_pool2d(pooled, (POOLED_FRAMES, 1), (self.stride, 1), (POOLED_FRAMES // 2, 0)))
-        return torch.cat([*parts, passed[:, :, :: self.stride]], dim=1)
+        rows = F.max_pool2d(
+            pooled.flatten(1, 2)[None], (1, POOLED_FRAMES), (1, self.stride), (0, POOLED_FRAMES // 2)
+        )
+        parts.append(rows[0].unflatten(1, x.shape[1:3]))
+        return torch.cat([*parts, passed[..., :: self.stride]])
+
+    @torch.no_grad()
+    def left_out(self) -> Tensor:
+        """The bias that the output lacks in training."""
+        enter = self.enter.bias
+        biases = [cast(Tensor, convolution.bias) for convolution in self.convolutions]
+        return torch.cat([*biases, enter.new_zeros(self.narrow), enter[-self.narrow :]])
 
 
 class Shortcut(nn.Sequential):
     """The residual where a shape changes: 1x1 convolution with a stride in time, BatchNorm."""
 
     def __init__(self, channels: int, width: int, stride: int = 1) -> None:
-        super().__init__(Pointwise(channels, width), Norm(width))
+        super().__init__(Pointwise(channels, width, before_norm=True), Norm(width))
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.stride == 1 else x[:, :, :: self.stride])
+        convolution, norm = self
+        return norm(convolution(x if self.stride == 1 else x[..., :: self.stride]), convolution.bias)
 
 
 class Unit(nn.Module):
@@ -115,8 +190,7 @@ class Unit(nn.Module):
         self.graph, self.temporal, self.residual = graph, temporal, residual
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.temporal(self.graph(x))
-        return F.relu(y if self.residual is None else y + self.residual(x))
+        return self.temporal(self.graph(x), None if self.residual is None else self.residual(x))
 
 
 class GraphNetwork(nn.Module):
@@ -156,7 +230,7 @@ class GraphNetwork(nn.Module):
         if self.input_shape != (C, V, M):
             raise TsgcError(f"input of (C, V, M) = {(C, V, M)}, the network expects {self.input_shape}")
         x = self.units(self.input_norm(x))
-        x = x.mean((2, 3)).view(N, M, -1).mean(1)  # (N*M, C, T, V) -> (N, C)
+        x = x.mean((2, 3)).view(-1, N, M).mean(2).t()  # (C, N*M, V, T) -> (N, C)
         return self.head(self.dropout(x))
 
 

@@ -3,8 +3,9 @@
 Its function is the published one; 1x1 convolutions that read the same tensor are one matrix product.
 """
 
+from typing import cast
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
@@ -29,7 +30,7 @@ HEAD_DEVIATION = 0.01  # of the classifier's weights
 
 
 class SpatialGraph(nn.Module):
-    """Mixes joints with the learned adjacency of three subsets: (N, C, T, V) -> (N, width, T, V).
+    """Mixes joints with the learned adjacency of three subsets: (C, N, V, T) -> (width, N, V, T).
 
     out[w] = sum over v of x[v] adjacency[k, v, w]: along the edges in the other direction than CTR-GCN.
     """
@@ -42,12 +43,26 @@ class SpatialGraph(nn.Module):
         self.shortcut = nn.Identity() if channels == width else Shortcut(channels, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        N, _, T, V = x.shape
-        z = self.transform(x).view(N * SUBSETS, -1, V)
-        # One copy of the matrices for each clip: their gradient is then small products and a sum.
-        graphs = self.graphs.to(z.dtype).expand(N, -1, -1, -1).reshape(-1, V, V)
-        mixed = torch.bmm(z, graphs).view(N, SUBSETS, -1, T, V).sum(1)
-        return F.relu(self.norm(mixed) + self.shortcut(x))
+        mixed = self.transform.mixed(x, self.graphs, turned=True)
+        return self.norm(mixed, residual=self.shortcut(x), relu=True)
+
+
+class TemporalLayer(nn.Sequential):
+    """Six branches over time, a 1x1 convolution, the residual and ReLU: (C, N, V, T) -> (C, N, V, T')."""
+
+    def __init__(self, width: int, stride: int) -> None:
+        super().__init__(
+            TemporalBranches(width, KERNEL, DILATIONS, stride),
+            Norm(width),
+            nn.ReLU(),
+            Pointwise(width, width, before_norm=True),
+            Norm(width),
+        )
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:
+        branches, norm, _, transform, last_norm = self
+        x = norm(branches(input), cast(TemporalBranches, branches).left_out(), relu=True)
+        return last_norm(transform(x), transform.bias, residual, relu=True)
 
 
 class STGCNPP(GraphNetwork):
@@ -86,11 +101,4 @@ def _unit(number: int, channels: int, width: int, stride: int, matrices: Tensor)
         residual = None
     elif (channels, stride) != (width, 1):
         residual = Shortcut(channels, width, stride)
-    temporal = nn.Sequential(
-        TemporalBranches(width, KERNEL, DILATIONS, stride),
-        Norm(width),
-        nn.ReLU(),
-        Pointwise(width, width),
-        Norm(width),
-    )
-    return Unit(SpatialGraph(channels, width, matrices), temporal, residual)
+    return Unit(SpatialGraph(channels, width, matrices), TemporalLayer(width, stride), residual)
