@@ -9,7 +9,6 @@ whose forward takes x (N, C, T, V, M) and gives logits (N, num_classes). Where f
 
 import re
 from dataclasses import dataclass
-from pathlib import PurePath
 
 OURS = "tsgcnext"
 
@@ -46,8 +45,8 @@ def mistaken_network(name: str) -> str:
 
 def recorded_name(name: str) -> str:
     """The name of a network in a run's settings: a file's without its folder."""
-    file, colon, attribute = name.rpartition(":")
-    return f"{PurePath(file).name}{colon}{attribute}" if FILE.fullmatch(name) else name
+    match = FILE.fullmatch(name)
+    return f"{match['stem']}.py:{match['name']}" if match else name
 
 
 def short_name(name: str) -> str:

@@ -54,11 +54,12 @@ def open_network(
         if value not in known:
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
     # Every skeleton has three channels: x, y, z, or in pictures x, y and a score.
+    length = frames or 256
     config = TrainConfig(
         **parse_settings(settings),
         network=recorded_name(network or OURS),
         variant=variant,
-        frames=max(frames or 256, VARIANTS[variant].min_frames),
+        frames=length if network not in (None, OURS) else max(length, VARIANTS[variant].min_frames),
     )
     model = build_network(config, SKELETONS[skeleton], classes, bodies=bodies, channels=3)
     facts = {
@@ -67,7 +68,7 @@ def open_network(
         "bodies": bodies,
         "classes": classes,
     }
-    return model, facts, _checked(frames or 256, model)
+    return model, facts, _checked(length, model)
 
 
 def _named(config: TrainConfig) -> dict[str, str]:

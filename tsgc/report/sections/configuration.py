@@ -92,5 +92,9 @@ def setting_text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(str, value)) or "none"
     if isinstance(value, Mapping):  # `relabel`: how many clips of each class
-        return ", ".join(f"{key} ({len(part)})" for key, part in value.items()) or "none"
+        shown = (
+            f"{key} ({len(part)})" if isinstance(part, dict) else f"{key}={part}"
+            for key, part in value.items()
+        )
+        return ", ".join(shown) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

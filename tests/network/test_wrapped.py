@@ -1,0 +1,111 @@
+"""Any network in TSGCNeXt's place; one that fails is one clear line before the first step."""
+
+import pytest
+import torch
+from made.own_networks import FAULTY, PLAIN, PRESENCE, write_network
+
+from pipelines.errors import TsgcError
+from pipelines.skeleton import NW_UCLA_20
+from tsgc.network import own_code
+from tsgc.network.build import build_network
+from tsgc.network.cost import count_parts, totals
+from tsgc.network.own_code import admit
+from tsgc.network.wrapped import try_out
+from tsgc.train_config import TrainConfig
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def nothing_admitted(monkeypatch):
+    monkeypatch.setattr(own_code, "_admitted", [])
+
+
+def build(folder, source=PLAIN, name="Net", **settings):
+    admit(write_network(folder, source).replace(":Net", f":{name}"))
+    config = TrainConfig(network=f"my.py:{name}", frames=6, network_settings=settings)
+    return build_network(config, NW_UCLA_20, 5, bodies=2, channels=3)
+
+
+def test_it_is_called_as_ours_and_its_weights_have_their_own_names(tmp_path):
+    model = build(tmp_path, width=4).eval()
+    assert list(model.state_dict())[:2] == ["embed.weight", "embed.bias"]
+    assert model.input_shape == (3, 20, 2) and model.num_classes == 5 and not len(model.drop_path_rates)
+    x = torch.randn(3, 2, 6, 20, 3).permute(0, 4, 2, 3, 1)  # as our input is: a view
+    answer = model(x, torch.ones(0, 6), None, None)
+    assert torch.equal(answer, model.network(x.contiguous())) and answer.shape == (3, 5)
+    other = build(tmp_path, width=4).eval()
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other(x), answer)
+
+
+def test_presence_is_given_where_it_is_asked_for(tmp_path):
+    model = build(tmp_path, PRESENCE).eval()
+    x, presence = torch.randn(2, 3, 6, 20, 2), torch.ones(2, 6, 2)
+    presence[:, :, 1] = 0
+    answer = model(x, presence=presence)
+    assert torch.equal(answer, model(x * torch.tensor([1.0, 0.0]), presence=presence))
+    assert not torch.allclose(answer, model(x))
+
+
+def test_trying_it_out_changes_nothing(tmp_path):
+    torch.manual_seed(0)
+    model = build(tmp_path)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.get_rng_state()
+    try_out(model, CPU, every_gradient=True)
+    assert torch.equal(torch.get_rng_state(), state) and model.training
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "Shape",
+            r"gives \(2, 4\) for x of \(N, C, T, V, M\) = \(2, 3, 6, 20, 2\), expected logits .* \(2, 5\)",
+        ),
+        ("Pair", r"gives a tuple, expected logits \(N, K\) = \(2, 5\)"),
+        ("NotANumber", r"logits are not finite for standard normal x"),
+        ("Raises", r"forward pass failed on x .*: RuntimeError: .*\(my.py, line 33\)"),
+        ("Stopped", r"no gradient reaches its parameters"),
+        ("Base", r"parameter idle.weight and 1 more gets no gradient"),
+    ],
+)
+def test_a_network_that_would_fail_is_one_line(tmp_path, name, expected):
+    model = build(tmp_path, FAULTY, name)
+    with pytest.raises(TsgcError, match=f"^network my.py:{name}: .*{expected}") as found:
+        try_out(model, CPU, every_gradient=True)
+    assert "\n" not in str(found.value)
+
+
+def test_a_parameter_without_a_gradient_matters_to_several_processes_alone(tmp_path):
+    try_out(build(tmp_path, FAULTY, "Base"), CPU, every_gradient=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("number", "made a int, expected a torch.nn.Module"),
+        ("refuses", r"bodies=2, channels=3, frames=6: ValueError: no such shape for me \(my.py, line \d+\)"),
+        ("without_frames", "unexpected keyword argument 'frames'"),
+    ],
+)
+def test_what_makes_no_network_is_one_line(tmp_path, name, expected):
+    with pytest.raises(TsgcError, match=expected):
+        build(tmp_path, FAULTY, name)
+
+
+def test_an_argument_that_it_does_not_have_is_named(tmp_path):
+    with pytest.raises(TsgcError, match=r"depth=3: TypeError: .*unexpected keyword argument 'depth'"):
+        build(tmp_path, depth=3)
+
+
+def test_its_cost_is_counted_module_by_module(tmp_path):
+    model = build(tmp_path, width=4)
+    parts = count_parts(model, 6)
+    assert [part.name for part in parts] == ["embed", "norm", "dropout", "out"]
+    assert totals(parts)["macs"] == 6 * 120 * 4 + 4 * 5
+    assert totals(parts)["parameters"] == sum(tensor.numel() for tensor in model.parameters())

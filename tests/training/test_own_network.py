@@ -1,0 +1,189 @@
+"""A network of one's own on the rails: trained, resumed to the bit, scored, exported, explained, refused."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from made.command import fails, lose_machine, quick, tsgc
+from made.once import once, only_read
+from made.own_networks import FAULTY, PLAIN, write_network
+from safetensors.numpy import load_file
+
+from tsgc import load_run
+from tsgc.evaluation.scores import read_scores
+from tsgc.network import own_code
+
+BENCHMARK = "ntu60/xsub"
+
+
+@pytest.fixture(autouse=True)
+def nothing_admitted(monkeypatch):
+    monkeypatch.setattr(own_code, "_admitted", [])
+
+
+def words(made, given, run, *more):
+    where = ("--data-root", made, "--run-dir", run, "--network", given)
+    return ["train", BENCHMARK, "--modality", "bone", *where, *quick("epochs=2", "eval_every=1", *more)]
+
+
+@pytest.fixture(scope="module")
+def own(made, tmp_path_factory):
+    """A folder with `my.py` and a finished `run` of its network; to be read."""
+
+    def train(folder):
+        tsgc(*words(made, write_network(folder), folder / "run", "network.width=6"))
+
+    yield from only_read(once(tmp_path_factory, "own-network", train))
+
+
+def test_a_run_keeps_its_file_and_digest_and_is_called_after_it(own, made):
+    run = own / "run"
+    said = json.loads((run / "environment.json").read_text())["network"]
+    assert (run / said["file"]).read_text() == PLAIN and said["name"] == "my.py:Net"
+    described = json.loads((run / "checkpoints/last.json").read_text())
+    assert described["network_digest"] == said["sha256"]
+    assert described["config"]["network_settings"] == {"width": 6}
+    assert load_file(run / "checkpoints/last.safetensors")["embed.weight"].shape == (6, 150)
+    assert read_scores(run / "scores/last.npz").source.variant == "my.Net"
+
+
+def test_it_goes_on_at_a_step_to_the_bit_dropout_included(made, here, monkeypatch):
+    given = write_network(here)
+    tsgc(*words(made, given, "whole", "save_every=1"))
+    lose_machine(monkeypatch, 1)
+    tsgc(*words(made, given, "cut", "save_every=1"), expect=1)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(own_code, "_admitted", [])
+    tsgc(*words(made, given, "cut", "save_every=1"), "--resume")
+    for name in ("last", "last-ema"):
+        files = [here / run / f"checkpoints/{name}.safetensors" for run in ("whole", "cut")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_dropout_is_another_in_each_step_and_follows_the_seed(made, here):
+    """A width of nothing but dropout: other seeds of the run draw others, the same seed the same."""
+    given = write_network(here)
+    losses = []
+    for run, seed in (("a", 0), ("b", 0), ("c", 1)):
+        tsgc(
+            *words(made, given, run, "mirror=0", "network.drop=0.9", "epochs=1", "warmup_epochs=0"),
+            "--seed",
+            seed,
+        )
+        losses.append(json.loads((here / run / "metrics.jsonl").read_text().splitlines()[0])["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_no_command_runs_the_code_of_a_folder_and_each_says_what_it_needs(own, made, here):
+    shutil.copytree(own / "run", here / "run")
+    marked = f"open({str(here / 'ran')!r}, 'w')\n" + PLAIN
+    (here / "run/network/my.py").write_text(marked)
+    (here / "my.py").write_text(marked)
+    run, clips = here / "run", own  # any clip: the network comes first
+    for command in (
+        ("evaluate", run, "--data-root", made),
+        ("export", run, "--data-root", made),
+        ("info", run),
+        ("predict", clips, "--run", run),
+    ):
+        assert "its network is my.py:Net, code of your own" in fails(*command), command
+    assert "my.Net, bone" in tsgc("inspect", run / "checkpoints/last.safetensors")
+    assert "my.Net" in tsgc("runs", "--runs", here)
+    said = tsgc("report", run, "--explain", 1, "--out", "r.html", "--data-root", made)
+    assert "No saliency" in said and "give --network" in said
+    assert not (here / "ran").exists()
+    # Named, but not what it was trained with.
+    assert "has changed since" in fails("evaluate", run, "--data-root", made, "--network", "my.py:Net")
+
+
+def test_evaluate_gives_the_scores_of_training(own, made, here):
+    said = tsgc(
+        "evaluate",
+        own / "run",
+        "--network",
+        f"{own}/my.py:Net",
+        "--data-root",
+        made,
+        "--run-dir",
+        here / "again",
+    )
+    assert "my.Net" in said
+    before, after = (read_scores(folder / "scores/last.npz") for folder in (own / "run", here / "again"))
+    assert np.array_equal(before.logits, after.logits)
+
+
+def test_info_counts_and_report_explains_what_it_can(own, made, here):
+    found = json.loads(tsgc("info", own / "run", "--network", f"{own}/my.py:Net", "--json"))
+    assert found["network"] == "my.Net" and found["totals"]["parameters"] == 1338
+    alone = tsgc("info", "--network", f"{own}/my.py:Net", "--set", "network.width=5", "--frames", 7)
+    assert "embed" in alone and "my.Net" in alone
+    said = tsgc(
+        "report", own / "run", "--network", f"{own}/my.py:Net", "--explain", 1, "--out", "r.html",
+        "--data-root", made,
+    )  # fmt: skip
+    assert "No learned graphs: my.Net has none that this page knows" in said
+    assert "not their features" not in said and "my.Net" in (here / "r.html").read_text()
+
+
+def test_it_is_exported_with_parity(own, made, here):
+    said = tsgc("export", own / "run", "--network", f"{own}/my.py:Net", "--out", here, "--data-root", made)
+    worst = [float(found) for found in re.findall(r"largest difference from PyTorch (\S+)", said)]
+    assert len(worst) == 2 and max(worst) < 1e-4
+    assert "# my.Net, bone stream" in (here / "last.md").read_text()
+
+
+def test_it_recognises_from_python_and_is_fused_with_ours(own, trained, here):
+    ours = trained / "runs/ntu60/xsub/tiny/joint/seed0"
+    joints = np.random.default_rng(0).normal(size=(30, 1, 25, 3))
+    logits = []
+    for runs in ([own / "run"], [ours], [own / "run", ours]):
+        logits.append(load_run(runs, network=f"{own}/my.py:Net", device="cpu").predict(joints)[0].logits)
+    np.testing.assert_allclose(logits[2], logits[0] + logits[1], rtol=1e-4, atol=1e-5)
+
+
+def test_it_starts_from_weights_whose_names_and_shapes_fit(own, made, here):
+    given = write_network(here, PLAIN.replace("width=8", "width=6"))  # another file: names and shapes count
+    said = tsgc(*words(made, given, "tuned"), "--init", own / "run")
+    assert re.search(
+        r"starting from .*last-ema.safetensors \(.*my.Net, epoch 2\): 9 of 9 tensors loaded", said
+    )
+    wide = fails(*words(made, given, "wide", "network.width=7"), "--init", own / "run").splitlines()[-1]
+    assert "no weight of it fits my.py:Net" in wide
+
+
+def test_it_learns_from_ours_and_ours_from_it(own, made, here):
+    given = f"{own}/my.py:Net"
+    assert "taught by" in tsgc(
+        *words(made, given, "taught", "epochs=1", "warmup_epochs=0"), "--teacher", own / "run"
+    )
+
+
+def test_wrong_use_is_one_line(made, here):
+    given = write_network(here)
+    assert "--variant tiny: of tsgcnext" in fails(
+        "train", BENCHMARK, "--data-root", made, "--network", given, "--variant", "tiny", code=2
+    )
+    expected = "expected one of tsgcnext, ctrgcn, stgcn\\+\\+, or your own"
+    assert re.search(expected, fails("train", BENCHMARK, "--data-root", made, "--network", "resnet", code=2))
+    assert "none for tsgcnext" in fails(
+        "train", BENCHMARK, "--data-root", made, "--set", "network.width=3", code=2
+    )
+    missing = fails("train", BENCHMARK, "--data-root", made, "--network", "no.py:Net", "--run-dir", "r")
+    assert "no.py: no such file" in missing and not (here / "r").exists()
+    write_network(here, FAULTY, "bad.py")
+    wrong = fails(*words(made, "bad.py:Shape", "r"))
+    assert "expected logits (N, K)" in wrong and not (here / "r").exists()
+
+
+def test_a_changed_file_is_not_gone_on_with(own, made, here):
+    shutil.copytree(own / "run", here / "run")
+    changed = write_network(here, PLAIN.replace("relu", "tanh"))
+    more = words(made, changed, here / "run", "network.width=6", "epochs=3")
+    assert "has changed since" in fails(*more, "--resume")
+    monkeyed = own_code._admitted
+    monkeyed.clear()
+    kept = words(made, f"{here}/run/network/my.py:Net", here / "run", "network.width=6", "epochs=3")
+    assert "epoch 3/3" in tsgc(*kept, "--resume")
