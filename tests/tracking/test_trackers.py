@@ -233,6 +233,17 @@ def stop_and_resume(made, run, monkeypatch, *log):
 
 
 @pytest.mark.slow
+def test_wandb_has_a_run_for_each_of_several_side_by_side(made, here, offline):
+    pytest.importorskip("wandb", reason="W&B is not installed: the extra `wandb`")
+    both = ["--seeds", "0-1", "--at-once", 2, "--log", "wandb", "--runs", here / "runs"]
+    tsgc("train", "ntu60/xsub", "--data-root", made, *quick(*ONE_EPOCH), *both)
+    found = [read_offline_run(path) for path in (here / "runs").rglob("offline-*/*.wandb")]
+    assert sorted(run.config["seed"] for run in found) == [0, 1] and len({run.id for run in found}) == 2
+    assert [run.exit_code for run in found] == [0, 0]
+    assert all(sum("loss" in line for line in run.history) == 1 for run in found)
+
+
+@pytest.mark.slow
 def test_wandb_offline(made, here, offline, monkeypatch):
     pytest.importorskip("wandb", reason="W&B is not installed: the extra `wandb`")
     figures, known = stop_and_resume(made, here / "run", monkeypatch, "--log", "wandb")

@@ -17,6 +17,7 @@ def start(facts: RunFacts, run_id: str | None) -> "Wandb":
     settings = wandb.Settings(
         silent=bool(os.environ.get(QUIET)),
         disable_git=True,  # the settings name the commit
+        reinit="create_new",  # runs side by side are several in one process
     )
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", facts.project),
