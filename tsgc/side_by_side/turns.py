@@ -121,6 +121,7 @@ class _Lane(Generic[Result]):
                     with torch.cuda.stream(self.stream):
                         yield
                 finally:
+                    self._random = self._generator.graphsafe_get_state()  # a failed capture has renewed it
                     self._generator.graphsafe_set_state(before)
         finally:
             self._host = torch.get_rng_state()

@@ -120,15 +120,30 @@ class GraphPool:
             self._handle = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
         # thread_local: other threads pin memory and launch on streams of their own meanwhile.
-        with torch.cuda.graph(
-            graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
-        ):
-            result = run()
+        try:
+            with torch.cuda.graph(
+                graph, pool=self._handle, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                result = run()
+        except RuntimeError:
+            renew_generator(self.device)
+            raise
         return graph.replay, result
 
     def forget(self) -> None:
         """Leave the memory to the graphs that are there; those captured later share another."""
         self._handle = None
+
+
+def renew_generator(device: torch.device) -> None:
+    """Give the device's random numbers a state of their own again.
+
+    A capture that fails leaves torch's default generator as if the capture went on, and it draws no more.
+    """
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator, fresh = torch.cuda.default_generators[index], torch.Generator(device)
+    fresh.manual_seed(generator.initial_seed())
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())
 
 
 class StepGraphs:
