@@ -18,7 +18,7 @@ from tsgc.distributed.process import CommonError, Process
 from tsgc.evaluation.scores import Scores, all_and_clean
 from tsgc.side_by_side.plan import Member
 from tsgc.side_by_side.progress import GroupProgress
-from tsgc.side_by_side.results import print_results
+from tsgc.side_by_side.results import CHECKPOINTS, print_results
 from tsgc.side_by_side.room import Room
 from tsgc.side_by_side.shared_clips import shared_clips
 from tsgc.side_by_side.turns import Over, Turns
@@ -176,10 +176,10 @@ def free_frames(error: BaseException | None) -> None:
 
 
 def scored(scores: dict[str, Scores]) -> str:
-    """A run's test accuracies in a line."""
+    """A run's test accuracies in a line, without those of epochs that were selected."""
     words = []
-    for name, found in scores.items():
-        parts = all_and_clean(found)
+    for name in CHECKPOINTS:
+        parts = all_and_clean(scores[name])
         clean = f" (clean {parts['clean'].top1:.2f})" if "clean" in parts else ""
         words.append(f"{name} {parts['all'].top1:.2f}{clean}")
     return f"test top-1 % {', '.join(words)}"
@@ -215,4 +215,6 @@ class OneOfSeveral(Talker):
         self.whole.line(f"{self.name}: {text}")
 
     def warn(self, text: str) -> None:
-        self.whole.warn(f"{self.name}: {text}")
+        if self.begun or text not in self.said:
+            self.said.add(text)
+            self.whole.warn(f"{self.name}: {text}")
