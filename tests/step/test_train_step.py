@@ -171,6 +171,30 @@ def test_captured_steps_are_not_told_how_many_rows_are_kept(monkeypatch):
     assert told == [None] * STEPS
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU, on which compiled networks train")
+@pytest.mark.parametrize("captured", [False, True])
+def test_a_compiled_network_trains_as_one_that_is_not(captured):
+    """`compile: true`, and the same in a CUDA graph: losses and weights of some steps are close."""
+    assert compiled_and_not(torch.device("cuda"), captured) < 0.02
+
+
+def compiled_and_not(device, captured):
+    """How far the weights of both are apart after some steps, over how far they have gone."""
+    found = []
+    for compiled in (False, True):
+        config = dataclasses.replace(CONFIG, compile=compiled)
+        step = make_step(SHAPE, config, device, cuda_graphs=captured)
+        assert isinstance(step.network, torch._dynamo.OptimizedModule) == compiled
+        start = torch.cat([weights.detach().clone().flatten() for weights in step.model.parameters()])
+        given = [make_batch(SHAPE, step.model, device, seed) for seed in range(STEPS if captured else 2)]
+        losses = train(step, given)
+        end = torch.cat([weights.detach().flatten() for weights in step.model.parameters()])
+        found.append((losses, start, end))
+    (losses, start, plain), (others, _, other) = found
+    assert others == pytest.approx(losses, rel=1e-3)
+    return ((other - plain).norm() / (plain - start).norm()).item()
+
+
 def test_large_steps_in_float32_are_not_captured():
     ntu = TrainConfig(batch=128, micro_batch=128)
     for changes, bodies, joints, world, worth in (
