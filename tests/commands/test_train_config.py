@@ -106,7 +106,7 @@ def test_the_fields_recipe_of_nw_ucla_is_as_published_and_chosen_by_hand_alone()
 
 @pytest.mark.parametrize("file", sorted(path.stem for path in CONFIGS.glob("ntu*.yaml")))
 def test_ntu_is_trained_by_the_published_recipe_with_its_repairs(file):
-    """EMA warmed up, mixing on the global batch, always on; for speed the precision, and fewer evaluations."""
+    """EMA warmed up, mixing on the global batch, always; the precision and fewer evaluations, for speed."""
     published, ours = TrainConfig(), resolve_config(f"{file}/xsub")
     differ = {name: getattr(ours, name) for name in FIELDS if getattr(ours, name) != getattr(published, name)}
     assert differ == {
