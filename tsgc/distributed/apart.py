@@ -41,6 +41,11 @@ class Apart:
     store: dist.Store | None = None
     """None: there is one rank."""
 
+    @property
+    def title(self) -> str:
+        """What this rank is called among several; empty for one."""
+        return f"process {self.rank} of {self.world}" if self.world > 1 else ""
+
     def exchange(self, about: str, word: str, stop: Callable[[], bool] = never) -> list[str] | None:
         """Every rank's word, by rank; None: `stop` said so before all were there.
 
@@ -58,7 +63,7 @@ class Apart:
             return [self.store.get(key).decode() for key in keys]
         except dist.DistError as error:
             raise LostRankError(
-                f"process {self.rank} of {self.world}: lost the one that keeps the list of runs, which says"
+                f"{self.title}: lost the one that keeps the list of runs, which says"
                 " why unless it was killed; --resume goes on"
             ) from error
 

@@ -43,45 +43,48 @@ def train_side_by_side(
     `again`: the command that goes on. Raises PreemptedError where they were asked to stop and have saved
     themselves, CommonError at the end where some failed: the others are trained all the same.
     """
-    asked = {member.name: request for member, request in zip(members, requests, strict=True)}
     process = apart.alone()
     announce = partial(announce_stop, talker)
     with StopRequest(process, announce, lambda: f"{again} goes on from the last checkpoints") as stop:
-
-        def exchange(about: str, words: Any) -> list[Any]:
-            said = apart.exchange(about, orjson.dumps(words).decode(), lambda: stop.requested)
-            if said is None:
-                done = group.summary() if group else "nothing has begun"
-                raise PreemptedError(f"asked to stop: {done}; {again} goes on")
-            return list(map(orjson.loads, said))
-
-        group: Group | None = None
-        over = exchange("over", [member.name for member in members if apart.rank == 0 and member.over])[0]
-        for name in over:
-            talker.note(f"{name}: trained and scored already: {asked[name].folder}")
-        mine = [name for name in asked if name not in over][apart.rank :: apart.world]
-        if len(mine) > 1:
-            with talker.doing("reading the clips"):
-                shared = shared_clips(requests[0], process.device)
-            asked = {name: replace(request, resident=shared) for name, request in asked.items()}
-        share = f"process {apart.rank} of {apart.world}" if apart.world > 1 else ""
-        group = Group({name: asked[name] for name in mine}, process, talker, stop, at_once, share)
+        asked = own_share(members, requests, apart, talker, stop)
+        group = Group(asked, process, talker, stop, at_once, apart.title)
         with talker.watching(group.progress.look):
             group.train()
-        if stop.requested and (group.saved or group.waiting):
+        failed = None if group.stopped else exchange(apart, stop, "failed", group.failed)
+        if failed is None:
             raise PreemptedError(f"asked to stop: {group.summary()}; {again} goes on")
-        failed: dict[str, str] = {}
-        for rank, found in enumerate(exchange("failed", group.failed)):
-            failed |= found
-            for name, why in found.items():
-                if rank != apart.rank:
-                    talker.warn(f"{name}: failed: {why}")
+    for name, why in (item for found in failed for item in found.items()):
+        if name not in group.failed:  # said already
+            talker.warn(f"{name}: failed: {why}")
     print_results(talker, requests[0].benchmark, members)
-    if failed:
+    if names := [name for found in failed for name in found]:
         raise CommonError(
-            f"{len(failed)} of {len(members)} runs failed: {', '.join(failed)}; {again} trains"
-            f" {'it' if len(failed) == 1 else 'them'} again"
+            f"{len(names)} of {len(members)} runs failed: {', '.join(names)}; {again} trains"
+            f" {'it' if len(names) == 1 else 'them'} again"
         ) from group.first_error
+
+
+def own_share(
+    members: Sequence[Member], requests: Sequence[RunRequest], apart: Apart, talker: Talker, stop: StopRequest
+) -> dict[str, RunRequest]:
+    """The runs that this process trains, by name: every N-th of N processes' that is not over already."""
+    asked = {member.name: request for member, request in zip(members, requests, strict=True)}
+    over = [member.name for member in members if member.over] if apart.rank == 0 else []
+    found = exchange(apart, stop, "over", over)  # as rank 0 sees it: others may have begun meanwhile
+    for name in found[0] if found else []:
+        talker.note(f"{name}: trained and scored already: {asked.pop(name).folder}")
+    mine = dict(list(asked.items())[apart.rank :: apart.world])
+    if len(mine) < 2 or stop.requested:
+        return mine
+    with talker.doing("reading the clips"):
+        shared = shared_clips(requests[0], apart.device)
+    return {name: replace(request, resident=shared) for name, request in mine.items()}
+
+
+def exchange(apart: Apart, stop: StopRequest, about: str, words: Any) -> list[Any] | None:
+    """Every process's words, by rank; None: this one was asked to stop before all were there."""
+    said = apart.exchange(about, orjson.dumps(words).decode(), lambda: stop.requested)
+    return None if said is None else list(map(orjson.loads, said))
 
 
 class Group:
@@ -154,6 +157,11 @@ class Group:
             self.failed[name] = told(error, beside)
             self.first_error = self.first_error or error
             self.talker.warn(f"{name}: failed: {self.failed[name]}")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether some of them are to be gone on with."""
+        return bool(self.saved or self.waiting)
 
     def summary(self) -> str:
         """How far the runs are, in words."""
