@@ -1,0 +1,149 @@
+"""The kernels of the field's networks against their plain twins in float64: values, gradients, statistics.
+
+Without a GPU Triton's interpreter runs the kernels' own code.
+"""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from made.blocks import gradients
+from made.kernels import DEVICE, assert_close
+
+pytest.importorskip("triton", reason="torch comes without Triton here")
+
+import tsgc.kernels.batch_norm as batch_norm
+import tsgc.kernels.subsets as subsets
+from pipelines.skeleton import SKELETONS
+from tsgc import kernels
+from tsgc.network.field import product as products
+from tsgc.network.field.ctrgcn import CTRGCN
+from tsgc.network.field.gcn_layers import Pointwise, TemporalConvolution
+from tsgc.network.field.stgcnpp import STGCNPP
+
+
+def found(apply, inputs, double=False):
+    """The result of tensors, and the gradients of those that are not None, by name."""
+    given = {name: value for name, value in inputs.items() if value is not None}
+    given = {name: value.double() if double else value for name, value in given.items()}
+    given = {name: value.to(DEVICE).requires_grad_() for name, value in copy.deepcopy(given).items()}
+    out = apply(*(given.get(name) for name in inputs))
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(5))
+    gradients = torch.autograd.grad(out, list(given.values()), weights.to(out))
+    return {"out": out.detach(), **dict(zip(given, gradients, strict=True))}
+
+
+@pytest.mark.parametrize("L", [231, 2, 1500])
+@pytest.mark.parametrize("residual, relu", [(False, False), (False, True), (True, True)])
+def test_batch_norm_is_torchs_then_sum_then_relu(residual, relu, L, monkeypatch):
+    """Channels of one part and of several, parts of one block and of several; a mean far from 0."""
+    monkeypatch.setattr(batch_norm, "BLOCK", 256)
+    monkeypatch.setattr(batch_norm, "PARTS", 4)
+    torch.manual_seed(L)
+    C = 5
+    inputs = {
+        "x": 3 * torch.randn(C, L) + 7, "residual": torch.randn(C, L) if residual else None,
+        "gamma": torch.randn(C), "beta": torch.randn(C),
+    }  # fmt: skip
+    left_out = torch.randn(C, device=DEVICE)
+    ours, theirs = [torch.ones(2, C, device=DEVICE) for _ in range(2)]
+    theirs = theirs.double()
+
+    def fused(x, residual, gamma, beta):
+        return batch_norm.BatchNorm.apply(x, residual, gamma, beta, left_out, *ours, 0.1, 1e-5, relu)
+
+    def plain(x, residual, gamma, beta):
+        y = F.batch_norm((x + left_out[:, None])[None], *theirs.clone(), gamma, beta, True, 0.1, 1e-5)[0]
+        F.batch_norm((x + left_out[:, None]).detach()[None], *theirs, training=True, momentum=0.1)
+        y = y if residual is None else y + residual
+        return y.relu() if relu else y
+
+    want, got = found(plain, inputs, double=True), found(fused, inputs)
+    if L == 2:  # the gradient of x is rounding alone
+        del want["x"]
+    assert_close({**got, "running": ours}, {**want, "running": theirs}, 2e-6)
+
+
+@pytest.mark.parametrize("residual, relu", [(False, False), (False, True), (True, True)])
+def test_what_takes_the_place_of_batch_norms_kernels_gives_the_same(residual, relu):
+    torch.manual_seed(0)
+    x, dy, other = torch.randn(3, 4, 300, device=DEVICE)
+    gamma, beta, left_out = torch.randn(3, 4, device=DEVICE)
+    statistics = [torch.ones(2, 4, device=DEVICE) for _ in range(2)]
+    rest = other if residual else None
+    results = []
+    for twin, running in zip((False, True), statistics, strict=True):
+        forward, backward = batch_norm.forward, batch_norm.backward
+        if twin:
+            forward, backward = batch_norm.plain_forward, batch_norm.plain_backward
+        y, saved = forward(x, rest, gamma, beta, left_out, *running, 0.1, 1e-5, relu)
+        gradients = backward(dy, x, y if residual else None, gamma, beta, saved, relu)
+        results.append([y, saved, *gradients])
+    torch.testing.assert_close(statistics[0], statistics[1])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("V, T, biased", [(20, 13, True), (17, 70, False), (5, 1, True)])
+def test_joints_are_mixed_as_by_products_and_a_sum(V, T, biased, shared, monkeypatch):
+    """Graphs of each clip and channel; such that all share, transposed; joints that fill no tile."""
+    monkeypatch.setattr(subsets, "PROGRAMS", 3)
+    torch.manual_seed(V)
+    K, C, N = 3, 4, 2
+    inputs = {
+        "graphs": torch.randn(K, V, V) if shared else torch.randn(K, C, N, V, V),
+        "z": torch.randn(K, C, N, V, T), "bias": torch.randn(K * C) if biased else None,
+    }  # fmt: skip
+    want = found(lambda *given: subsets.plain_mix(*given, shared), inputs, double=True)
+    got = found(lambda *given: subsets.Mix.apply(*given, shared), inputs)
+    assert_close(got, want, 2e-6)
+    twin = subsets.plain_mix_backward(
+        torch.ones(C, N, V, T), inputs["graphs"], inputs["z"], inputs["bias"], shared
+    )
+    assert [one is None for one in twin] == [False, False, not biased]
+
+
+@pytest.mark.parametrize("groups, clips, numbers", [(1, 6, 1 << 22), (3, 6, 50), (2, 7, 1)])
+def test_a_products_gradients_are_those_of_the_plain_one(groups, clips, numbers, monkeypatch):
+    monkeypatch.setattr(products, "MOST_NUMBERS", numbers)
+    torch.manual_seed(clips)
+    inputs = {"weight": torch.randn(groups, 4, 3), "x": torch.randn(groups, 3, clips * 10)}
+    want = found(torch.bmm, inputs, double=True)
+    assert_close(found(lambda *given: products.Product.apply(*given, clips), inputs), want, 2e-6)
+
+
+def test_a_weights_gradient_is_summed_in_parts_that_are_alike_and_small():
+    assert products.parts_of(128, 192 * 64) == 128
+    assert products.parts_of(128, 768 * 256) == 16
+    assert products.parts_of(7, 1 << 21) == 1
+    assert products.parts_of(1, 1) == 1
+
+
+@pytest.mark.parametrize("number", [4, 5])
+@pytest.mark.parametrize("network", [CTRGCN, STGCNPP])
+def test_a_unit_on_kernels_is_the_plain_one(network, number, monkeypatch):
+    """One that widens and one that does not: a training step, and the statistics after it."""
+    torch.manual_seed(0)
+    unit = network(SKELETONS["coco-17"], 3, bodies=1, width=8).units[number].to(DEVICE)
+    with torch.no_grad():
+        for parameter in unit.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    twin = copy.deepcopy(unit).double()
+    x = torch.randn(8 if number == 4 else 16, 2, 17, 6, device=DEVICE, requires_grad=True)
+    weights = torch.randn(16, 2, 17, 3 if number == 4 else 6, device=DEVICE)
+    with kernels.plain():
+        want = gradients(twin, x.double(), twin, weights)
+    used = []
+    if DEVICE == "cpu":
+        monkeypatch.setattr(kernels, "fuses", lambda x: used.append(x) or True)
+    got = gradients(unit, x, unit, weights)
+    assert used or DEVICE != "cpu"
+    still = [name for name, exact in want.items() if exact.norm() < 1e-9]
+    assert all(not got[name].any() for name in still) and len(still) == sum(
+        module.before_norm for module in unit.modules() if isinstance(module, Pointwise)
+    ) + sum(isinstance(module, TemporalConvolution) for module in unit.modules())
+    assert_close(got, {name: exact for name, exact in want.items() if name not in still}, 1e-4)
+    for (name, one), other in zip(unit.named_buffers(), twin.buffers(), strict=True):
+        torch.testing.assert_close(one, other, check_dtype=False, msg=name, rtol=1e-4, atol=1e-5)
