@@ -147,3 +147,26 @@ def test_a_unit_on_kernels_is_the_plain_one(network, number, monkeypatch):
     assert_close(got, {name: exact for name, exact in want.items() if name not in still}, 1e-4)
     for (name, one), other in zip(unit.named_buffers(), twin.buffers(), strict=True):
         torch.testing.assert_close(one, other, check_dtype=False, msg=name, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("used", [(1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 0, 0)])
+def test_the_gradients_of_all_uses_of_an_input_are_added_up(used):
+    """Of the mean and of x itself, once and again; some are not used."""
+    torch.manual_seed(0)
+    inputs = {"weight": torch.randn(4, 3), "x": torch.randn(3, 2, 5, 7)}
+    factors = [torch.randn(4, 2, 5, 7), torch.randn(3, 2, 5), *torch.randn(2, 3, 2, 5, 7)]
+
+    def added(*parts):
+        return sum(
+            (part * factor.to(part)).sum(list(range(1, part.dim()))).sum()
+            for part, factor, counts in zip(parts, factors, (1, *used), strict=True)
+            if counts
+        )[None]
+
+    def plain(weight, x):
+        return added((weight @ x.flatten(1)).view(4, 2, 5, 7), x.mean(3), x, x)
+
+    def fused(weight, x):
+        return added(*products.FanOut.apply(weight, x, True))
+
+    assert_close(found(fused, inputs), found(plain, inputs, double=True), 2e-6)

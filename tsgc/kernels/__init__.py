@@ -161,3 +161,12 @@ def _mix_subsets(graphs: Tensor, z: Tensor, bias: Tensor | None, turned: bool) -
 
     result: Tensor = Mix.apply(graphs.contiguous(), z.contiguous(), bias, turned)
     return result
+
+
+def gathered(one: Tensor, other: Tensor | None, joints: Tensor | None) -> Tensor:
+    """`one` plus `other` (C, N, V, T), plus the gradient of a mean over T, `joints` (C, N, V); on GPUs."""
+    from tsgc.kernels.add_up import add_up
+
+    given = (None if value is None else value.contiguous() for value in (one, other, joints))
+    result: Tensor = add_up(*given)
+    return result

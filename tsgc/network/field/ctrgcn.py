@@ -15,6 +15,7 @@ from tsgc.network.adjacency import adjacency
 from tsgc.network.field.gcn_layers import (
     SUBSETS,
     BodyNorm,
+    GraphLayer,
     GraphNetwork,
     Norm,
     Pointwise,
@@ -37,23 +38,23 @@ NORM_START, NORM_DEVIATION = (
 )  # of BatchNorm's weights: a graph layer's last one; a temporal layer's
 
 
-class RefinedGraph(nn.Module):
+class RefinedGraph(GraphLayer):
     """Mixes joints with a graph for each clip, subset and channel: (C, N, V, T) -> (width, N, V, T).
 
     A graph is the subset's learned adjacency, plus `alpha` times a 1x1 convolution of the features of pairs:
     tanh of the difference of two embeddings of the joints, averaged over time.
     """
 
+    averages = True
+    embed: Pointwise
+    refine: Pointwise
+
     def __init__(self, channels: int, width: int, adjacency: Tensor) -> None:
-        super().__init__()
         features = FEWEST if channels <= FEW else channels // REDUCTION
-        self.graphs = nn.Parameter(adjacency.clone())  # (SUBSETS, V, V); settings know it by this name
+        embed = Pointwise(channels, 2 * SUBSETS * features)
+        refine = Pointwise(features, SUBSETS * width)  # of each subset's own features
+        super().__init__(channels, width, adjacency, embed=embed, refine=refine)
         self.alpha = nn.Parameter(torch.zeros(1))
-        self.embed = Pointwise(channels, 2 * SUBSETS * features)
-        self.refine = Pointwise(features, SUBSETS * width)  # of each subset's own features
-        self.transform = Pointwise(channels, SUBSETS * width)
-        self.norm = Norm(width)
-        self.shortcut = nn.Identity() if channels == width else Shortcut(channels, width)
         self.one: Tensor
         self.register_buffer("one", torch.ones(SUBSETS, width, 1), persistent=False)
         _draw(self.embed, features)
@@ -63,15 +64,12 @@ class RefinedGraph(nn.Module):
         if isinstance(self.shortcut, Shortcut):
             _draw(self.shortcut[0], width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        mixed = self.transform.mixed(x, self.refined(x.mean(3)))
-        return self.norm(mixed, residual=self.shortcut(x), relu=True)
-
-    def refined(self, joints: Tensor) -> Tensor:
+    def mixing(self, joints: Tensor | None) -> Tensor:
         """The graphs (SUBSETS, width, N, V, V) of clips whose joints (C, N, V) are averaged over time.
 
         The adjacency and the bias are two more features of a pair, so that one product gives the sum.
         """
+        assert joints is not None
         _, N, V = joints.shape
         one, other = self.embed(joints).unflatten(0, (2, SUBSETS, -1)).unbind()  # (SUBSETS, features, N, V)
         pairs = torch.tanh(one[..., :, None] - other[..., None, :])

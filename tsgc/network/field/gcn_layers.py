@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc import kernels
-from tsgc.network.field.product import product
+from tsgc.network.field.product import FanOut, autocast_type, product
 
 SUBSETS = 3  # adjacency matrices: identity, inward, outward
 WIDENINGS = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4)  # widths of the ten units (ST-GCN, 2018); frames halve with each
@@ -63,14 +63,6 @@ class Pointwise(nn.Module):
     def product(self, x: Tensor) -> Tensor:
         """The convolution of x (C, N, ...) without its bias."""
         return product(self.weight[None], x.flatten(1)[None], x.shape[1])[0].unflatten(1, x.shape[1:])
-
-    def mixed(self, x: Tensor, graphs: Tensor, turned: bool = False) -> Tensor:
-        """The convolution, and its output, of SUBSETS parts, mixed by graphs: see `kernels.plain_subsets`."""
-        if kernels.fuses(x):
-            z, bias = self.product(x), self.bias
-        else:
-            z, bias = self(x), None
-        return kernels.mix_subsets(graphs, z.unflatten(0, (SUBSETS, -1)), bias, turned)
 
 
 class TemporalConvolution(nn.Conv2d):
@@ -182,15 +174,58 @@ class Shortcut(nn.Sequential):
         return norm(convolution(x if self.stride == 1 else x[..., :: self.stride]), convolution.bias)
 
 
+class GraphLayer(nn.Module):
+    """Joints mixed by SUBSETS graphs: (C, N, V, T) -> (width, N, V, T).
+
+    A convolution of SUBSETS parts, each mixed by its graph; their sum; BatchNorm, residual, ReLU. `first`:
+    modules that make the graphs.
+    """
+
+    turned = False
+    """Whether the graphs are transposed."""
+    averages = False
+    """Whether graphs depend on the clip, by the mean of x over time."""
+
+    def __init__(self, channels: int, width: int, adjacency: Tensor, **first: nn.Module) -> None:
+        super().__init__()
+        self.graphs = nn.Parameter(adjacency.clone())  # (SUBSETS, V, V); settings know it by this name
+        for name, module in first.items():
+            self.add_module(name, module)
+        self.transform = Pointwise(channels, SUBSETS * width)
+        self.norm = Norm(width)
+        self.shortcut = nn.Identity() if channels == width else Shortcut(channels, width)
+
+    def mixing(self, joints: Tensor | None) -> Tensor:
+        """The graphs: (SUBSETS, V, V), or of each clip and channel (SUBSETS, width, N, V, V)."""
+        return self.graphs
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The output, and x for other uses: on GPUs the gradients of all are added up at once."""
+        z, bias, joints, again, beyond = self.uses(x)
+        mixed = kernels.mix_subsets(self.mixing(joints), z.unflatten(0, (SUBSETS, -1)), bias, self.turned)
+        return self.norm(mixed, residual=self.shortcut(again), relu=True), beyond
+
+    def uses(self, x: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor, Tensor]:
+        """The convolution of x, the bias that it lacks, the mean of x over time, and x twice."""
+        if torch.is_grad_enabled() and kernels.fuses(x):
+            dtype = autocast_type(x)
+            weight = self.transform.weight.to(dtype)
+            z, joints, again, beyond = FanOut.apply(weight, x.to(dtype), self.averages)
+            return z, self.transform.bias, joints, again, beyond
+        return self.transform(x), None, x.mean(3) if self.averages else None, x, x
+
+
 class Unit(nn.Module):
     """A graph layer, a temporal layer, and ReLU of their output and the residual (None: no residual)."""
 
-    def __init__(self, graph: nn.Module, temporal: nn.Module, residual: nn.Module | None) -> None:
+    def __init__(self, graph: GraphLayer, temporal: nn.Module, residual: nn.Module | None) -> None:
         super().__init__()
         self.graph, self.temporal, self.residual = graph, temporal, residual
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.temporal(self.graph(x), None if self.residual is None else self.residual(x))
+        mixed, x = self.graph(x)
+        y: Tensor = self.temporal(mixed, None if self.residual is None else self.residual(x))
+        return y
 
 
 class GraphNetwork(nn.Module):

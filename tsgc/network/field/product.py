@@ -12,14 +12,18 @@ MOST_NUMBERS = 1 << 22  # in the partial sums of a weight's gradient
 MOST_PARTS = 128
 
 
+def autocast_type(x: Tensor) -> torch.dtype:
+    """The type in which products of x are made."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 def product(weight: Tensor, x: Tensor, clips: int) -> Tensor:
     """weight (G, O, I) times x (G, I, L), in autocast's type: (G, O, L). L are positions of so many clips."""
     if not (torch.is_grad_enabled() and kernels.fuses(x)):
         return torch.bmm(weight, x)
-    if torch.is_autocast_enabled("cuda"):
-        dtype = torch.get_autocast_dtype("cuda")
-        weight, x = weight.to(dtype), x.to(dtype)
-    result: Tensor = Product.apply(weight, x, clips)
+    dtype = autocast_type(x)
+    result: Tensor = Product.apply(weight.to(dtype), x.to(dtype), clips)
     return result
 
 
@@ -41,15 +45,44 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None]:
         weight, x = ctx.saved_tensors
         dx = torch.bmm(weight.mT, dy) if ctx.needs_input_grad[1] else None
-        parts = parts_of(ctx.clips, weight.numel())
-        sums = [
-            torch.bmm(
-                one.unflatten(1, (parts, -1)).transpose(0, 1),
-                other.unflatten(1, (parts, -1)).permute(1, 2, 0),
-            )
-            for one, other in zip(dy.contiguous(), x)
-        ]
-        dweight = torch.stack([one.sum(0) for one in sums]) if len(sums) > 1 else sums[0].sum(0, keepdim=True)
+        sums = [weight_gradient(one, other, ctx.clips) for one, other in zip(dy.contiguous(), x)]
+        return torch.stack(sums) if len(sums) > 1 else sums[0][None], dx, None
+
+
+def weight_gradient(dy: Tensor, x: Tensor, clips: int) -> Tensor:
+    """The gradient (O, I) of a weight, of dy (O, L) and x (I, L)."""
+    parts = parts_of(clips, len(dy) * len(x))
+    dy, x = dy.unflatten(1, (parts, -1)), x.unflatten(1, (parts, -1))
+    return torch.bmm(dy.transpose(0, 1), x.permute(1, 2, 0)).sum(0)
+
+
+class FanOut(torch.autograd.Function):
+    """The uses of a unit's input x (C, N, V, T): `apply(weight, x, mean)` with a weight (O, C) of its type.
+
+    Gives weight times x, the mean of x over frames (or None), and x itself twice. What comes back from all of
+    them is added up in one pass, and the product's part by the product itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, x: Tensor, mean: bool) -> tuple[Tensor | None, ...]:
+        ctx.save_for_backward(weight, x)
+        ctx.set_materialize_grads(False)
+        z = torch.mm(weight, x.flatten(1)).unflatten(1, x.shape[1:])
+        return z, x.mean(3) if mean else None, x.view_as(x), x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: Any, dz: Tensor, joints: Tensor | None, one: Tensor | None, other: Tensor | None
+    ) -> tuple[Tensor, Tensor, None]:
+        weight, x = ctx.saved_tensors
+        dz = dz.flatten(1).contiguous()
+        dweight = weight_gradient(dz, x.flatten(1), x.shape[1])
+        one, other = (other, None) if one is None else (one, other)
+        if one is None:
+            one = torch.zeros_like(x)
+        dx = kernels.gathered(one, other, joints)
+        dx.flatten(1).addmm_(weight.t(), dz)
         return dweight, dx, None
 
 

@@ -12,8 +12,8 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc.network.adjacency import adjacency
 from tsgc.network.field.gcn_layers import (
-    SUBSETS,
     BodyNorm,
+    GraphLayer,
     GraphNetwork,
     Norm,
     Pointwise,
@@ -29,22 +29,13 @@ BRANCHES = len(DILATIONS) + 2
 HEAD_DEVIATION = 0.01  # of the classifier's weights
 
 
-class SpatialGraph(nn.Module):
+class SpatialGraph(GraphLayer):
     """Mixes joints with the learned adjacency of three subsets: (C, N, V, T) -> (width, N, V, T).
 
     out[w] = sum over v of x[v] adjacency[k, v, w]: along the edges in the other direction than CTR-GCN.
     """
 
-    def __init__(self, channels: int, width: int, adjacency: Tensor) -> None:
-        super().__init__()
-        self.graphs = nn.Parameter(adjacency.clone())  # (SUBSETS, V, V); settings know it by this name
-        self.transform = Pointwise(channels, SUBSETS * width)
-        self.norm = Norm(width)
-        self.shortcut = nn.Identity() if channels == width else Shortcut(channels, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mixed = self.transform.mixed(x, self.graphs, turned=True)
-        return self.norm(mixed, residual=self.shortcut(x), relu=True)
+    turned = True
 
 
 class TemporalLayer(nn.Sequential):
