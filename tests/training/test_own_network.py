@@ -30,7 +30,7 @@ def words(made, given, run, *more):
 
 @pytest.fixture(scope="module")
 def own(made, tmp_path_factory):
-    """A folder with `my.py` and a finished `run` of its network; to be read."""
+    """A folder with the file of a network and a finished `run` of it; to be read."""
 
     def train(folder):
         tsgc(*words(made, write_network(folder), folder / "run", "network.width=6"))

@@ -4,7 +4,7 @@ Of x (C, ...), channels first, so that a channel is one run of memory. The libra
 to one program, and 64 channels are half of a large GPU; these cut it into parts. Forward: mean and squared
 distance of each part; then every program joins the parts of its channel and writes its part of the output.
 Backward: the two sums of each part, and the residual's gradient; then the gradient of x. Sums are float32, in
-an order that does not change. Plain twin: `F.batch_norm`, addition, ReLU.
+an order that does not change. Plain twin: `torch.nn.functional.batch_norm`, addition, ReLU.
 """
 
 import torch
