@@ -1,5 +1,6 @@
 """Works that take turns: their order, their ends, and random numbers of their own."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -114,3 +115,54 @@ def test_as_many_fit_as_the_free_memory_takes_and_no_more_than_one_thread_drives
     assert fitting(free=2 * gigabyte, total=2 * gigabyte, held=0) == 1 + int(1.9 * gigabyte / OWN)
     assert fitting(free=80 * gigabyte, total=80 * gigabyte, held=gigabyte) == MOST
     assert [Room(CPU, asked)(0) for asked in (None, 1, 5)] == [1, 1, 5]
+
+
+def test_on_a_gpu_no_two_works_share_a_stream_and_those_of_works_that_are_over_are_used_again(monkeypatch):
+    """CUDA played by stand-ins: which stream and which random numbers are current in whose turn."""
+    made, current, state = [], [], ["the process's"]
+
+    class Stream:
+        device_index = 0
+
+        def __init__(self, device):
+            made.append(self)
+
+    class Generator:
+        def clone_state(self):
+            return f"state {len(made)}"
+
+        def graphsafe_get_state(self):
+            return state[0]
+
+        def graphsafe_set_state(self, other):
+            state[0] = other
+
+    @contextmanager
+    def stream(one):
+        current.append(one)
+        try:
+            yield
+        finally:
+            current.pop()
+
+    for name, value in {
+        "Stream": Stream, "stream": stream, "init": lambda: None, "default_generators": [Generator()],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, value)
+    seen = {}
+
+    def work(name, count):
+        for _ in range(count):
+            seen.setdefault(name, set()).add((made.index(current[-1]), state[0]))
+            yield Gate()
+
+    turns = Turns(torch.device("cuda", 0))
+    for name, count in (("a", 1), ("b", 4), ("c", 3)):
+        turns.start(name, work(name, count))
+    (over,) = (over for _ in range(2) for over in turns.round())
+    turns.start("d", work("d", 2))
+    rounds(turns)
+    assert over.key == "a" and len(made) == 3 and state == ["the process's"] and not current
+    assert seen == {
+        "a": {(0, "state 1")}, "b": {(1, "state 2")}, "c": {(2, "state 3")}, "d": {(0, "state 3")},
+    }  # fmt: skip
