@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +28,9 @@ from tsgc.commands.options import (
     loader_options,
     shards_place,
 )
+
+if TYPE_CHECKING:
+    from tsgc.train_config import TrainConfig
 
 
 def train(
@@ -94,9 +96,9 @@ def train(
     runs: RunsRoot = RUNS,
 ) -> None:
     """Train a stream of TSGCNeXt or another network, or several side by side; ends by scoring on the test."""
-    from tsgc.config import resolve_config, settle_window, to_yaml
+    from tsgc.config import resolve_config, to_yaml
     from tsgc.networks import OURS, recorded_name
-    from tsgc.side_by_side.plan import Member, check_members, parse_seeds
+    from tsgc.side_by_side.plan import check_members, parse_seeds, plan_member
     from tsgc.tracking.table import tracker_names
     from tsgc.workspace.data_root import pick_shards
     from tsgc.workspace.runs import run_folder
@@ -111,36 +113,39 @@ def train(
     folder, benchmark = pick_shards(data_root, benchmark, shards_place(shards))
     chosen: list[int | None] = [seed] if seeds is None else [*parse_seeds(seeds)]
     wanted: list[str | None] = [*modality] if modality else [None]
-    streams = [(stream, seed) for seed in chosen for stream in wanted]
+    streams = [(stream, seed) for seed in chosen for stream in wanted]  # whole seeds first: they are fused
     several = len(streams) > 1
     if several:
         refuse_options_of_one(len(streams), {"--run-dir": run_dir, "--print-config": print_config})
     notes: dict[str, None] = {}  # in order, each once
 
-    def member(modality: str | None, seed: int | None) -> Member:
-        options = {
-            "modality": modality,
-            "network": recorded_name(network) if network else None,
-            "variant": variant,
-            "seed": seed,
-            "holdout": holdout or None,
-            "teachers": teacher or None,
-        }
-        resolve = partial(
-            resolve_config, benchmark, recipe=recipe, config=config, settings=settings or [], options=options
-        )
-        planned = resolve()
+    def place(planned: "TrainConfig") -> Path:
         if variant and planned.network != OURS:
             raise UsageError(
                 f"--variant {variant}: of tsgcnext, and the network is {planned.network}; leave it out"
             )
-        where = run_dir or run_folder(runs, benchmark, planned)
-        own = where / "config.yaml"  # of a run that is gone on with: what is not given stays as it is there
-        goes_on = resume and not (recipe or config) and own.is_file()
-        settled = resolve(started=own if goes_on else None, note=lambda said: notes.update({said: None}))
-        return Member(settle_window(settled, remote=isinstance(folder, str)), where, resume)
+        return run_dir or run_folder(runs, benchmark, planned)
 
-    members = [member(*stream) for stream in streams]
+    shared = {
+        "network": recorded_name(network) if network else None,
+        "variant": variant,
+        "holdout": holdout or None,
+        "teachers": teacher or None,
+    }
+    members = [
+        plan_member(
+            benchmark,
+            place,
+            {"modality": modality, "seed": seed, **shared},
+            recipe=recipe,
+            config=config,
+            settings=settings or [],
+            resume=resume,
+            remote=isinstance(folder, str),
+            note=lambda said: notes.update({said: None}),
+        )
+        for modality, seed in streams
+    ]
     if print_config:
         print(to_yaml(members[0].config), end="")
         return
@@ -160,30 +165,27 @@ def train(
         from tsgc.side_by_side.group import train_side_by_side
         from tsgc.training.loop import RunRequest, train_stream
     again = command_again(ctx, "--resume")
-    requests = [
-        RunRequest(
-            member.config,
-            benchmark,
-            folder,
-            member.folder,
-            resume=resume and (member.taken or not several),
-            overwrite=overwrite,
-            init=init,
-            recipe_epochs=resolve_config(benchmark, recipe=recipe, config=config).epochs,
-            loader_options=read,
-            log=trackers,
-            report=lambda folder: write_run_report(folder, data_root),
-            again=again,
-        )
-        for member in members
-    ]
+    request = RunRequest(
+        members[0].config,
+        benchmark,
+        folder,
+        members[0].folder,
+        resume=resume,
+        overwrite=overwrite,
+        init=init,
+        recipe_epochs=resolve_config(benchmark, recipe=recipe, config=config).epochs,
+        loader_options=read,
+        log=trackers,
+        report=lambda folder: write_run_report(folder, data_root),
+        again=again,
+    )
     admit(network)
     if several:
         with join_apart(device) as apart:
-            train_side_by_side(members, requests, apart, talker, at_once=at_once, again=again)
+            train_side_by_side(members, request, apart, talker, at_once=at_once)
         return
     with join_ranks(device) as process:
-        train_stream(requests[0], process, talker)
+        train_stream(request, process, talker)
 
 
 def refuse_options_of_one(runs: int, options: Mapping[str, object]) -> None:

@@ -29,24 +29,24 @@ from tsgc.training.restart import announce_stop
 
 def train_side_by_side(
     members: Sequence[Member],
-    requests: Sequence[RunRequest],
+    request: RunRequest,
     apart: Apart,
     talker: Talker,
     *,
     at_once: int | None = None,
-    again: str = "the same command with --resume",
 ) -> None:
-    """Train `members`, each as its request says, and print what they come to.
+    """Train `members`, each as `request` says but with its own settings and folder; print what they come to.
 
     Those that are over already are left as they are. `apart`: this process of several that share the runs,
     each on a device of its own, or of one. `at_once`: runs that take turns on a device; None: as many as fit.
-    `again`: the command that goes on. Raises PreemptedError where they were asked to stop and have saved
-    themselves, CommonError at the end where some failed: the others are trained all the same.
+    Raises PreemptedError where they were asked to stop and have saved themselves; CommonError at the end
+    where some failed: the others are trained all the same.
     """
+    again = request.again or "the same command with --resume"
     process = apart.alone()
     announce = partial(announce_stop, talker)
     with StopRequest(process, announce, lambda: f"{again} goes on from the last checkpoints") as stop:
-        asked = own_share(members, requests, apart, talker, stop)
+        asked = own_share(members, request, apart, talker, stop)
         group = Group(asked, process, talker, stop, at_once, apart.title)
         with talker.watching(group.progress.look):
             group.train()
@@ -56,7 +56,7 @@ def train_side_by_side(
     for name, why in (item for found in failed for item in found.items()):
         if name not in group.failed:  # said already
             talker.warn(f"{name}: failed: {why}")
-    print_results(talker, requests[0].benchmark, members)
+    print_results(talker, request.benchmark, members)
     if names := [name for found in failed for name in found]:
         raise CommonError(
             f"{len(names)} of {len(members)} runs failed: {', '.join(names)}; {again} trains"
@@ -65,20 +65,25 @@ def train_side_by_side(
 
 
 def own_share(
-    members: Sequence[Member], requests: Sequence[RunRequest], apart: Apart, talker: Talker, stop: StopRequest
+    members: Sequence[Member], request: RunRequest, apart: Apart, talker: Talker, stop: StopRequest
 ) -> dict[str, RunRequest]:
     """The runs that this process trains, by name: every N-th of N processes' that is not over already."""
-    asked = {member.name: request for member, request in zip(members, requests, strict=True)}
     over = [member.name for member in members if member.over] if apart.rank == 0 else []
     found = exchange(apart, stop, "over", over)  # as rank 0 sees it: others may have begun meanwhile
-    for name in found[0] if found else []:
-        talker.note(f"{name}: trained and scored already: {asked.pop(name).folder}")
-    mine = dict(list(asked.items())[apart.rank :: apart.world])
-    if len(mine) < 2 or stop.requested:
-        return mine
-    with talker.doing("reading the clips"):
-        shared = shared_clips(requests[0], apart.device)
-    return {name: replace(request, resident=shared) for name, request in mine.items()}
+    over = found[0] if found else []
+    for member in members:
+        if member.name in over:
+            talker.note(f"{member.name}: trained and scored already: {member.folder}")
+    mine = [member for member in members if member.name not in over][apart.rank :: apart.world]
+    if len(mine) > 1 and not stop.requested:
+        with talker.doing("reading the clips"):
+            request = replace(request, resident=shared_clips(request, apart.device))
+    return {
+        member.name: replace(
+            request, config=member.config, folder=member.folder, resume=member.resume and member.taken
+        )
+        for member in mine
+    }
 
 
 def exchange(apart: Apart, stop: StopRequest, about: str, words: Any) -> list[Any] | None:

@@ -1,12 +1,14 @@
 """The runs that one command asks for: a stream and a seed each; refused together, before any starts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipelines.errors import TsgcError, UsageError
-from tsgc.config import TrainConfig
+from tsgc.config import TrainConfig, resolve_config, settle_window
 from tsgc.training.snapshots import state_path
 from tsgc.workspace.at_work import is_running
 from tsgc.workspace.run_state import WHOLE, run_state
@@ -42,6 +44,33 @@ class Member:
             return False
         run = open_run(self.folder)
         return _settings(run.config) == _settings(self.config) and run_state(run).state in WHOLE
+
+
+def plan_member(
+    benchmark: str,
+    place: Callable[[TrainConfig], Path],
+    options: Mapping[str, Any],
+    *,
+    recipe: str | None,
+    config: Path | None,
+    settings: Sequence[str],
+    resume: bool,
+    remote: bool,
+    note: Callable[[str], None],
+) -> Member:
+    """A run with all its settings: see `resolve_config`.
+
+    `place`: its folder, by the settings as they are without it. One that is gone on with keeps what the
+    command does not give. `remote`: whether its shards are behind a URL.
+    """
+    resolve = partial(
+        resolve_config, benchmark, recipe=recipe, config=config, settings=settings, options=options
+    )
+    folder = place(resolve())
+    own = folder / "config.yaml"
+    goes_on = resume and not (recipe or config) and own.is_file()
+    settled = resolve(started=own if goes_on else None, note=note)
+    return Member(settle_window(settled, remote=remote), folder, resume)
 
 
 def member_name(config: TrainConfig) -> str:
