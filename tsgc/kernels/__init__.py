@@ -123,6 +123,7 @@ def _pooled(x: Tensor) -> Tensor:
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 MOST_JOINTS = 64  # whose graphs `subsets` mixes
+MOST_CONVOLUTIONS = 4  # in `branches`
 
 
 def fuses(x: Tensor) -> bool:
@@ -169,4 +170,25 @@ def gathered(one: Tensor, other: Tensor | None, joints: Tensor | None) -> Tensor
 
     given = (None if value is None else value.contiguous() for value in (one, other, joints))
     result: Tensor = add_up(*given)
+    return result
+
+
+@uncompiled
+def temporal_branches(
+    x: Tensor, norm: nn.BatchNorm2d, left_out: Tensor, convolutions: Sequence[nn.Conv2d], stride: int
+) -> Tensor:
+    """`norm` and ReLU of the first channels of x (C, N, V, T), then branches over time of all.
+
+    As `branches.plain_branches`. `left_out`: a bias that the normalised channels lack.
+    """
+    from tsgc.kernels.branches import Cut
+    from tsgc.kernels.norm_branches import NormBranches
+
+    weights = [convolution.weight for convolution in convolutions]
+    narrow = len(x) - norm.num_features
+    cut = Cut(len(weights[0]), narrow, stride, tuple(one.dilation[0] for one in convolutions))
+    statistics = norm.running_mean, norm.running_var, float(norm.momentum or 0), norm.eps
+    result: Tensor = NormBranches.apply(
+        x.contiguous(), norm.weight, norm.bias, left_out, *statistics, cut, *weights
+    )
     return result

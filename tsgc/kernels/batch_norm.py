@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from tsgc.kernels.launching import launch, or_twin
 
 BLOCK = 4096  # numbers of a channel that a program works on at a time
+WARPS, WARPS_SUMS = 4, 8  # of all kernels but that of the gradients' sums, and of that
 PARTS = 64  # most parts of a channel
 
 
@@ -181,51 +182,56 @@ def forward(
     parts = x.new_empty(2, programs, dtype=torch.float32)
     saved = x.new_empty(2, C, dtype=torch.float32)
     y = torch.empty_like(x)
-    launch(_moments, programs, x, parts, C, L, *cut, BLOCK=BLOCK, num_warps=4)
+    launch(_moments, programs, x, parts, C, L, *cut, BLOCK=BLOCK, num_warps=WARPS)
     launch(
         _forward, programs, x, residual, y, parts, gamma, beta, left_out, running_mean, running_var, saved,
-        C, L, *cut, momentum, EPS=eps, RELU=relu, SP=PARTS, BLOCK=BLOCK, num_warps=4,
+        C, L, *cut, momentum, EPS=eps, RELU=relu, SP=PARTS, BLOCK=BLOCK, num_warps=WARPS,
     )  # fmt: skip
     return y, saved
 
 
-Gradients = tuple[Tensor, Tensor | None, Tensor, Tensor]
+Gradients = tuple[Tensor | None, Tensor, Tensor]
 
 
 def plain_backward(
-    dy: Tensor, x: Tensor, y: Tensor | None, gamma: Tensor, beta: Tensor, saved: Tensor, relu: bool
-) -> Gradients:
+    dy: Tensor, x: Tensor, y: Tensor | None, gamma: Tensor, beta: Tensor, saved: Tensor, relu: bool,
+    dx: Tensor,
+) -> Gradients:  # fmt: skip
     """The twin of `backward`."""
     g, normalised = dy.flatten(1).float(), _normalised(x, saved)
     if relu:
         out = normalised * gamma[:, None] + beta[:, None] if y is None else y.flatten(1)
         g = g * (out > 0)
     along, level = (g * normalised).mean(1, keepdim=True), g.mean(1, keepdim=True)
-    dx = (g - level - normalised * along) * (gamma * saved[1])[:, None]
+    dx.copy_(((g - level - normalised * along) * (gamma * saved[1])[:, None]).view_as(x))
     L = g.shape[1]
     dresidual = None if y is None else g.view_as(x).to(dy.dtype)
     dgamma, dbeta = ((one[:, 0] * L).to(gamma.dtype) for one in (along, level))
-    return dx.view_as(x).to(x.dtype), dresidual, dgamma, dbeta
+    return dresidual, dgamma, dbeta
 
 
 @or_twin(plain_backward)
 def backward(
-    dy: Tensor, x: Tensor, y: Tensor | None, gamma: Tensor, beta: Tensor, saved: Tensor, relu: bool
-) -> Gradients:
-    """Gradients of x, the residual, gamma and beta, given dy, contiguous; y: the output with a residual."""
+    dy: Tensor, x: Tensor, y: Tensor | None, gamma: Tensor, beta: Tensor, saved: Tensor, relu: bool,
+    dx: Tensor,
+) -> Gradients:  # fmt: skip
+    """Gradients of the residual, gamma and beta, given dy, contiguous; that of x is written into `dx`.
+
+    y: the output, where there is a residual.
+    """
     C, L, cut, programs = _cut(x)
     parts = x.new_empty(2, programs, dtype=torch.float32)
-    dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
+    dgamma, dbeta = torch.empty_like(gamma), torch.empty_like(beta)
     dresidual = None if y is None else torch.empty_like(dy)
     launch(
         _gradient_sums, programs, x, y, dy, dresidual, parts, gamma, beta, saved, C, L, *cut,
-        RELU=relu, BLOCK=BLOCK, num_warps=8,
+        RELU=relu, BLOCK=BLOCK, num_warps=WARPS_SUMS,
     )  # fmt: skip
     launch(
         _gradient, programs, x, dy if dresidual is None else dresidual, dx, parts, gamma, beta, saved,
-        dgamma, dbeta, C, L, *cut, MASK=relu and dresidual is None, SP=PARTS, BLOCK=BLOCK, num_warps=4,
+        dgamma, dbeta, C, L, *cut, MASK=relu and dresidual is None, SP=PARTS, BLOCK=BLOCK, num_warps=WARPS,
     )  # fmt: skip
-    return dx, dresidual, dgamma, dbeta
+    return dresidual, dgamma, dbeta
 
 
 class BatchNorm(torch.autograd.Function):
@@ -245,7 +251,9 @@ class BatchNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, dy: Tensor):
-        return *backward(dy.contiguous(), *ctx.saved_tensors, ctx.relu), *[None] * 6
+        x = ctx.saved_tensors[0]
+        dx = torch.empty_like(x)
+        return dx, *backward(dy.contiguous(), *ctx.saved_tensors, ctx.relu, dx), *[None] * 6
 
 
 def _cut(x: Tensor) -> tuple[int, int, tuple[int, int], int]:

@@ -1,4 +1,4 @@
-"""Joints mixed by several graphs, and the sum of it, forward and backward: networks of the field.
+"""Joints mixed by three graphs, and the sum of it, forward and backward: networks of the field.
 
 out[c, n] = sum over k of graphs[k, c, n] (z[k, c, n] + bias[k, c]), products of (V, V) and (V, T). One
 program has all k of a channel of a clip, so that no product is written but the sum. Graphs that all channels
@@ -15,7 +15,8 @@ from tsgc.kernels.cards import share
 from tsgc.kernels.launching import launch, or_twin
 from tsgc.kernels.plain_subsets import plain_mix
 
-FRAMES = 64  # most frames at a time
+FRAMES = 32  # most frames at a time
+WARPS = {16: 2, 32: 2, 64: 4}  # by frames at a time
 PROGRAMS = 1056  # of the backward pass with shared graphs: eight a multiprocessor of `cards.TUNED_FOR`
 
 
@@ -43,61 +44,89 @@ def _graph(graphs, V, down, right, VP: tl.constexpr):
 @triton.jit
 def _forward(
     graphs, z, bias, out, CN, N, V, T, down, right,
-    K: tl.constexpr, SHARED: tl.constexpr, VP: tl.constexpr, TP: tl.constexpr, PRECISION: tl.constexpr,
+    SHARED: tl.constexpr, VP: tl.constexpr, TP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     cn = tl.program_id(0).to(tl.int64)
     inside = tl.arange(0, VP) < V
+    of = 0 if SHARED else cn
+    step = 1 if SHARED else CN
+    g0, _, _ = _graph(graphs + of * V * V, V, down, right, VP)
+    g1, _, _ = _graph(graphs + (step + of) * V * V, V, down, right, VP)
+    g2, _, _ = _graph(graphs + (2 * step + of) * V * V, V, down, right, VP)
     for start in range(0, T, TP):
-        total = tl.zeros((VP, TP), tl.float32)
-        for k in tl.static_range(K):
-            one = k if SHARED else k * CN + cn
-            graph, _, _ = _graph(graphs + one * V * V, V, down, right, VP)
-            to_bias = None if bias is None else bias + (k * CN + cn) // N
-            value, at, mask = _tile(z, to_bias, (k * CN + cn) * V * T, T, start, inside, VP, TP)
-            total = tl.dot(graph.to(value.dtype), value, total, input_precision=PRECISION)
+        # All is asked for before any of it is waited for.
+        z0, at, mask = _tile(z, _to(bias, cn, N), cn * V * T, T, start, inside, VP, TP)
+        z1, at, mask = _tile(z, _to(bias, CN + cn, N), (CN + cn) * V * T, T, start, inside, VP, TP)
+        z2, at, mask = _tile(z, _to(bias, 2 * CN + cn, N), (2 * CN + cn) * V * T, T, start, inside, VP, TP)
+        total = tl.dot(g0.to(z0.dtype), z0, input_precision=PRECISION)
+        total = tl.dot(g1.to(z0.dtype), z1, total, input_precision=PRECISION)
+        total = tl.dot(g2.to(z0.dtype), z2, total, input_precision=PRECISION)
         tl.store(out + cn * V * T + at, total.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _to(bias, place, N):
+    return None if bias is None else bias + place // N
+
+
+@triton.jit
+def _back(g, graph, value, dz, place, mask, PRECISION: tl.constexpr):
+    """Write dz of a tile; what it adds to the gradients of the graph and of the bias."""
+    back = tl.dot(tl.trans(graph).to(value.dtype), g, input_precision=PRECISION)
+    tl.store(dz + place, back.to(dz.dtype.element_ty), mask=mask)
+    return tl.dot(g, tl.trans(value), input_precision=PRECISION), tl.sum(back, 0)
 
 
 @triton.jit
 def _backward(
     graphs, z, bias, dout, dgraphs, dz, dbias, CN, N, V, T, down, right, each,
-    K: tl.constexpr, SHARED: tl.constexpr, VP: tl.constexpr, TP: tl.constexpr, PRECISION: tl.constexpr,
+    SHARED: tl.constexpr, VP: tl.constexpr, TP: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     inside = tl.arange(0, VP) < V
-    for k in tl.static_range(K):
-        change = tl.zeros((VP, VP), tl.float32)
-        for cn in range(program * each, tl.minimum(program * each + each, CN)):
-            one = k if SHARED else k * CN + cn
-            graph, to, within = _graph(graphs + one * V * V, V, down, right, VP)
-            to_bias = None if bias is None else bias + (k * CN + cn) // N
-            level = tl.zeros((TP,), tl.float32)
-            if not SHARED:
-                change = tl.zeros((VP, VP), tl.float32)
-            for start in range(0, T, TP):
-                place = (k * CN + cn) * V * T
-                value, at, mask = _tile(z, to_bias, place, T, start, inside, VP, TP)
-                g, _, _ = _tile(dout, None, cn * V * T, T, start, inside, VP, TP)
-                g = g.to(value.dtype)
-                back = tl.dot(tl.trans(graph).to(value.dtype), g, input_precision=PRECISION)
-                tl.store(dz + place + at, back.to(dz.dtype.element_ty), mask=mask)
-                level += tl.sum(back, 0)
-                change = tl.dot(g, tl.trans(value), change, input_precision=PRECISION)
-            if bias is not None:
-                tl.store(dbias + k * CN + cn, tl.sum(level, 0))
-            if not SHARED:
-                tl.store(dgraphs + one * V * V + to, change.to(dgraphs.dtype.element_ty), mask=within)
-        if SHARED:
-            v = tl.arange(0, VP)
-            corner = v[:, None] * down + v[None, :] * right
-            square = (v < V)[:, None] & (v < V)[None, :]
-            tl.store(dgraphs + (program * K + k) * V * V + corner, change, mask=square)
+    c0 = tl.zeros((VP, VP), tl.float32)
+    c1 = tl.zeros((VP, VP), tl.float32)
+    c2 = tl.zeros((VP, VP), tl.float32)
+    of = 0 if SHARED else program
+    step = 1 if SHARED else CN
+    g0, to, within = _graph(graphs + of * V * V, V, down, right, VP)
+    g1, _, _ = _graph(graphs + (step + of) * V * V, V, down, right, VP)
+    g2, _, _ = _graph(graphs + (2 * step + of) * V * V, V, down, right, VP)
+    for cn in range(program * each, tl.minimum(program * each + each, CN)):
+        l0 = tl.zeros((TP,), tl.float32)
+        l1 = tl.zeros((TP,), tl.float32)
+        l2 = tl.zeros((TP,), tl.float32)
+        p0, p1, p2 = cn * V * T, (CN + cn) * V * T, (2 * CN + cn) * V * T
+        for start in range(0, T, TP):
+            g, at, mask = _tile(dout, None, p0, T, start, inside, VP, TP)
+            z0, at, mask = _tile(z, _to(bias, cn, N), p0, T, start, inside, VP, TP)
+            z1, at, mask = _tile(z, _to(bias, CN + cn, N), p1, T, start, inside, VP, TP)
+            z2, at, mask = _tile(z, _to(bias, 2 * CN + cn, N), p2, T, start, inside, VP, TP)
+            g = g.to(z0.dtype)
+            change, level = _back(g, g0, z0, dz, p0 + at, mask, PRECISION)
+            c0 += change
+            l0 += level
+            change, level = _back(g, g1, z1, dz, p1 + at, mask, PRECISION)
+            c1 += change
+            l1 += level
+            change, level = _back(g, g2, z2, dz, p2 + at, mask, PRECISION)
+            c2 += change
+            l2 += level
+        if bias is not None:
+            tl.store(dbias + cn, tl.sum(l0, 0))
+            tl.store(dbias + CN + cn, tl.sum(l1, 0))
+            tl.store(dbias + 2 * CN + cn, tl.sum(l2, 0))
+    first = 3 * program if SHARED else program
+    square = V * V
+    tl.store(dgraphs + first * square + to, c0.to(dgraphs.dtype.element_ty), mask=within)
+    tl.store(dgraphs + (first + step) * square + to, c1.to(dgraphs.dtype.element_ty), mask=within)
+    tl.store(dgraphs + (first + 2 * step) * square + to, c2.to(dgraphs.dtype.element_ty), mask=within)
 
 
 @or_twin(plain_mix)
 def mix(graphs: Tensor, z: Tensor, bias: Tensor | None, turned: bool = False) -> Tensor:
     """`plain_mix`, fused; tensors are contiguous."""
-    K, C, N, V, T = z.shape
+    _, C, N, V, T = z.shape
     out = z.new_empty(C, N, V, T)
     shape, warps = _shape(graphs, z, turned)
     launch(_forward, C * N, graphs, z, bias, out, C * N, N, V, T, **shape, num_warps=warps, num_stages=1)
@@ -159,10 +188,10 @@ class Mix(torch.autograd.Function):
 
 def _shape(graphs: Tensor, z: Tensor, turned: bool) -> tuple[dict[str, object], int]:
     """Strides and sizes of the tiles, and warps."""
-    K, _, _, V, T = z.shape
+    V, T = z.shape[3:]
     frames = min(FRAMES, max(16, triton.next_power_of_2(T)))
     precise = z.dtype == torch.float32 and not torch.backends.cuda.matmul.allow_tf32
     return {
-        "down": 1 if turned else V, "right": V if turned else 1, "K": K, "SHARED": graphs.dim() == 3,
+        "down": 1 if turned else V, "right": V if turned else 1, "SHARED": graphs.dim() == 3,
         "VP": max(16, triton.next_power_of_2(V)), "TP": frames, "PRECISION": "ieee" if precise else "tf32",
-    }, 2 if frames < FRAMES else 4  # fmt: skip
+    }, WARPS[frames]  # fmt: skip

@@ -5,7 +5,7 @@ memory. So a 1x1 convolution is one matrix product over all clips, those that re
 and parts of the channels are taken without a copy.
 
 A bias before a BatchNorm changes nothing in training: the norm takes it away with the mean. There it is left
-out, its gradient is 0, and the norm adds it to the mean that it keeps.
+out, its gradient is 0, which the network gives it, and the norm adds it to the mean that it keeps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,17 +26,17 @@ POOLED_FRAMES = 3  # frames of the max-pooling branch
 
 
 class _LeftOut(torch.autograd.Function):
-    """y as it is, and gradient 0 for a bias that a norm would take away."""
+    """x as it is, and gradient 0 for biases that norms would take away: one tensor for all of them."""
 
     @staticmethod
-    def forward(ctx: Any, y: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(bias)
-        return y.view_as(y)
+    def forward(ctx: Any, x: Tensor, *biases: Tensor) -> Tensor:
+        ctx.save_for_backward(*biases)
+        return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
-        (bias,) = ctx.saved_tensors
-        return dy, torch.zeros_like(bias)
+    def backward(ctx: Any, dx: Tensor) -> tuple[Tensor, ...]:
+        sizes = [len(bias) for bias in ctx.saved_tensors]
+        return dx, *ctx.saved_tensors[0].new_zeros(sum(sizes)).split(sizes)
 
 
 class Pointwise(nn.Module):
@@ -56,8 +56,7 @@ class Pointwise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.before_norm and self.training:
-            left_out: Tensor = _LeftOut.apply(self.product(x), self.bias)
-            return left_out
+            return self.product(x)
         return torch.addmm(self.bias[:, None], self.weight, x.flatten(1)).unflatten(1, x.shape[1:])
 
     def product(self, x: Tensor) -> Tensor:
@@ -79,8 +78,6 @@ class TemporalConvolution(nn.Conv2d):
             (0, *given)[:0:-1] for given in (self.stride, self.padding, self.dilation)
         )
         y = F.conv2d(x.flatten(1, 2)[None], self.weight.mT, bias, stride, padding, dilation)[0]
-        if self.training:
-            y = _LeftOut.apply(y, self.bias)
         return y.unflatten(1, x.shape[1:3])
 
 
@@ -143,9 +140,15 @@ class TemporalBranches(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        x, left_out = self.enter(x), self.enter.bias.detach()[: -self.narrow]
+        convolutions = [
+            convolution for convolution in self.convolutions if isinstance(convolution, nn.Conv2d)
+        ]
+        if self.training and kernels.fuses(x) and len(convolutions) <= kernels.MOST_CONVOLUTIONS:
+            return kernels.temporal_branches(x, self.enter_norm, left_out, convolutions, self.stride)
         # Split, not sliced: the gradients of the parts are joined once.
-        hidden, passed = self.enter(x).split([sum(self.sizes), self.narrow])
-        hidden = self.enter_norm(hidden, self.enter.bias[: -self.narrow], relu=True)
+        hidden, passed = x.split([sum(self.sizes), self.narrow])
+        hidden = self.enter_norm(hidden, left_out, relu=True)
         *convolved, pooled = hidden.split(self.sizes)
         parts = [convolve(part) for convolve, part in zip(self.convolutions, convolved)]
         rows = F.max_pool2d(
@@ -256,6 +259,7 @@ class GraphNetwork(nn.Module):
         self.input_shape = (channels, skeleton.num_joints, bodies)
         self.input_norm = norm
         self.units = nn.Sequential(*units)
+        self.without_bias = [module for module in self.units.modules() if _leaves_bias_out(module)]
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
 
@@ -266,7 +270,13 @@ class GraphNetwork(nn.Module):
             raise TsgcError(f"input of (C, V, M) = {(C, V, M)}, the network expects {self.input_shape}")
         x = self.units(self.input_norm(x))
         x = x.mean((2, 3)).view(-1, N, M).mean(2).t()  # (C, N*M, V, T) -> (N, C)
+        if self.training:
+            x = _LeftOut.apply(x, *(module.bias for module in self.without_bias))
         return self.head(self.dropout(x))
+
+
+def _leaves_bias_out(module: nn.Module) -> bool:
+    return isinstance(module, TemporalConvolution) or (isinstance(module, Pointwise) and module.before_norm)
 
 
 def unit_shapes(channels: int, width: int) -> Iterator[tuple[int, int, int]]:

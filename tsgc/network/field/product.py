@@ -45,15 +45,18 @@ class Product(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor | None, None]:
         weight, x = ctx.saved_tensors
         dx = torch.bmm(weight.mT, dy) if ctx.needs_input_grad[1] else None
-        sums = [weight_gradient(one, other, ctx.clips) for one, other in zip(dy.contiguous(), x)]
-        return torch.stack(sums) if len(sums) > 1 else sums[0][None], dx, None
+        return weight_gradient(dy.contiguous(), x, ctx.clips), dx, None
 
 
 def weight_gradient(dy: Tensor, x: Tensor, clips: int) -> Tensor:
-    """The gradient (O, I) of a weight, of dy (O, L) and x (I, L)."""
-    parts = parts_of(clips, len(dy) * len(x))
-    dy, x = dy.unflatten(1, (parts, -1)), x.unflatten(1, (parts, -1))
-    return torch.bmm(dy.transpose(0, 1), x.permute(1, 2, 0)).sum(0)
+    """The gradient (G, O, I) of weights, of dy (G, O, L) and x (G, I, L)."""
+    (groups, O, _), I = dy.shape, x.shape[1]
+    parts = parts_of(clips, groups * O * I)
+    sums = dy.new_empty(groups, parts, O, I)
+    dy, x = dy.unflatten(2, (parts, -1)), x.unflatten(2, (parts, -1))
+    for one, other, out in zip(dy, x, sums):
+        torch.bmm(one.transpose(0, 1), other.permute(1, 2, 0), out=out)
+    return sums.sum(1)
 
 
 class FanOut(torch.autograd.Function):
@@ -77,7 +80,7 @@ class FanOut(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, None]:
         weight, x = ctx.saved_tensors
         dz = dz.flatten(1).contiguous()
-        dweight = weight_gradient(dz, x.flatten(1), x.shape[1])
+        dweight = weight_gradient(dz[None], x.flatten(1)[None], x.shape[1])[0]
         one, other = (other, None) if one is None else (one, other)
         if one is None:
             one = torch.zeros_like(x)
