@@ -4,12 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+import weakref
 
 import pytest
 import torch
 from made.command import fails, quick, tsgc
 from made.run_folders import make_run_folder
 
+from pipelines.errors import TsgcError
+from tsgc.side_by_side.group import free_frames, told
 from tsgc.training import epoch, loop
 from tsgc.workspace.at_work import at_work
 
@@ -121,6 +124,34 @@ def test_a_run_that_fails_leaves_the_others_alone(made, here, alone, monkeypatch
     assert tables.count("±") == 4 + 1  # of two seeds of joint; the line below says what it means
     said = tsgc(*words(made), "--set", "warmup_epochs=0", "--resume")
     assert said.count("trained and scored already") == 3 and "resuming" not in said
+
+
+def test_memory_that_is_short_is_said_with_what_needs_less():
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore")
+    assert told(error, 3) == "out of GPU memory, with 3 runs at once; --at-once 2 needs less"
+    assert told(error, 1).endswith("1 run at once; a smaller --set micro_batch=N needs less")
+    assert told(TsgcError("one line\nand more"), 3) == "one line"
+
+
+def test_a_run_that_failed_holds_no_memory_though_its_error_is_kept():
+    class Network:
+        pass
+
+    def fails():
+        network = Network()
+        held.append(weakref.ref(network))
+        try:
+            raise ValueError("within")
+        except ValueError as error:
+            raise TsgcError("failed") from error
+
+    held = []
+    with pytest.raises(TsgcError) as caught:
+        fails()
+    error = caught.value
+    del caught
+    free_frames(error)
+    assert held[0]() is None and error.__traceback__ is not None
 
 
 def test_what_several_runs_cannot_share_is_refused_before_any_starts(made, here):

@@ -201,8 +201,10 @@ def scored(scores: dict[str, Scores]) -> str:
 def told(error: Exception, at_once: int) -> str:
     """An error that ended one of `at_once` runs, in a line."""
     if isinstance(error, torch.OutOfMemoryError):
-        fewer = f"; --at-once {at_once - 1} needs less" if at_once > 1 else ""
-        return f"out of GPU memory, with {at_once} run{'' if at_once == 1 else 's'} at once{fewer}"
+        less = f"--at-once {at_once - 1}" if at_once > 1 else "a smaller --set micro_batch=N"
+        return (
+            f"out of GPU memory, with {at_once} run{'' if at_once == 1 else 's'} at once; {less} needs less"
+        )
     return first_line(error, 1000)
 
 
