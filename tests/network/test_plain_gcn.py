@@ -75,7 +75,7 @@ def test_the_cut_network_learns_as_many_numbers_as_the_plain_one(network):
 
 
 class Operations(TorchDispatchMode):
-    """Counts torch's operations that compute or copy: about a kernel each on a GPU."""
+    """Counts torch's operations that compute or copy."""
 
     VIEWS = ("detach", "empty", "empty_like", "new_empty", "new_empty_strided", "_unsafe_view")
 
@@ -88,7 +88,7 @@ class Operations(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-# Of the plain count, at most; docs/networks.md has the counts.
+# At most so much of the plain count: on a CPU, with what are kernels on a GPU as several operations.
 @pytest.mark.parametrize(("network", "most"), [("ctrgcn", 0.6), ("stgcn++", 0.9)])
 def test_a_training_step_has_fewer_operations(network, most):
     counts = []
