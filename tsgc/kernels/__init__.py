@@ -123,7 +123,7 @@ def _pooled(x: Tensor) -> Tensor:
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 MOST_JOINTS = 64  # whose graphs `subsets` mixes
-MOST_CONVOLUTIONS = 4  # in `branches`
+MOST_CONVOLUTIONS = 4  # that `branches` has arguments for
 
 
 def fuses(x: Tensor) -> bool:

@@ -13,12 +13,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from tsgc.kernels import MOST_CONVOLUTIONS
 from tsgc.kernels.cards import share
 from tsgc.kernels.launching import launch, or_twin
 
 POSITIONS = 128  # of a tile, with up to 32 channels; half of them with more
 WARPS = 4
+MOST = 4  # convolutions, as the kernels have arguments
 PROGRAMS = 1056  # of the weights' gradients: eight a multiprocessor of `cards.TUNED_FOR`
 POOLED = 3  # frames
 
@@ -269,8 +269,8 @@ def _sizes(cut: Cut, weights: tuple[Tensor, ...]) -> dict[str, Any]:
 
 
 def _filled(weights: tuple[Tensor, ...]) -> list[Tensor | None]:
-    return [*weights, *[None] * (MOST_CONVOLUTIONS - len(weights))]
+    return [*weights, *[None] * (MOST - len(weights))]
 
 
 def _dilations(cut: Cut) -> list[int]:
-    return [*cut.dilations, *[0] * (MOST_CONVOLUTIONS - len(cut.dilations))]
+    return [*cut.dilations, *[0] * (MOST - len(cut.dilations))]
