@@ -14,9 +14,11 @@ pytest.importorskip("triton", reason="torch comes without Triton here")
 
 import tsgc.kernels.batch_norm as batch_norm
 import tsgc.kernels.branches as branches
+import tsgc.kernels.pairs as pairs
 import tsgc.kernels.subsets as subsets
 from pipelines.skeleton import SKELETONS
 from tsgc import kernels
+from tsgc.kernels.plain_pairs import plain_pairs
 from tsgc.network.field import product as products
 from tsgc.network.field.ctrgcn import CTRGCN
 from tsgc.network.field.gcn_layers import _leaves_bias_out
@@ -105,6 +107,22 @@ def test_joints_are_mixed_as_by_products_and_a_sum(V, T, biased, shared, monkeyp
         torch.ones(C, N, V, T), inputs["graphs"], inputs["z"], inputs["bias"], shared
     )
     assert [one is None for one in twin] == [False, False, not biased]
+
+
+@pytest.mark.parametrize("V", [17, 4])
+def test_features_of_pairs_are_the_plain_ones(V):
+    torch.manual_seed(V)
+    inputs = {
+        "embedded": torch.randn(2, 3, 4, 2, V),
+        "graphs": torch.randn(3, V, V),
+        "alpha": torch.tensor([0.7]),
+    }
+    want = found(plain_pairs, inputs, double=True)
+    assert_close(found(pairs.Pairs.apply, inputs), want, 2e-6)
+    given = [value.to(DEVICE) for value in inputs.values()]
+    dout = torch.randn(want["out"].shape, generator=torch.Generator().manual_seed(5)).to(DEVICE)
+    twin = pairs.plain_backward(dout, *given)
+    assert_close(dict(zip(inputs, twin, strict=True)), {name: want[name] for name in inputs}, 2e-6)
 
 
 @pytest.mark.parametrize(

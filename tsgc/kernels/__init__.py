@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch._compile import _disable_dynamo as uncompiled  # torch.compiler.disable loads the compiler at once
 
+from tsgc.kernels.plain_pairs import MORE, plain_pairs
 from tsgc.kernels.plain_subsets import plain_mix
 
 _enabled = True
@@ -122,6 +123,7 @@ def _pooled(x: Tensor) -> Tensor:
 
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
+MORE_FEATURES = MORE  # of `features_of_pairs` than were embedded: 1, the graph, zeros
 MOST_JOINTS = 64  # whose graphs `subsets` mixes
 MOST_CONVOLUTIONS = 4  # that `branches` has arguments for
 
@@ -191,4 +193,19 @@ def temporal_branches(
     result: Tensor = NormBranches.apply(
         x.contiguous(), norm.weight, norm.bias, left_out, *statistics, cut, *weights
     )
+    return result
+
+
+def features_of_pairs(embedded: Tensor, graphs: Tensor, alpha: Tensor) -> Tensor:
+    """`plain_pairs.plain_pairs`, fused where that is possible."""
+    if fuses(embedded) and embedded.shape[-1] <= MOST_JOINTS:
+        return _features_of_pairs(embedded, graphs, alpha)
+    return plain_pairs(embedded, graphs, alpha)
+
+
+@uncompiled
+def _features_of_pairs(embedded: Tensor, graphs: Tensor, alpha: Tensor) -> Tensor:
+    from tsgc.kernels.pairs import Pairs
+
+    result: Tensor = Pairs.apply(embedded.contiguous(), graphs.contiguous(), alpha)
     return result

@@ -7,10 +7,12 @@ joints come from the mean over time, and the three subsets are one tensor all th
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from tsgc import kernels
 from tsgc.network.adjacency import adjacency
 from tsgc.network.field.gcn_layers import (
     SUBSETS,
@@ -56,7 +58,8 @@ class RefinedGraph(GraphLayer):
         super().__init__(channels, width, adjacency, embed=embed, refine=refine)
         self.alpha = nn.Parameter(torch.zeros(1))
         self.one: Tensor
-        self.register_buffer("one", torch.ones(SUBSETS, width, 1), persistent=False)
+        one = F.one_hot(torch.zeros(SUBSETS, width, dtype=torch.long), kernels.MORE_FEATURES - 1).float()
+        self.register_buffer("one", one, persistent=False)
         _draw(self.embed, features)
         _draw(self.refine, width)
         _draw(self.transform, width)
@@ -71,13 +74,10 @@ class RefinedGraph(GraphLayer):
         """
         assert joints is not None
         _, N, V = joints.shape
-        one, other = self.embed(joints).unflatten(0, (2, SUBSETS, -1)).unbind()  # (SUBSETS, features, N, V)
-        pairs = torch.tanh(one[..., :, None] - other[..., None, :])
-        ones = torch.ones_like(pairs[:, :1])
-        adjacency = self.graphs.to(pairs.dtype)[:, None, None].expand(-1, -1, N, -1, -1)
-        pairs = torch.cat([pairs, ones, adjacency], dim=1)
+        embedded = self.embed(joints).unflatten(0, (2, SUBSETS, -1))
+        pairs = kernels.features_of_pairs(embedded, self.graphs, self.alpha)
         weight, bias = self.refine.weight.unflatten(0, (SUBSETS, -1)), self.refine.bias.view(SUBSETS, -1, 1)
-        weight = torch.cat([self.alpha * weight, self.alpha * bias, self.one], dim=2)
+        weight = torch.cat([weight, bias, self.one], dim=2)
         return product(weight, pairs.flatten(2), N).unflatten(2, (N, V, V))
 
 
