@@ -94,6 +94,7 @@ def test_code_that_nobody_named_or_that_has_changed_is_refused_in_one_line(tmp_p
             r"ModuleNotFoundError: No module named 'no_such_module_here' \(my.py, line 1\)",
         ),
         ("\n\nraise ValueError('not today')", r"ValueError: not today \(my.py, line 3\)"),
+        ("from .parts import WIDTH", r"relative import .*\(my.py, line 1\); give it as package.module:NAME"),
         ("class Other: pass", r"no Net in it; it defines Other"),
         ("Net = 3", r"not callable; it defines nothing"),
     ],
@@ -110,6 +111,21 @@ def test_what_lies_beside_the_file_can_be_imported(tmp_path):
     admit(write_network(tmp_path, "from parts_of_mine import WIDTH\nclass Net: width = WIDTH\n"))
     assert find_code("my.py:Net", "", "").make.width == 5
     sys.modules.pop("parts_of_mine")
+
+
+def test_two_files_have_what_lies_beside_each_of_them(tmp_path):
+    source = "from parts_of_mine import WIDTH\nclass Net: width = WIDTH\n"
+    for width in (5, 6):
+        given = write_network(tmp_path / str(width), f"{source}# {width}\n")
+        (tmp_path / str(width) / "parts_of_mine.py").write_text(f"WIDTH = {width}\n")
+        admit(given)
+        assert find_code("my.py:Net", "", "").make.width == width
+    sys.modules.pop("parts_of_mine")
+
+
+def test_a_module_that_is_nowhere_is_one_line():
+    with pytest.raises(TsgcError, match=r"No module named 'nowhere_to_be_found'; install it, .* PYTHONPATH$"):
+        admit("nowhere_to_be_found.gru:Net")
 
 
 @pytest.fixture

@@ -85,6 +85,46 @@ def test_a_parameter_without_a_gradient_matters_to_several_processes_alone(tmp_p
     try_out(build(tmp_path, FAULTY, "Base"), CPU, every_gradient=False)
 
 
+def test_no_gradient_at_all_is_one_line_for_one_process_too(tmp_path):
+    with pytest.raises(TsgcError, match=r"^network my.py:Stopped: no gradient reaches its parameters"):
+        try_out(build(tmp_path, FAULTY, "Stopped"), CPU, every_gradient=False)
+
+
+LAZY = """
+from torch import nn
+
+
+class Net(nn.Sequential):
+    def __init__(self, skeleton, num_classes, **shape):
+        super().__init__(nn.Flatten(), nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.LazyLinear(num_classes))
+
+
+class Idle(Net):
+    def __init__(self, skeleton, num_classes, **shape):
+        super().__init__(skeleton, num_classes)
+        self.more = nn.ModuleList([nn.LazyLinear(3)])
+
+    def forward(self, x):
+        for layer in list(self)[:4]:
+            x = layer(x)
+        return x
+"""
+
+
+def test_lazy_layers_take_their_shapes_when_it_is_made(tmp_path):
+    torch.manual_seed(1)
+    model = build(tmp_path, LAZY)
+    weights = model.state_dict()
+    assert weights["1.weight"].shape == (4, 3 * 6 * 20 * 2) and weights["3.weight"].shape == (5, 4)
+    assert weights["2.num_batches_tracked"] == 0 and model.training
+    try_out(model, CPU, every_gradient=True)
+    torch.manual_seed(1)
+    again = build(tmp_path, LAZY).state_dict()
+    assert all(torch.equal(again[name], weights[name]) for name in weights)
+    with pytest.raises(TsgcError, match=r"^network my.py:Idle: .* lazy layers without shape: more.0$"):
+        build(tmp_path, LAZY, "Idle")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -88,6 +88,7 @@ def test_no_command_runs_the_code_of_a_folder_and_each_says_what_it_needs(own, m
         ("export", run, "--data-root", made),
         ("info", run),
         ("predict", clips, "--run", run),
+        ("inspect", "any clip", "--run", run),
     ):
         assert "its network is my.py:Net, code of your own" in fails(*command), command
     assert "my.Net, bone" in tsgc("inspect", run / "checkpoints/last.safetensors")
@@ -126,6 +127,9 @@ def test_info_counts_and_report_explains_what_it_can(own, made, here):
     )  # fmt: skip
     assert "No learned graphs: my.Net has none that this page knows" in said
     assert "not their features" not in said and "my.Net" in (here / "r.html").read_text()
+    clip = read_scores(own / "run/scores/last.npz").names[0]
+    own_clip = "inspect", clip, "--run", own / "run", "--network", f"{own}/my.py:Net", "--data-root", made
+    assert "my.Net" in tsgc(*own_clip)
 
 
 def test_it_is_exported_with_parity(own, made, here):

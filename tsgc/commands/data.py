@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import TsgcError, UsageError
-from tsgc.commands.options import DATA, DataRoot, Jobs, Overwrite
+from tsgc.commands.options import DATA, DataRoot, Jobs, Networks, Overwrite
 
 
 def prepare(
@@ -161,6 +161,7 @@ def inspect(
         typer.Option(help="A run: what it takes the clip for, and which joints speak for that."),
     ] = None,
     overwrite: Overwrite = False,
+    network: Networks = None,
     data_root: DataRoot = DATA,
 ) -> None:
     """Look at a raw clip (and what each preset keeps of it), prepared file, shard set, run or checkpoint."""
@@ -177,6 +178,7 @@ def inspect(
         out=out,
         overwrite=overwrite,
         data_root=data_root,
+        network=network,
     )
     for line in found.lines:
         talker.line(line)

@@ -3,7 +3,7 @@
 To add a kind of file, write its functions and add an entry to KINDS.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ from tsgc.inspect.inspection import Inspection
 from tsgc.inspect.prepared_file import is_store, store_lines
 from tsgc.inspect.raw_clip import is_raw_clip, raw_clip_lines
 from tsgc.inspect.shard_set import is_shard_set, shard_lines
+from tsgc.network.own_code import admit
 from tsgc.workspace.runs import checkpoint_path, is_run
 
 MOST_LOOKED_AT = 5_000  # files of a folder that are searched for examples to name
@@ -96,15 +97,18 @@ def inspect_path(
     overwrite: bool = False,
     run: str | Path | None = None,
     data_root: str | Path = "data",
+    network: str | Sequence[str] | None = None,
 ) -> Inspection:
     """Look at what a path holds: a raw clip, a prepared file, a shard set, a checkpoint, a run's folder.
 
     `dataset`: whose reader reads a raw clip (default: found by its name, place or content); `compare`: list
     what the presets do to it. `clip`: one clip of many, by name. `out`: write its picture there (.png, .gif,
     .html), also with `overwrite` where a file is. `run`: what this run takes a clip for, and which joints
-    speak for that; `path` may name a clip of its shards under `data_root`. Raises TsgcError for
-    a path that does not exist or is of no known kind, UsageError for options that do not apply to its kind.
+    speak for that; `path` may name a clip of its shards under `data_root`. `network`: that run's, if
+    it is your own, as in `load_run`. Raises TsgcError for a path that does not exist or is of no known kind,
+    UsageError for options that do not apply to its kind.
     """
+    admit(network)
     path = Path(path)
     wish = Wish(
         dataset,

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from pipelines.errors import TsgcError, first_line
 from tsgc.networks import FILE, MODULE, NETWORKS, recorded_name
 
 PROJECT = Path(__file__).resolve().parent.parent
+STANDARD = Path(sysconfig.get_path("stdlib"))
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,27 @@ def _from_file(given: str) -> OwnCode:
         raise TsgcError(f"--network {given}: {file}: {found}; expected a Python file") from None
     module = ModuleType(f"tsgc_own_network_{file.stem}")
     module.__file__ = str(file.resolve())
-    beside = str(file.resolve().parent)
-    if beside not in sys.path:  # what lies beside it can be imported, as by `python my.py`
-        sys.path.insert(0, beside)
+    _look_beside(file.resolve())
     sys.modules[module.__name__] = module  # dataclasses and torch.compile look there
     try:
         exec(compile(source, module.__file__, "exec"), module.__dict__)
     except Exception as error:
-        raise TsgcError(f"--network {given}: {described(error)}") from error
+        way = "; give it as package.module:NAME" if "no known parent package" in str(error) else ""
+        raise TsgcError(f"--network {given}: {described(error)}{way}") from error
     return OwnCode(recorded_name(given), file, source, _attribute(module, attribute, given))
+
+
+def _look_beside(file: Path) -> None:
+    """Let what lies beside a file be imported, as by `python my.py`; each file has its own."""
+    beside = file.parent
+    sys.path[:] = [str(beside), *(folder for folder in sys.path if folder != str(beside))]
+    others = {one.file.resolve().parent for one in _admitted} - {beside}
+    for name, module in list(sys.modules.items()):
+        found = Path(getattr(module, "__file__", None) or "/")
+        top = name.partition(".")[0]
+        own = beside / f"{top}.py", beside / top / "__init__.py"
+        if not others.isdisjoint(found.parents) and any(path.is_file() for path in own):
+            del sys.modules[name]  # that of another file's folder
 
 
 def _from_module(given: str) -> OwnCode:
@@ -123,7 +137,9 @@ def _from_module(given: str) -> OwnCode:
     try:
         module = importlib.import_module(name)
     except Exception as error:
-        raise TsgcError(f"--network {given}: {described(error)}") from error
+        missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        way = "; install it, or put the folder that holds it into PYTHONPATH" if missing else ""
+        raise TsgcError(f"--network {given}: {described(error)}{way}") from error
     made = _attribute(module, attribute, given)
     # The class may be defined in another file of the package than the one that it is imported from.
     defined = sys.modules.get(getattr(made, "__module__", name), module)
@@ -172,4 +188,5 @@ def described(error: BaseException) -> str:
 def _theirs(file: str) -> bool:
     """Whether code lies in a library, or in this project."""
     path = Path(file)
-    return file.startswith("<") or "site-packages" in path.parts or path.is_relative_to(PROJECT)
+    library = "site-packages" in path.parts or path.is_relative_to(STANDARD)
+    return file.startswith("<") or library or path.is_relative_to(PROJECT)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from pipelines.errors import TsgcError
 from tsgc.network.own_code import described
@@ -75,15 +76,12 @@ def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
     # Its random numbers are put back: the run's own do not depend on this.
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
-        try:
-            logits = model.train()(x, presence=presence)
-        except Exception as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
-            raise TsgcError(
-                f"network {model.source}: its forward pass failed on {shape}: {described(error)}"
-            ) from error
+        logits = answer(model.train(), x, presence)
         check_answer(logits, (2, model.num_classes), model.source, shape)
+        if not logits.requires_grad:
+            raise TsgcError(
+                f"network {model.source}: no gradient reaches its parameters; has it any that are trained?"
+            )
         if every_gradient:
             check_gradients(model, logits)
     model.zero_grad(set_to_none=True)
@@ -91,6 +89,42 @@ def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
         for buffer, before in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(before)
     model.train(training)
+
+
+def answer(model: Wrapped, x: Tensor, presence: Tensor) -> Any:
+    """What a forward pass gives; an error of the network's own code is one line."""
+    try:
+        return model(x, presence=presence)
+    except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise TsgcError(
+            f"network {model.source}: its forward pass failed on x of (N, C, T, V, M) = {tuple(x.shape)}:"
+            f" {described(error)}"
+        ) from error
+
+
+def give_shapes(model: Wrapped) -> None:
+    """Let lazy layers, such as LazyLinear, take their shapes and first weights, by a made batch."""
+    if not _lazy_layers(model):
+        return
+    C, V, M = model.input_shape
+    training = model.training
+    with torch.no_grad():
+        answer(model.eval(), torch.zeros(2, C, model.min_frames, V, M), torch.ones(2, model.min_frames, M))
+    model.train(training)
+    if unused := _lazy_layers(model):
+        raise TsgcError(
+            f"network {model.source}: its forward pass left lazy layers without shape: {', '.join(unused)}"
+        )
+
+
+def _lazy_layers(model: Wrapped) -> list[str]:
+    return [
+        name
+        for name, layer in model.network.named_modules()
+        if any(is_lazy(own) for own in [*layer.parameters(recurse=False), *layer.buffers(recurse=False)])
+    ]
 
 
 def check_answer(logits: Any, expected: tuple[int, int], source: str, shape: str) -> None:
@@ -115,10 +149,6 @@ def check_answer(logits: Any, expected: tuple[int, int], source: str, shape: str
 
 def check_gradients(model: Wrapped, logits: Tensor) -> None:
     """Refuse a network with a parameter that takes no part, which several ranks cannot agree on."""
-    if not logits.requires_grad:
-        raise TsgcError(
-            f"network {model.source}: no gradient reaches its parameters; has it any that are trained?"
-        )
     logits.float().square().sum().backward()
     idle = [
         name for name, value in model.network.named_parameters() if value.requires_grad and value.grad is None
@@ -143,4 +173,6 @@ def wrap(
     source = network_title(name) if ":" not in name else name
     if not isinstance(network, nn.Module):
         raise TsgcError(f"network {source}: made a {type(network).__name__}, expected a torch.nn.Module")
-    return Wrapped(network, source, num_classes, input_shape, frames)
+    model = Wrapped(network, source, num_classes, input_shape, frames)
+    give_shapes(model)
+    return model
