@@ -60,6 +60,28 @@ def test_the_cut_network_is_the_plain_one(network, case):
     torch.testing.assert_close(model.eval()(x), twin.eval()(x))
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_bias_that_a_norm_takes_away_has_no_gradient_and_counts_in_recognition(network):
+    """The plain twin's gradients are what rounding leaves of 0."""
+    model, twin, names = twins(network, "nw-ucla-20", 1, 3, 16)
+    x = torch.randn(3, 3, 8, 20, 1, dtype=torch.float64)
+    for one in (model, twin):
+        one(x).square().sum().backward()
+    gradients = dict(twin.state_dict())
+    gradients |= {name: parameter.grad for name, parameter in twin.named_parameters()}
+    gradients = names(gradients)
+    left_out = {id(layer.bias) for layer in model.without_bias}
+    found = {name: value for name, value in model.named_parameters() if id(value) in left_out}
+    assert len(found) == len(left_out) >= 10 * 3
+    for name, bias in found.items():
+        assert not bias.grad.any() and gradients[name].abs().max() < 1e-10, name
+    before = model.eval()(x)
+    with torch.no_grad():
+        for bias in found.values():
+            bias.add_(1)
+    assert not torch.allclose(model(x), before)
+
+
 # Joints -> millions, with 60 classes: the table of MMAction2, which took ST-GCN++ over from PYSKL.
 @pytest.mark.parametrize(("skeleton", "millions"), [("coco-17", 1.39), ("ntu-25", 1.40)])
 def test_parameters_of_stgcnpp_are_the_published_ones(skeleton, millions):

@@ -125,7 +125,7 @@ def _pooled(x: Tensor) -> Tensor:
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 MORE_FEATURES = MORE  # of `features_of_pairs` than were embedded: 1, the graph, zeros
 MOST_JOINTS = 64  # whose graphs `subsets` mixes
-MOST_CONVOLUTIONS = 4  # that `branches` has arguments for
+MOST_CONVOLUTIONS, MOST_CHANNELS = 4, 128  # of `branches`: in all, and of one
 
 
 def fuses(x: Tensor) -> bool:
@@ -173,6 +173,11 @@ def gathered(one: Tensor, other: Tensor | None, joints: Tensor | None) -> Tensor
     given = (None if value is None else value.contiguous() for value in (one, other, joints))
     result: Tensor = add_up(*given)
     return result
+
+
+def takes_branches(sizes: Sequence[int]) -> bool:
+    """Whether `temporal_branches` has room for convolutions of these channels, and for pooling, the last."""
+    return 1 < len(sizes) <= MOST_CONVOLUTIONS + 1 and max(sizes) <= MOST_CHANNELS
 
 
 @uncompiled

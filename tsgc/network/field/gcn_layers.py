@@ -132,6 +132,8 @@ class TemporalBranches(nn.Module):
         narrow = width // branches
         self.sizes = [width - narrow * (branches - 1), *[narrow] * (branches - 2)]
         self.narrow, self.stride = narrow, stride
+        self.zeros: Tensor  # for the pooled channels, whose bias the norm before them has taken away
+        self.register_buffer("zeros", torch.zeros(narrow), persistent=False)
         self.enter = Pointwise(width, width, before_norm=True)
         self.enter_norm = Norm(width - narrow)
         self.convolutions = nn.ModuleList(
@@ -144,7 +146,7 @@ class TemporalBranches(nn.Module):
         convolutions = [
             convolution for convolution in self.convolutions if isinstance(convolution, nn.Conv2d)
         ]
-        if self.training and kernels.fuses(x) and len(convolutions) <= kernels.MOST_CONVOLUTIONS:
+        if self.training and kernels.fuses(x) and kernels.takes_branches(self.sizes):
             return kernels.temporal_branches(x, self.enter_norm, left_out, convolutions, self.stride)
         # Split, not sliced: the gradients of the parts are joined once.
         hidden, passed = x.split([sum(self.sizes), self.narrow])
@@ -162,7 +164,7 @@ class TemporalBranches(nn.Module):
         """The bias that the output lacks in training."""
         enter = self.enter.bias
         biases = [cast(Tensor, convolution.bias) for convolution in self.convolutions]
-        return torch.cat([*biases, enter.new_zeros(self.narrow), enter[-self.narrow :]])
+        return torch.cat([*biases, self.zeros, enter[-self.narrow :]])
 
 
 class Shortcut(nn.Sequential):
