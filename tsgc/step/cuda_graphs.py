@@ -119,6 +119,7 @@ class GraphPool:
         if self._handle is None:
             self._handle = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()
+        before = torch.cuda.current_stream(self.device)
         # thread_local: other threads pin memory and launch on streams of their own meanwhile.
         try:
             with torch.cuda.graph(
@@ -126,6 +127,7 @@ class GraphPool:
             ):
                 result = run()
         except RuntimeError:
+            torch.cuda.set_stream(before)  # torch leaves the capture's as the current one where its end fails
             renew_generator(self.device)
             raise
         return graph.replay, result
