@@ -65,22 +65,12 @@ def test_all_products_are_counted(layer):
 
 
 def test_info_of_the_fields_networks_has_a_row_for_each_unit():
-    words = (
-        "info",
-        "--network",
-        "ctrgcn",
-        "--skeleton",
-        "nw-ucla-20",
-        "--frames",
-        52,
-        "--bodies",
-        1,
-        "--classes",
-        10,
-    )
+    words = "info --network ctrgcn --skeleton nw-ucla-20 --frames 52 --bodies 1 --classes 10".split()
     said = tsgc(*words)
-    assert "1.43 M parameters, 0.573 GMAC, all products together" in said and "acts" not in said
+    assert "1.43 M parameters" in said and "all products together" in said and "acts" not in said
     found = json.loads(tsgc(*words, "--json"))
     units = [part for part in found["parts"] if part["name"].startswith("units.")]
     assert len(units) == 10 and all(part["macs"] > 0 for part in units)
     assert found["totals"]["parameters"] == 1_426_892
+    # Without what pads the features of pairs for the kernels: 572.8 M.
+    assert found["totals"]["macs"] == pytest.approx(573e6, rel=0.02)
