@@ -65,7 +65,8 @@ def test_all_products_are_counted(layer):
 
 
 def test_info_of_the_fields_networks_has_a_row_for_each_unit():
-    words = "info --network ctrgcn --skeleton nw-ucla-20 --frames 52 --bodies 1 --classes 10".split()
+    shape = ("--skeleton", "nw-ucla-20", "--frames", 52, "--bodies", 1, "--classes", 10)
+    words = ("info", "--network", "ctrgcn", *shape)
     said = tsgc(*words)
     assert "1.43 M parameters" in said and "all products together" in said and "acts" not in said
     found = json.loads(tsgc(*words, "--json"))
