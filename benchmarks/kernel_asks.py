@@ -2,6 +2,7 @@
 
     python benchmarks/kernel_asks.py                     # all cuts, all architectures: tsgc/kernels/asked.py
     python benchmarks/kernel_asks.py --check "rtx 4090"  # what the ladder chooses there, beside what it has
+    python benchmarks/kernel_asks.py --field "rtx 4090"  # the kernels of the field's networks there
     python benchmarks/kernel_asks.py --cards             # the table of docs/performance.md, from asked.py
 
 Compiling stops where shared memory is allocated, in LLVM's language, before the maker's assembler, which
@@ -13,6 +14,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,12 +27,17 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler.compiler import ASTSource, make_backend
 from triton.runtime.jit import create_function_from_signature
 
+from pipelines.skeleton import SKELETONS
+from tsgc import kernels
 from tsgc.kernels import cards, ladder, tunings
 from tsgc.kernels.asked import ASKED
 from tsgc.kernels.cards import CARDS, KB, Card
 from tsgc.kernels.launching import Launch, recorded
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.tall import column_sums
+from tsgc.network.field import gcn_layers, product
+from tsgc.network.field.ctrgcn import CTRGCN
+from tsgc.network.field.stgcnpp import STGCNPP
 
 COMPILED_FOR = {name: CARDS[name] for name in ("t4", "a100", "h200", "b200", "rtx 5090", "mi300x")}
 TENSOR_MEMORY = 512  # columns, which kernels for compute capability 10.0 share like shared memory
@@ -39,6 +46,7 @@ Key = tuple[int | str, str, str, int]
 Asks = tuple[int | None, int | None]
 WIDTHS = tuple(tunings.TUNINGS)
 JOINTS = 25
+FIELD = {"ctrgcn": CTRGCN, "stgcn++": STGCNPP}
 
 
 _known: dict[tuple[str, str], int] = {}
@@ -175,6 +183,44 @@ def check(card: Card) -> list[str]:
     return wrong
 
 
+def field_launches(network: str, card: Card, dtype: torch.dtype) -> list[Launch]:
+    """The launches of the units of a network of the field whose shapes differ, in a training step."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(kernels, "fuses", lambda x: True))
+        for module in (product, gcn_layers):  # which torch does not know for `meta`
+            stack.enter_context(patch.object(module, "autocast_type", lambda x: x.dtype))
+        stack.enter_context(cards.limited(card))
+        launches = stack.enter_context(recorded())
+        stack.enter_context(torch.device("meta"))
+        for unit in (0, 4, 9):
+            model = FIELD[network](SKELETONS["ntu-25"], 60).units[unit].to("meta")
+            for module in model.modules():
+                if isinstance(module, gcn_layers.Pointwise):  # as autocast has it
+                    module.to(dtype)
+            channels, frames = model.graph.transform.weight.shape[1], 64 >> unit // 4
+            out = model(torch.zeros(channels, 8, JOINTS, frames, dtype=dtype, requires_grad=True))
+            out.backward(torch.zeros_like(out))
+    return launches
+
+
+def check_field(card: Card) -> list[str]:
+    """What is wrong with the kernels of the field's networks on a card; they say what they ask for."""
+    wrong = []
+    for dtype in (card.types[0], torch.float32):
+        for network in FIELD:
+            found: dict[str, int] = {}
+            for launch in field_launches(network, card, dtype):
+                name = f"{launch.kernel.__module__.rpartition('.')[2]}{launch.kernel.__name__}"
+                found[name] = max(found.get(name, 0), asked(launch, card))
+            print(dtype, network, found)
+            wrong += [
+                f"{name} of {network} in {dtype}: {bytes_} of {card.shared}"
+                for name, bytes_ in found.items()
+                if bytes_ > card.shared
+            ]
+    return wrong
+
+
 def cards_table() -> str:
     """A line a card: what the ladder chooses and asks for in training, in Markdown."""
     lines = ["| card | shared memory | 96 channels | 192 | 384 | float32 |", "|---|---|---|---|---|---|"]
@@ -193,13 +239,15 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="CARD", help="compile for these alone")
     parser.add_argument("--check", metavar="CARD")
+    parser.add_argument("--field", metavar="CARD")
     parser.add_argument("--cards", action="store_true")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     args = parser.parse_args()
     if args.cards:
         print(cards_table())
-    elif args.check:
-        if wrong := check(cards.named_card(args.check)):
+    elif args.check or args.field:
+        examine = check if args.check else check_field
+        if wrong := examine(cards.named_card(args.check or args.field)):
             sys.exit("\n".join(wrong))
     else:
         write_table(args.names or list(COMPILED_FOR), args.processes)

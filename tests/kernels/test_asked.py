@@ -27,6 +27,14 @@ def test_what_is_chosen_compiles_and_fits(card):
     assert "192" in done.stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("card", ["t4", "rtx 3060", "h200", "mi300x"])
+def test_kernels_of_the_fields_networks_compile_and_fit(card):
+    done = run("--field", card)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "branches_weights" in done.stdout and "pairs_backward" in done.stdout
+
+
 def test_the_table_of_the_documentation_is_what_the_ladder_chooses():
     page = (SCRIPT.parents[1] / "docs/performance.md").read_text()
     assert run("--cards").stdout.strip() in page

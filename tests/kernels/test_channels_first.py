@@ -12,6 +12,7 @@ from made.kernels import DEVICE, assert_close
 
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
+import tsgc.kernels.add_up as add_up
 import tsgc.kernels.batch_norm as batch_norm
 import tsgc.kernels.branches as branches
 import tsgc.kernels.pairs as pairs
@@ -210,6 +211,14 @@ def test_a_unit_on_kernels_is_the_plain_one(network, number, monkeypatch):
         torch.testing.assert_close(one, other, check_dtype=False, msg=name, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("frames", [1, 13, 70])
+def test_the_mean_over_frames_is_torchs(frames, dtype, monkeypatch):
+    monkeypatch.setattr(add_up, "BLOCK", 256)
+    x = torch.randn(3, 2, 17, frames, device=DEVICE).to(dtype)
+    torch.testing.assert_close(add_up.mean(x), x.float().mean(3).to(dtype))
+
+
 @pytest.mark.parametrize("used", [(1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 0, 0)])
 def test_the_gradients_of_all_uses_of_an_input_are_added_up(used):
     """Of the mean and of x itself, once and again; some are not used."""
@@ -231,3 +240,12 @@ def test_the_gradients_of_all_uses_of_an_input_are_added_up(used):
         return added(*products.FanOut.apply(weight, x, True))
 
     assert_close(found(fused, inputs), found(plain, inputs, double=True), 2e-6)
+
+
+def test_what_takes_the_place_of_adding_up_gives_the_same():
+    one, other = torch.randn(2, 3, 2, 5, 7, device=DEVICE)
+    joints = torch.randn(3, 2, 5, device=DEVICE)
+    for given in ((one, other, joints), (one, None, joints), (one, other, None), (one, None, None)):
+        result = add_up.add_up(*given)
+        torch.testing.assert_close(result, add_up.plain_add_up(*given))
+        assert result.data_ptr() != one.data_ptr()

@@ -214,3 +214,10 @@ def _features_of_pairs(embedded: Tensor, graphs: Tensor, alpha: Tensor) -> Tenso
 
     result: Tensor = Pairs.apply(embedded.contiguous(), graphs.contiguous(), alpha)
     return result
+
+
+def mean_over_frames(x: Tensor) -> Tensor:
+    """The mean of x (C, N, V, T) over T, without a gradient of its own; on GPUs."""
+    from tsgc.kernels.add_up import mean
+
+    return mean(x.contiguous())
