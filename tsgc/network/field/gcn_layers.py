@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc import kernels
-from tsgc.network.field.product import FanOut, autocast_type, product
+from tsgc.network.field.product import autocast_type, fan_out, product
 
 SUBSETS = 3  # adjacency matrices: identity, inward, outward
 WIDENINGS = (1, 1, 1, 1, 2, 2, 2, 4, 4, 4)  # widths of the ten units (ST-GCN, 2018); frames halve with each
@@ -215,7 +215,7 @@ class GraphLayer(nn.Module):
         if torch.is_grad_enabled() and kernels.fuses(x):
             dtype = autocast_type(x)
             weight = self.transform.weight.to(dtype)
-            z, joints, again, beyond = FanOut.apply(weight, x.to(dtype), self.averages)
+            z, joints, again, beyond = fan_out(weight, x.to(dtype), self.averages)
             return z, self.transform.bias, joints, again, beyond
         return self.transform(x), None, x.mean(3) if self.averages else None, x, x
 

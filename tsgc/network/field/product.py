@@ -23,8 +23,20 @@ def product(weight: Tensor, x: Tensor, clips: int) -> Tensor:
     if not (torch.is_grad_enabled() and kernels.fuses(x)):
         return torch.bmm(weight, x)
     dtype = autocast_type(x)
-    result: Tensor = Product.apply(weight.to(dtype), x.to(dtype), clips)
+    return _product(weight.to(dtype), x.to(dtype), clips)
+
+
+@kernels.uncompiled
+def _product(weight: Tensor, x: Tensor, clips: int) -> Tensor:
+    result: Tensor = Product.apply(weight, x, clips)
     return result
+
+
+@kernels.uncompiled
+def fan_out(weight: Tensor, x: Tensor, mean: bool) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """`FanOut` of x (C, N, V, T), on GPUs."""
+    z, level, one, other = FanOut.apply(weight, x, mean)
+    return z, level, one, other
 
 
 class Product(torch.autograd.Function):
