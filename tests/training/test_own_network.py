@@ -163,6 +163,12 @@ def test_it_learns_from_ours_and_ours_from_it(own, made, here):
     assert "taught by" in tsgc(
         *words(made, given, "taught", "epochs=1", "warmup_epochs=0"), "--teacher", own / "run"
     )
+    own_code._admitted.clear()
+    ours = ["train", BENCHMARK, "--modality", "bone", "--variant", "tiny", "--data-root", made]
+    ours += ["--run-dir", "ours", "--teacher", own / "run", *quick("epochs=1", "warmup_epochs=0")]
+    unnamed = fails(*ours).splitlines()[-1]
+    assert "its network is my.py:Net" in unnamed and "--teacher-network" in unnamed
+    assert "taught by" in tsgc(*ours, "--teacher-network", given)
 
 
 def test_wrong_use_is_one_line(made, here):
@@ -187,6 +193,9 @@ def test_a_changed_file_is_not_gone_on_with(own, made, here):
     changed = write_network(here, PLAIN.replace("relu", "tanh"))
     more = words(made, changed, here / "run", "network.width=6", "epochs=3")
     assert "has changed since" in fails(*more, "--resume")
+    other = words(made, write_network(here, name="other.py"), here / "run", "network.width=6", "epochs=3")
+    (here / "other.py").write_text(PLAIN.replace("relu", "sigmoid"))
+    assert "started with my.py:Net of sha256" in fails(*other, "--resume").splitlines()[-1]
     monkeyed = own_code._admitted
     monkeyed.clear()
     kept = words(made, f"{here}/run/network/my.py:Net", here / "run", "network.width=6", "epochs=3")

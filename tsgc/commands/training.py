@@ -69,6 +69,10 @@ def train(
         list[str] | None,
         typer.Option(help="Trained stream to learn from: a checkpoint, or a run's folder; repeatable."),
     ] = None,
+    teacher_network: Annotated[
+        list[str] | None,
+        typer.Option(help="Your own network of a teacher, where it is not the student's; repeatable."),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of weights, order and augmentation.")] = None,
     seeds: Annotated[
         str | None, typer.Option(help="Several, such as 0-2 or 0,3,5: a run each, side by side.")
@@ -179,7 +183,8 @@ def train(
         report=lambda folder: write_run_report(folder, data_root),
         again=again,
     )
-    admit(network)
+    admit(teacher_network)
+    admit(network)  # last: of two files of one name it is the student's
     if several:
         with join_apart(device) as apart:
             train_side_by_side(members, request, apart, talker, at_once=at_once)

@@ -42,6 +42,10 @@ class OwnCode:
         return hashlib.sha256(self.source).hexdigest()
 
 
+class UnnamedCodeError(TsgcError):
+    """A network of one's own whose code the user has not named, or has named as it is not."""
+
+
 _admitted: list[OwnCode] = []
 
 
@@ -89,11 +93,12 @@ def find_code(name: str, digest: str, where: str) -> OwnCode:
         return _from_module(name)
     if alike:
         found = alike[-1]
-        raise TsgcError(
+        why = "it has changed since" if found.name == name else "it is another, or has changed since"
+        raise UnnamedCodeError(
             f"{where}: trained with {name} of sha256 {digest[:12]}, --network {found.name} has"
-            f" {found.digest[:12]}: it has changed since; the run's own copy is in its folder network/"
+            f" {found.digest[:12]}: {why}; the run's own copy is in its folder network/"
         )
-    raise TsgcError(
+    raise UnnamedCodeError(
         f"{where}: its network is {name}, code of your own, which no file may run by itself;"
         f" give --network {'PATH/' if FILE.fullmatch(name) else ''}{name}"
     )

@@ -19,6 +19,7 @@ from shards.manifest import Manifest
 from tsgc.checkpoint import Description, check_match, check_unseen, load_model
 from tsgc.config import TrainConfig
 from tsgc.network.build import Network
+from tsgc.network.own_code import UnnamedCodeError
 from tsgc.workspace.runs import checkpoint_path
 
 SAME_INPUT = ("frames", "sampling", "align", "centre", "normalise")
@@ -97,7 +98,10 @@ def open_teachers(
     teachers = []
     for name in config.teachers:
         path = checkpoint_path(Path(name), "last", ema=True)
-        model, description = load_model(path)
+        try:
+            model, description = load_model(path)
+        except UnnamedCodeError as error:
+            raise TsgcError(f"{error} (of a teacher: --teacher-network)") from None
         check_teacher(description, config, manifest, bodies, path)
         model = model.to(device).requires_grad_(False)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -71,13 +71,16 @@ def newest_state(run: Training, path: Path) -> dict[str, Any]:
         raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
 
 
-def check_network(run: Training, digest: str, path: Path) -> None:
-    """Refuse to go on with code of one's own network that is not what the run was started with."""
+def check_network(run: Training, digest: str, name: str, path: Path) -> None:
+    """Refuse to go on with code of one's own network that is not the `name` that the run was started with."""
     ours = checkpoint.network_digest(run.config)
     if digest and ours and digest != ours:
+        now, why = run.config.network, "it has changed since"
+        if now != name:
+            why = "it is another, or has changed since"
         raise TsgcError(
-            f"{path}: started with {run.config.network} of sha256 {digest[:12]}, now {ours[:12]}: it has"
-            f" changed since; give the run's own copy in {run.folder / 'network'}, or start with --overwrite"
+            f"{path}: started with {name} of sha256 {digest[:12]}, now {now} of {ours[:12]}: {why};"
+            f" give the run's own copy in {run.folder / 'network'}, or start with --overwrite"
         )
 
 
@@ -90,7 +93,7 @@ def restore(run: Training) -> list[str]:
     state = newest_state(run, path)
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
-    check_network(run, state.get("network", ""), path)
+    check_network(run, state.get("network", ""), state["config"].get("network", run.config.network), path)
     # Settings that came after an earlier state were off in it, as they are by default.
     before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
     started = build_config({**dataclasses.asdict(before), **state["config"]}, str(path))
