@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from made.command import tsgc
+from made.own_networks import FAULTY, write_network
 from torch import nn
 
 from tsgc.network.cost import counted_parts, totals
@@ -75,3 +76,13 @@ def test_info_of_the_fields_networks_has_a_row_for_each_unit():
     assert found["totals"]["parameters"] == 1_426_892
     # Without what pads the features of pairs for the kernels: 572.8 M.
     assert found["totals"]["macs"] == pytest.approx(573e6, rel=0.02)
+
+
+def test_a_network_that_fails_is_one_line_to_info_and_bench(tmp_path):
+    given = write_network(tmp_path, FAULTY).removesuffix("Net")
+    shape = ["--skeleton", "nw-ucla-20", "--bodies", 1, "--frames", 8, "--classes", 4]
+    for command in (["info"], ["bench", "train", "--device", "cpu"]):
+        said = tsgc(*command, "--network", f"{given}Raises", *shape, expect=1)
+        assert "error: network my.py:Raises: its forward pass failed on x" in said
+    said = tsgc("bench", "train", "--device", "cpu", "--network", f"{given}Stopped", *shape, expect=1)
+    assert "network my.py:Stopped: no gradient reaches its parameters" in said

@@ -14,6 +14,7 @@ from tsgc.bench.machine import peak_flops
 from tsgc.distributed.process import Process
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.cpu_memory import is_kept, keep_memory
+from tsgc.network.wrapped import Wrapped, try_out
 
 # Steps before any is timed: the first ones of a shape, then the capture (tsgc.step.cuda_graphs.WARM_UP).
 WARM_UP = 6
@@ -38,8 +39,15 @@ class Measurement:
 
 
 def forward_flops(shape: Shape) -> float:
-    """FLOPs of one clip's forward pass, the mixing of joints included."""
-    counted = totals(count_parts(make_model(shape, torch.device("cpu")), shape.frames))
+    """FLOPs of one clip's forward pass, the mixing of joints included.
+
+    The first that a measurement does with a network: TsgcError for one of your own that fails.
+    """
+    cpu = torch.device("cpu")
+    model = make_model(shape, cpu)
+    if isinstance(model, Wrapped):
+        try_out(model, cpu, every_gradient=False)
+    counted = totals(count_parts(model, shape.frames))
     return 2.0 * (counted["macs"] + counted["graph_macs"])
 
 

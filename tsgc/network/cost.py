@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tsgc.network.build import Network
 from tsgc.network.layers import SUBSETS, Block, TemporalPatch
 from tsgc.network.model import TSGCNeXt
-from tsgc.network.wrapped import Wrapped
+from tsgc.network.wrapped import Wrapped, answer
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def counted_parts(model: Wrapped) -> list[Part]:
     multiply-add; products with graphs are not told apart from others, and activations are not counted.
     """
     C, V, M = model.input_shape
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device
     x = torch.zeros(1, C, model.min_frames, V, M, device=device)
     presence = torch.ones(1, model.min_frames, M, device=device)
     outputs: dict[str, str] = {}
@@ -62,7 +62,7 @@ def counted_parts(model: Wrapped) -> list[Part]:
     counter = FlopCounterMode(display=False)
     try:
         with _in_single_products(), counter:
-            model.eval()(x, presence=presence)
+            answer(model.eval(), x, presence)
     finally:
         model.train(training)
         for hook in hooks:
