@@ -154,3 +154,13 @@ def test_a_shape_says_what_it_is_of(named):
     named()
     assert SHAPE.title == "my.Net" and SHAPE.of_ours.title == "252"
     assert make_model(replace(SHAPE, network_settings={"width": 3}), CPU).network.embed.out_features == 3
+
+
+def test_steps_of_a_network_that_is_not_ours_are_checked_before_graphs_take_over(named):
+    """On a CPU nothing is captured: the check itself is there, unless graphs are insisted on."""
+    named()
+    for graphs, checked in ((None, True), (True, False)):
+        step = make_step(SHAPE, config(graphs=graphs), CPU, cuda_graphs=True)
+        assert (step._cuda_graphs.check is not None) is checked
+    ours = make_step(SHAPE.of_ours, TrainConfig(frames=16, bodies=1), CPU, cuda_graphs=True)
+    assert ours._cuda_graphs.check is None

@@ -21,14 +21,16 @@ PROGRAMS = 1056  # of the backward pass with shared graphs: eight a multiprocess
 
 
 @triton.jit
-def _tile(z, bias, place, T, start, inside, VP: tl.constexpr, TP: tl.constexpr):
-    """z + bias of one channel of a clip: (VP, TP), 0 outside."""
+def _tile(z, bias, channel, place, T, start, inside, VP: tl.constexpr, TP: tl.constexpr):
+    """z + bias of one channel of a clip: (VP, TP), 0 outside. `bias`: of all channels, or None."""
     t = start + tl.arange(0, TP)
     mask = inside[:, None] & (t < T)[None, :]
     at = tl.arange(0, VP)[:, None] * T + t[None, :]
     value = tl.load(z + place + at, mask=mask, other=0.0)
     if bias is not None:
-        value = tl.where(mask, value.to(tl.float32) + tl.load(bias).to(tl.float32), 0.0).to(value.dtype)
+        value = tl.where(mask, value.to(tl.float32) + tl.load(bias + channel).to(tl.float32), 0.0).to(
+            value.dtype
+        )
     return value, at, mask
 
 
@@ -55,18 +57,13 @@ def _forward(
     g2, _, _ = _graph(graphs + (2 * step + of) * V * V, V, down, right, VP)
     for start in range(0, T, TP):
         # All is asked for before any of it is waited for.
-        z0, at, mask = _tile(z, _to(bias, cn, N), cn * V * T, T, start, inside, VP, TP)
-        z1, at, mask = _tile(z, _to(bias, CN + cn, N), (CN + cn) * V * T, T, start, inside, VP, TP)
-        z2, at, mask = _tile(z, _to(bias, 2 * CN + cn, N), (2 * CN + cn) * V * T, T, start, inside, VP, TP)
+        z0, at, mask = _tile(z, bias, cn // N, cn * V * T, T, start, inside, VP, TP)
+        z1, at, mask = _tile(z, bias, (CN + cn) // N, (CN + cn) * V * T, T, start, inside, VP, TP)
+        z2, at, mask = _tile(z, bias, (2 * CN + cn) // N, (2 * CN + cn) * V * T, T, start, inside, VP, TP)
         total = tl.dot(g0.to(z0.dtype), z0, input_precision=PRECISION)
         total = tl.dot(g1.to(z0.dtype), z1, total, input_precision=PRECISION)
         total = tl.dot(g2.to(z0.dtype), z2, total, input_precision=PRECISION)
         tl.store(out + cn * V * T + at, total.to(out.dtype.element_ty), mask=mask)
-
-
-@triton.jit
-def _to(bias, place, N):
-    return None if bias is None else bias + place // N
 
 
 @triton.jit
@@ -98,10 +95,10 @@ def _backward(
         l2 = tl.zeros((TP,), tl.float32)
         p0, p1, p2 = cn * V * T, (CN + cn) * V * T, (2 * CN + cn) * V * T
         for start in range(0, T, TP):
-            g, at, mask = _tile(dout, None, p0, T, start, inside, VP, TP)
-            z0, at, mask = _tile(z, _to(bias, cn, N), p0, T, start, inside, VP, TP)
-            z1, at, mask = _tile(z, _to(bias, CN + cn, N), p1, T, start, inside, VP, TP)
-            z2, at, mask = _tile(z, _to(bias, 2 * CN + cn, N), p2, T, start, inside, VP, TP)
+            g, at, mask = _tile(dout, None, 0, p0, T, start, inside, VP, TP)
+            z0, at, mask = _tile(z, bias, cn // N, p0, T, start, inside, VP, TP)
+            z1, at, mask = _tile(z, bias, (CN + cn) // N, p1, T, start, inside, VP, TP)
+            z2, at, mask = _tile(z, bias, (2 * CN + cn) // N, p2, T, start, inside, VP, TP)
             g = g.to(z0.dtype)
             change, level = _back(g, g0, z0, dz, p0 + at, mask, PRECISION)
             c0 += change

@@ -81,7 +81,7 @@ class TrainStep:
         self._draws = isinstance(model, Wrapped)
         """Whether the network may draw random numbers of its own, and have statistics of one rank's clips."""
         self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
-        if self._cuda_graphs and self._draws:
+        if self._cuda_graphs is not None and self._draws:  # it is empty as yet
             self._cuda_graphs.agreed = self._on_all_ranks
             self._cuda_graphs.check = None if config.graphs else self._same_step
 
