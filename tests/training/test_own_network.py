@@ -176,6 +176,10 @@ def test_wrong_use_is_one_line(made, here):
     assert "--variant tiny: of tsgcnext" in fails(
         "train", BENCHMARK, "--data-root", made, "--network", given, "--variant", "tiny", code=2
     )
+    dropped = fails(
+        "train", BENCHMARK, "--data-root", made, "--network", "ctrgcn", "--set", "drop_path=0.1", code=2
+    )
+    assert "--set drop_path=0.1: of tsgcnext, and the network is ctrgcn" in dropped
     expected = "expected one of tsgcnext, ctrgcn, stgcn\\+\\+, or your own"
     assert re.search(expected, fails("train", BENCHMARK, "--data-root", made, "--network", "resnet", code=2))
     assert "none for tsgcnext" in fails(

@@ -1,7 +1,7 @@
 """Commands that train and score networks: train, evaluate."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,6 +31,8 @@ from tsgc.commands.options import (
 
 if TYPE_CHECKING:
     from tsgc.train_config import TrainConfig
+
+SETTINGS_OF_OURS = ("layer_scale", "drop_path")
 
 
 def train(
@@ -124,10 +126,8 @@ def train(
     notes: dict[str, None] = {}  # in order, each once
 
     def place(planned: "TrainConfig") -> Path:
-        if variant and planned.network != OURS:
-            raise UsageError(
-                f"--variant {variant}: of tsgcnext, and the network is {planned.network}; leave it out"
-            )
+        if planned.network != OURS:
+            refuse_options_of_ours(planned.network, variant, settings or [])
         return run_dir or run_folder(runs, benchmark, planned)
 
     shared = {
@@ -191,6 +191,14 @@ def train(
         return
     with join_ranks(device) as process:
         train_stream(request, process, talker)
+
+
+def refuse_options_of_ours(network: str, variant: str | None, settings: Sequence[str]) -> None:
+    """Raise UsageError for what is given to another network than TSGCNeXt, and would do nothing there."""
+    given = [f"--variant {variant}"] if variant else []
+    given += [f"--set {one}" for one in settings if one.partition("=")[0].strip() in SETTINGS_OF_OURS]
+    if given:
+        raise UsageError(f"{given[0]}: of tsgcnext, and the network is {network}; leave it out")
 
 
 def refuse_options_of_one(runs: int, options: Mapping[str, object]) -> None:
