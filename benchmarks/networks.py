@@ -1,10 +1,10 @@
 """Networks by recipes: a table in Markdown of runs of several streams and seeds.
 
-    python benchmarks/networks.py "CTR-GCN, its recipe"=runs/nw-ucla/xview/ctrgcn "ours"=runs/nw-ucla/xview/small
+    python benchmarks/networks.py "CTR-GCN, its own"=runs/nw-ucla/xview/ctrgcn ours=runs/nw-ucla/xview/small
 
-Each folder has a run a stream and seed below it, as `tsgc train --modality ... --seeds ...` leaves them. Top-1 % of
-the last epoch, all clips and, in brackets, the clean ones: mean and sample deviation over seeds. The streams that are
-there are fused with equal weights.
+Each folder has a run a stream and seed below it, as `tsgc train --modality ... --seeds ...` leaves them.
+Top-1 % of the last epoch, all clips and, in brackets, the clean ones: mean and sample deviation over seeds. The
+streams that are there are fused with equal weights.
 """
 
 import argparse

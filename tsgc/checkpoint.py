@@ -82,6 +82,8 @@ class Description:
 
         Raises TsgcError, which names the file `where`, for one's own network whose code may not run.
         """
+        if self.config.network not in NETWORKS and not self.network_digest:
+            raise TsgcError(f"{where}: does not say the SHA-256 of {self.config.network}; was it edited?")
         return build_network(
             self.config,
             self.body,

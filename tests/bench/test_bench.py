@@ -77,7 +77,7 @@ def test_bench_times_what_is_fastest_here_and_tells_what_is_emulated(monkeypatch
         for name in ("float32", "bf16")
     }
     assert named["float32"] == ["plain float32", "ours float32"] == named["bf16"][:2]
-    monkeypatch.setattr(precision, "fastest", lambda device: "float32")
+    monkeypatch.setattr(precision, "fastest", lambda device, ours=True: "float32")
     said = tsgc("bench", "train", *TINY, "--precision", "bf16", "--plain")
     assert said.count("precision is bf16, which this CPU has no instructions for") == 1
 

@@ -370,3 +370,11 @@ def test_batches_on_a_gpu_are_those_of_the_host(shards):
             torch.testing.assert_close(other.x.cpu(), one.x, rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(other.labels.cpu(), one.labels)
     there.close()
+
+
+def test_a_word_that_is_no_device_is_one_line():
+    from pipelines.errors import UsageError
+    from tsgc.data.place import known_device
+
+    with pytest.raises(UsageError, match="device is 'gpu', expected cpu, cuda or cuda:N"):
+        known_device("gpu")

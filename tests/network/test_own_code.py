@@ -103,7 +103,18 @@ def test_a_file_that_is_no_network_is_one_line(tmp_path, source, expected):
     given = f"{tmp_path}/my.py:Net" if source is None else write_network(tmp_path, source)
     with pytest.raises(TsgcError, match=expected) as found:
         admit(given)
+        assert find_code("my.py:Net", "", "").make
     assert "\n" not in str(found.value)
+
+
+def test_a_file_is_run_when_its_digest_has_been_compared(tmp_path):
+    """One that is named, and is not what the run was trained with, is refused unrun."""
+    ran = tmp_path / "ran"
+    admit(write_network(tmp_path, f"open({str(ran)!r}, 'w')\n" + PLAIN))
+    with pytest.raises(TsgcError, match="has changed since"):
+        find_code("my.py:Net", hashlib.sha256(PLAIN.encode()).hexdigest(), "last.json")
+    assert not ran.exists()
+    assert find_code("my.py:Net", "", "the settings").make.__name__ == "Net" and ran.exists()
 
 
 def test_what_lies_beside_the_file_can_be_imported(tmp_path):

@@ -95,7 +95,7 @@ def check_shape(
     shape = Shape(
         variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type], network, given
     )
-    precision = fastest(place) if precision in (None, AUTO) else precision
+    precision = fastest(place, network == OURS) if precision in (None, AUTO) else precision
     return shape, place, precision, steps or STEPS[place.type]
 
 

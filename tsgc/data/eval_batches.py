@@ -11,7 +11,7 @@ from shards.manifest import Manifest
 from shards.options import LoaderOptions
 from tsgc.config import TrainConfig
 from tsgc.data.batch import Batch
-from tsgc.data.place import this_device, this_rank
+from tsgc.data.place import known_device, this_device, this_rank
 from tsgc.input.pipeline import input_pipeline
 from tsgc.workspace.relabel import relabelled
 
@@ -69,7 +69,7 @@ class EvalBatches(IterableDataset[Batch]):
             batch=self.config.eval_batch,
             rank=rank + world * worker,
             world=world * workers,
-            pin=torch.device(self._device).type == "cuda",
+            pin=known_device(self._device).type == "cuda",
             options=self._options,
         )
 

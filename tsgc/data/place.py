@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.utils.data import get_worker_info
 
-from pipelines.errors import UsageError
+from pipelines.errors import TsgcError, UsageError
 
 
 def this_rank(rank: int | None, world: int | None) -> tuple[int, int]:
@@ -25,9 +25,20 @@ def this_rank(rank: int | None, world: int | None) -> tuple[int, int]:
     return rank, world
 
 
+def known_device(device: torch.device | str) -> torch.device:
+    """The device of a name. UsageError for a word that torch does not know."""
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise UsageError(f"device is {device!r}, expected cpu, cuda or cuda:N") from None
+
+
 def this_device(device: torch.device | str) -> torch.device:
-    """The device itself: of `cuda` the current one. UsageError for a GPU in a worker of a DataLoader."""
-    found = torch.device(device)
+    """The device itself: of `cuda` the current one.
+
+    UsageError for a GPU in a worker of a DataLoader, TsgcError for one that is not here.
+    """
+    found = known_device(device)
     if found.type == "cpu":
         return found
     if get_worker_info() is not None:
@@ -35,6 +46,8 @@ def this_device(device: torch.device | str) -> torch.device:
             f"device is {found}: workers of a DataLoader make batches on the CPU;"
             " give num_workers=0, which reads ahead by threads, or device='cpu'"
         )
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise TsgcError(f"device is {found}: torch finds no GPU here; give device='cpu'")
     if found.type == "cuda" and found.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return found

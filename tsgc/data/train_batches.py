@@ -76,6 +76,13 @@ class TrainBatches(IterableDataset[Batch]):
         self._feeds: dict[tuple[int, int, int], Feed] = {}  # by process, rank and number of ranks
         self._feed()
 
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"<training batches of {self._manifest.benchmark}: {len(self.names):,} clips, {config.modality},"
+            f" {len(self)} steps of {config.batch} an epoch, x (N, {', '.join(map(str, self.shape))})>"
+        )
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the clips that are trained on; a batch's `indices` point there."""

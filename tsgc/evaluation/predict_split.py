@@ -15,6 +15,7 @@ from tsgc.input.pipeline import InputPipeline
 from tsgc.input.tta import PLAIN, View
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.network.precision import agreed, for_recognition
+from tsgc.networks import OURS
 from tsgc.step.forward_graphs import ForwardGraphs
 
 
@@ -51,7 +52,9 @@ def predict_split(
     read = torch.zeros(rows, device=process.device)
     done, broken_off = 0, False
     if forward is None:
-        precision = agreed(for_recognition(pipeline.config.precision, process.device), process)
+        config = pipeline.config
+        chosen = for_recognition(config.precision, process.device, config.network == OURS)
+        precision = agreed(chosen, process)
         forward = ForwardGraphs(precision, process.device, sizes=(pipeline.config.eval_batch,))
     for batch in loader:
         if broken_off := stop is not None and stop.requested:

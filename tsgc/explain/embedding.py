@@ -14,6 +14,7 @@ from shards.reader import ShardReader
 from tsgc.console import Count, no_count
 from tsgc.explain.saliency import Stream
 from tsgc.network.precision import arithmetic, for_recognition
+from tsgc.networks import OURS
 
 BATCH = 64  # clips at once
 NEIGHBOURS = 15  # of a clip, for UMAP: its default
@@ -53,7 +54,8 @@ def split_features(
     chosen = manifest.clips[split].select(wanted)
     reader = ShardReader(manifest, split, chosen)
     found = []
-    precision = for_recognition(stream.pipeline.config.precision, device)
+    config = stream.pipeline.config
+    precision = for_recognition(config.precision, device, config.network == OURS)
     try:
         with torch.inference_mode(), arithmetic(precision, device):
             for first in range(0, len(chosen), BATCH):

@@ -12,6 +12,7 @@ from tsgc.checkpoint import Description, dataset_name, load_model
 from tsgc.input.pipeline import InputPipeline, interpolates_presence
 from tsgc.network.build import Network
 from tsgc.network.precision import for_recognition
+from tsgc.networks import OURS
 from tsgc.step.forward_graphs import ForwardGraphs, powers_of_two
 
 HOST = torch.device("cpu")
@@ -48,6 +49,7 @@ def load_stream(path: Path, device: torch.device) -> TrainedStream:
         present_only=interpolates_presence(description.preset),
         channels=description.axes,
     )
-    precision = for_recognition(description.config.precision, device)
+    config = description.config
+    precision = for_recognition(config.precision, device, config.network == OURS)
     forward = ForwardGraphs(precision, device, powers_of_two(LARGEST))
     return TrainedStream(path, model.to(device).eval(), pipeline, description, forward)

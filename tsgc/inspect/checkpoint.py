@@ -9,12 +9,14 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, brief
-from tsgc.networks import NETWORKS, VARIANTS
+from tsgc.networks import NETWORKS, OURS, VARIANTS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-OURS, RELEASED = ".safetensors", (".pth", ".pt")
+OF_OURS = ("variant", "layer_scale", "drop_path", "decay_graphs")
+"""Settings that other networks than TSGCNeXt do not look at."""
+WEIGHTS, RELEASED = ".safetensors", (".pth", ".pt")
 SELECTED = {
     "none": "its last epoch, chosen by nothing",
     "holdout": "the best epoch on held-out training clips",
@@ -24,12 +26,12 @@ SELECTED = {
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a file is named as a checkpoint: ours, or one of the published code."""
-    return path.is_file() and path.suffix in (OURS, *RELEASED)
+    return path.is_file() and path.suffix in (WEIGHTS, *RELEASED)
 
 
 def checkpoint_lines(path: Path) -> list[str]:
     """Lines about a checkpoint, whose tensors are read. Raises TsgcError where they do not fit together."""
-    return our_lines(path) if path.suffix == OURS else released_lines(path)
+    return our_lines(path) if path.suffix == WEIGHTS else released_lines(path)
 
 
 def our_lines(path: Path) -> list[str]:
@@ -85,7 +87,10 @@ def run_origin(path: Path) -> list[str]:
 def changed(config: TrainConfig) -> str:
     """A line about the settings that differ from the published recipe."""
     recipe = TrainConfig()
-    differ = [name for name in vars(recipe) if getattr(config, name) != getattr(recipe, name)]
+    others = () if config.network == OURS else OF_OURS
+    differ = [
+        name for name in vars(recipe) if name not in others and getattr(config, name) != getattr(recipe, name)
+    ]
     words = ", ".join(f"{name}={brief(getattr(config, name))}" for name in differ)
     return f"settings that differ from the published recipe: {words or 'none'}"
 

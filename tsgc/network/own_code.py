@@ -14,6 +14,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import ModuleType
@@ -28,13 +29,19 @@ STANDARD = Path(sysconfig.get_path("stdlib"))
 
 @dataclass(frozen=True)
 class OwnCode:
-    """A network of one's own whose code has been run."""
+    """A network of one's own that the user has named; a file's code is run when its network is first made."""
 
     name: str
     """The name in a run's settings: `my.py:Net` or `package.module:Net`."""
     file: Path
     source: bytes
-    make: Callable[..., Any]
+    run: Callable[[], Callable[..., Any]]
+    """Runs the code; what it defines under that name."""
+
+    @cached_property
+    def make(self) -> Callable[..., Any]:
+        """The class, or another callable that makes the network. Raises TsgcError: an error in its code."""
+        return self.run()
 
     @property
     def digest(self) -> str:
@@ -50,9 +57,10 @@ _admitted: list[OwnCode] = []
 
 
 def admit(given: str | Sequence[str] | None) -> None:
-    """Run the code that the user names, so that runs of it can be opened: FILE.py:NAME, package.module:NAME.
+    """Let the code that the user names run where a run's network is it: FILE.py:NAME, package.module:NAME.
 
-    Words of the table need none. Raises TsgcError: no such file or module, an error in it, no such name.
+    A file is read here, and run when its network is made, after its SHA-256 was compared with the run's; a
+    package is imported here. Words of the table need none. Raises TsgcError: no such file or module.
     """
     for name in [given] if isinstance(given, str) else given or ():
         if name in NETWORKS:
@@ -96,7 +104,8 @@ def find_code(name: str, digest: str, where: str) -> OwnCode:
         why = "it has changed since" if found.name == name else "it is another, or has changed since"
         raise UnnamedCodeError(
             f"{where}: trained with {name} of sha256 {digest[:12]}, --network {found.name} has"
-            f" {found.digest[:12]}: {why}; the run's own copy is in its folder network/"
+            f" {found.digest[:12]}: {why}; its file is the one in the"
+            " run's folder network/, unless that was changed, too"
         )
     raise UnnamedCodeError(
         f"{where}: its network is {name}, code of your own, which no file may run by itself;"
@@ -112,6 +121,10 @@ def _from_file(given: str) -> OwnCode:
     except OSError as error:
         found = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
         raise TsgcError(f"--network {given}: {file}: {found}; expected a Python file") from None
+    return OwnCode(recorded_name(given), file, source, partial(_run_file, given, file, source, attribute))
+
+
+def _run_file(given: str, file: Path, source: bytes, attribute: str) -> Callable[..., Any]:
     module = ModuleType(f"tsgc_own_network_{file.stem}")
     module.__file__ = str(file.resolve())
     _look_beside(file.resolve())
@@ -121,7 +134,7 @@ def _from_file(given: str) -> OwnCode:
     except Exception as error:
         way = "; give it as package.module:NAME" if "no known parent package" in str(error) else ""
         raise TsgcError(f"--network {given}: {described(error)}{way}") from error
-    return OwnCode(recorded_name(given), file, source, _attribute(module, attribute, given))
+    return _attribute(module, attribute, given)
 
 
 def _look_beside(file: Path) -> None:
@@ -153,7 +166,7 @@ def _from_module(given: str) -> OwnCode:
         raise TsgcError(
             f"--network {given}: no Python source of {name} is here, which a run keeps; use a file"
         )
-    return OwnCode(given, file, file.read_bytes(), made)
+    return OwnCode(given, file, file.read_bytes(), lambda: made)
 
 
 def _attribute(module: ModuleType, name: str, given: str) -> Callable[..., Any]:

@@ -36,10 +36,13 @@ def arithmetic(precision: str, device: torch.device) -> AbstractContextManager:
 
 
 @lru_cache
-def fastest(device: torch.device) -> str:
-    """What `auto` is on this device."""
+def fastest(device: torch.device, ours: bool = True) -> str:
+    """What `auto` is on this device, for TSGCNeXt or (`ours` False) for another network.
+
+    On CPUs the products of TSGCNeXt are large enough to gain by bfloat16; others were slower in it.
+    """
     if device.type == "cpu":
-        return "bf16" if cpu_has_bf16() else "float32"
+        return "bf16" if ours and cpu_has_bf16() else "float32"
     if torch.version.hip or torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
         return "bf16"
     return "float16" if torch.cuda.get_device_capability(device) >= TENSOR_CORES else "float32"
@@ -81,12 +84,12 @@ def emulation_cost(precision: str, device: torch.device) -> str:
     )
 
 
-def for_recognition(precision: str, device: torch.device) -> str:
+def for_recognition(precision: str, device: torch.device, ours: bool = True) -> str:
     """The precision of recognition by a network whose run asked for `precision`.
 
     Where it asked for `auto`, or for what this device emulates, it is the fastest of this device.
     """
-    return fastest(device) if precision == AUTO or emulates(precision, device) else precision
+    return fastest(device, ours) if precision == AUTO or emulates(precision, device) else precision
 
 
 def agreed(precision: str, process: Process) -> str:

@@ -25,7 +25,7 @@ from tsgc.network.build import Network, build_network
 from tsgc.network.precision import AUTO, agreed, arithmetic, for_recognition
 from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.network.wrapped import Wrapped, try_out
-from tsgc.networks import VARIANTS
+from tsgc.networks import OURS, VARIANTS
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
 from tsgc.step.forward_graphs import ForwardGraphs
@@ -151,7 +151,8 @@ def build_training(
         resident=(resident or {}).get("test" if validated == "test" else "train"),
     )
     model, train_step = make_train_step(config, manifest, pipeline.bodies, process, loader_options)
-    recognition = agreed(for_recognition(config.precision, device), process)  # as the run is scored later
+    # As the run is scored later.
+    recognition = agreed(for_recognition(config.precision, device, config.network == OURS), process)
     feed = Feed(loader, pipeline, model, device, train_step.others)
     return Training(
         config,

@@ -7,6 +7,7 @@ from typing import Any
 from tsgc.config import TrainConfig, read_run_config
 from tsgc.distributed.process import Process
 from tsgc.network.precision import AUTO, agreed, fastest
+from tsgc.networks import OURS
 
 
 def settle_precision(config: TrainConfig, process: Process, resumed: Path | None = None) -> TrainConfig:
@@ -17,7 +18,7 @@ def settle_precision(config: TrainConfig, process: Process, resumed: Path | None
     """
     chosen: Any = config.precision
     if chosen == AUTO:
-        chosen = config.trained_in or agreed(fastest(process.device), process)
+        chosen = config.trained_in or agreed(fastest(process.device, config.network == OURS), process)
         if resumed is not None:
             chosen = process.gather(recorded(resumed) if process.main else "")[0] or chosen
     return replace(config, trained_in=chosen)
