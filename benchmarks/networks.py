@@ -3,7 +3,7 @@
     python benchmarks/networks.py "CTR-GCN, its own"=runs/nw-ucla/xview/ctrgcn ours=runs/nw-ucla/xview/small
 
 Each folder has a run a stream and seed below it, as `tsgc train --modality ... --seeds ...` leaves them.
-Top-1 % of the last epoch, all clips and, in brackets, the clean ones: mean and sample deviation over seeds. The
+Top-1 % of the last epoch, all clips and, in brackets, the clean ones: mean and deviation over seeds. The
 streams that are there are fused with equal weights.
 """
 
