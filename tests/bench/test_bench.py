@@ -17,7 +17,7 @@ from torch.autograd import DeviceType
 from tsgc.bench import clock, contenders, joint_mixing, machine
 from tsgc.bench.clock import cost_a_call
 from tsgc.bench.inputs import NTU, Shape, make_batch, make_model, redrawn
-from tsgc.bench.run import check_shape
+from tsgc.bench.options import check_shape
 from tsgc.bench.trace import covered, idle_share, kernel_intervals, profiled
 from tsgc.bench.training import forward_flops
 from tsgc.network import precision

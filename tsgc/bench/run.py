@@ -5,19 +5,17 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import SKELETONS
 from tsgc.bench import joint_mixing, machine
 from tsgc.bench.contenders import Contender, contenders, training_work
 from tsgc.bench.inputs import Shape
-from tsgc.bench.rungs import say_kernels, time_rungs
+from tsgc.bench.options import TrainOptions, check_options
 from tsgc.bench.trace import trace_idle
 from tsgc.bench.training import (
     WARM_UP,
@@ -27,99 +25,21 @@ from tsgc.bench.training import (
     latency,
     long_clips,
     measure_contenders,
+    say_kernels,
+    time_rungs,
 )
-from tsgc.config import parse_settings
 from tsgc.console import Talker, rate_text
 from tsgc.distributed.environment import LAUNCHED
 from tsgc.distributed.launch import launch
-from tsgc.distributed.process import Process, join_ranks, pick_device, started_by_torchrun
+from tsgc.distributed.process import Process, join_ranks, started_by_torchrun
 from tsgc.kernels.cards import named_card
-from tsgc.network.precision import AUTO, PRECISIONS, emulation_cost, fastest
-from tsgc.networks import OURS, VARIANTS
-
-MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
-BATCH = {"cuda": 128, "cpu": 8}
-STEPS = {"cuda": 30, "cpu": 3}
-
-
-@dataclass(frozen=True)
-class TrainOptions:
-    """What `tsgc bench train` is asked for."""
-
-    shape: Shape
-    device: torch.device
-    precision: str
-    steps: int
-    plain: bool
-    compare: bool
-    gpus: int
-    data: str | None
-    settings: tuple[str, ...]
-    given_frames: int | None
-    trace: bool
-    long: bool
-    limit_like: str | None = None
-    """The GPU for which every rung of kernels is timed."""
-
-
-def check_shape(
-    variant: str,
-    skeleton: str,
-    frames: int | None,
-    bodies: int,
-    classes: int,
-    batch: int | None,
-    precision: str | None,
-    steps: int | None,
-    device: str | None,
-    network: str = OURS,
-    settings: Sequence[str] = (),
-) -> tuple[Shape, torch.device, str, int]:
-    """The options as they are meant; wrong ones raise UsageError."""
-    place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
-    for name, value, known in (
-        ("variant", variant, VARIANTS),
-        ("skeleton", skeleton, SKELETONS),
-        ("precision", precision or AUTO, (*PRECISIONS, AUTO)),
-    ):
-        if value not in known:
-            raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
-    if precision == "tf32" and place.type == "cpu":
-        raise UsageError("--precision tf32: an arithmetic of GPUs; on a CPU choose bf16 or float32")
-    given = parse_settings(settings).get("network_settings", {})
-    if given and network == OURS:
-        raise UsageError("--set network.KEY: an argument of a network other than tsgcnext; give --network")
-    least = VARIANTS[variant].min_frames if network == OURS else 1
-    if frames is not None and frames < least:
-        raise UsageError(f"--frames {frames}: the network takes {least} or more")
-    shape = Shape(
-        variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type], network, given
-    )
-    precision = fastest(place, network == OURS) if precision in (None, AUTO) else precision
-    return shape, place, precision, steps or STEPS[place.type]
+from tsgc.network.precision import emulation_cost
+from tsgc.networks import OURS
 
 
 def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: Sequence[str]) -> None:
     """`tsgc bench train`. `words`: the command line, which the ranks of --gpus repeat."""
-    for key in parse_settings(options.settings):
-        if options.data is None and key not in (*MADE_SETTINGS, "network_settings"):
-            known = ", ".join(MADE_SETTINGS)
-            raise UsageError(f"--set {key}: without --data expected one of {known}")
-    if options.limit_like is not None:
-        if options.device.type == "cpu":
-            raise UsageError("--limit-like: kernels are for GPUs, and there is none here")
-        named_card(options.limit_like)
-    if options.data is not None:
-        for name, given in (
-            ("plain", options.plain),
-            ("compare", options.compare),
-            ("long", options.long),
-            ("limit-like", options.limit_like),
-        ):
-            if given:
-                raise UsageError(f"--{name}: with --data our own training alone is timed; give one of them")
-    if options.trace and options.device.type == "cpu":
-        raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
+    check_options(options)
     if started_by_torchrun():
         assert out is not None
         _rank(options, out)

@@ -69,7 +69,8 @@ def train(
     out: Out = None,
 ) -> None:
     """Clips a second of a whole training step (mixing, network, loss, AdamW, average) and of recognition."""
-    from tsgc.bench.run import TrainOptions, bench_train, check_shape
+    from tsgc.bench.options import TrainOptions, check_shape
+    from tsgc.bench.run import bench_train
     from tsgc.console import Talker
     from tsgc.distributed.launch import check_gpus
     from tsgc.network.own_code import admit
@@ -125,8 +126,8 @@ def predict(
     out: Out = None,
 ) -> None:
     """One clip on the CPU in float32, bfloat16 and ONNX Runtime; and `tsgc predict` from the shell."""
+    from tsgc.bench.options import check_shape
     from tsgc.bench.predict import bench_predict
-    from tsgc.bench.run import check_shape
     from tsgc.console import Talker
 
     shape, *_ = check_shape(variant, skeleton, frames, bodies, classes, 1, None, None, "cpu")
@@ -147,7 +148,8 @@ def graph(
     out: Out = None,
 ) -> None:
     """The graph product: naive, as the paper accelerates it, and ours; forward and backward."""
-    from tsgc.bench.run import bench_graph, check_shape
+    from tsgc.bench.options import check_shape
+    from tsgc.bench.run import bench_graph
     from tsgc.console import Talker
 
     shape, place, precision, steps = check_shape(

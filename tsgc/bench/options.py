@@ -1,0 +1,100 @@
+"""What `tsgc bench` is asked for: its options, checked."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipelines.errors import UsageError
+from pipelines.skeleton import SKELETONS
+from tsgc.bench.inputs import Shape
+from tsgc.config import parse_settings
+from tsgc.distributed.process import pick_device
+from tsgc.kernels.cards import named_card
+from tsgc.network.precision import AUTO, PRECISIONS, fastest
+from tsgc.networks import OURS, VARIANTS
+
+MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
+BATCH = {"cuda": 128, "cpu": 8}
+STEPS = {"cuda": 30, "cpu": 3}
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `tsgc bench train` is asked for."""
+
+    shape: Shape
+    device: torch.device
+    precision: str
+    steps: int
+    plain: bool
+    compare: bool
+    gpus: int
+    data: str | None
+    settings: tuple[str, ...]
+    given_frames: int | None
+    trace: bool
+    long: bool
+    limit_like: str | None = None
+    """The GPU for which every rung of kernels is timed."""
+
+
+def check_shape(
+    variant: str,
+    skeleton: str,
+    frames: int | None,
+    bodies: int,
+    classes: int,
+    batch: int | None,
+    precision: str | None,
+    steps: int | None,
+    device: str | None,
+    network: str = OURS,
+    settings: Sequence[str] = (),
+) -> tuple[Shape, torch.device, str, int]:
+    """The options as they are meant; wrong ones raise UsageError."""
+    place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
+    for name, value, known in (
+        ("variant", variant, VARIANTS),
+        ("skeleton", skeleton, SKELETONS),
+        ("precision", precision or AUTO, (*PRECISIONS, AUTO)),
+    ):
+        if value not in known:
+            raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
+    if precision == "tf32" and place.type == "cpu":
+        raise UsageError("--precision tf32: an arithmetic of GPUs; on a CPU choose bf16 or float32")
+    given = parse_settings(settings).get("network_settings", {})
+    if given and network == OURS:
+        raise UsageError("--set network.KEY: an argument of a network other than tsgcnext; give --network")
+    least = VARIANTS[variant].min_frames if network == OURS else 1
+    if frames is not None and frames < least:
+        raise UsageError(f"--frames {frames}: the network takes {least} or more")
+    shape = Shape(
+        variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type], network, given
+    )
+    precision = fastest(place, network == OURS) if precision in (None, AUTO) else precision
+    return shape, place, precision, steps or STEPS[place.type]
+
+
+def check_options(options: TrainOptions) -> None:
+    """Raise UsageError for options of `tsgc bench train` that do not go together."""
+    for key in parse_settings(options.settings):
+        if options.data is None and key not in (*MADE_SETTINGS, "network_settings"):
+            known = ", ".join(MADE_SETTINGS)
+            raise UsageError(f"--set {key}: without --data expected one of {known}")
+    if options.limit_like is not None:
+        if options.device.type == "cpu":
+            raise UsageError("--limit-like: kernels are for GPUs, and there is none here")
+        named_card(options.limit_like)
+    if options.data is not None:
+        for name, given in (
+            ("plain", options.plain),
+            ("compare", options.compare),
+            ("long", options.long),
+            ("limit-like", options.limit_like),
+        ):
+            if given:
+                raise UsageError(f"--{name}: with --data our own training alone is timed; give one of them")
+    if options.trace and options.device.type == "cpu":
+        raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
