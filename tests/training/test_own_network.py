@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from made.command import fails, lose_machine, quick, tsgc
+from made.command import lose_machine, quick, tsgc
 from made.once import once, only_read
 from made.own_networks import FAULTY, PLAIN, write_network
 from safetensors.numpy import load_file
@@ -21,6 +21,13 @@ BENCHMARK = "ntu60/xsub"
 @pytest.fixture(autouse=True)
 def nothing_admitted(monkeypatch):
     monkeypatch.setattr(own_code, "_admitted", [])
+
+
+def refused(*words, code=1):
+    """The last line of a command that fails; progress may come before it on a busy machine."""
+    said = tsgc(*words, expect=code).splitlines()[-1]
+    assert said.startswith("error: ")
+    return said
 
 
 def words(made, given, run, *more):
@@ -90,14 +97,14 @@ def test_no_command_runs_the_code_of_a_folder_and_each_says_what_it_needs(own, m
         ("predict", clips, "--run", run),
         ("inspect", "any clip", "--run", run),
     ):
-        assert "its network is my.py:Net, code of your own" in fails(*command), command
+        assert "its network is my.py:Net, code of your own" in refused(*command), command
     assert "my.Net, bone" in tsgc("inspect", run / "checkpoints/last.safetensors")
     assert "my.Net" in tsgc("runs", "--runs", here)
     said = tsgc("report", run, "--explain", 1, "--out", "r.html", "--data-root", made)
     assert "No saliency" in said and "give --network" in said
     assert not (here / "ran").exists()
     # Named, but not what it was trained with.
-    assert "has changed since" in fails("evaluate", run, "--data-root", made, "--network", "my.py:Net")
+    assert "has changed since" in refused("evaluate", run, "--data-root", made, "--network", "my.py:Net")
 
 
 def test_evaluate_gives_the_scores_of_training(own, made, here):
@@ -166,16 +173,9 @@ def test_it_learns_from_ours_and_ours_from_it(own, made, here):
     own_code._admitted.clear()
     ours = ["train", BENCHMARK, "--modality", "bone", "--variant", "tiny", "--data-root", made]
     ours += ["--run-dir", "ours", "--teacher", own / "run", *quick("epochs=1", "warmup_epochs=0")]
-    unnamed = fails(*ours).splitlines()[-1]
+    unnamed = refused(*ours).splitlines()[-1]
     assert "its network is my.py:Net" in unnamed and "--teacher-network" in unnamed
     assert "taught by" in tsgc(*ours, "--teacher-network", given)
-
-
-def refused(*words, code=1):
-    """The last line of a command that fails; progress may come before it on a busy machine."""
-    said = tsgc(*words, expect=code).splitlines()[-1]
-    assert said.startswith("error: ")
-    return said
 
 
 def test_wrong_use_is_one_line(made, here):
