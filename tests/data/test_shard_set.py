@@ -26,16 +26,6 @@ CONFIG = TrainConfig(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def folder(made):
-    return made / "shards/ntu60/xsub"
-
-
-@pytest.fixture
-def shards(folder):
-    return open_shards(folder)
-
-
 def equal(one, other):
     """Whether two runs of batches are the same to the bit."""
     content = lambda batch: [batch.x, batch.labels, batch.indices]  # noqa: E731

@@ -32,16 +32,6 @@ SETTINGS = {
 CONFIG = TrainConfig(**SETTINGS)
 
 
-@pytest.fixture(scope="module")
-def folder(made):
-    return made / "shards/ntu60/xsub"
-
-
-@pytest.fixture
-def shards(folder):
-    return open_shards(folder)
-
-
 def content(batch):
     return [batch.x, batch.labels, batch.indices]
 

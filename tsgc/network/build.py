@@ -4,8 +4,6 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
-
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc.network.model import TSGCNeXt
@@ -73,8 +71,3 @@ def network_code(name: str, digest: str = "", where: str = "") -> Callable[..., 
     module, _, attribute = NETWORKS[name].place.partition(":")
     made: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return made
-
-
-def is_ours(model: nn.Module) -> bool:
-    """Whether it is TSGCNeXt itself, which has blocks, learned graphs and kernels."""
-    return isinstance(model, TSGCNeXt)

@@ -34,10 +34,8 @@ BRANCHES = len(DILATIONS) + 2
 REDUCTION = 8  # channels over the features of a pair of joints
 FEWEST = 8  # features of a pair of joints, of an input with few channels
 FEW = 16  # channels
-NORM_START, NORM_DEVIATION = (
-    1e-6,
-    0.02,
-)  # of BatchNorm's weights: a graph layer's last one; a temporal layer's
+NORM_START = 1e-6  # of the weights of a graph layer's last BatchNorm
+NORM_DEVIATION = 0.02  # of the weights of a temporal layer's BatchNorms
 
 
 class RefinedGraph(GraphLayer):
