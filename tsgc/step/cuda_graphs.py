@@ -158,9 +158,9 @@ class StepGraphs:
     are captured: so the global batch's `size` must say which shapes each rank has, and is counted by.
     """
 
-    def __init__(self, device: torch.device, check: Check | None = None) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.pool = GraphPool(device)
-        self.check = check
+        self.check: Check | None = None
         """Where no graph may do what the network does: takes the first captured step as a graph and plainly,
         and says whether they agree. Then a capture that fails, too, leaves plain steps."""
         self.agreed: Callable[[bool], bool] = lambda here: here

@@ -78,6 +78,7 @@ class TrainStep:
             self._scale = torch.ones((), device=device)
         self.after_part: Callable[[], None] = lambda: None
         """Called on the host after each micro-batch of a step, but for steps that are replayed."""
+        self._position = 0  # of the step that is under way
         self._draws = isinstance(model, Wrapped)
         """Whether the network may draw random numbers of its own, and have statistics of one rank's clips."""
         self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
