@@ -1,10 +1,15 @@
 """What several test files use."""
 
 import os
+import signal
 from pathlib import Path
 
 # One thread a worker: with several on few cores they wait for each other. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Started in the background by a script, pytest is told to ignore Ctrl-C; then what tests interrupt would, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 import torch
