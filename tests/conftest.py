@@ -7,7 +7,7 @@ from pathlib import Path
 # One thread a worker: with several on few cores they wait for each other. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Started in the background by a script, pytest is told to ignore Ctrl-C; then what tests interrupt would, too.
+# In the background of a script pytest is told to ignore Ctrl-C, and so would be what tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

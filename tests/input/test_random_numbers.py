@@ -103,7 +103,7 @@ def test_a_groups_spans_are_of_one_length_at_places_of_their_own():
 
 @pytest.mark.parametrize("sampling", ["crop", "frames"])
 def test_a_steps_numbers_are_drawn_for_all_clips_at_once(sampling):
-    """All augmentations at once: as much Python for many clips as for few, which takes about a millisecond."""
+    """All augmentations on: as much Python for many clips as for few, about a millisecond of it."""
     changes = {"sampling": sampling}
     if sampling == "frames":
         changes |= {"time_jitter": 0.0, "speed": 0.0}
