@@ -27,8 +27,8 @@ TREE = ("<!-- The tree is generated: python docs/generate.py -->", "<!-- end of 
 # In the order in which data pass through; a folder that is not named here comes last.
 ORDER = (
     "pipelines", "skeletons", "reading", "formats", "cleaning", "datasets", "workers", "prepared",
-    "synthetic", "shards", "tsgc", "data", "input", "network", "field", "kernels", "step", "fine_tuning",
-    "training", "tracking",
+    "synthetic", "shards", "tsgc", "data", "input", "network", "field", "second", "kernels", "step",
+    "fine_tuning", "training", "tracking",
     "distributed", "evaluation", "fusion", "inference", "export", "inspect", "drawing", "report",
     "sections", "explain", "workspace", "bench", "commands",
 )  # fmt: skip

@@ -45,6 +45,7 @@ FLOORS = (
     "tsgc.kernels",
     "tsgc.network",
     "tsgc.network.field",
+    "tsgc.network.second",
     "tsgc.checkpoint",
     "tsgc.workspace",
     "tsgc.input",

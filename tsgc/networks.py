@@ -10,7 +10,9 @@ whose forward takes x (N, C, T, V, M) and gives logits (N, num_classes). Where f
 import re
 from dataclasses import dataclass
 
-OURS = "tsgcnext"
+OURS, SECOND = "tsgcnext", "tsgcnext2"
+WITH_VARIANTS = OURS, SECOND
+"""The networks that have variants, drop path and layer scale."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class NetworkEntry:
 
 NETWORKS = {
     OURS: NetworkEntry("TSGCNeXt", "tsgc.network.model:TSGCNeXt", "arXiv 2304.11631"),
+    SECOND: NetworkEntry("TSGCNeXt2", "tsgc.network.second.model:TSGCNeXt2", "docs/networks.md"),
     "ctrgcn": NetworkEntry("CTR-GCN", "tsgc.network.field.ctrgcn:CTRGCN", "arXiv 2107.12213"),
     "stgcn++": NetworkEntry("ST-GCN++", "tsgc.network.field.stgcnpp:STGCNPP", "arXiv 2205.09443"),
 }
@@ -84,3 +87,11 @@ VARIANTS = {
     "tiny": Variant((1, 1, 1), (24, 48, 96)),
     "small": Variant((2, 5, 2), (48, 96, 192)),  # a quarter of 252's parameters, for small data
 }
+
+SECOND_VARIANTS = {
+    "252": Variant((2, 5, 1), (64, 128, 256)),
+    "432": Variant((4, 3, 1), (64, 128, 256)),
+    "tiny": Variant((1, 1, 1), (16, 32, 64)),
+    "small": Variant((2, 5, 1), (32, 64, 128)),
+}
+"""The same variants of TSGCNeXt2: two thirds of the width, as its blocks see four views."""

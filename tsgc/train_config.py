@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationErr
 from pydantic.dataclasses import dataclass as checked_dataclass
 from pydantic.fields import FieldInfo
 
-from tsgc.networks import OURS, VARIANTS, network_title, short_name
+from tsgc.networks import OURS, VARIANTS, WITH_VARIANTS, network_title, short_name
 from tsgc.setting import (
     AtLeastOne,
     AtLeastZero,
@@ -35,13 +35,13 @@ class NetworkSettings:
     network_settings: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of a network other than TSGCNeXt; `--set network.width=64` gives one."""
     variant: VariantName = "252"
-    """Depths of TSGCNeXt: a key of tsgc.networks.VARIANTS."""
+    """Depths of TSGCNeXt and TSGCNeXt2: a key of tsgc.networks.VARIANTS."""
     modality: ModalityName = "joint"
     """What the stream sees: a key of tsgc.modalities.MODALITIES, or several joined by `+`, side by side."""
     layer_scale: Annotated[float | None, Field(gt=0)] = None
     """Where the learned factors of each block's branch, one a channel, start; null: none, as published."""
     drop_path: UnderOne = 0.4
-    """Drop-path rate of TSGCNeXt's last block; the rates rise linearly from 0."""
+    """Drop-path rate of the last block of TSGCNeXt and TSGCNeXt2; the rates rise linearly from 0."""
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,11 @@ class DistillationSettings:
     last-ema), of any modality and variant."""
     distil: Share = 0.5
     """With teachers: share of the loss that is the divergence from their mean answer, not the labels'."""
+    mutual: Share = 0.0
+    """Where a network has several heads (TSGCNeXt2): share of the loss that is each head's divergence from
+    the mean answer of all, which is not changed by it."""
     distil_temperature: Positive = 2.0
-    """Divisor of the logits before the softmax of teachers and student is compared."""
+    """Divisor of the logits before the softmax of teachers and student, or of two heads, is compared."""
 
 
 @dataclass(frozen=True)
@@ -317,13 +320,16 @@ class TrainConfig(  # the fields of a dataclass come base by base from the last 
     @property
     def network_name(self) -> str:
         """The network in folders, scores and tables: the variant of TSGCNeXt, another one's name."""
-        return self.variant if self.network == OURS else short_name(self.network)
+        name = short_name(self.network)
+        if self.network in WITH_VARIANTS:
+            return self.variant if self.network == OURS else f"{name}-{self.variant}"
+        return name
 
     @property
     def network_title(self) -> str:
         """The network as pages call it: "TSGCNeXt 252", "CTR-GCN", "my.Net"."""
         title = network_title(self.network)
-        return f"{title} {self.variant}" if self.network == OURS else title
+        return f"{title} {self.variant}" if self.network in WITH_VARIANTS else title
 
     @property
     def arithmetic(self) -> str:

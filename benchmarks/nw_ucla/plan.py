@@ -43,7 +43,7 @@ LATER = {
     "layer_scale": None, "teachers": (), "distil": 0.5, "distil_temperature": 2.0, "relabel": {},
     "occlusion": 0.0, "occlusion_radius": 0.08, "trained_in": None,
     "optimiser": "adamw", "schedule": "cosine", "lr_steps": (), "decay_biases": False,
-    "network": "tsgcnext", "network_settings": {},
+    "network": "tsgcnext", "network_settings": {}, "mutual": 0.0,
 }  # fmt: skip
 
 

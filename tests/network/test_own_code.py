@@ -40,7 +40,7 @@ def test_a_network_is_recorded_without_its_folder(given, recorded, short):
     "name", ["", "ctr-gcn", "my.py", "my.py:", ":Net", "my.py:Net()", "a b:Net", "../x:Net"]
 )
 def test_what_is_no_network_is_refused(name):
-    assert mistaken_network(name).startswith("one of tsgcnext, ctrgcn, stgcn++, or your own")
+    assert mistaken_network(name).startswith("one of tsgcnext, tsgcnext2, ctrgcn, stgcn++, or your own")
 
 
 def test_titles_are_those_of_papers():

@@ -187,7 +187,7 @@ def test_wrong_use_is_one_line(made, here):
         "train", BENCHMARK, "--data-root", made, "--network", "ctrgcn", "--set", "drop_path=0.1", code=2
     )
     assert "--set drop_path=0.1: of tsgcnext, and the network is ctrgcn" in dropped
-    expected = "expected one of tsgcnext, ctrgcn, stgcn\\+\\+, or your own"
+    expected = "expected one of tsgcnext, tsgcnext2, ctrgcn, stgcn\\+\\+, or your own"
     assert re.search(
         expected, refused("train", BENCHMARK, "--data-root", made, "--network", "resnet", code=2)
     )

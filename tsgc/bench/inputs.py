@@ -9,10 +9,11 @@ from torch import Tensor
 from pipelines.skeleton import SKELETONS
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
+from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
+from tsgc.network.model import drop_path_factors
 from tsgc.network.timm_parts import ModelEmaV3
-from tsgc.network.wrapped import Wrapped
-from tsgc.networks import OURS, network_title
+from tsgc.networks import OURS, WITH_VARIANTS, network_title
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import build_optimizer
 from tsgc.step.train_step import TrainStep
@@ -32,16 +33,20 @@ class Shape:
     network: str = OURS
     """The network, as `--network` names it."""
     network_settings: dict[str, Any] = field(default_factory=dict)
+    modality: str = "joint"
 
     @property
     def title(self) -> str:
-        """The network in a table's title: "252", "CTR-GCN"."""
-        return self.variant if self.network == OURS else network_title(self.network)
+        """The network in a table's title: "252", "CTR-GCN", "TSGCNeXt2 252"."""
+        if self.network == OURS:
+            return self.variant
+        variant = f" {self.variant}" if self.network in WITH_VARIANTS else ""
+        return network_title(self.network) + variant
 
     @property
     def of_ours(self) -> "Shape":
         """The same input for TSGCNeXt."""
-        return replace(self, network=OURS, network_settings={})
+        return replace(self, network=OURS, network_settings={}, modality="joint")
 
 
 NTU = Shape()
@@ -55,10 +60,11 @@ def make_model(shape: Shape, device: torch.device, seed: int = 0) -> Network:
         network_settings=shape.network_settings,
         variant=shape.variant,
         frames=shape.frames,
+        modality=shape.modality,
     )
     torch.manual_seed(seed)
-    skeleton = SKELETONS[shape.skeleton]
-    return build_network(config, skeleton, shape.classes, bodies=shape.bodies, channels=3).to(device)
+    skeleton, channels = SKELETONS[shape.skeleton], num_channels(shape.modality, "xyz")
+    return build_network(config, skeleton, shape.classes, bodies=shape.bodies, channels=channels).to(device)
 
 
 def make_batch(
@@ -67,7 +73,8 @@ def make_batch(
     """A micro-batch of noise, in the layout that the input pipeline gives, mixed in groups of 32."""
     random = torch.Generator().manual_seed(seed)
     joints = SKELETONS[shape.skeleton].num_joints
-    x = torch.randn(shape.batch, shape.bodies, shape.frames, joints, 3, generator=random)
+    channels = model.input_shape[0]
+    x = torch.randn(shape.batch, shape.bodies, shape.frames, joints, channels, generator=random)
     uniform = torch.rand(len(model.drop_path_rates), shape.batch * shape.bodies, generator=random)
     here = torch.rand(shape.batch, shape.frames, shape.bodies, generator=random) < 0.8
     groups = torch.arange(shape.batch).split(32)
@@ -84,10 +91,10 @@ def make_batch(
 
 def with_drop_path(batch: MicroBatch, model: Network, uniform: Tensor) -> MicroBatch:
     """The same clips with rows dropped by `uniform` (blocks, rows), numbers in [0, 1) on the host."""
-    if isinstance(model, Wrapped):
-        return replace(batch, survival=uniform.to(batch.x.device))
-    alive = uniform >= model.drop_path_rates.cpu()[:, None]
-    return replace(batch, survival=model.survival(uniform.to(batch.x.device)), alive=alive.numpy())
+    rates = model.drop_path_rates
+    alive = uniform >= rates.cpu()[:, None]
+    survival = drop_path_factors(rates, uniform.to(batch.x.device))
+    return replace(batch, survival=survival, alive=alive.numpy())
 
 
 def redrawn(batch: MicroBatch, model: Network, times: int) -> list[MicroBatch]:

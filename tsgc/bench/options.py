@@ -12,6 +12,7 @@ from tsgc.bench.inputs import Shape
 from tsgc.config import parse_settings
 from tsgc.distributed.process import pick_device
 from tsgc.kernels.cards import named_card
+from tsgc.modalities import MODALITIES, mistake
 from tsgc.network.precision import AUTO, PRECISIONS, fastest
 from tsgc.networks import OURS, VARIANTS
 
@@ -52,6 +53,7 @@ def check_shape(
     device: str | None,
     network: str = OURS,
     settings: Sequence[str] = (),
+    modality: str = "joint",
 ) -> tuple[Shape, torch.device, str, int]:
     """The options as they are meant; wrong ones raise UsageError."""
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
@@ -67,11 +69,22 @@ def check_shape(
     given = parse_settings(settings).get("network_settings", {})
     if given and network == OURS:
         raise UsageError("--set network.KEY: an argument of a network other than tsgcnext; give --network")
+    if unknown := mistake(modality):
+        streams = ", ".join(MODALITIES)
+        raise UsageError(f"--modality {modality}: {unknown}; expected one of {streams}, or several by +")
     least = VARIANTS[variant].min_frames if network == OURS else 1
     if frames is not None and frames < least:
         raise UsageError(f"--frames {frames}: the network takes {least} or more")
     shape = Shape(
-        variant, skeleton, frames or 256, bodies, classes, batch or BATCH[place.type], network, given
+        variant,
+        skeleton,
+        frames or 256,
+        bodies,
+        classes,
+        batch or BATCH[place.type],
+        network,
+        given,
+        modality,
     )
     precision = fastest(place, network == OURS) if precision in (None, AUTO) else precision
     return shape, place, precision, steps or STEPS[place.type]

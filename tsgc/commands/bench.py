@@ -14,7 +14,7 @@ app = typer.Typer(
 
 Network = Annotated[
     str | None,
-    typer.Option(help="tsgcnext, ctrgcn, stgcn++, or your own: FILE.py:NAME. (default: tsgcnext)"),
+    typer.Option(help="tsgcnext, tsgcnext2, ctrgcn, stgcn++, or your own: FILE.py:NAME. (default: tsgcnext)"),
 ]
 Variant = Annotated[str, typer.Option(help="252, 432, small or tiny.")]
 Precision = Annotated[
@@ -39,6 +39,7 @@ def train(
     skeleton: Skeleton = "ntu-25",
     bodies: Bodies = 2,
     classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 120,
+    modality: Annotated[str, typer.Option(help="Several joined by +: a view each of tsgcnext2.")] = "joint",
     steps: Steps = None,
     device: Device = None,
     plain: Annotated[
@@ -92,6 +93,7 @@ def train(
         device,
         recorded_name(network or OURS),
         settings or [],
+        modality,
     )
     options = TrainOptions(
         shape=shape,

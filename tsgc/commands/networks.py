@@ -151,7 +151,9 @@ def info(
     checkpoint: Checkpoint = "last",
     network: Annotated[
         str | None,
-        typer.Option(help="tsgcnext, ctrgcn, stgcn++, or your own: FILE.py:NAME. (default: tsgcnext)"),
+        typer.Option(
+            help="tsgcnext, tsgcnext2, ctrgcn, stgcn++, or your own: FILE.py:NAME. (default: tsgcnext)"
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="network.key=value, an argument of the network.")

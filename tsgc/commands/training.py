@@ -51,11 +51,13 @@ def train(
     network: Annotated[
         str | None,
         typer.Option(
-            help="tsgcnext, ctrgcn, stgcn++, or your own: FILE.py:NAME, package.module:NAME."
+            help="tsgcnext, tsgcnext2, ctrgcn, stgcn++, or your own: FILE.py:NAME, package.module:NAME."
             " (default: tsgcnext)"
         ),
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="Depths of tsgcnext: 252, 432, small or tiny.")] = None,
+    variant: Annotated[
+        str | None, typer.Option(help="Depths of tsgcnext and tsgcnext2: 252, 432, small or tiny.")
+    ] = None,
     gpus: Gpus = None,
     device: Device = None,
     config: Annotated[Path | None, typer.Option(help="YAML of settings, or one of configs/ by name.")] = None,
@@ -194,7 +196,11 @@ def train(
 
 
 def refuse_options_of_ours(network: str, variant: str | None, settings: Sequence[str]) -> None:
-    """Raise UsageError for what is given to another network than TSGCNeXt, and would do nothing there."""
+    """Raise UsageError for what is given to a network without it, and would do nothing there."""
+    from tsgc.networks import WITH_VARIANTS
+
+    if network in WITH_VARIANTS:
+        return
     given = [f"--variant {variant}"] if variant else []
     given += [f"--set {one}" for one in settings if one.partition("=")[0].strip() in SETTINGS_OF_OURS]
     if given:

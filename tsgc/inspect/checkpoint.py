@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from pipelines.errors import TsgcError
 from tsgc.config import TrainConfig, brief
-from tsgc.networks import NETWORKS, OURS, VARIANTS
+from tsgc.networks import NETWORKS, VARIANTS, WITH_VARIANTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ def run_origin(path: Path) -> list[str]:
 def changed(config: TrainConfig) -> str:
     """A line about the settings that differ from the published recipe."""
     recipe = TrainConfig()
-    others = () if config.network == OURS else OF_OURS
+    others = () if config.network in WITH_VARIANTS else OF_OURS
     differ = [
         name for name in vars(recipe) if name not in others and getattr(config, name) != getattr(recipe, name)
     ]

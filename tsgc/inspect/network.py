@@ -15,6 +15,7 @@ from pipelines.skeleton import SKELETONS
 from tsgc.checkpoint import load_model
 from tsgc.config import parse_settings
 from tsgc.console import Talker
+from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
 from tsgc.network.cost import Part, count_parts, totals
 from tsgc.network.own_code import admit
@@ -61,7 +62,8 @@ def open_network(
         variant=variant,
         frames=length if network not in (None, OURS) else max(length, VARIANTS[variant].min_frames),
     )
-    model = build_network(config, SKELETONS[skeleton], classes, bodies=bodies, channels=3)
+    channels = num_channels(config.modality, "xyz")
+    model = build_network(config, SKELETONS[skeleton], classes, bodies=bodies, channels=channels)
     facts = {
         **_named(config),
         "skeleton": skeleton,

@@ -6,10 +6,11 @@ from typing import Any
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from tsgc.modalities import parts
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.own_code import described, find_code
 from tsgc.network.wrapped import Wrapped, wrap
-from tsgc.networks import NETWORKS, OURS
+from tsgc.networks import NETWORKS, OURS, SECOND
 from tsgc.train_config import TrainConfig
 
 Network = TSGCNeXt | Wrapped
@@ -42,6 +43,12 @@ def build_network(
             layer_scale=config.layer_scale,
         )
     make = network_code(config.network, digest, where or "the settings")
+    settings = config.network_settings
+    if config.network == SECOND:
+        settings = {
+            **second_settings(config, config.drop_path if drop_path is None else drop_path),
+            **settings,
+        }
     try:
         made = make(
             skeleton,
@@ -49,19 +56,29 @@ def build_network(
             bodies=bodies,
             channels=channels,
             frames=config.frames,
-            **config.network_settings,
+            **settings,
         )
     except TsgcError:
         raise
     except Exception as error:
-        settings = "".join(f", {name}={value!r}" for name, value in config.network_settings.items())
+        given = "".join(f", {name}={value!r}" for name, value in config.network_settings.items())
         raise TsgcError(
             f"network {config.network}: it could not be made for {skeleton.num_joints} joints, {num_classes}"
-            f" classes, bodies={bodies}, channels={channels}, frames={config.frames}{settings}:"
+            f" classes, bodies={bodies}, channels={channels}, frames={config.frames}{given}:"
             f" {described(error)}"
         ) from error
     shape = (channels, skeleton.num_joints, bodies)
     return wrap(made, config.network, num_classes, input_shape=shape, frames=config.frames)
+
+
+def second_settings(config: TrainConfig, drop_path: float) -> dict[str, Any]:
+    """The settings of TSGCNeXt2 that are settings of a run."""
+    return {
+        "views": len(parts(config.modality)),
+        "variant": config.variant,
+        "drop_path": drop_path,
+        "layer_scale": config.layer_scale,
+    }
 
 
 def network_code(name: str, digest: str = "", where: str = "") -> Callable[..., Any]:

@@ -183,6 +183,12 @@ class Block(nn.Module):
         return fold(self.project.weight, self.project.bias, self.scale)
 
 
+def block_widths(network: nn.Module) -> list[int]:
+    """The widths of a network's blocks, each once; of most networks none."""
+    blocks = (module for module in network.modules() if isinstance(module, Block))
+    return list(dict.fromkeys(block.project.out_features for block in blocks))
+
+
 def fold(weight: Tensor, bias: Tensor, scale: Tensor | None) -> tuple[Tensor, Tensor]:
     """A layer's weight (C, K) and bias (C,), changed so that its output is multiplied by `scale` (C,)."""
     return (weight, bias) if scale is None else (weight * scale[:, None], bias * scale)

@@ -29,6 +29,11 @@ def pool_present(x: Tensor, presence: Tensor) -> Tensor:
     return (x.mean(2).view(N, M, steps, -1) * share[..., None]).sum((1, 2))
 
 
+def drop_path_factors(rates: Tensor, uniform: Tensor) -> Tensor:
+    """0, or 1 / (1 - rate), of `rates` (blocks,) and uniform numbers in [0, 1), (blocks, rows)."""
+    return (uniform >= rates[:, None]) / (1 - rates[:, None])
+
+
 class TSGCNeXt(nn.Module):
     """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, num_classes).
 
@@ -128,6 +133,5 @@ class TSGCNeXt(nn.Module):
         return self.head(self.norm(x))
 
     def survival(self, uniform: Tensor) -> Tensor:
-        """Drop-path factors from uniform numbers in [0, 1), (blocks, rows): 0, or 1 / (1 - rate)."""
-        rates = self.drop_path_rates[:, None]
-        return (uniform >= rates) / (1 - rates)
+        """Drop-path factors of its blocks (`drop_path_factors`)."""
+        return drop_path_factors(self.drop_path_rates, uniform)

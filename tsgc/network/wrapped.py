@@ -14,7 +14,11 @@ from tsgc.networks import network_title
 
 
 class Wrapped(nn.Module):
-    """A network that is called as TSGCNeXt is; survival factors and kept rows are none of its business.
+    """A network that is called as TSGCNeXt is; kept rows are none of its business.
+
+    Survival factors are a network's business where its forward pass has a parameter `survival` and it has
+    `drop_path_rates` (blocks,): it is then given them (blocks, N*M) in training. In training its answer may
+    be (N, heads, K): each head learns from the labels.
 
     `source`: the name by which errors call it. Its state dict is the network's own, so that its weights can
     be loaded outside of this project.
@@ -35,9 +39,11 @@ class Wrapped(nn.Module):
         """Channels, joints and bodies of its input."""
         self.min_frames = frames
         """It is made for so many frames, and is given no others."""
-        self.takes_presence = "presence" in inspect.signature(network.forward).parameters
+        taken = inspect.signature(network.forward).parameters
+        self.takes_presence, self.takes_survival = "presence" in taken, "survival" in taken
+        rates = getattr(network, "drop_path_rates", None) if self.takes_survival else None
         self.drop_path_rates: Tensor
-        self.register_buffer("drop_path_rates", torch.zeros(0), persistent=False)
+        self.register_buffer("drop_path_rates", torch.zeros(0) if rates is None else rates, persistent=False)
 
     def forward(
         self,
@@ -47,7 +53,10 @@ class Wrapped(nn.Module):
         kept: Sequence[int] | None = None,
     ) -> Tensor:
         x = x.contiguous()  # ours is a view, which `.view` in other people's code refuses
-        logits: Tensor = self.network(x, presence=presence) if self.takes_presence else self.network(x)
+        given = {"presence": presence} if self.takes_presence else {}
+        if self.takes_survival:
+            given["survival"] = survival
+        logits: Tensor = self.network(x, **given)
         return logits
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
@@ -77,6 +86,8 @@ def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         logits = answer(model.train(), x, presence)
+        if isinstance(logits, Tensor) and logits.dim() == 3:  # several heads, in training alone
+            logits = logits.mean(1)
         check_answer(logits, (2, model.num_classes), model.source, shape)
         if not logits.requires_grad:
             raise TsgcError(

@@ -80,8 +80,12 @@ class Teachers:
     def divergence(self, logits: Tensor, answer: Tensor) -> Tensor:
         """T^2 KL(answer || softmax(logits / T)) at temperature T, summed over clips, in float32.
 
-        T^2 makes its gradient as large as the labels' at any temperature.
+        T^2 makes its gradient as large as the labels' at any temperature. Of several heads' logits
+        (N, heads, K) it is the heads' mean.
         """
+        if logits.dim() == 3:
+            heads = logits.unbind(1)
+            return torch.stack([self.divergence(head, answer) for head in heads]).mean()
         student = F.log_softmax(logits.float() / self.temperature, dim=-1)
         return self.temperature**2 * F.kl_div(student, answer, reduction="sum")
 

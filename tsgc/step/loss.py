@@ -18,6 +18,25 @@ def soft_targets(labels: Tensor, partner: Tensor, lam: Tensor, num_classes: int,
     return lam[:, None] * on + (1 - lam[:, None]) * on[partner]
 
 
+def agreement(logits: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(mean answer || a head's) at temperature T, the heads' mean, summed over clips, in float32.
+
+    `logits` (N, heads, K). The mean answer is a target: no gradient goes through it. Source: deep mutual
+    learning, Zhang et al. (2018), arXiv 1706.00384.
+    """
+    scaled = logits.float() / temperature
+    answer = F.softmax(scaled.detach(), dim=-1).mean(1, keepdim=True).expand_as(scaled)
+    divergence = F.kl_div(F.log_softmax(scaled, dim=-1), answer, reduction="sum")
+    return temperature**2 * divergence / logits.shape[1]
+
+
 def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy with soft targets, summed over clips, in float32."""
+    """Cross-entropy with soft targets (N, K), summed over clips, in float32.
+
+    Of several heads' logits (N, heads, K) it is the heads' mean.
+    """
+    if logits.dim() == 3:
+        return (
+            summed_loss(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], 0)) / logits.shape[1]
+        )
     return -(targets * F.log_softmax(logits.float(), dim=-1)).sum()

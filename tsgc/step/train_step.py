@@ -22,7 +22,7 @@ from tsgc.step.cuda_graphs import GraphPool, StepGraphs
 from tsgc.step.distil import Teachers
 from tsgc.step.ema import WeightAverage
 from tsgc.step.graph_check import StepState, same_step
-from tsgc.step.loss import soft_targets, summed_loss
+from tsgc.step.loss import agreement, soft_targets, summed_loss
 from tsgc.step.loss_scale import LossScale
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import set_learning_rate, sum_gradients
@@ -154,6 +154,9 @@ class TrainStep:
             kept = None if self.config.compile else batch.kept
             logits = self.network(x, batch.survival, presence, kept)
         loss = summed_loss(logits, targets)
+        if self.config.mutual and logits.dim() == 3:
+            agreed = agreement(logits, self.config.distil_temperature)
+            loss = (1 - self.config.mutual) * loss + self.config.mutual * agreed
         if self.teachers is None or answer is None:
             return loss
         taught = self.teachers.divergence(logits, answer)

@@ -16,7 +16,7 @@ from tsgc.evaluation.score import score_checkpoints
 from tsgc.evaluation.scores import COLUMNS, Scores, accuracy_rows, remarks, write_scores
 from tsgc.fine_tuning.fine_tune import fine_tune
 from tsgc.network.cpu_memory import keep_memory
-from tsgc.network.model import TSGCNeXt
+from tsgc.network.layers import block_widths
 from tsgc.network.precision import emulation_cost
 from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.run_facts import run_facts, score_figures
@@ -139,7 +139,7 @@ def start_run(request: RunRequest, process: Process, talker: console.Talker) -> 
     if resume:
         go_on(run, talker)
     talker.note(summary(run))
-    if process.device.type == "cuda" and isinstance(run.model, TSGCNeXt):
+    if process.device.type == "cuda" and block_widths(run.model):
         talker.note(f"kernels: {settle_kernels(run)}")
     if process.main:
         facts = run_facts(folder, request.benchmark, run.config, run.epoch)

@@ -22,10 +22,11 @@ from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
+from tsgc.network.layers import block_widths
 from tsgc.network.precision import AUTO, agreed, arithmetic, for_recognition
 from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.network.wrapped import Wrapped, try_out
-from tsgc.networks import OURS, VARIANTS
+from tsgc.networks import OURS
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers
 from tsgc.step.forward_graphs import ForwardGraphs
@@ -229,7 +230,7 @@ def wrap_network(model: nn.Module, config: TrainConfig, process: Process, cuda_g
 
 def settle_kernels(run: Training) -> str:
     """Chooses the kernels of TSGCNeXt's blocks; says what those of training are cut for."""
-    widths, joints = VARIANTS[run.config.variant].widths, run.manifest.body.num_joints
+    widths, joints = block_widths(run.model), run.manifest.body.num_joints
     with arithmetic(run.config.arithmetic, run.process.device):
         for training in (False, True):
             said = kernels.settle(run.process.device, widths, joints, training)
