@@ -5,7 +5,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 import warnings
 from types import SimpleNamespace
 
@@ -96,7 +95,7 @@ def test_bench_train_on_real_batches(here, made):
     assert (data["shape"]["skeleton"], data["shape"]["frames"], data["shape"]["batch"]) == ("ntu-25", 16, 2)
     assert data["shape"]["classes"] == 60 and "shape" not in result
     assert data["slower"] == pytest.approx(1 - data["real"] / data["made"])
-    assert 0 < data["cores_real"] <= (os.cpu_count() or 1) + 0.5
+    assert data["cores_real"] > 0
     assert f"; {data['cores_real']:.1f} CPU cores used ({data['cores_made']:.1f} on one batch)" in said
     assert f"{data['clips']} clips, T 16, batch 2" in said and not list(here.glob("runs*"))
 
@@ -224,8 +223,6 @@ def test_profiling_tells_what_ran_and_nobody_is_warned():
 
 
 def test_cores_are_cpu_time_over_wall_clock(monkeypatch):
-    _, asleep = cost_a_call(lambda: time.sleep(0.05), CPU, 4)
-    assert 0 <= asleep < 0.5
     wall, cpu = [100.0], [7.0]
     monkeypatch.setattr(
         clock, "time", SimpleNamespace(perf_counter=lambda: wall[0], process_time=lambda: cpu[0])
@@ -250,8 +247,13 @@ def test_cpu_flags_are_read(tmp_path):
     assert machine.cpu_flags(tmp_path / "none") == []
 
 
-def test_a_products_rate_is_measured():
-    assert machine.product_flops("float32", CPU, size=64) > 1e6
+def test_a_products_rate_is_its_operations_over_its_time(monkeypatch):
+    def timed(work, *_, **__):
+        assert work().shape == (64, 64)
+        return 0.5
+
+    monkeypatch.setattr(machine, "seconds_a_call", timed)
+    assert machine.product_flops("float32", CPU, size=64) == 2 * 64**3 / 0.5
 
 
 @pytest.mark.parametrize("rate, sizes", [(1e12, [512, 2048]), (1e9, [512, 512])])

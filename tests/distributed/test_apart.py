@@ -40,7 +40,7 @@ def test_waiting_for_one_that_still_trains_ends_where_it_is_asked_to(ranks):
         time.sleep(0.05)
         assert not waiting.done()
         asked.set()
-        assert waiting.result(5) is None
+        assert waiting.result(60) is None
 
 
 def test_the_rank_that_may_keep_the_store_leaves_it_last(ranks):
@@ -49,7 +49,7 @@ def test_the_rank_that_may_keep_the_store_leaves_it_last(ranks):
         time.sleep(0.05)
         assert not first.done()
         ranks[1].leave()
-        first.result(5)
+        first.result(60)
 
 
 def test_a_store_that_is_gone_is_one_line(ranks):

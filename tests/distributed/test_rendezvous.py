@@ -11,7 +11,7 @@ import torch.distributed as dist
 from pipelines.errors import TsgcError
 from tsgc.distributed.rendezvous import fresh_store
 
-SOON = timedelta(seconds=20)
+SOON = timedelta(seconds=60)
 
 
 def meet(store: dist.Store, world: int) -> list[dist.Store]:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from made.waiting import let_file_times_pass
 
 from pipelines.errors import TsgcError
 from shards import cache as module
@@ -54,7 +55,7 @@ def test_the_least_recently_used_goes_first(tmp_path):
     cache, fetched = ShardCache(tmp_path, 3000), []
     for number in (1, 2, 3, 1, 4):  # 1 was used again, so 2 goes for 4
         os.close(use(cache, number, fetched))
-        time.sleep(0.005)
+        let_file_times_pass(tmp_path)
     assert there(tmp_path) == {1, 3, 4}
     assert fetched == [1, 2, 3, 4]
 
@@ -62,7 +63,7 @@ def test_the_least_recently_used_goes_first(tmp_path):
 def test_a_shard_in_use_stays(tmp_path):
     cache = ShardCache(tmp_path, 2000)
     held = use(cache, 1)
-    time.sleep(0.005)
+    let_file_times_pass(tmp_path)
     os.close(use(cache, 2))
     os.close(use(cache, 3))
     assert there(tmp_path) == {1, 3}
@@ -181,7 +182,7 @@ def test_processes_that_race_read_whole_shards_and_stay_within_the_limit(tmp_pat
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(60)
+        racer.join(300)
     assert [racer.exitcode for racer in racers] == [0] * 4
     assert not list((tmp_path / "cache").glob("*.partial"))
 
@@ -199,7 +200,7 @@ def test_two_processes_that_want_one_shard_fetch_it_once(tmp_path):
     time.sleep(0.3)
     os.close(gate)
     for racer in racers:
-        racer.join(30)
+        racer.join(300)
     assert [racer.exitcode for racer in racers] == [0] * 4
     assert log.read_text() == "fetched\n"
 

@@ -42,8 +42,8 @@ def in_child(method: str, target, *arguments) -> str:
     queue = context.Queue()
     process = context.Process(target=target, args=(*arguments, queue))
     process.start()
-    found = queue.get(timeout=120)
-    process.join(30)
+    found = queue.get(timeout=300)
+    process.join()
     return found
 
 

@@ -150,14 +150,14 @@ def test_a_tracker_that_fails_is_told_once_and_stops_nothing(made, here, started
 
 
 def test_a_tracker_that_never_answers_is_left(monkeypatch):
-    monkeypatch.setitem(trackers.PATIENCE, "finished", 0.5)
+    monkeypatch.setitem(trackers.PATIENCE, "finished", 2.0)
     slow, other, said = Kept(waits_at="log_epoch"), Kept(), []
     with trackers.Trackers({"wandb": slow, "mlflow": other}, said.append) as both:
         for epoch in range(1, 4):
             both.log_epoch(epoch, {"loss": 1.0})
-    slow.go_on.set()
     assert slow.names == ["log_epoch"] and other.names == ["log_epoch"] * 3 + ["finish"]
     assert said == ["wandb: left while busy; it lacks the last figures"]
+    slow.go_on.set()
 
 
 def test_a_tracker_that_cannot_start_stops_a_new_run_and_not_a_resumed_one(made, here, started, monkeypatch):

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from made.waiting import wait_until
 
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
@@ -37,7 +38,8 @@ def test_no_more_than_asked_for_wait():
     log = []
     items = read_ahead(numbers(50, log), 2)
     assert next(items) == 0
-    time.sleep(0.2)
+    wait_until(lambda: len(log) >= 3)
+    time.sleep(0.1)  # for a fourth, were there one
     assert len(log) == 3  # one taken, two waiting
     items.close()
     assert log[-1] == "closed" and not [t for t in threading.enumerate() if t.name.startswith("feed")]
