@@ -17,7 +17,8 @@ import pytest
 import torch
 from made.command import MISHAPS
 from made.once import once
-from made.ranks import free_port, lines, train_words, tsgc, weights
+from made.ranks import free_port, is_listened_on, lines, train_words, tsgc, weights
+from made.waiting import wait_until
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from pipelines.errors import TsgcError
@@ -161,10 +162,13 @@ def unbroken_long(shards, tmp_path_factory):
 
 def wait_for_steps(run: Path, count: int, *processes: subprocess.Popen) -> None:
     """Until the run has taken `count` steps."""
-    until = time.monotonic() + 120
-    while not (run / "steps.jsonl").exists() or len((run / "steps.jsonl").read_bytes().splitlines()) < count:
-        assert all(process.poll() is None for process in processes) and time.monotonic() < until
-        time.sleep(0.02)
+
+    def taken() -> bool:
+        assert all(process.poll() is None for process in processes)
+        steps = run / "steps.jsonl"
+        return steps.exists() and len(steps.read_bytes().splitlines()) >= count
+
+    wait_until(taken, seconds=300)
 
 
 def assert_same_long(run: Path, other: Path) -> None:
@@ -194,13 +198,14 @@ def test_a_launcher_that_is_asked_to_stop_ends_with_75(shards, unbroken_long, tm
 def test_another_machine_takes_a_lost_ones_place(shards, unbroken_long, tmp_path):
     """Launcher and rank of one of two nodes are killed; a third node comes, and nobody gives --resume."""
     run = tmp_path / "run"
+    port = free_port()
     variables = {
-        "PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": f"localhost:{free_port()}",
+        "PET_NNODES": "2", "PET_RDZV_BACKEND": "c10d", "PET_RDZV_ENDPOINT": f"localhost:{port}",
         "PET_MAX_RESTARTS": "3",
     }  # fmt: skip
     command = [sys.executable, "-m", *train_words(shards, run, "--gpus", "1", *LONG)]
     first = start(*command, **variables)  # it has the meeting point, which has to stay
-    time.sleep(3)
+    wait_until(lambda: is_listened_on(port))
     second = start(*command, **variables)
     wait_for_steps(run, 50, first, second)
     children = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()

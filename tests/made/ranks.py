@@ -2,9 +2,11 @@
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors.numpy import load_file
@@ -27,10 +29,18 @@ def tsgc(*words, expect=0):
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        return found.getsockname()[1]
+    """A port of this machine that nobody listens on, one of those that no system gives out by itself."""
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as found, suppress(OSError):
+            found.bind(("localhost", port))
+            return port
+
+
+def is_listened_on(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("localhost", port)) == 0
 
 
 def train_words(shards: Path, run: Path, *more: str):

@@ -223,28 +223,22 @@ def test_shards_are_fetched_before_a_batch_needs_them():
         assert len(batch) == 4
 
 
-def test_reading_ahead_overlaps_a_slow_server(local, server, options):
-    """With read-ahead more than one request waits at the server at a time."""
-    busy, most = [], []
-    process = server.process_request
+def test_reading_ahead_overlaps_a_slow_server(server, options):
+    """The server answers nobody before it is asked for a second shard."""
+    manifest = load_manifest(server.url)
+    asked, second, in_time = [], threading.Event(), []
 
-    def counted(*request):
-        process(*request)
-
-    server.process_request = counted
-    server.delay = 0.1
-    get = server.RequestHandlerClass.do_GET
-
-    class Counting(server.RequestHandlerClass):
+    class Waiting(server.RequestHandlerClass):
         def do_GET(self):
-            busy.append(1)
-            most.append(len(busy))
-            get(self)
-            busy.pop()
+            asked.append(self.path)
+            if len(asked) > 1:
+                second.set()
+            in_time.append(second.wait(30))
+            super().do_GET()
 
-    server.RequestHandlerClass = Counting
-    batches(server.url, options, window=2, threads=1)
-    assert max(most) > 1
+    server.RequestHandlerClass = Waiting
+    batches(manifest, options, window=2, threads=1)
+    assert len(in_time) == len(manifest.shards["train"]) and all(in_time)
 
 
 def test_two_loaders_at_once_fetch_each_shard_once(local, server, options):
