@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made.command import quick, tsgc
 from made.terminal import on_terminal
+from made.waiting import wait_until
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -94,30 +95,34 @@ def test_in_a_terminal_lines_are_printed_above_and_the_progress_is_gone_at_the_e
         assert sum(line.count("baa") for line in printed) == 4 * 30 and said.endswith("slept\nexit 0")
 
 
-def said_until(capsys, enough):
-    """The lines on standard error, as soon as they are `enough`, or after 20 s."""
-    said, end = [], time.monotonic() + 20
-    while not enough(said) and time.monotonic() < end:
-        time.sleep(0.02)
-        said += capsys.readouterr().err.splitlines()
+def said_until(capsys, enough, beginning=""):
+    """The lines on standard error, as soon as `enough` of them have this beginning."""
+    said = []
+
+    def look():
+        said.extend(capsys.readouterr().err.splitlines())
+        return sum(line.startswith(beginning) for line in said) >= enough
+
+    wait_until(look)
     return said
 
 
 def test_elsewhere_a_line_is_said_every_so_often_even_while_nothing_is_counted(quickly, capsys):
     with Talker(quiet=False).progress("counting", 9, "sheep") as advance:
         advance(3)
-        said = said_until(capsys, lambda said: len(said) > 2)  # a step that takes long
-    assert len(said) == 3 and all(line.startswith("counting: 3/9 sheep; ") for line in said)
+        said = said_until(capsys, 3, "counting: 3/9 sheep; ")  # a step that takes long
+    assert all(line.startswith("counting: ") for line in said)
 
 
-def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(quickly, capsys):
+def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(now, capsys, monkeypatch):
+    monkeypatch.setattr(PlainWatch, "over", 0.0)
     talker = Talker(quiet=False)
-    for number in range(200):
+    for number in range(2):  # two in less than the 15 s from line to line
         with talker.doing(f"work {number}"):
-            time.sleep(0.02)
-        if said := capsys.readouterr().err:
-            break
-    assert number > 1 and said.startswith(f"work {number}: 0:00:00")
+            now.at += 6
+        now.at += 1.5
+    with talker.doing("work 2"):
+        assert said_until(capsys, 1) == ["work 2: 0:00:00"]
 
 
 def test_work_that_is_over_soon_says_nothing(capsys, monkeypatch):
@@ -134,9 +139,11 @@ def test_of_two_works_the_inner_one_is_shown(quickly, capsys):
     with talker.doing("outer"):
         with talker.counting("inner", "clips") as count:
             count(1, 2)
-            inner = said_until(capsys, bool)
-        outer = said_until(capsys, bool)
-    assert inner[0].startswith("inner: 1/2 clips") and outer[0].startswith("outer: 0:00:0")
+            inner = said_until(capsys, 3, "inner: 1/2 clips")
+        outer = said_until(capsys, 3, "outer: 0:0")
+    # The first of each may have been on its way before.
+    assert all(line.startswith("inner: ") for line in inner[-2:])
+    assert all(line.startswith("outer: ") for line in outer[-2:])
 
 
 def test_quiet_says_nothing(quickly, capsys):
@@ -191,12 +198,14 @@ def test_durations_are_clocks(seconds, said):
     assert clock(seconds) == said
 
 
-def slowed(said):
-    """The method, and some time after it."""
+def slowed(told):
+    """The method, and the time that two lines take after it: the second tells of it."""
 
     def slow(*given):
-        said(*given)
-        time.sleep(0.05)
+        told(*given)
+        for _ in range(2):
+            before = PlainWatch.said
+            wait_until(lambda: PlainWatch.said != before)  # noqa: B023, called here alone
 
     return slow
 
