@@ -1,7 +1,8 @@
 """Modalities: joints, bones, and how either moves.
 
 A modality is one function and its line in MODALITIES; docs/streams.md has each one's formula. Each
-takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape. A detector's
+takes x (N, M, T, V, C), already cropped, resized and rotated, and returns the same shape; those in TIMED
+are given the times of the frames, too. A detector's
 score is no coordinate: `stream` gives the functions only x and y, and SCORES has what becomes of it.
 Several joined by `+` are one stream too, which sees their channels side by side: early fusion.
 torch is imported inside the functions, so that commands which need only the names start fast.
@@ -101,6 +102,36 @@ def bone_motion4(x: Tensor, skeleton: Skeleton) -> Tensor:
     return motion(bone(x, skeleton), 4)
 
 
+INTERVAL = 1 / 60  # second: a velocity is the motion in this time. Clips half as long as T at 30 a second
+# have their frames so far apart, so that their velocity is as large as their motion.
+SHORTEST = 1e-6  # second; from frame to frame in less time, rounding is most of what moves
+
+
+def velocity(x: Tensor, times: Tensor | None) -> Tensor:
+    """Motion to the next frame over the time between the two, in INTERVAL; 0 where both are at one time.
+
+    `times` (N or 1, T) float64: when each frame is in the clip, in seconds; None: they are INTERVAL apart.
+    """
+    import torch
+
+    moved = motion(x)
+    if times is None:
+        return moved
+    steps = times.diff(append=times[:, -1:])
+    rates = torch.where(steps.abs() > SHORTEST, INTERVAL / steps, 0)
+    return moved * rates.to(x.dtype)[:, None, :, None, None]
+
+
+def joint_velocity(x: Tensor, skeleton: Skeleton, times: Tensor | None = None) -> Tensor:
+    """Velocity of the joints as they were recorded, however many frames the clip is resized to."""
+    return velocity(x, times)
+
+
+def bone_velocity(x: Tensor, skeleton: Skeleton, times: Tensor | None = None) -> Tensor:
+    """Velocity of the bones."""
+    return velocity(bone(x, skeleton), times)
+
+
 def children(skeleton: Skeleton, filler: int) -> list[list[int]]:
     """The children of each joint, rows filled up to equal length with `filler`."""
     rows = [
@@ -131,6 +162,12 @@ def angle(x: Tensor, skeleton: Skeleton) -> Tensor:
     return torch.stack([cosine_similarity(bones, other, dim=-1) for other in directions], dim=-1)
 
 
+TIMED: dict[str, Callable[[Tensor, Skeleton, Tensor | None], Tensor]] = {
+    "joint_velocity": joint_velocity,
+    "bone_velocity": bone_velocity,
+}
+"""The modalities whose functions take the times of frames, as `velocity` does."""
+
 MODALITIES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "joint": joint,
     "bone": bone,
@@ -143,6 +180,8 @@ MODALITIES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "bone_motion2": bone_motion2,
     "bone_motion4": bone_motion4,
     "angle": angle,
+    "joint_velocity": joint_velocity,
+    "bone_velocity": bone_velocity,
 }
 
 
@@ -171,6 +210,8 @@ SCORES: dict[str, Callable[[Tensor, Skeleton], Tensor]] = {
     "joint_motion4": lambda score, _: _motion_score(score, 4),
     "bone_motion2": lambda score, body: _motion_score(_bone_score(score, body), 2),
     "bone_motion4": lambda score, body: _motion_score(_bone_score(score, body), 4),
+    "joint_velocity": lambda score, _: _motion_score(score),
+    "bone_velocity": lambda score, body: _motion_score(_bone_score(score, body)),
 }
 """What a modality makes of the score, its last channel.
 
@@ -212,25 +253,36 @@ def num_channels(name: str, channels: str) -> int:
     return len(parts(name)) * len(channels)
 
 
-def derive_modality(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
+def needs_times(name: str) -> bool:
+    """Whether the stream `name` sees a modality of TIMED."""
+    return any(part in TIMED for part in parts(name))
+
+
+def derive_modality(
+    name: str, x: Tensor, skeleton: Skeleton, channels: str, times: Tensor | None = None
+) -> Tensor:
     """What the stream `name` sees of x (N, M, T, V, C), whose channels are `xyz`, `xyzs` or `xys`.
 
-    The same shape for one modality; (N, M, T, V, k C) for k of them joined by `+`, in that order.
+    The same shape for one modality; (N, M, T, V, k C) for k of them joined by `+`, in that order. `times` as
+    `velocity` takes them.
     """
     import torch
 
-    seen = [_single(part, x, skeleton, channels) for part in parts(name)]
+    seen = [_single(part, x, skeleton, channels, times) for part in parts(name)]
     return torch.cat(seen, dim=-1) if len(seen) > 1 else seen[0]
 
 
-def _single(name: str, x: Tensor, skeleton: Skeleton, channels: str) -> Tensor:
+def _single(name: str, x: Tensor, skeleton: Skeleton, channels: str, times: Tensor | None) -> Tensor:
     """One modality of x (N, M, T, V, C): the same shape."""
     import torch
 
+    def see(places: Tensor) -> Tensor:
+        return TIMED[name](places, skeleton, times) if name in TIMED else MODALITIES[name](places, skeleton)
+
     if not has_score(channels):
-        return MODALITIES[name](x, skeleton)
+        return see(x)
     places, score = x.split([coordinates(channels), 1], dim=-1)
-    seen = MODALITIES[name](places, skeleton)
+    seen = see(places)
     if name not in SCORES:
         return torch.cat([seen, score], dim=-1) if seen.shape[-1] < x.shape[-1] else seen
     return torch.cat([seen, SCORES[name](score, skeleton)], dim=-1)

@@ -68,6 +68,9 @@ PLAIN = {
     "bone_motion2": lambda clip, body: plain_motion(plain_bone(clip, body, 1), 2),
     "bone_motion4": lambda clip, body: plain_motion(plain_bone(clip, body, 1), 4),
     "angle": plain_angle,
+    # Without times; tests/input/test_velocity.py has them.
+    "joint_velocity": lambda clip, body: plain_motion(clip, 1),
+    "bone_velocity": lambda clip, body: plain_motion(plain_bone(clip, body, 1), 1),
 }
 
 

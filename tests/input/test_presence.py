@@ -128,7 +128,8 @@ def test_nothing_is_computed_across_an_absent_frame(modality):
     setting = {"sampling": "frames", "frames": 60, "modality": modality}
     whole, _ = corrected(**setting).test(pack([clip.copy()]), CPU)
     x, _ = corrected(**setting).test(pack([holes(clip, range(20, 40))]), CPU)
-    reach = int(modality[-1]) if modality[-1] in "24" and "motion" in modality else int("motion" in modality)
+    moving = "motion" in modality or "velocity" in modality
+    reach = int(modality[-1]) if moving and modality[-1] in "24" else int(moving)
     touched = slice(20 - reach, 40)
     assert (x[0, :, touched, :, 0] == 0).all()
     kept = [t for t in range(60) if not 20 - reach <= t < 40]

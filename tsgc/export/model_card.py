@@ -12,6 +12,7 @@ from pipelines.prepared.store import tool_version
 from tsgc.config import TrainConfig
 from tsgc.evaluation.scores import all_and_clean, read_scores
 from tsgc.inference.trained_stream import TrainedStream
+from tsgc.modalities import needs_times
 from tsgc.network.cost import count_parts, totals
 from tsgc.networks import NETWORKS, network_title
 from tsgc.workspace.runs import open_run, scores_path
@@ -142,8 +143,9 @@ def _joints(stream: TrainedStream) -> str:
         else "x and y from the middle of the picture, and the score, as `tsgc prepare` stores them."
     )
     absent = "a copy of the first body" if pipeline.absent_body == "copy" else "zeros"
+    frames = "frames" + (f", {pipeline.fps:g} a second" if needs_times(pipeline.config.modality) else "")
     return (
-        f"`joints` float32 (batch, frames, {M}, {V}, {C}): clips of equal length, any number of frames.\n"
+        f"`joints` float32 (batch, frames, {M}, {V}, {C}): clips of equal length, any number of {frames}.\n"
         f"{place} A body that a clip does not have is {absent}; one that is missing in a frame, zeros.\n"
         "Cleaning of tracks (`tsgc prepare`) is not inside; cropping, resizing to"
         f" {pipeline.config.frames} frames, the {pipeline.config.modality} modality and normalisation are."

@@ -101,7 +101,8 @@ class FromJoints(nn.Module):
             partner=clips,
         )
         x = resample(batch.joints, batch, positions.expand(N, -1), M, "zeros")
-        x = derive_modality(pipeline.config.modality, x, pipeline.skeleton, pipeline.channels)
+        times = positions[None] / pipeline.fps
+        x = derive_modality(pipeline.config.modality, x, pipeline.skeleton, pipeline.channels, times)
         return self.model(x.permute(0, 4, 2, 3, 1))  # (N, M, T, V, C) -> (N, C, T, V, M)
 
 

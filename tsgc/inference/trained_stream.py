@@ -48,6 +48,7 @@ def load_stream(path: Path, device: torch.device) -> TrainedStream:
         description.absent_body or DATASETS[dataset_name(description)].absent_body,
         present_only=interpolates_presence(description.preset),
         channels=description.axes,
+        fps=description.fps or DATASETS[dataset_name(description)].fps,
     )
     config = description.config
     precision = for_recognition(config.precision, device, config.network == OURS)

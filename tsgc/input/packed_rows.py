@@ -72,6 +72,8 @@ class HostArrays:
     """Each row's clip (rows,) int64."""
     values: Mapping[str, Values]
     """Arrays that each augmentation needs, by its name."""
+    times: np.ndarray | None = None
+    """When each of the input's frames is in its clip (N, T) float64, in seconds, for streams that need it."""
 
     def send(self, device: torch.device) -> "DeviceArrays":
         """These arrays on the device, in one copy."""
@@ -80,8 +82,10 @@ class HostArrays:
         dealt = {(name, key): array for name, kind in pairs for key, array in kind.dealt.items()}
         columns = [array.reshape(len(array), -1) for array in dealt.values()]
         beside = [np.concatenate(columns, axis=1)] if columns else []
-        arrays = to_device([*self.frames, self.clip, *sent.values(), *beside], device)
+        timed = [] if self.times is None else [self.times]
+        arrays = to_device([*self.frames, self.clip, *timed, *sent.values(), *beside], device)
         frames, (clip, *others) = arrays[: len(self.frames)], arrays[len(self.frames) :]
+        times = others.pop(0) if timed else None
         found: dict[str, dict[str, Tensor]] = {name: {} for name in self.values}
         for (name, key), tensor in zip(sent, others):
             found[name][key] = tensor
@@ -89,7 +93,7 @@ class HostArrays:
             parts = others[-1].index_select(0, clip).split_with_sizes([part.shape[1] for part in columns], 1)
             for ((name, key), array), part in zip(dealt.items(), parts):
                 found[name][key] = part.view(-1, *array.shape[1:])
-        return DeviceArrays(frames, clip, found)
+        return DeviceArrays(frames, clip, found, times)
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ class DeviceArrays:
     frames: list[Tensor]
     clip: Tensor
     values: Mapping[str, Mapping[str, Tensor]]
+    times: Tensor | None
 
 
 def row_clips(batch: PackedBatch) -> np.ndarray:

@@ -28,7 +28,7 @@ from tsgc.input.packed_rows import DeviceArrays, HostArrays, HostRows, Rows, row
 from tsgc.input.random_numbers import Draws, draw
 from tsgc.input.resize import blend, neighbours, present_rows, resample_present, suits_numpy
 from tsgc.input.tta import PLAIN, View, as_augmentation, view_span
-from tsgc.modalities import derive_modality
+from tsgc.modalities import derive_modality, needs_times
 
 MOST_KEPT, MOST_ROWS = 64, 4096  # lone clips' arrays that are kept, and rows of the longest: 2 MB at most
 
@@ -48,6 +48,8 @@ class InputPipeline:
     present_only: bool = False
     channels: str = "xyz"
     """`xyz`, `xyzs`, or `xys`: pictures, which turn about the viewing axis alone. s is no coordinate."""
+    fps: float = 30
+    """Frames a second of the clips."""
     _kept: dict[tuple[int, int, View], DeviceArrays] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -88,7 +90,8 @@ class InputPipeline:
         """`train`'s x in each of several modalities, of clips that are augmented once; and their presence."""
         here = batch.positions.numpy()
         numbers = {name: array[here] for name, array in draws.augmentations.items()}
-        arrays = self.host_arrays(batch, self.train_positions(batch, draws), numbers).send(device)
+        timed = any(map(needs_times, modalities))
+        arrays = self.host_arrays(batch, self.train_positions(batch, draws), numbers, timed).send(device)
         return self._input(batch, arrays, device, modalities)
 
     def test_positions(self, batch: PackedBatch, view: View = PLAIN) -> np.ndarray:
@@ -131,12 +134,20 @@ class InputPipeline:
 
     def _made_arrays(self, batch: PackedBatch, view: View, device: torch.device) -> DeviceArrays:
         numbers = as_augmentation(view, len(batch))
-        return self.host_arrays(batch, self.test_positions(batch, view), numbers).send(device)
+        timed = needs_times(self.config.modality)
+        return self.host_arrays(batch, self.test_positions(batch, view), numbers, timed).send(device)
 
     def host_arrays(
-        self, batch: PackedBatch, positions: np.ndarray, numbers: Mapping[str, np.ndarray]
+        self,
+        batch: PackedBatch,
+        positions: np.ndarray,
+        numbers: Mapping[str, np.ndarray],
+        timed: bool = False,
     ) -> HostArrays:
-        """Arrays that a batch's input needs besides its joints, made of index columns and numbers alone."""
+        """Arrays that a batch's input needs besides its joints, made of index columns and numbers alone.
+
+        `timed`: with the times of frames.
+        """
         if self.present_only:
             columns = (batch.frames, batch.bodies, batch.offsets)
             frames = [positions, *(column.numpy() for column in columns)]
@@ -149,7 +160,7 @@ class InputPipeline:
             for entry in augmentations.AUGMENTATIONS
             if entry.name in numbers and (entry.rows or entry.input)
         }
-        return HostArrays(frames, clip, values)
+        return HostArrays(frames, clip, values, positions / self.fps if timed else None)
 
     def _input(
         self,
@@ -163,13 +174,13 @@ class InputPipeline:
         placed = self.place_rows(joints, present, arrays, len(batch))
         if not self.present_only:
             x = blend(placed, *arrays.frames)
-            return [self._finish(x, arrays.values, modality) for modality in modalities], None
+            return [self._finish(x, arrays, modality) for modality in modalities], None
         at, frames, bodies, offsets = arrays.frames
         there = replace(batch, frames=frames, bodies=bodies, offsets=offsets)
         x, presence = resample_present(placed, present, there, at, self.bodies, int(batch.frames.max()))
         # NaN spreads to whatever is computed from an absent body-frame, and 0 takes its place.
         x = x.masked_fill(~presence[..., None, None], torch.nan)
-        seen = [self._finish(x, arrays.values, modality).nan_to_num(0.0) for modality in modalities]
+        seen = [self._finish(x, arrays, modality).nan_to_num(0.0) for modality in modalities]
         return seen, presence.transpose(1, 2).to(x.dtype)  # (N, M, T) -> (N, T, M)
 
     def place_rows(self, joints: Tensor, present: Tensor, arrays: DeviceArrays, clips: int) -> Tensor:
@@ -203,15 +214,15 @@ class InputPipeline:
                     joints = entry.lone(joints, self.config, self.skeleton)
         return torch.from_numpy(joints)
 
-    def _finish(self, x: Tensor, values: Mapping[str, Mapping[str, Tensor]], modality: str) -> Tensor:
+    def _finish(self, x: Tensor, arrays: DeviceArrays, modality: str) -> Tensor:
         """The modality of joints, less what is dropped: (N, M, T, V, C) -> (N, C, T, V, M).
 
         C becomes k C where k modalities lie side by side; each loses the same.
         """
-        x = derive_modality(modality, x, self.skeleton, self.channels)
+        x = derive_modality(modality, x, self.skeleton, self.channels, arrays.times)
         for entry in augmentations.AUGMENTATIONS:
-            if entry.input and entry.acts(self.config, values):
-                x = entry.input(x, values.get(entry.name, {}))
+            if entry.input and entry.acts(self.config, arrays.values):
+                x = entry.input(x, arrays.values.get(entry.name, {}))
         return x.permute(0, 4, 2, 3, 1)
 
 
@@ -230,5 +241,11 @@ def input_pipeline(config: TrainConfig, manifest: Manifest) -> InputPipeline:
         )
     present_only = interpolates_presence(manifest.preset)
     return InputPipeline(
-        config, manifest.body, bodies, manifest.absent_body, present_only, channels=manifest.channels
+        config,
+        manifest.body,
+        bodies,
+        manifest.absent_body,
+        present_only,
+        channels=manifest.channels,
+        fps=manifest.fps,
     )
