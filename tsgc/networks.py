@@ -94,4 +94,4 @@ SECOND_VARIANTS = {
     "tiny": Variant((1, 1, 1), (16, 32, 64)),
     "small": Variant((2, 5, 1), (32, 64, 128)),
 }
-"""The same variants of TSGCNeXt2: two thirds of the width, as its blocks see four views."""
+"""TSGCNeXt2's variants by the same names: two thirds of the width, as its blocks see up to four views."""

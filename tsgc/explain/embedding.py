@@ -25,18 +25,35 @@ SEED = 0  # of UMAP
 def head_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
     """A context that collects what the network's last layer is given: (N, D) of each batch.
 
-    Raises TsgcError where no linear layer gives the logits, as may be in one's own network.
+    Of several heads (`last_layers`) a list has what each is given, one after another. Raises TsgcError where
+    no linear layer gives the logits, as may be in one's own network.
     """
     seen: list[Tensor] = []
-    layers = [one for one in model.modules() if isinstance(one, nn.Linear)]
-    last = [one for one in layers if one.out_features == model.num_classes]
-    if not last:
-        raise TsgcError("the network has no linear layer whose outputs are the classes")
-    hook = last[-1].register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().float()))
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().float()))
+        for layer in last_layers(model)
+    ]
     try:
         yield seen
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
+
+
+def last_layers(model: nn.Module) -> list[nn.Module]:
+    """The last linear layer whose outputs are the classes; the heads where it is one of a list of such."""
+    named = [(name, one) for name, one in model.named_modules() if _gives_classes(one, model)]
+    if not named:
+        raise TsgcError("the network has no linear layer whose outputs are the classes")
+    name, last = named[-1]
+    around = model.get_submodule(name.rpartition(".")[0])
+    if isinstance(around, nn.ModuleList) and all(_gives_classes(one, model) for one in around):
+        return list(around)
+    return [last]
+
+
+def _gives_classes(layer: nn.Module, model: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and layer.out_features == model.num_classes
 
 
 def split_features(
@@ -63,9 +80,9 @@ def split_features(
                 x, presence = stream.pipeline.test(reader.read(np.arange(first, last)), device)
                 with head_inputs(stream.model) as seen:
                     stream.model(x, presence=presence)
-                features = torch.cat(seen) if seen else torch.zeros(0)
-                if features.ndim != 2 or len(features) != last - first:
+                if not seen or any(one.ndim != 2 or len(one) != last - first for one in seen):
                     raise TsgcError("the network's last linear layer is not given one vector a clip")
+                features = torch.cat(seen, 1)
                 found.append(features.cpu().numpy())
                 advance(last, len(chosen))
     finally:

@@ -56,8 +56,12 @@ def open_network(
             raise UsageError(f"--{name} {value}: expected one of {', '.join(known)}")
     # Every skeleton has three channels: x, y, z, or in pictures x, y and a score.
     length = frames or 256
+    given = parse_settings(settings)
+    for name in ("network", "variant", "frames", "bodies"):
+        if name in given:
+            raise UsageError(f"--set {name}: give --{name}")
     config = TrainConfig(
-        **parse_settings(settings),
+        **given,
         network=recorded_name(network or OURS),
         variant=variant,
         frames=length if network not in (None, OURS) else max(length, VARIANTS[variant].min_frames),
@@ -66,6 +70,7 @@ def open_network(
     model = build_network(config, SKELETONS[skeleton], classes, bodies=bodies, channels=channels)
     facts = {
         **_named(config),
+        **({"modality": config.modality} if "modality" in given else {}),
         "skeleton": skeleton,
         "bodies": bodies,
         "classes": classes,

@@ -45,10 +45,7 @@ def build_network(
     make = network_code(config.network, digest, where or "the settings")
     settings = config.network_settings
     if config.network == SECOND:
-        settings = {
-            **second_settings(config, config.drop_path if drop_path is None else drop_path),
-            **settings,
-        }
+        settings = second_settings(config, config.drop_path if drop_path is None else drop_path)
     try:
         made = make(
             skeleton,
@@ -72,13 +69,18 @@ def build_network(
 
 
 def second_settings(config: TrainConfig, drop_path: float) -> dict[str, Any]:
-    """The settings of TSGCNeXt2 that are settings of a run."""
-    return {
+    """The arguments of TSGCNeXt2, some of them settings of a run. Raises TsgcError: one given twice."""
+    given = {
         "views": len(parts(config.modality)),
         "variant": config.variant,
         "drop_path": drop_path,
         "layer_scale": config.layer_scale,
     }
+    for name in given.keys() & config.network_settings.keys():
+        place = "the modality, a view for each that + joins" if name == "views" else f"the setting {name}"
+        value = config.network_settings[name]
+        raise TsgcError(f"network.{name} is {value!r}: {config.network} takes it from {place}; leave it out")
+    return {**given, **config.network_settings}
 
 
 def network_code(name: str, digest: str = "", where: str = "") -> Callable[..., Any]:

@@ -10,10 +10,13 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tsgc import kernels
 from tsgc.network.build import Network
 from tsgc.network.layers import SUBSETS, Block, TemporalPatch
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.wrapped import Wrapped, answer
+
+LISTS = (nn.ModuleList, nn.ModuleDict)
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,25 @@ def counted_parts(model: Wrapped) -> list[Part]:
     return [*found, Part("the rest", "", between, macs, 0, 0)] if between or macs else found
 
 
-def _opened(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a network by name; in the place of a list of modules its members."""
+def _opened(
+    network: nn.Module, lists: tuple[type[nn.Module], ...] = (nn.Sequential, *LISTS)
+) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of a network by name; in the place of a list of modules its members, lists in it too."""
     for name, child in network.named_children():
-        if isinstance(child, nn.Sequential | nn.ModuleList):
-            yield from ((f"{name}.{place}", one) for place, one in child.named_children())
+        if isinstance(child, lists):
+            yield from ((f"{name}.{place}", one) for place, one in _opened(child, LISTS))
         else:
             yield name, child
 
 
 @contextmanager
 def _in_single_products() -> Iterator[None]:
-    """A context in which transformers, attention and LSTMs are products that torch's counter knows.
+    """A context in which transformers, attention, LSTMs and our blocks are products that torch can count.
 
-    Fused, they count as nothing: transformers without gradients, LSTMs by oneDNN, attention by its kernels.
+    Fused, they count as nothing: transformers without gradients, LSTMs by oneDNN, attention by its kernels,
+    and some of the products of our blocks on CPUs.
     """
-    with warnings.catch_warnings(), torch.enable_grad():
+    with warnings.catch_warnings(), torch.enable_grad(), kernels.plain():
         warnings.simplefilter("ignore")  # oneDNN's, of devices that are not there
         with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
             yield

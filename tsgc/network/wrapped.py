@@ -16,9 +16,9 @@ from tsgc.networks import network_title
 class Wrapped(nn.Module):
     """A network that is called as TSGCNeXt is; kept rows are none of its business.
 
-    Survival factors are a network's business where its forward pass has a parameter `survival` and it has
-    `drop_path_rates` (blocks,): it is then given them (blocks, N*M) in training. In training its answer may
-    be (N, heads, K): each head learns from the labels.
+    Where the network has `drop_path_rates` (blocks,), from 0 to below 1, and its forward pass a parameter
+    `survival`, it is given drop path's factors (blocks, N*M) in training. In training its answer may be
+    (N, heads, K): each head learns from the labels.
 
     `source`: the name by which errors call it. Its state dict is the network's own, so that its weights can
     be loaded outside of this project.
@@ -40,10 +40,10 @@ class Wrapped(nn.Module):
         self.min_frames = frames
         """It is made for so many frames, and is given no others."""
         taken = inspect.signature(network.forward).parameters
-        self.takes_presence, self.takes_survival = "presence" in taken, "survival" in taken
-        rates = getattr(network, "drop_path_rates", None) if self.takes_survival else None
+        rates = checked_rates(network, source) if "survival" in taken else torch.zeros(0)
+        self.takes_presence, self.takes_survival = "presence" in taken, len(rates) > 0
         self.drop_path_rates: Tensor
-        self.register_buffer("drop_path_rates", torch.zeros(0) if rates is None else rates, persistent=False)
+        self.register_buffer("drop_path_rates", rates, persistent=False)
 
     def forward(
         self,
@@ -68,6 +68,22 @@ class Wrapped(nn.Module):
         return self.network.load_state_dict(*args, **kwargs)
 
 
+def checked_rates(network: nn.Module, source: str) -> Tensor:
+    """A network's rates of drop path; (0,) where it has none. Raises TsgcError: no rates."""
+    rates = getattr(network, "drop_path_rates", torch.zeros(0))
+    if not (
+        isinstance(rates, Tensor)
+        and rates.dim() == 1
+        and rates.is_floating_point()
+        and bool(((rates >= 0) & (rates < 1)).all())
+    ):
+        raise TsgcError(
+            f"network {source}: its drop_path_rates are {rates!r}, expected a tensor (blocks,) of rates from"
+            " 0 to below 1"
+        )
+    return rates
+
+
 def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
     """Run a made batch forwards and backwards through a network; nothing of it is changed.
 
@@ -79,16 +95,17 @@ def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, C, T, V, M, generator=generator).to(device)
     presence = torch.ones(2, T, M, device=device)
-    shape = f"x of (N, C, T, V, M) = {tuple(x.shape)}"
+    shape, expected = f"x of (N, C, T, V, M) = {tuple(x.shape)}", (2, model.num_classes)
     buffers = [buffer.clone() for buffer in model.buffers()]
     training = model.training
     # Its random numbers are put back: the run's own do not depend on this.
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         logits = answer(model.train(), x, presence)
-        if isinstance(logits, Tensor) and logits.dim() == 3:  # several heads, in training alone
+        if isinstance(logits, Tensor) and logits.dim() == 3:  # (N, heads, K), in training alone
+            check_answer(answer(model.eval(), x, presence), expected, model.source, shape)
             logits = logits.mean(1)
-        check_answer(logits, (2, model.num_classes), model.source, shape)
+        check_answer(logits, expected, model.source, shape)
         if not logits.requires_grad:
             raise TsgcError(
                 f"network {model.source}: no gradient reaches its parameters; has it any that are trained?"

@@ -17,7 +17,7 @@ from tsgc.evaluation.scores import Scores, hits, read_scores
 from tsgc.fusion.calibrate import log_softmax
 from tsgc.fusion.fuse import match_clips
 from tsgc.network.adjacency import adjacency
-from tsgc.networks import OURS, network_title
+from tsgc.networks import WITH_VARIANTS, network_title
 from tsgc.workspace.runs import Run
 
 
@@ -182,7 +182,7 @@ def gather_run(run: Run, label: str, colour: int, *, ema: bool) -> Gathered:
             f"No confusions, classes or calibration: scores/{main}.npz is not readable here;"
             " `tsgc evaluate` writes it."
         )
-    if run.config.network != OURS:
+    if run.config.network not in WITH_VARIANTS:
         missing.append(f"No learned graphs: {gathered.network} has none that this page knows.")
         return gathered
     try:

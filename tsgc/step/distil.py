@@ -83,11 +83,11 @@ class Teachers:
         T^2 makes its gradient as large as the labels' at any temperature. Of several heads' logits
         (N, heads, K) it is the heads' mean.
         """
-        if logits.dim() == 3:
-            heads = logits.unbind(1)
-            return torch.stack([self.divergence(head, answer) for head in heads]).mean()
         student = F.log_softmax(logits.float() / self.temperature, dim=-1)
-        return self.temperature**2 * F.kl_div(student, answer, reduction="sum")
+        heads = 1
+        if logits.dim() == 3:
+            heads, answer = logits.shape[1], answer[:, None].expand_as(student)
+        return self.temperature**2 * F.kl_div(student, answer, reduction="sum") / heads
 
 
 def open_teachers(

@@ -35,8 +35,7 @@ def summed_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
     Of several heads' logits (N, heads, K) it is the heads' mean.
     """
+    logarithms = F.log_softmax(logits.float(), dim=-1)
     if logits.dim() == 3:
-        return (
-            summed_loss(logits.flatten(0, 1), targets.repeat_interleave(logits.shape[1], 0)) / logits.shape[1]
-        )
-    return -(targets * F.log_softmax(logits.float(), dim=-1)).sum()
+        return -(targets[:, None] * logarithms).sum() / logits.shape[1]
+    return -(targets * logarithms).sum()

@@ -86,4 +86,6 @@ class ClipAttention(nn.Module):
 
     def _tokens(self, x: Tensor) -> Tensor:
         """(N*M, T, V, C) -> (N, heads, M*T*V, C / heads)."""
-        return x.reshape(len(x) // self.bodies, -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
+        R, T, V, C = x.shape  # R, not len(x): programs are traced for any number of clips
+        tokens = x.reshape(R // self.bodies, self.bodies * T * V, self.heads, C // self.heads)
+        return tokens.transpose(1, 2)

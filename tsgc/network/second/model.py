@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
+from tsgc import kernels
 from tsgc.network.adjacency import adjacency
 from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_weights
-from tsgc.network.model import pool_present
+from tsgc.network.model import drop_path_factors, pool_present
 from tsgc.network.second.clip_graph import ClipAttention, ClipGraph
-from tsgc.networks import DOWN_STRIDE, SECOND_VARIANTS, STEM_STRIDE, Variant
+from tsgc.network.second.settings import settle_layers, settle_shape, settle_views
+from tsgc.networks import DOWN_STRIDE, STEM_STRIDE
 
 
 class TSGCNeXt2(nn.Module):
@@ -47,18 +49,17 @@ class TSGCNeXt2(nn.Module):
     ) -> None:
         super().__init__()
         shape = settle_shape(variant, depths, widths)
-        if frames < shape.min_frames:
-            raise TsgcError(f"frames is {frames}, TSGCNeXt2 takes {shape.min_frames} or more")
-        if wrong := set(clip_graphs) - set(range(1, 1 + len(shape.widths))):
-            raise TsgcError(f"clip_graphs has {min(wrong)}, expected stages from 1 to {len(shape.widths)}")
-        self.views, self.bodies = views, bodies
-        joints, each = skeleton.num_joints, channels // views
+        stages, layers = settle_layers(shape, clip_graphs, clip_attention)
+        each = settle_views(channels, views)
+        self.min_frames = shape.min_frames
+        if frames < self.min_frames:
+            raise TsgcError(f"frames is {frames}, TSGCNeXt2 takes {self.min_frames} or more")
+        joints = skeleton.num_joints
+        self.views, self.input_shape = views, (channels, joints, bodies)
         matrices = torch.from_numpy(adjacency(skeleton))
         self.input_norm = InputNorm(bodies * joints * channels)
         self.stems = nn.ModuleList(Stem(each, shape.widths[0], STEM_STRIDE) for _ in range(views))
-        self.graphs = nn.ModuleDict(
-            {str(stage): ClipGraph(shape.widths[stage - 1]) for stage in sorted(clip_graphs)}
-        )
+        self.graphs = nn.ModuleDict({str(stage): ClipGraph(shape.widths[stage - 1]) for stage in stages})
         self.stages = nn.ModuleList(
             nn.ModuleList(Block(width, matrices, layer_scale) for _ in range(depth))
             for depth, width in zip(shape.depths, shape.widths)
@@ -67,7 +68,7 @@ class TSGCNeXt2(nn.Module):
             Down(narrow, wide, DOWN_STRIDE) for narrow, wide in zip(shape.widths, shape.widths[1:])
         )
         last = shape.widths[-1]
-        self.attention = nn.ModuleList(ClipAttention(last, joints, bodies) for _ in range(clip_attention))
+        self.attention = nn.ModuleList(ClipAttention(last, joints, bodies) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(last, eps=NORM_EPS) for _ in range(views))
         self.heads = nn.ModuleList(nn.Linear(last, num_classes) for _ in range(views))
         rates = torch.linspace(0, drop_path, sum(shape.depths)).repeat_interleave(views)
@@ -90,29 +91,38 @@ class TSGCNeXt2(nn.Module):
     def forward(self, x: Tensor, presence: Tensor | None = None, survival: Tensor | None = None) -> Tensor:
         """Logits; `presence` (N, T, M) from 0 to 1, as `TSGCNeXt` takes it.
 
-        `survival` (blocks * views, N*M): drop path's factors, by `drop_path_rates`; None: nothing is dropped.
+        `survival` (blocks * views, N*M): drop path's factors, by `drop_path_rates`; drawn here in training
+        when not given. Raises TsgcError for an input of another shape than the network's.
         """
-        N, _, T, V, M = x.shape
+        N, C, T, V, M = x.shape
+        if self.input_shape != (C, V, M) or self.min_frames > T:
+            channels, joints, bodies = self.input_shape
+            expected = f"({channels}, T >= {self.min_frames}, {joints}, {bodies})"
+            raise TsgcError(f"input of (C, T, V, M) = {(C, T, V, M)}, the network expects {expected}")
+        if survival is None and self.training:
+            uniform = torch.rand(len(self.drop_path_rates), N * M, device=x.device)
+            survival = drop_path_factors(self.drop_path_rates, uniform)
         x = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
-        x = self.input_norm(x.reshape(N * T, -1)).view(N, T, M, V, -1)
+        x = self.input_norm(x.reshape(N * T, M * V * C)).view(N, T, M, V, C)
         if presence is not None:
             x = x * (presence > 0)[..., None, None]
-        x = x.transpose(1, 2).reshape(N * M, T, V, -1)
-        x = torch.cat([stem(view) for stem, view in zip(self.stems, x.chunk(self.views, -1), strict=True)])
-        factors = None if survival is None else survival.reshape(-1, self.views * N * M)
-        x = self._stages(x, factors)
-        if presence is not None:
-            presence = presence.repeat(self.views, 1, 1)  # rows are (view, clip, body)
+            presence = presence.repeat(self.views, 1, 1)  # (views * N, T, M)
+        x = x.transpose(1, 2).reshape(N * M, T, V, C)
+        views = zip(self.stems, x.chunk(self.views, -1), strict=True)
+        x = torch.cat([stem(view) for stem, view in views])  # rows are (view, clip, body)
+        x = self._stages(x, None if survival is None else survival.reshape(-1, self.views * N * M))
         share = None if presence is None else shares(presence, x.shape[1])
         for layer in self.attention:
             x = layer(x, share)
         if presence is None:
-            x = x.mean((1, 2)).view(self.views * N, M, -1).mean(1)
+            x = kernels.pooled(x).view(self.views * N, M, -1).mean(1)  # (views * N, C)
         else:
             x = pool_present(x, presence)
-        pairs = zip(self.norms, self.heads, x.chunk(self.views), strict=True)
+        pairs = zip(self.norms, self.heads, x.view(self.views, N, -1), strict=True)
         logits = torch.stack([head(norm(features)) for norm, head, features in pairs], dim=1)
-        return logits if self.training and self.views > 1 else logits.mean(1)
+        if self.training and self.views > 1:
+            return logits
+        return logits.mean(1, dtype=torch.float32)
 
     def _stages(self, x: Tensor, survival: Tensor | None) -> Tensor:
         """x (views * N*M, T, V, C) through the shared stages; `survival` (blocks, views * N*M)."""
@@ -133,17 +143,3 @@ def shares(presence: Tensor, steps: int) -> Tensor:
     """How much of each body is in each of `steps` steps: presence (N, T, M) -> (N, M, steps)."""
     stride = presence.shape[1] // steps
     return presence[:, : steps * stride].unflatten(1, (steps, stride)).mean(2).transpose(1, 2)
-
-
-def settle_shape(variant: str, depths: Sequence[int] | None, widths: Sequence[int] | None) -> Variant:
-    """The variant's shape with what replaces it. Raises TsgcError: not three numbers each."""
-    shape = SECOND_VARIANTS[variant]
-    return Variant(_three("depths", depths, shape.depths), _three("widths", widths, shape.widths))
-
-
-def _three(name: str, given: Sequence[int] | None, known: tuple[int, int, int]) -> tuple[int, int, int]:
-    numbers = known if given is None else tuple(given)
-    if len(numbers) != 3 or not all(isinstance(one, int) and one >= 1 for one in numbers):
-        raise TsgcError(f"{name} is {given}, expected 3 whole numbers of 1 or more")
-    first, second, third = numbers
-    return first, second, third
