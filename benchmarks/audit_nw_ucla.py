@@ -21,8 +21,8 @@ import numba
 import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
-from nw_ucla.plan import FOLDS
-from nw_ucla.search import fold_clips, read_results
+from nw_ucla.folds import fold_clips, folds_of
+from nw_ucla.search import read_results
 
 from pipelines.datasets.nw_ucla import identify
 from shards.load_manifest import load_manifest
@@ -78,10 +78,10 @@ def taken_for(results: Sequence[Path], train: ResidentClips) -> dict[str, Counte
     answers: dict[str, Counter[int]] = defaultdict(Counter)
     for path in results:
         for line in read_results(path):
-            judged = line["status"] == "ok" and line["fold"] in FOLDS and "answers" in line
+            judged = line["status"] == "ok" and line["fold"] in folds_of("views") and "answers" in line
             if not judged or line["modality"] != "joint":
                 continue
-            for clip, answer in zip(fold_clips(train.views, line["fold"])[1], line["answers"], strict=True):
+            for clip, answer in zip(fold_clips(train.fields, line["fold"])[1], line["answers"], strict=True):
                 answers[train.clips.names[clip]][int(answer)] += 1
     return dict(answers)
 

@@ -30,8 +30,8 @@ def main() -> None:
     body = clips.manifest.body
     print(f"| view | {' | '.join(f'{degrees} degrees' for degrees in DEGREES)} |")
     print("|---" * (1 + len(DEGREES)) + "|")
-    for view in sorted(set(clips.views)):
-        joints = clips.batch(np.flatnonzero(clips.views == view)).joints
+    for view in sorted(set(clips.fields["views"])):
+        joints = clips.batch(np.flatnonzero(clips.fields["views"] == view)).joints
         row_clip = torch.zeros(len(joints), dtype=torch.int64)
         cells = []
         for degrees in DEGREES:

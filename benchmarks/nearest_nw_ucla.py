@@ -14,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
-from nw_ucla.plan import FOLDS
-from nw_ucla.search import fold_clips
+from nw_ucla.folds import fold_clips, folds_of
 
 from shards.load_manifest import load_manifest
 from tsgc.config import TrainConfig
@@ -43,7 +42,7 @@ def input_features(
 
 def agreement(pipeline: InputPipeline, clips: ResidentClips, fold: str, views: tuple[View, ...]) -> float:
     """Part of the validating view's clips, in percent, whose nearest training clip is of their class."""
-    known, asked = fold_clips(clips.views, fold)
+    known, asked = fold_clips(clips.fields, fold)
     memory = torch.cat([input_features(pipeline, clips, known, view) for view in views])
     labels = torch.from_numpy(np.tile(clips.clips.labels[known], len(views)))
     nearest = torch.cdist(input_features(pipeline, clips, asked, PLAIN), memory).argmin(1)
@@ -62,7 +61,7 @@ def main() -> None:
         )
         pipeline = InputPipeline(config, manifest.body, 1, manifest.absent_body)
         cells = [
-            ", ".join(f"{agreement(pipeline, clips, fold, views):.1f}" for fold in FOLDS)
+            ", ".join(f"{agreement(pipeline, clips, fold, views):.1f}" for fold in folds_of("views"))
             for views in ((PLAIN,), TURNS)
         ]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -1,41 +1,52 @@
-"""Search for a recipe on NW-UCLA, and its final runs: benchmarks/nw_ucla/README.md.
+"""Search for recipes and networks on NW-UCLA and MSR-Action3D, and final runs: benchmarks/nw_ucla/README.md.
 
     python benchmarks/search_nw_ucla.py search --plan benchmarks/nw_ucla/stage1.yaml --out results.jsonl
-    python benchmarks/search_nw_ucla.py final --modality joint --seed 0 --seed 1 --out final.jsonl
+    python benchmarks/search_nw_ucla.py search --plan benchmarks/nw_ucla/v2_stage1.yaml --out v2.jsonl --list
+    python benchmarks/search_nw_ucla.py final --seed 0 --seed 1 --why "what for" --out final.jsonl
 
-`search` reads the training clips alone: it trains on one of the two training views and validates on the
-other. `final` trains on both and scores the test split, once, after the last epoch; each such look is a line
+`search` reads training clips alone: some of them train, the others judge (benchmarks/nw_ucla/folds.py).
+`final` trains on all of them and scores the test split, once, after the last epoch; each such look is a line
 of its output. Several processes share a search by --share 0/2 and 1/2, each on its own --device.
 """
 
 import argparse
+import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
 from nw_ucla.final import check_places, final_scorer, make_specs
-from nw_ucla.plan import FOLDS, Spec, read_plan, startable
-from nw_ucla.search import Search, fold_clips, read_results, to_do
+from nw_ucla.folds import MSR, NW_UCLA, fold_clips, training_counts
+from nw_ucla.plan import Spec, read_plan, startable
+from nw_ucla.search import Finish, Make, Search, read_results, share_lines, to_do
+from nw_ucla.tables import cost_table
 from nw_ucla.trial import Trial
 
 from pipelines.errors import TsgcError
 from shards.load_manifest import load_manifest
 
-SHARDS = Path("data/shards/nw-ucla/xview")
+DATA = Path(os.environ.get("TSGC_DATA", "data"))  # as for the commands
+SHARDS = {NW_UCLA: DATA / "shards/nw-ucla/xview", MSR: DATA / "shards/msr-action3d/xsub"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    search = commands.add_parser("search", help="try a plan's configurations on the training views")
+    search = commands.add_parser("search", help="try a plan's configurations on training clips")
     search.add_argument("--plan", type=Path, required=True, help="YAML: benchmarks/nw_ucla/plan.py")
     search.add_argument("--save", type=Path, help="folder for weights that trials keep (default: OUT's name)")
     search.add_argument("--only", action="append", help="trials by name (default: all)")
-    final = commands.add_parser("final", help="train on both views, score the test split")
-    final.add_argument("--config", type=Path, help="recipe (default: configs/nw-ucla.yaml)")
+    search.add_argument(
+        "--shards", type=Path, action="append", help=f"default: {' and '.join(map(str, SHARDS.values()))}"
+    )
+    search.add_argument("--list", action="store_true", help="say what it costs, and train nothing")
+    final = commands.add_parser("final", help="train on all training clips, score the test split")
+    final.add_argument("--shards", type=Path, default=SHARDS[NW_UCLA], help=f"default: {SHARDS[NW_UCLA]}")
+    final.add_argument("--config", type=Path, help="recipe (default: the benchmark's own)")
     final.add_argument("--set", action="append", default=[], help="key=value, as tsgc train takes it")
     final.add_argument("--init", type=Path, help="weights or a run's folder to start from")
     final.add_argument("--save", type=Path, help="folder for the averaged weights (default: not kept)")
@@ -45,10 +56,9 @@ def main() -> None:
     final.add_argument(
         "--tta", default="none", help="views whose mean is scored as well: tsgc evaluate --help"
     )
-    final.add_argument("--why", default="", help="words for the log of looks at the test split")
+    final.add_argument("--why", required=True, help="words for the log of looks at the test split")
     for command in (search, final):
         command.add_argument("--out", type=Path, required=True, help="JSONL that results are added to")
-        command.add_argument("--shards", type=Path, default=SHARDS, help=f"default: {SHARDS}")
         command.add_argument("--seconds", type=float, default=540, help="stop after (default: 540)")
         command.add_argument("--concurrent", type=int, default=4, help="trainings at a time (default: 4)")
         command.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
@@ -66,42 +76,60 @@ def run_trainings(options: argparse.Namespace) -> None:
     device = torch.device(options.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    manifest = load_manifest(options.shards)
-    train = ResidentClips(manifest, "train", device)
     done = read_results(options.out)
-    if options.command == "search":
-        counts = {fold: len(fold_clips(train.views, fold)[0]) for fold in FOLDS}
-        specs = read_plan(options.plan, counts, options.save or options.out.with_suffix(""))
-        if options.only:
-            specs = [spec for spec in specs if spec.name in options.only]
-
-        def make(spec: Spec) -> Trial:
-            trains, validates = fold_clips(train.views, spec.fold)
-            return Trial(spec, (train, trains), (train, validates), device)
-
-        ending = None
-    else:
-        test = ResidentClips(manifest, "test", device)
-        everything = np.arange(len(train.views))
-        specs = make_specs(options, len(everything))
-
-        def make(spec: Spec) -> Trial:
-            judge = (test, np.arange(len(test.views)))
-            return Trial(spec, (train, everything), judge, device, watch=False)
-
-        ending = final_scorer(options.scores, options.why, options.tta)
+    specs, make, ending = (planned if options.command == "search" else finals)(options, device)
     specs, waiting = startable(specs)
     for line in waiting:
         print(line)
     left = to_do(specs, done, (index, of), options.retry)
     if options.command == "final":
         check_places(left)
+    elif options.list:
+        print(cost_table(specs, left))
+        return
     print(f"{len(specs)} trainings, {len(left)} of them for this process, {options.concurrent} at a time")
     start = time.perf_counter()
     shared = of > 1 and not getattr(options, "only", None)  # others may be training what is waited for
     searching = Search(make, device, options.concurrent, lambda line: print(line, flush=True), shared)
     undone = searching.run(left, options.out, options.seconds, ending, specs)
+    if index == 0:
+        share_lines(specs, options.out)
     print(f"{len(left) - undone} done, {undone} left, {time.perf_counter() - start:.0f} s -> {options.out}")
+
+
+def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spec], Make, None]:
+    """The plan's trainings, and how one is made: training clips of its data set train and judge."""
+    folders = options.shards or [folder for folder in SHARDS.values() if folder.is_dir()]
+    manifests = {manifest.dataset: manifest for manifest in map(load_manifest, folders)}
+    counts: dict[str, int] = {}
+    for dataset, manifest in manifests.items():
+        counts |= training_counts(dataset, manifest.clips["train"].names)
+    specs = read_plan(options.plan, counts, options.save or options.out.with_suffix(""))
+    if options.only:
+        specs = [spec for spec in specs if spec.name in options.only]
+
+    @cache
+    def clips(dataset: str) -> ResidentClips:
+        return ResidentClips(manifests[dataset], "train", device)
+
+    def make(spec: Spec) -> Trial:
+        train = clips(spec.dataset)
+        trains, judges = fold_clips(train.fields, spec.fold)
+        return Trial(spec, (train, trains), (train, judges), device)
+
+    return specs, make, None
+
+
+def finals(options: argparse.Namespace, device: torch.device) -> tuple[list[Spec], Make, Finish]:
+    """Final runs, and how one is made: all training clips train; the test split is scored at its end."""
+    manifest = load_manifest(options.shards)
+    train, test = (ResidentClips(manifest, split, device) for split in ("train", "test"))
+
+    def make(spec: Spec) -> Trial:
+        whole, judge = ((clips, np.arange(len(clips.clips))) for clips in (train, test))
+        return Trial(spec, whole, judge, device, watch=False)
+
+    return make_specs(options, manifest), make, final_scorer(options.scores, options.why, options.tta)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
     python benchmarks/search_tables.py stage1.jsonl stage2.jsonl      # prints
     python benchmarks/search_tables.py --write benchmarks/nw_ucla/README.md benchmarks/nw_ucla/results/*.jsonl
 
+    python benchmarks/search_tables.py --against v1 v2.jsonl          # the verdict on each other trial
+
 With --write the parts of the page between `<!-- NAME -->` and `<!-- end -->` are replaced, NAME being
-a file's name without its ending.
+a file's name without its ending, or `against v1`.
 """
 
 import argparse
@@ -12,8 +14,12 @@ import re
 import sys
 from pathlib import Path
 
+from nw_ucla.decision import decision
+from nw_ucla.folds import FOLDS, WITNESSES
 from nw_ucla.search import read_results
-from nw_ucla.tables import final_table, look_table, trial_table
+from nw_ucla.tables import NW_UCLA_TEST, benchmark_of, final_table, look_table, trial_table
+
+from pipelines.errors import TsgcError
 
 
 def rendered(path: Path) -> str:
@@ -21,18 +27,36 @@ def rendered(path: Path) -> str:
     lines = read_results(path)
     finals = [line for line in lines if line["fold"] == "all"]
     trials = [line for line in lines if line["fold"] != "all"]
-    parts = [trial_table(trials)] if trials else []
-    if finals:
-        parts += [final_table(finals), final_table(finals, "last"), look_table(finals)]
+    parts = []
+    for witness in WITNESSES:
+        if own := [line for line in trials if FOLDS[line["fold"]].witness == witness]:
+            parts += [] if witness == "views" else [f"Judged by {witness}:\n"]
+            parts.append(trial_table(own))
+    for benchmark in dict.fromkeys(map(benchmark_of, finals)):
+        own = [line for line in finals if benchmark_of(line) == benchmark]
+        parts += [] if benchmark == NW_UCLA_TEST else [f"{benchmark}:\n"]
+        parts += [final_table(own), final_table(own, "last"), look_table(own)]
     return "\n".join(parts)
+
+
+def made_tables(options: argparse.Namespace) -> dict[str, str]:
+    """Tables by the name of their place in a page."""
+    if not options.against:
+        return {path.stem: rendered(path) for path in options.results}
+    lines = [line for path in options.results for line in read_results(path)]
+    return {f"against {options.against}": decision(lines, options.against)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, nargs="+")
     parser.add_argument("--write", type=Path, help="a page to put the tables into")
+    parser.add_argument("--against", help="the trial that all others are compared with, pair by pair")
     options = parser.parse_args()
-    tables = {path.stem: rendered(path) for path in options.results}
+    try:
+        tables = made_tables(options)
+    except TsgcError as error:
+        sys.exit(f"error: {error}")
     if not options.write:
         for name, text in tables.items():
             print(f"### {name}\n\n{text}")

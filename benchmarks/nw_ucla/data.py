@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from pipelines.datasets.nw_ucla import identify
+from nw_ucla.folds import clip_fields
 from shards import resident
 from shards.batch import PackedBatch, Step
 from shards.manifest import Clips, Manifest
@@ -30,7 +30,8 @@ class ResidentClips:
         self.frames = self.clips.frames
         rows = self.frames * self.clips.bodies
         self.offsets = np.cumsum(rows) - rows
-        self.views = np.array([identify(name).fields["views"] for name in self.clips.names])
+        self.fields = clip_fields(manifest.dataset, self.clips.names)
+        """Columns (N,) of what the clips' names tell: performers, of NW-UCLA also views."""
 
     def relabelled(self, config: TrainConfig) -> "ResidentClips":
         """The same clips with the classes that the configuration corrects."""

@@ -1,4 +1,4 @@
-"""Final runs: trained on both training views, scored on the test split after the last epoch."""
+"""Final runs: trained on all training clips, scored on the test split after the last epoch."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -11,29 +11,29 @@ import numpy as np
 from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
 from pipelines.errors import TsgcError
+from shards.manifest import Manifest
 from tsgc.config import parse_settings, resolve_config
 from tsgc.evaluation.scores import Scores, ScoreSource, all_and_clean, write_scores
 from tsgc.input.tta import views
 from tsgc.workspace.runs import run_folder, scores_path
 
-BENCHMARK = "nw-ucla/xview"
 
-
-def make_specs(options: argparse.Namespace, num_clips: int) -> list[Spec]:
-    """A training for each stream and seed, of the recipe and --set."""
+def make_specs(options: argparse.Namespace, manifest: Manifest) -> list[Spec]:
+    """A training on all training clips for each stream and seed, of the recipe and --set."""
     specs = []
     for seed in options.seed or [0]:
         for modality in options.modality or ["joint"]:
             config = resolve_config(
-                BENCHMARK,
+                manifest.benchmark,
                 config=options.config,
                 settings=options.set,
                 options={"modality": modality, "seed": seed},
             )
-            visits = config.epochs * config.repeats * num_clips
+            visits = config.epochs * config.repeats * len(manifest.clips["train"])
             told = parse_settings(options.set)
             file = options.save / f"{modality}-all-seed{seed}.safetensors" if options.save else None
-            specs.append(Spec(f"final {modality}", told, config, "all", visits, options.init, file))
+            name, dataset = f"final {modality}", manifest.dataset
+            specs.append(Spec(name, told, config, "all", visits, options.init, file, dataset=dataset))
     return specs
 
 
@@ -46,7 +46,9 @@ def check_places(specs: Sequence[Spec]) -> None:
 
 def answers(trial: Trial, tta: str) -> dict[str, np.ndarray]:
     """Logits (N, K) by the score file's name: of raw and averaged weights, of plain clips and of views."""
-    found = {"last" + suffix.replace("_", "-"): logits for suffix, logits in trial.logits(trial.x).items()}
+    found = {
+        "last" + suffix.replace("_", "-"): logits for suffix, logits in trial.logits(trial.plain).items()
+    }
     if tta != "none":
         seen = [trial.logits(trial.seen(view)) for view in views(tta)]
         for suffix in seen[0]:
@@ -62,16 +64,16 @@ def final_scorer(folder: Path, why: str, tta: str = "none") -> Callable[[Trial],
     """
 
     def score(trial: Trial) -> dict[str, Any]:
-        config = trial.spec.config
+        config = trial.config
         test, which = trial.judge
         manifest = test.manifest
         figures: dict[str, Any] = {}
         for name, logits in answers(trial, tta).items():
             source = ScoreSource(
-                benchmark=BENCHMARK,
+                benchmark=manifest.benchmark,
                 split="test",
                 preset=manifest.preset,
-                variant=config.variant,
+                variant=config.network_name,
                 modality=config.modality,
                 seed=config.seed,
                 checkpoint=name,
@@ -81,9 +83,10 @@ def final_scorer(folder: Path, why: str, tta: str = "none") -> Callable[[Trial],
             )
             clips = test.clips.select(np.isin(np.arange(len(test.clips)), which))
             scores = Scores(np.asarray(clips.names), clips.labels, logits, clips.repeats, source)
-            write_scores(scores_path(run_folder(folder, BENCHMARK, config), "test", name), scores)
+            write_scores(scores_path(run_folder(folder, manifest.benchmark, config), "test", name), scores)
             for part, found in all_and_clean(scores).items():
                 figures[f"{name} {part}"] = {"top1": found.top1, "mean_class": found.mean_class}
-        return {"test": figures, "date": date.today().isoformat(), "why": why}
+        look = {"benchmark": manifest.benchmark, "date": date.today().isoformat(), "why": why}
+        return {"test": figures, **look}
 
     return score

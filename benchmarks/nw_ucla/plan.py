@@ -5,8 +5,10 @@ A plan:
     base: {variant: "252", frames: 64}      # on top of before.yaml, or of `recipe: FILE`
     clips: 500000                           # visits to clips that each training has; sets epochs and warm-up
     seeds: [0]
-    folds: [1to2, 2to1]                     # train on one training view, validate on the other
+    folds: [views, performers]              # of folds.py, or all of a witness (default: views)
     rounds: true                            # all trials' first seeds, then all second ones (default: false)
+    datasets:                               # what one data set has in place of these; `base`: on top of it
+      msr-action3d: {recipe: configs/custom.yaml, clips: 182000, base: {warmup_epochs: 5}}
     trials:
       - name: rotation 90
         set: {rotation_max: 90}             # on top of base; `clips`, `seeds`, `folds` may stand here too
@@ -18,25 +20,32 @@ A plan:
         set: {distil: 0.9}
         teachers: [joint]                   # what earlier trials save, of the same fold
         teacher_seed: 0                     # default: of the student's own seed
+      - name: other mirrors
+        datasets: {msr-action3d: {set: {mirror: 0.5}}}   # for one data set alone; `clips` may stand here too
 """
 
 import dataclasses
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nw_ucla.weights import FOLDS, weights_digest, weights_file
+from nw_ucla.folds import CLIP_FIELDS, FOLDS, NW_UCLA, named_folds
+from nw_ucla.weights import weights_digest, weights_file
 from pipelines.errors import TsgcError
 from tsgc.config import REMOVED, TrainConfig, build_config, read_yaml
 
 BEFORE = Path(__file__).parent / "before.yaml"
 WARM_UP = 0.05  # of the epochs
-KEYS = {"base", "recipe", "clips", "seeds", "folds", "rounds", "init", "trials"}
-TRIAL_KEYS = {"name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed"}
+KEYS = {"base", "recipe", "clips", "seeds", "folds", "rounds", "init", "datasets", "trials"}
+TRIAL_KEYS = {
+    "name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed", "datasets",
+}  # fmt: skip
+DATASET_KEYS = {"base", "recipe", "clips"}
+TRIAL_DATASET_KEYS = {"set", "clips"}
 TEACHING = 1 / 3  # of a step: a teacher's forward pass
 # Settings that came after the first results, as those were made without them.
 LATER = {
@@ -56,7 +65,7 @@ class Spec:
     """What the trial changes of the plan's base."""
     config: TrainConfig
     fold: str
-    """A key of FOLDS, or `all`: both views train."""
+    """A key of FOLDS, or `all`: all training clips train."""
     clips: int
     """Visits to clips that the training makes, about."""
     init: Path | None = None
@@ -65,6 +74,7 @@ class Spec:
     """Where its averaged weights go."""
     taught_by: tuple[str, ...] = ()
     """Keys of the plan's trainings that its configuration's teachers are."""
+    dataset: str = NW_UCLA
 
     @property
     def key(self) -> str:
@@ -78,6 +88,8 @@ class Spec:
             settings["precision"] = "bf16"  # which the recipe said by name; trials run where `auto` is that
         kept = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
         what = {**kept, "fold": self.fold}
+        if self.dataset != NW_UCLA:
+            what["dataset"] = self.dataset
         if self.config.teachers:
             what["teachers"] = self.taught_by or [weights_digest(Path(name)) for name in self.config.teachers]
         if self.init is not None:
@@ -107,46 +119,84 @@ def with_clips(values: dict[str, Any], clips: int, num_clips: int) -> dict[str, 
     return {"epochs": epochs, "warmup_epochs": round(WARM_UP * epochs), **values}
 
 
-def read_plan(path: Path, counts: dict[str, int], folder: Path = Path()) -> list[Spec]:
-    """The trainings of a plan in its order; `counts`: training clips of each fold.
+def read_plan(path: Path, counts: Mapping[str, int], folder: Path = Path()) -> list[Spec]:
+    """The trainings of a plan in its order; `counts`: clips that train in each fold whose data set is there.
 
     `folder`: where trials keep weights and find their teachers. All of a trial's folds and seeds follow each
     other, or with `rounds` all of its folds. Raises TsgcError for keys and settings that are wrong.
     """
-    plan = read_yaml(path)
-    _known(path, plan, KEYS)
-    recipe = read_yaml(Path(plan["recipe"]) if "recipe" in plan else BEFORE)
-    for name in ("epochs", "warmup_epochs"):
-        recipe.pop(name, None)
+    plan = _checked(path)
     specs: list[Spec] = []
     turns: dict[int, list[Spec]] = defaultdict(list)
     saved: dict[tuple[str, str, int], Spec] = {}
     for trial in plan.get("trials", []):
-        _known(path, trial, TRIAL_KEYS)
-        settings = trial.get("set") or {}
-        values = {**recipe, **(plan.get("base") or {}), **settings}
+        where = f"{path}: {trial['name']}"
         given = {**plan, **trial}
         init = Path(given["init"]) if given.get("init") else None
         for turn, seed in enumerate(given.get("seeds", [0])):
-            for fold in given.get("folds", list(FOLDS)):
-                if fold not in FOLDS:
-                    raise TsgcError(f"{path}: fold {fold!r}, expected one of {', '.join(FOLDS)}")
-                whole = with_clips(values, given["clips"], counts[fold])
-                where = f"{path}: {trial['name']}"
+            for fold in _folds(path, given):
+                settings, whole = _settings(plan, trial, fold, _count(path, fold, counts))
                 teachers = _teachers(saved, trial, fold, seed, where)
                 if teachers:
                     whole["teachers"] = [str(teacher.save) for teacher in teachers]
+                    settings["teachers"] = "+".join(trial["teachers"])
                 config = build_config({**whole, "seed": seed, "holdout": True}, where)
                 visits = config.epochs * config.repeats * counts[fold]
-                told = {**settings, "teachers": "+".join(trial["teachers"])} if teachers else settings
                 by = tuple(teacher.key for teacher in teachers)
-                spec = Spec(str(trial["name"]), told, config, fold, visits, init, taught_by=by)
+                spec = Spec(
+                    str(trial["name"]), settings, config, fold, visits, init,
+                    taught_by=by, dataset=FOLDS[fold].dataset,
+                )  # fmt: skip
                 if name := trial.get("save"):
                     file = folder / f"{name}-{fold}-seed{seed}-{spec.key[:8]}.safetensors"
                     spec = saved[name, fold, seed] = dataclasses.replace(spec, save=file)
                 specs.append(spec)
                 turns[turn].append(spec)
     return [spec for turn in turns.values() for spec in turn] if plan.get("rounds") else specs
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """The plan in a file. Raises TsgcError for keys that are wrong."""
+    plan = read_yaml(path)
+    for place, keys, own_keys in [
+        (plan, KEYS, DATASET_KEYS),
+        *((trial, TRIAL_KEYS, TRIAL_DATASET_KEYS) for trial in plan.get("trials", [])),
+    ]:
+        _known(path, place, keys)
+        _known(path, place.get("datasets", {}), set(CLIP_FIELDS))
+        for own in place.get("datasets", {}).values():
+            _known(path, own, own_keys)
+    return plan
+
+
+def _folds(path: Path, given: dict[str, Any]) -> list[str]:
+    try:
+        return named_folds(given.get("folds", ["views"]))
+    except TsgcError as error:
+        raise TsgcError(f"{path}: {error}") from None
+
+
+def _count(path: Path, fold: str, counts: Mapping[str, int]) -> int:
+    if fold not in counts:
+        raise TsgcError(
+            f"{path}: no clips for fold {fold}; give the shards of {FOLDS[fold].dataset}: --shards FOLDER"
+        )
+    return counts[fold]
+
+
+def _settings(
+    plan: dict[str, Any], trial: dict[str, Any], fold: str, count: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a trial changes of its plan's base, and all settings, for a fold of which `count` clips train."""
+    dataset = FOLDS[fold].dataset
+    own, theirs = (place.get("datasets", {}).get(dataset, {}) for place in (plan, trial))
+    given = {**plan, **own, **trial, **theirs}
+    recipe = read_yaml(Path(given["recipe"]) if "recipe" in given else BEFORE)
+    for name in ("epochs", "warmup_epochs"):
+        recipe.pop(name, None)
+    base = {**(plan.get("base") or {}), **(own.get("base") or {})}
+    changes = {**(trial.get("set") or {}), **(theirs.get("set") or {})}
+    return changes, with_clips({**recipe, **base, **changes}, given["clips"], count)
 
 
 def _teachers(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nw_ucla.plan import FOLDS, Spec
+from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
 from pipelines.errors import TsgcError, first_line
 from tsgc.side_by_side.turns import MayWait, Over, Turns
@@ -54,9 +54,20 @@ def to_do(
     are trained again.
     """
     keys = {line["key"] for line in done if line["status"] == "ok" or not retry}
-    own = list({spec.key: spec for spec in specs}.values())[share[0] :: share[1]]
+    first = {spec.key: spec for spec in reversed(specs)}
+    own = [first[key] for key in dict.fromkeys(spec.key for spec in specs)][share[0] :: share[1]]
     gone = {spec.key for spec in own if spec.save is not None and not spec.save.is_file()}
     return [spec for spec in own if spec.key not in keys - gone]
+
+
+def share_lines(specs: Sequence[Spec], path: Path) -> None:
+    """Give a training that an earlier trial of the plan has done its line under its own name, too."""
+    lines = [line for line in read_results(path) if line["status"] == "ok"]
+    done = {line["key"]: line for line in reversed(lines)}
+    named = {(line["key"], line["name"]) for line in lines}
+    for spec in specs:
+        if spec.key in done and (spec.key, spec.name) not in named:
+            append_line(path, {**done[spec.key], "name": spec.name, "set": spec.settings})
 
 
 def without_teachers(planned: dict[str, Spec], failed: set[str]) -> set[str]:
@@ -202,7 +213,7 @@ def described(spec: Spec) -> dict[str, Any]:
         "set": spec.settings,
         "fold": spec.fold,
         "seed": config.seed,
-        "variant": config.variant,
+        "variant": config.network_name,
         "modality": config.modality,
         "epochs": config.epochs,
         **({} if spec.init is None else {"init": str(spec.init)}),
@@ -233,9 +244,3 @@ def told(line: dict[str, Any]) -> str:
     last = line["marks"][-1]
     figures = ", ".join(f"{name} {last[name]}" for name in ("loss", "top1", "top1_ema") if name in last)
     return f"{start}: {figures}, {line['seconds']:.0f} s, {line['clips_per_second']:,} clips/s"
-
-
-def fold_clips(views: Any, fold: str) -> tuple[Any, Any]:
-    """Indices of the clips that train and of those that validate, by their `views` (N,)."""
-    trains, validates = FOLDS[fold]
-    return (views == trains).nonzero()[0], (views == validates).nonzero()[0]

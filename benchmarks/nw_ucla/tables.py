@@ -5,7 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nw_ucla.plan import Spec
+
 Line = dict[str, Any]
+NW_UCLA_TEST = "nw-ucla/xview"
+RATE = 28_000  # visits a second of `small` on an H100, a dozen trainings side by side
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -21,6 +25,22 @@ def changes(line: Line) -> str:
 
 def cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def cost_table(specs: Sequence[Spec], left: Sequence[Spec]) -> str:
+    """A row for each trial: its trainings and visits to clips, and what of them is left to do."""
+    names = list(dict.fromkeys(spec.name for spec in specs))
+    rows = [
+        cost_row(name, *([s for s in some if s.name == name] for some in (specs, left))) for name in names
+    ]
+    columns = ["trial", "trainings", "M visits", "left", "M visits", f"s at {RATE:,} visits/s"]
+    return table(columns, [*rows, cost_row("all", specs, left)])
+
+
+def cost_row(name: str, specs: Sequence[Spec], left: Sequence[Spec]) -> list[str]:
+    whole, rest = (sum(spec.clips * spec.cost for spec in some) for some in (specs, left))
+    counts = [str(len(specs)), f"{whole / 1e6:.2f}", str(len(left)), f"{rest / 1e6:.2f}"]
+    return [cell(name), *counts, f"{rest / RATE:,.0f}"]
 
 
 def trial_table(lines: Sequence[Line]) -> str:
@@ -76,6 +96,17 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean(values):.2f} ± {deviation:.2f}"
 
 
+def benchmark_of(line: Line) -> str:
+    """The benchmark of a final run; the first lines do not say it."""
+    return str(line.get("benchmark", NW_UCLA_TEST))
+
+
+def accuracies(line: Line, part: str) -> dict[str, float]:
+    """A final run's accuracies; all clips are clean where no test clip repeats a training clip."""
+    found: dict[str, float] = line["test"].get(part) or line["test"][part.replace("clean", "all")]
+    return found
+
+
 def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
     """A row for each stream of runs made for one reason: each seed, mean and deviation, all and clean."""
     groups: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
@@ -84,7 +115,8 @@ def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
             groups[line["why"], line["variant"], line["modality"]].append(line)
     rows = []
     for (why, variant, modality), members in sorted(groups.items()):
-        every, clean = ([m["test"][f"{checkpoint} {part}"] for m in members] for part in ("all", "clean"))
+        parts = (f"{checkpoint} all", f"{checkpoint} clean")
+        every, clean = ([accuracies(member, part) for member in members] for part in parts)
         rows.append([
             cell(why) or "-", modality, variant, " ".join(f"{figures['top1']:.2f}" for figures in every),
             mean_and_deviation([figures["top1"] for figures in every]),
@@ -94,7 +126,7 @@ def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
             f"{mean(m['clips_per_second'] for m in members):,.0f}",
         ])  # fmt: skip
     columns = [
-        "runs", "stream", "variant", f"{checkpoint}, each seed", "all 464", "clean 369", "clean, mean class",
+        "runs", "stream", "variant", f"{checkpoint}, each seed", "all", "clean", "clean, mean class",
         "seconds", "clips/s",
     ]  # fmt: skip
     return table(columns, rows)
@@ -102,10 +134,10 @@ def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
 
 def look_table(lines: Sequence[Line]) -> str:
     """A row for each time that the test split was scored."""
+    parts = ("last all", "last-ema all", "last-ema clean")
     rows = [
         [line["date"], cell(line["why"]) or "-", line["modality"], str(line["seed"]), changes(line),
-         f"{line['test']['last all']['top1']:.2f}", f"{line['test']['last-ema all']['top1']:.2f}",
-         f"{line['test']['last-ema clean']['top1']:.2f}"]
+         *(f"{accuracies(line, part)['top1']:.2f}" for part in parts)]
         for line in lines if line["status"] == "ok"
     ]  # fmt: skip
     columns = ["date", "why", "stream", "seed", "--set", "last, all", "last-ema, all", "last-ema, clean"]

@@ -1,5 +1,6 @@
 """One training on resident clips: what `tsgc train` does, a step at a time, so that many take turns."""
 
+import string
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import torch
 
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.plan import Spec
-from nw_ucla.weights import check_unseen_view
+from nw_ucla.weights import check_unseen
 from pipelines.errors import TsgcError
 from shards.options import LoaderOptions
 from tsgc.checkpoint import describe_weights, save_weights
@@ -25,7 +26,11 @@ from tsgc.network.precision import arithmetic
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.feed import Feed
 from tsgc.training.run import make_train_step
+from tsgc.training.settle_precision import settle_precision
 
+Seen = tuple[torch.Tensor, torch.Tensor | None]
+"""The network's input (N, C, T, V, M) and its presence (N, T, M), as `InputPipeline.test` gives them."""
+CLASSES = string.digits + string.ascii_lowercase
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
 
 
@@ -47,35 +52,34 @@ class Trial:
     started: float = field(default_factory=time.perf_counter)
 
     def __post_init__(self) -> None:
-        config, device = self.spec.config, self.device
+        device = self.device
+        process = Process(0, 1, device)
+        config = self.config = settle_precision(self.spec.config, process)
         clips, chosen = self.train[0].relabelled(config), self.train[1]
         self.judge = (self.judge[0].relabelled(config), self.judge[1])
         manifest = clips.manifest
-        process = Process(0, 1, device)
         pipeline = input_pipeline(config, manifest)
         self.model, self.step = make_train_step(config, manifest, pipeline.bodies, process, LoaderOptions())
         if self.spec.init is not None:
-            check_unseen_view(self.spec.init, self.spec.fold)
+            check_unseen(self.spec.init, self.spec.fold)
             self.started_from = fine_tune(self.model, manifest, self.spec.init, modality=config.modality)
             self.step.ema.set(self.model)
         for teacher in config.teachers:
-            check_unseen_view(Path(teacher), self.spec.fold)
+            check_unseen(Path(teacher), self.spec.fold)
         self.loader = ResidentLoader(clips, chosen, config)
         self.feed = Feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
         self.pipeline = pipeline
         self.labels = self.judge[0].clips.labels[self.judge[1]]
-        self.x = self.seen(PLAIN)
+        self.plain = self.seen(PLAIN)
 
-    def seen(self, view: View) -> torch.Tensor:
+    def seen(self, view: View) -> Seen:
         """The clips that judge, as the network sees them: made once, as tests are not augmented."""
         clips, which = self.judge
-        x, presence = self.pipeline.test(clips.batch(which), self.device, view)
-        assert presence is None, "NW-UCLA's reference preset tells no presence"
-        return x
+        return self.pipeline.test(clips.batch(which), self.device, view)
 
     def steps(self) -> Iterator[Feed]:
         """Train, with a pause after each step. Raises TsgcError for a loss that is not finite."""
-        config, per_epoch = self.spec.config, self.loader.steps_per_epoch
+        config, per_epoch = self.config, self.loader.steps_per_epoch
         due = sorted({max(1, round(mark * config.epochs)) for mark in MARKS})
         since = 0
         self.model.train()
@@ -100,7 +104,7 @@ class Trial:
     def look(self) -> dict[str, float]:
         """Accuracies of raw and averaged weights on the clips that judge."""
         figures = {}
-        for suffix, logits in self.logits(self.x).items():
+        for suffix, logits in self.logits(self.plain).items():
             found = accuracy(logits, self.labels)
             figures[f"top1{suffix}"] = round(found.top1, 3)
             figures[f"mean_class{suffix}"] = round(found.mean_class, 3)
@@ -108,9 +112,9 @@ class Trial:
         return figures
 
     def last_look(self) -> dict[str, Any]:
-        """The averaged weights' class of each validation clip, a digit each, and top-1 by views."""
-        answers = self.logits(self.x)["_ema"].argmax(1)
-        figures: dict[str, Any] = {"answers": "".join(map(str, answers.tolist())), "tta": {}}
+        """The averaged weights' class of each validation clip, a character each, and top-1 by views."""
+        answers = self.logits(self.plain)["_ema"].argmax(1)
+        figures: dict[str, Any] = {"answers": "".join(CLASSES[answer] for answer in answers), "tta": {}}
         for name, several in VIEWS.items():
             if len(several) > 1:
                 mean = np.mean([self.logits(self.seen(view))["_ema"] for view in several], axis=0)
@@ -118,14 +122,17 @@ class Trial:
         return figures
 
     @torch.inference_mode()
-    def logits(self, x: torch.Tensor) -> dict[str, np.ndarray]:
+    def logits(self, seen: Seen) -> dict[str, np.ndarray]:
         """Logits (N, K) of raw and averaged weights."""
-        batch = self.spec.config.eval_batch
+        size = self.config.eval_batch
+        x, presence = seen
+        batches = x.split(size)
+        there = [None] * len(batches) if presence is None else presence.split(size)
         found = {}
         for suffix, model in {"": self.model, "_ema": self.step.ema.module}.items():
             model.eval()
-            with arithmetic(self.spec.config.precision, self.device):
-                parts = [model(part).float() for part in x.split(batch)]
+            with arithmetic(self.config.arithmetic, self.device):
+                parts = [model(part, presence=mask).float() for part, mask in zip(batches, there)]
             found[suffix] = torch.cat(parts).cpu().numpy()
         self.model.train()
         return found
@@ -134,10 +141,10 @@ class Trial:
         """Save the averaged weights where the plan says so; their benchmark names their fold."""
         if self.spec.save is None:
             return
-        split = "xview" if self.spec.fold == "all" else self.spec.fold
-        config, bodies = self.spec.config, self.pipeline.bodies
+        config, manifest, bodies = self.config, self.train[0].manifest, self.pipeline.bodies
+        fold = f"{self.spec.dataset}/{self.spec.fold}"
         said = describe_weights(
-            config, self.train[0].manifest, bodies, f"nw-ucla/{split}",
+            config, manifest, bodies, manifest.benchmark if self.spec.fold == "all" else fold,
             epoch=config.epochs, ema=True, selected_on="none",
         )  # fmt: skip
         save_weights(self.spec.save, self.step.ema.module.state_dict(), said)

@@ -3,12 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from nw_ucla.folds import FOLDS, HOLDOUT_FOLD, NW_UCLA
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_weights_description
 from tsgc.workspace.runs import checkpoint_path
-
-FOLDS = {"1to2": (1, 2), "2to1": (2, 1)}  # views that train and validate
-HOLDOUT_FOLD = "1to2"  # `tsgc train nw-ucla --holdout` trains on this fold's training view only
 
 
 def weights_file(init: Path) -> Path:
@@ -27,21 +25,23 @@ def weights_digest(init: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def check_unseen_view(init: Path, fold: str) -> None:
-    """Raise TsgcError where weights were trained on clips of NW-UCLA that `fold` validates on.
+def check_unseen(init: Path, fold: str) -> None:
+    """Raise TsgcError where weights were trained on clips that `fold` judges by.
 
-    Weights that trials save name their fold as their benchmark: nw-ucla/2to1.
+    Weights that trials save name their fold as their benchmark: nw-ucla/2to1. What another fold of the same
+    data set trains on judges this one.
     """
     path = weights_file(init)
     if fold == "all" or path.suffix != ".safetensors":  # released ones know NTU alone
         return
     said = read_weights_description(path)
-    seen = (said.dataset or said.benchmark).startswith("nw-ucla")
+    dataset = FOLDS[fold].dataset
     split = said.benchmark.split("/")[-1]
-    trained = split if split in FOLDS else HOLDOUT_FOLD if said.config.holdout else ""
-    if seen and trained != fold:
-        views = f"the training view of {trained}" if trained else "both views"
+    held = said.config.holdout and dataset == NW_UCLA
+    trained = split if split in FOLDS else HOLDOUT_FOLD if held else ""
+    if (said.dataset or said.benchmark).startswith(dataset) and trained != fold:
+        clips = f"the training clips of {trained}" if trained else "all training clips"
         raise TsgcError(
-            f"{path}: trained on {views} of {said.benchmark}, expected none of the clips that judge {fold};"
+            f"{path}: trained on {clips} of {said.benchmark}, expected none of the clips that judge {fold};"
             f" made data need a name of their own, and --holdout serves fold {HOLDOUT_FOLD} alone"
         )

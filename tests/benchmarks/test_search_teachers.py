@@ -12,7 +12,7 @@ from made.search import COUNTS, ROOT, SMALL, search
 from nw_ucla import search as searching
 from nw_ucla.plan import read_plan
 from nw_ucla.search import Search, append_line, read_results
-from nw_ucla.weights import check_unseen_view
+from nw_ucla.weights import check_unseen
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_weights_description
@@ -75,9 +75,9 @@ def test_students_wait_for_teachers_that_another_process_trains(shards, tmp_path
     (kept,) = (tmp_path / "found").glob("bone-1to2-seed0-*.safetensors")
     said = read_weights_description(kept)
     assert said.benchmark == "nw-ucla/1to2" and said.ema and said.config.modality == "bone"
-    check_unseen_view(kept, "1to2")
-    with pytest.raises(TsgcError, match="trained on the training view of 1to2"):
-        check_unseen_view(kept, "2to1")
+    check_unseen(kept, "1to2")
+    with pytest.raises(TsgcError, match="trained on the training clips of 1to2"):
+        check_unseen(kept, "2to1")
     kept.unlink()  # then it is trained again
     assert "1 of them for this process" in search(*words)
 
@@ -143,7 +143,16 @@ def test_teachers_in_a_circle_cannot_be_planned(tmp_path):
 @pytest.mark.slow
 def test_a_final_student_is_the_one_of_tsgc_train(trained, shards, tmp_path):
     settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
-    places = ["--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs"]
+    places = [
+        "--shards",
+        shards,
+        "--out",
+        tmp_path / "f.jsonl",
+        "--scores",
+        tmp_path / "runs",
+        "--why",
+        "a test",
+    ]
     keep = ["--modality", "bone", "--save", tmp_path / "kept"]
     search("final", *places, *settings, *keep)
     assert "is there, of another training" in search(

@@ -13,7 +13,12 @@ import cli
 ROOT = Path(cli.__file__).parent
 
 
-COUNTS = {"1to2": 516, "2to1": 504}
+COUNTS = {
+    "1to2": 516, "2to1": 504, "without-4-9": 817, "without-5-6": 819, "without-1-7": 818, "without-8-10": 814,
+    "without-2-3": 812, "msr-without-1": 224, "msr-without-3": 231, "msr-without-5": 227,
+    "msr-without-7": 227, "msr-without-9": 227,
+}  # fmt: skip
+"""Clips that train in each fold."""
 
 
 SMALL = {
