@@ -44,8 +44,8 @@ def train(
     modality: Annotated[
         list[str] | None,
         typer.Option(
-            help="joint, bone, joint_motion, bone_motion, another of docs/streams.md, or several: joint+bone."
-            " Repeatable: a run each, side by side."
+            help="joint, bone, joint_motion, bone_motion, joint_velocity, bone_velocity, another of"
+            " docs/streams.md, or several: joint+bone. Repeatable: a run each, side by side."
         ),
     ] = None,
     network: Annotated[
