@@ -20,7 +20,7 @@ from tsgc.train_config import TrainConfig
 N, T, V, M, K = 3, 24, NW_UCLA_20.num_joints, 2, 5
 SHAPE = {"bodies": M, "frames": T, "variant": "tiny"}
 AS_FIRST = {"depths": [2, 1, 1], "widths": [24, 48, 96]}
-BOTH = {"clip_graphs": [1, 3], "clip_attention": 1}
+BOTH = {"clip_graphs": [1, 3], "clip_attention": [2, 3]}
 SETTINGS = pytest.mark.parametrize("settings", [{}, BOTH], ids=["plain", "of the clip"])
 
 
@@ -95,7 +95,8 @@ def test_one_view_is_tsgcnext_to_the_bit(settings, given, training, monkeypatch)
 
 def alone(model, view):
     """A network of one view alone, of the weights of `model`."""
-    settings = {"clip_graphs": [int(stage) for stage in model.graphs], "clip_attention": len(model.attention)}
+    layers = {"clip_graphs": model.graphs, "clip_attention": model.attention}
+    settings = {name: [int(stage) for stage in at] for name, at in layers.items()}
     single = second(1, trained=False, **settings)
     taken = {}
     for name, tensor in model.state_dict().items():
@@ -250,10 +251,10 @@ def test_bfloat16_is_near_float32_and_its_answer_is_not_rounded():
         ({"clip_graphs": [4]}, r"^clip_graphs is \[4\], expected a list of stages from 1 to 3"),
         ({"clip_graphs": 2}, "^clip_graphs is 2, expected"),
         ({"clip_graphs": ["1"]}, "^clip_graphs is .*expected"),
-        ({"clip_attention": -1}, "^clip_attention is -1, expected a whole number of layers, 0 or more"),
+        ({"clip_attention": [0]}, r"^clip_attention is \[0\], expected a list of stages from 1 to 3"),
         ({"clip_attention": "x"}, "^clip_attention is 'x'"),
-        ({"clip_attention": True}, "^clip_attention is True"),
-        ({"clip_attention": 1, "widths": [30, 60, 122]}, r"multiple of 4 channels, and stage 3 has 122"),
+        ({"clip_attention": [True]}, r"^clip_attention is \[True\]"),
+        ({"clip_attention": [3], "widths": [30, 60, 122]}, r"multiple of 4 channels, and stage 3 has 122"),
         ({"clip_graphs": [1], "widths": [30, 60, 120]}, r"multiple of 4 channels, and stage 1 has 30"),
         ({"frames": 15}, "^frames is 15, TSGCNeXt2 takes 16 or more"),
         ({"channels": 7}, "^views is 2, expected a whole number that divides the 7 channels"),

@@ -17,7 +17,7 @@ from tsgc.network.adjacency import adjacency
 from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_weights
 from tsgc.network.model import drop_path_factors, pool_present
 from tsgc.network.second.clip_graph import ClipAttention, ClipGraph
-from tsgc.network.second.settings import settle_layers, settle_shape, settle_views
+from tsgc.network.second.settings import settle_shape, settle_stages, settle_views
 from tsgc.networks import DOWN_STRIDE, STEM_STRIDE
 
 
@@ -26,8 +26,7 @@ class TSGCNeXt2(nn.Module):
 
     `channels`: of all `views` together, side by side. `widths` and `depths` replace the variant's.
     `clip_graphs`: stages, counted from 1, that begin with mixing by graphs made of the clip.
-    `clip_attention`: layers of attention over the clip after the last stage. With one view and neither it is
-    TSGCNeXt.
+    `clip_attention`: stages that end with attention over the clip. With one view and neither it is TSGCNeXt.
     """
 
     def __init__(
@@ -45,11 +44,12 @@ class TSGCNeXt2(nn.Module):
         depths: Sequence[int] | None = None,
         widths: Sequence[int] | None = None,
         clip_graphs: Sequence[int] = (),
-        clip_attention: int = 0,
+        clip_attention: Sequence[int] = (),
     ) -> None:
         super().__init__()
         shape = settle_shape(variant, depths, widths)
-        stages, layers = settle_layers(shape, clip_graphs, clip_attention)
+        mixed = settle_stages("clip_graphs", clip_graphs, shape)
+        attended = settle_stages("clip_attention", clip_attention, shape)
         each = settle_views(channels, views)
         self.min_frames = shape.min_frames
         if frames < self.min_frames:
@@ -59,7 +59,7 @@ class TSGCNeXt2(nn.Module):
         matrices = torch.from_numpy(adjacency(skeleton))
         self.input_norm = InputNorm(bodies * joints * channels)
         self.stems = nn.ModuleList(Stem(each, shape.widths[0], STEM_STRIDE) for _ in range(views))
-        self.graphs = nn.ModuleDict({str(stage): ClipGraph(shape.widths[stage - 1]) for stage in stages})
+        self.graphs = nn.ModuleDict({str(stage): ClipGraph(shape.widths[stage - 1]) for stage in mixed})
         self.stages = nn.ModuleList(
             nn.ModuleList(Block(width, matrices, layer_scale) for _ in range(depth))
             for depth, width in zip(shape.depths, shape.widths)
@@ -67,8 +67,10 @@ class TSGCNeXt2(nn.Module):
         self.downs = nn.ModuleList(
             Down(narrow, wide, DOWN_STRIDE) for narrow, wide in zip(shape.widths, shape.widths[1:])
         )
+        self.attention = nn.ModuleDict(
+            {str(stage): ClipAttention(shape.widths[stage - 1], joints, bodies) for stage in attended}
+        )
         last = shape.widths[-1]
-        self.attention = nn.ModuleList(ClipAttention(last, joints, bodies) for _ in range(layers))
         self.norms = nn.ModuleList(nn.LayerNorm(last, eps=NORM_EPS) for _ in range(views))
         self.heads = nn.ModuleList(nn.Linear(last, num_classes) for _ in range(views))
         rates = torch.linspace(0, drop_path, sum(shape.depths)).repeat_interleave(views)
@@ -110,10 +112,7 @@ class TSGCNeXt2(nn.Module):
         x = x.transpose(1, 2).reshape(N * M, T, V, C)
         views = zip(self.stems, x.chunk(self.views, -1), strict=True)
         x = torch.cat([stem(view) for stem, view in views])  # rows are (view, clip, body)
-        x = self._stages(x, None if survival is None else survival.reshape(-1, self.views * N * M))
-        share = None if presence is None else shares(presence, x.shape[1])
-        for layer in self.attention:
-            x = layer(x, share)
+        x = self._stages(x, presence, None if survival is None else survival.reshape(-1, len(x)))
         if presence is None:
             x = kernels.pooled(x).view(self.views * N, M, -1).mean(1)  # (views * N, C)
         else:
@@ -124,18 +123,24 @@ class TSGCNeXt2(nn.Module):
             return logits
         return logits.mean(1, dtype=torch.float32)
 
-    def _stages(self, x: Tensor, survival: Tensor | None) -> Tensor:
-        """x (views * N*M, T, V, C) through the shared stages; `survival` (blocks, views * N*M)."""
+    def _stages(self, x: Tensor, presence: Tensor | None, survival: Tensor | None) -> Tensor:
+        """x (views * N*M, T', V, C) through the shared stages; `presence` (views * N, T, M).
+
+        `survival` (blocks, views * N*M).
+        """
         index = 0
-        for stage, blocks in enumerate(self.stages):
-            if str(stage + 1) in self.graphs:
-                x = self.graphs[str(stage + 1)](x)
+        for stage, blocks in enumerate(self.stages, 1):
+            if str(stage) in self.graphs:
+                x = self.graphs[str(stage)](x)
             assert isinstance(blocks, nn.ModuleList)
             for block in blocks:
                 x = block(x, None if survival is None else survival[index])
                 index += 1
-            if stage < len(self.downs):
-                x = self.downs[stage](x)
+            if str(stage) in self.attention:
+                share = None if presence is None else shares(presence, x.shape[1])
+                x = self.attention[str(stage)](x, share)
+            if stage <= len(self.downs):
+                x = self.downs[stage - 1](x)
         return x
 
 

@@ -15,25 +15,21 @@ def settle_shape(variant: str, depths: Any, widths: Any) -> Variant:
     return Variant(_three("depths", depths, shape.depths), _three("widths", widths, shape.widths))
 
 
-def settle_layers(shape: Variant, clip_graphs: Any, clip_attention: Any) -> tuple[list[int], int]:
-    """Stages that begin with a `ClipGraph`, in order, and how many `ClipAttention` follow the last.
+def settle_stages(name: str, given: Any, shape: Variant) -> list[int]:
+    """The stages, in order, that setting `name` gives a layer of heads.
 
-    Raises TsgcError for what is neither, and for widths that the layers' heads do not divide.
+    Raises TsgcError for what is no list of stages, and for widths that the heads do not divide.
     """
     count = len(shape.widths)
-    if not isinstance(clip_graphs, list | tuple) or not all(
-        _is_whole(one) and 1 <= one <= count for one in clip_graphs
-    ):
-        raise TsgcError(f"clip_graphs is {clip_graphs!r}, expected a list of stages from 1 to {count}")
-    if not _is_whole(clip_attention) or clip_attention < 0:
-        raise TsgcError(f"clip_attention is {clip_attention!r}, expected a whole number of layers, 0 or more")
-    for stage in sorted({*clip_graphs, *([count] if clip_attention else [])}):
+    if not isinstance(given, list | tuple) or not all(_is_whole(one) and 1 <= one <= count for one in given):
+        raise TsgcError(f"{name} is {given!r}, expected a list of stages from 1 to {count}")
+    for stage in sorted(given):
         if shape.widths[stage - 1] % HEADS:
             raise TsgcError(
-                f"widths is {list(shape.widths)}: clip_graphs and clip_attention take a multiple of {HEADS}"
-                f" channels, and stage {stage} has {shape.widths[stage - 1]}"
+                f"widths is {list(shape.widths)}: {name} takes a multiple of {HEADS} channels, and stage"
+                f" {stage} has {shape.widths[stage - 1]}"
             )
-    return sorted(set(clip_graphs)), clip_attention
+    return sorted(set(given))
 
 
 def settle_views(channels: int, views: Any) -> int:
