@@ -125,6 +125,67 @@ def test_lazy_layers_take_their_shapes_when_it_is_made(tmp_path):
         build(tmp_path, LAZY, "Idle")
 
 
+HEADED = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, skeleton, num_classes, *, bodies, channels, frames, rates=(0.0, 0.5)):
+        super().__init__()
+        self.heads = nn.ModuleList(nn.Linear(bodies * channels * frames * 20, num_classes) for _ in "ab")
+        self.drop_path_rates = torch.tensor(rates)
+        self.given = []
+
+    def forward(self, x, survival=None):
+        self.given.append(survival)
+        heads = torch.stack([head(x.flatten(1)) for head in self.heads], 1)
+        return heads if self.training else heads.mean(1)
+
+
+class Always(Net):
+    def forward(self, x):
+        return super().forward(x) if self.training else torch.zeros(len(x), 2, 5)
+
+
+class Listed(Net):
+    def __init__(self, *given, **shape):
+        super().__init__(*given, **shape)
+        self.drop_path_rates = [0.0, 0.5]
+
+
+class Without(Net):
+    def __init__(self, *given, **shape):
+        super().__init__(*given, **shape)
+        del self.drop_path_rates
+"""
+
+
+def test_several_heads_and_drop_paths_factors_are_a_networks_business(tmp_path):
+    model = build(tmp_path, HEADED)
+    try_out(model, CPU, every_gradient=True)
+    assert model.drop_path_rates.tolist() == [0.0, 0.5] and "drop_path_rates" not in model.state_dict()
+    x, survival = torch.randn(3, 3, 6, 20, 2), torch.ones(2, 6)
+    assert model(x, survival).shape == (3, 2, 5) and model.network.given[-1] is survival
+    assert model.eval()(x).shape == (3, 5) and model.network.given[-1] is None
+    still = build(tmp_path, HEADED, "Without")  # no rates: nothing to be given
+    still(x, torch.ones(0, 6))
+    assert still.network.given[-1] is None and not len(still.drop_path_rates)
+
+
+def test_an_answer_that_is_of_heads_even_when_it_recognises_is_one_line(tmp_path):
+    with pytest.raises(TsgcError, match=r"Always: .*gives \(2, 2, 5\) for x .* expected logits .*\(2, 5\)$"):
+        try_out(build(tmp_path, HEADED, "Always"), CPU, every_gradient=False)
+
+
+@pytest.mark.parametrize("rates", [(0.0, 1.0), (-0.1, 0.2), (0, 1)])
+def test_rates_that_are_none_are_one_line(tmp_path, rates):
+    with pytest.raises(TsgcError, match=r"drop_path_rates are tensor.*expected a tensor"):
+        build(tmp_path, HEADED, rates=rates)
+    with pytest.raises(TsgcError, match=r"drop_path_rates are \[0.0, 0.5\], expected a tensor"):
+        build(tmp_path, HEADED, "Listed")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -7,6 +7,7 @@ import pytest
 import torch
 from made.steps import CPU, SHAPE, same, tensors, train
 
+from tsgc.bench.contenders import Contender, training_work
 from tsgc.bench.inputs import make_batch, make_model, make_step
 from tsgc.config import TrainConfig
 from tsgc.step.cuda_graphs import clone
@@ -99,6 +100,11 @@ def test_mutual_learning_is_nothing_to_one_head():
         for share in (0.0, 0.5)
     )
     assert one.loss(batch).item() == other.loss(batch).item()
+
+
+def test_the_plain_step_that_is_timed_takes_several_heads():
+    work, _ = training_work(Contender("plain", "float32"), SECOND, CPU)
+    work()
 
 
 def halves(batch):

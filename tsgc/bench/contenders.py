@@ -113,7 +113,8 @@ def plain_step(
         targets = batch.lam[:, None] * targets + (1 - batch.lam[:, None]) * targets[batch.partner]
         with arithmetic(config.precision, device):
             logits = network(x, batch.survival)
-        loss = -(targets * F.log_softmax(logits.float(), dim=-1)).sum(1).mean()
+        targets = targets.view(len(x), *(1,) * (logits.dim() - 2), -1)  # the same for each of several heads
+        loss = -(targets * F.log_softmax(logits.float(), dim=-1)).sum(-1).mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

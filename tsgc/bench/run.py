@@ -61,8 +61,9 @@ def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[s
         "shape": dataclasses.asdict(options.shape),
         "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
     }
-    if options.device.type == "cuda" and options.shape.network == OURS:
-        talker.line(f"kernels: {say_kernels(options.shape, options.precision, options.device)}")
+    on_gpu = options.device.type == "cuda"
+    if on_gpu and (cut := say_kernels(options.shape, options.precision, options.device)):
+        talker.line(f"kernels: {cut}")
     if options.long:
         return {**result, "long": _long(options, talker)}
     if options.limit_like is not None:

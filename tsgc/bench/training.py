@@ -17,9 +17,9 @@ from tsgc.distributed.process import Process
 from tsgc.kernels.cards import Card, limited
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.cpu_memory import is_kept, keep_memory
+from tsgc.network.layers import block_widths
 from tsgc.network.precision import DTYPES, arithmetic
 from tsgc.network.wrapped import Wrapped, try_out
-from tsgc.networks import VARIANTS
 
 # Steps before any is timed: the first ones of a shape, then the capture (tsgc.step.cuda_graphs.WARM_UP).
 WARM_UP = 6
@@ -156,10 +156,13 @@ def ratios(rows: Sequence[Measurement]) -> list[dict[str, Any]]:
 
 
 def say_kernels(shape: Shape, precision: str, device: torch.device) -> str:
-    """What the kernels of a network of this shape are cut for in training."""
+    """What the kernels of a network of this shape are cut for in training; empty where it has no blocks."""
+    widths, joints = (
+        block_widths(make_model(shape, torch.device("cpu"))),
+        SKELETONS[shape.skeleton].num_joints,
+    )
     with arithmetic(precision, device):
-        joints = SKELETONS[shape.skeleton].num_joints
-        return kernels.settle(device, VARIANTS[shape.variant].widths, joints)
+        return kernels.settle(device, widths, joints) if widths else ""
 
 
 def time_rungs(

@@ -69,7 +69,7 @@ def fine_tune(
     benchmark that were selected on its test split or, with `holdout`, trained on its held-out clips.
     """
     if isinstance(model, Wrapped):
-        return load_fitting(model, manifest, path, holdout)
+        return load_fitting(model, manifest, path, holdout, modality)
     source = read_init_weights(path)
     if source.benchmark == manifest.benchmark:
         checkpoint.check_unseen(source.path, source.selected_on, source.holdout, holdout)
@@ -117,6 +117,8 @@ def read_init_weights(path: Path) -> InitWeights:
         return InitWeights(path, weights, f"released, {len(weights['head.bias'])} classes, averaged")
     model, description = checkpoint.load_model(path)
     config = description.config
+    if isinstance(model, Wrapped):
+        raise TsgcError(f"{path}: no block of it fits this network; it is of {config.network_title}")
     return InitWeights(
         path,
         model.state_dict(),

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from made.slowly import slowly
 from torch.export import Dim
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -322,7 +321,8 @@ def test_info_counts_block_by_block_as_many_products_as_there_are():
     )
 
 
-@pytest.mark.parametrize("told", [*slowly(False), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [False, True])
 def test_a_traced_program_takes_any_number_of_clips(told):
     model = second(**BOTH).eval()
     given = (clips(), presence()) if told else (clips(),)
