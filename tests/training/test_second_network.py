@@ -18,7 +18,7 @@ from tsgc.fine_tuning.views import by_views
 from tsgc.report.gather import read_adjacency
 
 BENCHMARK, VIEWS = "ntu60/xsub", "joint+bone"
-LAYERS = ("network.clip_graphs=[2]", "network.clip_attention=1", "mutual=0.3", "mirror=0")
+LAYERS = ("network.clip_graphs=[2]", "network.clip_attention=[3]", "mutual=0.3", "mirror=0")
 SHORT = ("epochs=1", "warmup_epochs=0")
 
 
@@ -69,7 +69,7 @@ def test_it_is_named_counted_and_scored_again(folder, data, here):
     found = json.loads(tsgc("info", folder, "--json"))
     assert found["network"] == "TSGCNeXt2 tiny"
     names = [part["name"] for part in found["parts"]]
-    assert {"stems.1", "graphs.2", "stages.2.0", "attention.0", "heads.1"} <= {
+    assert {"stems.1", "graphs.2", "stages.2.0", "attention.3", "heads.1"} <= {
         *names
     } and "the rest" not in names
     tsgc("evaluate", folder, "--data-root", data, "--run-dir", here / "again")
