@@ -1,4 +1,4 @@
-"""The verdict on each candidate of a plan beside its base trial, by the rule of benchmarks/nw_ucla/README.md.
+"""The verdict on each candidate of a plan beside its base trial, by the rule of benchmarks/nw_ucla/v2.md.
 
 Paired differences, candidate less base, of one fold and one seed each, by the averaged weights after the last
 epoch. A fold's figure is the mean over its seeds, a witness's the mean over its folds, and the last one the
