@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from unittest import mock
 
 # One thread a worker: with several on few cores they wait for each other. Read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -24,11 +25,28 @@ from made.runs import make_runs
 from made.shard_sets import make_data
 from made.teachers import ucla_builder
 
+from tsgc import live
+
 # Machines are slow at times, which is no fault of the code. `make test-slow` takes the second profile.
 STEADY = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=40, derandomize=True, **STEADY)
 settings.register_profile("thorough", max_examples=300, **STEADY)
 settings.load_profile("quick")
+
+
+@pytest.fixture(autouse=True)
+def environment():
+    """Variables that a test leaves set, as a launcher does for its ranks, reach no other test."""
+    with mock.patch.dict(os.environ):
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_line_of_progress():
+    """Commands in one process count 15 s together: a line between them would depend on the machine alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live, "PLAIN_SECONDS", 3600)
+        yield
 
 
 @pytest.fixture(scope="session")

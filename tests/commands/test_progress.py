@@ -40,6 +40,13 @@ def now(monkeypatch):
 
 
 @pytest.fixture
+def every_15_seconds(monkeypatch):
+    """Plain lines as elsewhere."""
+    monkeypatch.setattr(live, "PLAIN_SECONDS", 15)
+    monkeypatch.setattr(PlainWatch, "over", 0.0)
+
+
+@pytest.fixture
 def quickly(monkeypatch):
     """Plain lines every 0.1 s."""
     monkeypatch.setattr(live, "PLAIN_SECONDS", 0.1)
@@ -114,8 +121,7 @@ def test_elsewhere_a_line_is_said_every_so_often_even_while_nothing_is_counted(q
     assert all(line.startswith("counting: ") for line in said)
 
 
-def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(now, capsys, monkeypatch):
-    monkeypatch.setattr(PlainWatch, "over", 0.0)
+def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(now, every_15_seconds, capsys):
     talker = Talker(quiet=False)
     for number in range(2):  # two in less than the 15 s from line to line
         with talker.doing(f"work {number}"):
@@ -125,7 +131,7 @@ def test_the_time_to_the_next_line_runs_on_from_one_short_work_to_the_next(now, 
         assert said_until(capsys, 1) == ["work 2: 0:00:00"]
 
 
-def test_work_that_is_over_soon_says_nothing(capsys, monkeypatch):
+def test_work_that_is_over_soon_says_nothing(every_15_seconds, capsys, monkeypatch):
     """However long ago the last line of other work was."""
     monkeypatch.setattr(PlainWatch, "said", time.monotonic() - 100)
     monkeypatch.setattr(PlainWatch, "over", time.monotonic() - 50)
