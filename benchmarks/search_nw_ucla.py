@@ -13,7 +13,6 @@ import argparse
 import os
 import sys
 import time
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -108,12 +107,11 @@ def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spe
     if options.only:
         specs = [spec for spec in specs if spec.name in options.only]
 
-    @cache
-    def clips(dataset: str) -> ResidentClips:
-        return ResidentClips(manifests[dataset], "train", device)
+    datasets = [] if options.list else {spec.dataset for spec in specs}
+    clips = {dataset: ResidentClips(manifests[dataset], "train", device) for dataset in datasets}
 
     def make(spec: Spec) -> Trial:
-        train = clips(spec.dataset)
+        train = clips[spec.dataset]
         trains, judges = fold_clips(train.fields, spec.fold)
         return Trial(spec, (train, trains), (train, judges), device)
 
