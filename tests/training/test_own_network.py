@@ -146,6 +146,13 @@ def test_it_is_exported_with_parity(own, made, here):
     assert "# my.Net, bone stream" in (here / "last.md").read_text()
 
 
+def test_what_cannot_be_traced_is_one_line(made, here):
+    counted = PLAIN.replace("x = self.norm(", "x = x.view(len(x) // 1, *x.shape[1:])\n        x = self.norm(")
+    tsgc(*words(made, write_network(here, counted), "run", "epochs=1", "warmup_epochs=0"))
+    said = refused("export", "run", "--network", "my.py:Net", "--format", "pt2", "--data-root", made)
+    assert "network my.py:Net: torch.export cannot trace it for any number of clips" in said
+
+
 def test_it_recognises_from_python_and_is_fused_with_ours(own, trained, here):
     ours = trained / "runs/ntu60/xsub/tiny/joint/seed0"
     joints = np.random.default_rng(0).normal(size=(30, 1, 25, 3))

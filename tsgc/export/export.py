@@ -22,6 +22,8 @@ from tsgc.export.check import Arrays, check_clips, input_cases, joint_cases, lar
 from tsgc.export.model_card import model_card
 from tsgc.export.modules import FromInput, FromJoints, any_length, least_frames
 from tsgc.inference.trained_stream import TrainedStream, load_stream
+from tsgc.network.own_code import described
+from tsgc.network.wrapped import Wrapped
 from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.workspace.runs import checkpoint_path
 
@@ -95,7 +97,10 @@ def in_float32(stream: TrainedStream) -> TrainedStream:
 
 
 def export_program(module: nn.Module, inputs: Arrays, stream: TrainedStream) -> ExportedProgram:
-    """The module as an exported program, for any number of clips, and of frames where `any_length`."""
+    """The module as an exported program, for any number of clips, and of frames where `any_length`.
+
+    Raises TsgcError for a network other than TSGCNeXt that cannot be traced.
+    """
     batch = Dim("batch")
     if isinstance(module, FromJoints):
         shapes = [{0: batch, 1: Dim("frames")}]
@@ -103,12 +108,17 @@ def export_program(module: nn.Module, inputs: Arrays, stream: TrainedStream) -> 
         shapes = [{0: batch, 2: Dim("frames", min=least_frames(stream))}]
     else:
         shapes = [{0: batch} for _ in inputs]
-    with torch.no_grad(), quiet():
-        return torch.export.export(
-            module,
-            tuple(torch.from_numpy(array) for array in inputs.values()),
-            dynamic_shapes=tuple(shapes),
-        )
+    given = tuple(torch.from_numpy(array) for array in inputs.values())
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(module, given, dynamic_shapes=tuple(shapes))
+    except Exception as error:
+        if not isinstance(stream.model, Wrapped):
+            raise
+        raise TsgcError(
+            f"network {stream.model.source}: torch.export cannot trace it for any number of clips (len(x) and"
+            f" branches on values fix what they look at): {described(error)}"
+        ) from error
 
 
 @contextmanager
