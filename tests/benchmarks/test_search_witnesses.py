@@ -6,11 +6,13 @@ from pathlib import PurePath
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from made.command import tsgc
 from made.once import once, only_read
 from made.recordings import msr_text, walking, write
 from made.search import COUNTS, ROOT, SMALL, search
+from nw_ucla.data import ResidentClips
 from nw_ucla.folds import (
     FOLDS,
     MSR,
@@ -23,9 +25,11 @@ from nw_ucla.folds import (
 )
 from nw_ucla.plan import read_plan
 from nw_ucla.search import read_results
+from nw_ucla.trial import Trial
 from nw_ucla.weights import check_unseen
 
 from pipelines.errors import TsgcError
+from shards.load_manifest import load_manifest
 from tsgc.checkpoint import Description, save_weights
 from tsgc.config import build_config
 from tsgc.evaluation.scores import read_scores
@@ -44,11 +48,11 @@ splits:
 
 
 def make_msr(root):
-    """A data root with shards of made clips, some of which lack the body for some frames."""
+    """A data root with shards of made clips, some of which lack the body for longer than is bridged."""
     for action in (1, 2):
         for performer in (1, 2, 3, 5):
-            joints = walking(20, frames=12 + 3 * action + performer, seed=10 * action + performer)
-            joints[4:6] *= performer != 3
+            joints = walking(20, frames=30 + 3 * action + performer, seed=10 * action + performer)
+            joints[3:24] *= performer not in (2, 3)
             name = f"a0{action}_s0{performer}_e01_skeleton3D.txt"
             write(root / "msr-action3d/clips" / name, msr_text(joints))
     write(root / "msr-action3d/dataset.yaml", MADE.encode())
@@ -198,6 +202,18 @@ def test_weights_that_know_a_folds_judging_clips_are_refused(tmp_path, benchmark
     for fold in FOLDS:
         if FOLDS[fold].dataset != description.dataset or fold == benchmark.split("/")[1]:
             check_unseen(path, fold)
+
+
+def test_a_trial_trains_in_what_auto_is_for_its_network(tmp_path, msr):
+    base = {**SMALL, "precision": "auto", "network": "ctrgcn", "network_settings": {"width": 8}}
+    (spec,) = read_plan(
+        write_plan(tmp_path, base=base, folds=["msr-without-3"], trials=[{"name": "x"}]), COUNTS
+    )
+    clips = ResidentClips(load_manifest(msr / "shards/msr-action3d/xsub"), "train", torch.device("cpu"))
+    trains, judges = fold_clips(clips.fields, spec.fold)
+    trial = Trial(spec, (clips, trains), (clips, judges), torch.device("cpu"))
+    assert spec.config.arithmetic == "auto" and trial.config.arithmetic == "float32"  # another network, a CPU
+    trial.close()
 
 
 @pytest.mark.slow
