@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from made.slowly import slowly
 
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks/kernel_asks.py"
 # One card of each architecture: the one that has the least. Recorded figures are Triton's that CI has.
-CARDS = ["rtx 3060", *slowly("t4", "a100", "rtx 4090", "h200", "b200", "rtx 5070", "mi300x")]
+CARDS = ("rtx 3060", "t4", "a100", "rtx 4090", "h200", "b200", "rtx 5070", "mi300x")
 
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
@@ -20,6 +19,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, env=alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card", CARDS)
 def test_what_is_chosen_compiles_and_fits(card):
     done = run("--check", card)

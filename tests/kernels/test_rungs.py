@@ -42,8 +42,7 @@ def narrow_type(card: Card) -> torch.dtype:
     "name, width",
     [
         ("tuned", 96),
-        ("small", 192),
-        *slowly(("smaller", 192), ("tuned", 384), ("library", 192)),
+        *slowly(("small", 192), ("smaller", 192), ("tuned", 384), ("library", 192)),
     ],
 )
 def test_a_block_on_pointers_is_the_plain_one(name, width):

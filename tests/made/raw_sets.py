@@ -35,7 +35,7 @@ def write_kinetics(folder: Path, train: int = 9, val: int = 6) -> Path:
         for number in range(count):
             index = number % len(KINETICS_CLASSES)
             name = f"-{subset[0]}{number:08d}_"  # eleven characters, as YouTube names its films
-            clip = kinetics_clip(KINETICS_CLASSES[index], index, frames=18 + number, seed=seed + number)
+            clip = kinetics_clip(KINETICS_CLASSES[index], index, frames=18 + number % 16, seed=seed + number)
             (folder / f"kinetics_{subset}" / f"{name}.json").write_text(json.dumps(clip))
             labels[name] = {
                 "has_skeleton": True, "label": KINETICS_CLASSES[index], "label_index": index,
