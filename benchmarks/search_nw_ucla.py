@@ -113,7 +113,8 @@ def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spe
     def make(spec: Spec) -> Trial:
         train = clips[spec.dataset]
         trains, judges = fold_clips(train.fields, spec.fold)
-        return Trial(spec, (train, trains), (train, judges), device)
+        others = [clips(name) for name in spec.pretrain.others] if spec.pretrain else []
+        return Trial(spec, (train, trains), (train, judges), device, others)
 
     return specs, make, None
 

@@ -84,6 +84,9 @@ FLOORS = (
     "tsgc.commands",
     "cli",
     "tsgc.__main__",
+    "benchmarks.nw_ucla.folds",
+    "benchmarks.nw_ucla.data",
+    "benchmarks.nw_ucla.ideas",
     "benchmarks.nw_ucla",
     "benchmarks",
 )

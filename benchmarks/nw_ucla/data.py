@@ -44,7 +44,11 @@ class ResidentClips:
         self, indices: np.ndarray, positions: np.ndarray | None = None, partner: np.ndarray | None = None
     ) -> PackedBatch:
         """The clips at `indices` (B,), in that order, as `ShardReader.read` gives them."""
-        return self.resident.reader(self.clips).read(indices, positions, partner)
+        return self.reader().read(indices, positions, partner)
+
+    def reader(self) -> resident.ResidentReader:
+        """A reader of the clips."""
+        return self.resident.reader(self.clips)
 
 
 class ResidentLoader:
@@ -52,7 +56,7 @@ class ResidentLoader:
 
     def __init__(self, clips: ResidentClips, chosen: np.ndarray, config: TrainConfig) -> None:
         self.chosen = chosen
-        self._reader = clips.resident.reader(clips.clips)
+        self._reader = clips.reader()
         self.step_counts = batch_sizes(len(chosen), config.batch, config.last_batch, config.repeats)
         self._dealt = {size: deal(size, config.mix_group, 1)[0] for size in set(self.step_counts)}
         self._order = partial(

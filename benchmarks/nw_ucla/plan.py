@@ -20,6 +20,10 @@ A plan:
         set: {distil: 0.9}
         teachers: [joint]                   # what earlier trials save, of the same fold
         teacher_seed: 0                     # default: of the student's own seed
+      - name: pairs
+        twins: {kind: same, weight: 0.5}    # ideas/settings.py
+      - name: first without labels
+        pretrain: {clips: 300000, mask: 0.5, target: joints}
       - name: other mirrors
         datasets: {msr-action3d: {set: {mirror: 0.5}}}   # for one data set alone; `clips` may stand here too
 """
@@ -34,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from nw_ucla.folds import CLIP_FIELDS, FOLDS, NW_UCLA, named_folds
+from nw_ucla.ideas.settings import Pretraining, Twins, read_pretraining, read_twins
 from nw_ucla.weights import weights_digest, weights_file
 from pipelines.errors import TsgcError
 from tsgc.config import REMOVED, TrainConfig, build_config, read_yaml
@@ -43,6 +48,7 @@ WARM_UP = 0.05  # of the epochs
 KEYS = {"base", "recipe", "clips", "seeds", "folds", "rounds", "init", "datasets", "trials"}
 TRIAL_KEYS = {
     "name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed", "datasets",
+    "twins", "pretrain",
 }  # fmt: skip
 DATASET_KEYS = {"base", "recipe", "clips"}
 TRIAL_DATASET_KEYS = {"set", "clips"}
@@ -75,6 +81,8 @@ class Spec:
     taught_by: tuple[str, ...] = ()
     """Keys of the plan's trainings that its configuration's teachers are."""
     dataset: str = NW_UCLA
+    twins: Twins | None = None
+    pretrain: Pretraining | None = None
 
     @property
     def key(self) -> str:
@@ -94,6 +102,9 @@ class Spec:
             what["teachers"] = self.taught_by or [weights_digest(Path(name)) for name in self.config.teachers]
         if self.init is not None:
             what["init"] = weights_digest(self.init)
+        for name, idea in (("twins", self.twins), ("pretrain", self.pretrain)):
+            if idea is not None:
+                what[name] = dataclasses.asdict(idea)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -111,6 +122,11 @@ class Spec:
     def cost(self) -> float:
         """What a visit to a clip costs, over one without teachers."""
         return 1 + TEACHING * len(self.config.teachers)
+
+    @property
+    def work(self) -> float:
+        """What the training costs, in visits: those before it, without labels, too."""
+        return self.clips * self.cost + (self.pretrain.clips if self.pretrain else 0)
 
 
 def with_clips(values: dict[str, Any], clips: int, num_clips: int) -> dict[str, Any]:
@@ -140,12 +156,14 @@ def read_plan(path: Path, counts: Mapping[str, int], folder: Path = Path()) -> l
                 if teachers:
                     whole["teachers"] = [str(teacher.save) for teacher in teachers]
                     settings["teachers"] = "+".join(trial["teachers"])
+                ideas = _ideas(trial, fold, counts, where)
+                settings |= {key: str(idea) for key, idea in ideas.items()}
                 config = build_config({**whole, "seed": seed, "holdout": True}, where)
                 visits = config.epochs * config.repeats * counts[fold]
                 by = tuple(teacher.key for teacher in teachers)
                 spec = Spec(
                     str(trial["name"]), settings, config, fold, visits, init,
-                    taught_by=by, dataset=FOLDS[fold].dataset,
+                    taught_by=by, dataset=FOLDS[fold].dataset, **ideas,
                 )  # fmt: skip
                 if name := trial.get("save"):
                     file = folder / f"{name}-{fold}-seed{seed}-{spec.key[:8]}.safetensors"
@@ -209,6 +227,16 @@ def _teachers(
             there = ", ".join(f"{name} {fold} seed {seed}" for name, fold, seed in saved) or "nothing"
             raise TsgcError(f"{where}: no earlier trial saves {name} {fold} seed {seed}; they save {there}")
     return [saved[name, fold, seed] for name in trial.get("teachers", [])]
+
+
+def _ideas(trial: dict[str, Any], fold: str, counts: Mapping[str, int], where: str) -> dict[str, Any]:
+    """`twins` and `pretrain` of a trial in a fold, those that it has."""
+    there = {FOLDS[one].dataset for one in counts}
+    ideas = {
+        "twins": read_twins(trial.get("twins"), where),
+        "pretrain": read_pretraining(trial.get("pretrain"), FOLDS[fold].dataset, there, where),
+    }
+    return {name: idea for name, idea in ideas.items() if idea is not None}
 
 
 def _known(path: Path, values: dict[str, Any], keys: set[str]) -> None:

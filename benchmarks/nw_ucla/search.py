@@ -142,7 +142,7 @@ class Search:
             while queue and len(self.turns) < self.concurrent:
                 spec = next((spec for spec in queue if spec.ready), queue[0])
                 rate = self.speed / (len(self.turns) + 1)
-                if rate and (now - start) + SAFETY * spec.clips * spec.cost / rate > seconds:
+                if rate and (now - start) + SAFETY * spec.work / rate > seconds:
                     break  # asked again when the others are done, and there is more speed for it
                 ready = spec.ready
                 if not ready:
@@ -167,7 +167,7 @@ class Search:
     @property
     def _clips(self) -> float:
         """Visits to clips so far, each counted as what it costs."""
-        return self._past + sum(trial.done * trial.spec.cost for trial in self.trials.values())
+        return self._past + sum(trial.worked for trial in self.trials.values())
 
     @staticmethod
     def _teachers_failed(queue: Sequence[Spec], planned: dict[str, Spec], out: Path) -> bool:
@@ -194,7 +194,7 @@ class Search:
     def _end(self, over: Over[str, dict[str, Any]], out: Path) -> None:
         """Tell what a training has come to, and write the line of one that failed."""
         spec, trial = self.running.pop(over.key), self.trials.pop(over.key, None)
-        self._past += trial.done * spec.cost if trial else 0.0
+        self._past += trial.worked if trial else 0.0
         if over.result is not None:
             self.say(told(over.result))
             return
@@ -228,9 +228,10 @@ def result(trial: Trial, running: int, device: torch.device) -> dict[str, Any]:
         "status": "ok",
         "clips": trial.done,
         "marks": trial.marks,
+        **trial.said,
         **({"loaded": trial.started_from} if trial.started_from else {}),
         "seconds": round(seconds, 1),
-        "clips_per_second": round(trial.done / seconds),
+        "clips_per_second": round((trial.done + trial.pretrained) / seconds),
         "beside": running - 1,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "torch": torch.__version__,

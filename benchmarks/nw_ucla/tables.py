@@ -38,7 +38,7 @@ def cost_table(specs: Sequence[Spec], left: Sequence[Spec]) -> str:
 
 
 def cost_row(name: str, specs: Sequence[Spec], left: Sequence[Spec]) -> list[str]:
-    whole, rest = (sum(spec.clips * spec.cost for spec in some) for some in (specs, left))
+    whole, rest = (sum(spec.work for spec in some) for some in (specs, left))
     counts = [str(len(specs)), f"{whole / 1e6:.2f}", str(len(left)), f"{rest / 1e6:.2f}"]
     return [cell(name), *counts, f"{rest / RATE:,.0f}"]
 

@@ -2,8 +2,9 @@
 
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import numpy as np
 import torch
 
 from nw_ucla.data import ResidentClips, ResidentLoader
+from nw_ucla.ideas.pretrain import Pretrainer
+from nw_ucla.ideas.settings import Pretraining
+from nw_ucla.ideas.twins import TwinFeed, TwinLoader, disagreement
 from nw_ucla.plan import Spec
 from nw_ucla.weights import check_unseen
 from pipelines.errors import TsgcError
@@ -42,11 +46,17 @@ class Trial:
     train: tuple[ResidentClips, np.ndarray]
     judge: tuple[ResidentClips, np.ndarray]
     device: torch.device
+    others: Sequence[ResidentClips] = ()
+    """Clips of further data sets that it may learn from without labels (`Pretraining.others`)."""
     watch: bool = True
     """Whether it is judged on the way; final runs are scored once, when they are over."""
     marks: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
     """Clips visited."""
+    pretrained: int = 0
+    """Clips visited before, without labels."""
+    said: dict[str, Any] = field(default_factory=dict)
+    """What its line says of `twins` and `pretrain`."""
     started_from: str = ""
     """What was loaded of the weights that it starts from."""
     started: float = field(default_factory=time.perf_counter)
@@ -66,11 +76,28 @@ class Trial:
             self.step.ema.set(self.model)
         for teacher in config.teachers:
             check_unseen(Path(teacher), self.spec.fold)
-        self.loader = ResidentLoader(clips, chosen, config)
-        self.feed = Feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
+        self.loader = self.make_loader(clips, chosen)
+        feed = Feed if self.spec.twins is None else TwinFeed
+        self.feed = feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
         self.pipeline = pipeline
         self.labels = self.judge[0].clips.labels[self.judge[1]]
         self.plain = self.seen(PLAIN)
+
+    def make_loader(self, clips: ResidentClips, chosen: np.ndarray) -> ResidentLoader:
+        """The batches of the clips that train; of pairs, whose answers the step then compares, for twins."""
+        twins = self.spec.twins
+        if twins is None:
+            return ResidentLoader(clips, chosen, self.config)
+        loader = TwinLoader(clips, chosen, self.config, twins.kind)
+        self.step.further_loss = partial(disagreement, weight=twins.weight)
+        others = int((loader.twins != np.arange(len(chosen))).sum())
+        self.said["twins"] = f"{twins}, {others} of {len(chosen)} clips have another one as twin"
+        return loader
+
+    @property
+    def worked(self) -> float:
+        """Visits to clips so far, each counted as what it costs (`Spec.work`)."""
+        return self.done * self.spec.cost + self.pretrained
 
     def seen(self, view: View) -> Seen:
         """The clips that judge, as the network sees them: made once, as tests are not augmented."""
@@ -82,6 +109,8 @@ class Trial:
         config, per_epoch = self.config, self.loader.steps_per_epoch
         due = sorted({max(1, round(mark * config.epochs)) for mark in MARKS})
         since = 0
+        if self.spec.pretrain is not None:
+            yield from self.pretrain(self.spec.pretrain)
         self.model.train()
         for epoch in range(config.epochs):
             for ready in self.feed.epoch(epoch):
@@ -100,6 +129,20 @@ class Trial:
                 self.step.clear()
                 since = 0
                 yield self.feed
+
+    def pretrain(self, settings: Pretraining) -> Iterator[Feed]:
+        """Let the network's trunk learn without labels; the training's average then starts from it."""
+        captures = self.step.graph_pool is not None
+        before = Pretrainer(
+            self.model, settings, self.config, self.pipeline, self.train, self.others, captures
+        )
+        for feed in before.steps():
+            self.pretrained = before.done
+            yield feed
+        self.said |= {"pretrain_clips": before.done, "pretrain_error": before.errors}
+        if before.said:
+            self.said["pretrain_with"] = before.said
+        self.step.ema.set(self.model)
 
     def look(self) -> dict[str, float]:
         """Accuracies of raw and averaged weights on the clips that judge."""

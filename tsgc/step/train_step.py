@@ -78,6 +78,8 @@ class TrainStep:
             self._scale = torch.ones((), device=device)
         self.after_part: Callable[[], None] = lambda: None
         """Called on the host after each micro-batch of a step, but for steps that are replayed."""
+        self.further_loss: Callable[[Tensor], Tensor] | None = None
+        """A micro-batch's logits -> what is added to its summed loss."""
         self._position = 0  # of the step that is under way
         self._draws = isinstance(model, Wrapped)
         """Whether the network may draw random numbers of its own, and have statistics of one rank's clips."""
@@ -157,10 +159,10 @@ class TrainStep:
         if self.config.mutual and logits.dim() == 3:
             agreed = agreement(logits, self.config.distil_temperature)
             loss = (1 - self.config.mutual) * loss + self.config.mutual * agreed
-        if self.teachers is None or answer is None:
-            return loss
-        taught = self.teachers.divergence(logits, answer)
-        return (1 - self.config.distil) * loss + self.config.distil * taught
+        if self.teachers is not None and answer is not None:
+            taught = self.teachers.divergence(logits, answer)
+            loss = (1 - self.config.distil) * loss + self.config.distil * taught
+        return loss if self.further_loss is None else loss + self.further_loss(logits)
 
     def _run(self, parts: Sequence[MicroBatch], stop: Callable[[], bool] | None = None) -> bool:
         """The step itself; all that changes from call to call comes in through tensors on a GPU."""

@@ -108,7 +108,7 @@ class Feed:
         """
         if self.device.type != "cuda":
             for read in self.loader.epoch(epoch, start_step, stride):
-                make = partial(self.micro_batch, draws=self._draw(epoch, read))
+                make = partial(self.micro_batch, draws=self.draw(epoch, read))
                 yield ReadyStep(read, MadeOnDemand(make, read.parts))
             return
         if self._steps is None or self._due != (epoch, start_step):
@@ -145,13 +145,14 @@ class Feed:
 
     def make(self, epoch: int, steps: Sequence[Step]) -> list[ReadyStep]:
         """The input of steps; of several it is made as one batch, and is the same."""
-        draws = [self._draw(epoch, step) for step in steps]
+        draws = [self.draw(epoch, step) for step in steps]
         if len(steps) == 1:
             return [ReadyStep(steps[0], [self.micro_batch(part, draws[0]) for part in steps[0].parts])]
         whole = self.micro_batch(join_parts(steps, self.device), join_draws(draws))
         return list(map(ReadyStep, steps, cut_apart(whole, steps, self.pipeline.bodies)))
 
-    def _draw(self, epoch: int, step: Step) -> Draws:
+    def draw(self, epoch: int, step: Step) -> Draws:
+        """The random numbers of a whole step."""
         return self.pipeline.draw(epoch, step.step, step.size, len(self.model.drop_path_rates))
 
     @torch.no_grad()
