@@ -26,7 +26,7 @@ MIXING = ("lam", "mixup_lam", "cut_frames", "cut_joints")  # of Draws
 
 
 class TwinLoader(ResidentLoader):
-    """Batches of the plain sizes, each of pairs: the first clips, their twins, and where it is odd a lone one.
+    """Batches of the plain sizes, each of pairs: first clips, their twins, and where it is odd a lone one.
 
     An epoch has half of each batch that it would have had, and the next one the other half, so that after the
     two each clip has led as many pairs.
@@ -68,10 +68,10 @@ def mixed_alike(draws: Draws) -> Draws:
 
 
 def other_cameras(clips: ResidentClips, chosen: np.ndarray) -> np.ndarray:
-    """For each of the clips `chosen` (N,) the place in it of the clip of its performance by another camera.
+    """Places (N,) in `chosen` (N,): for each of these clips that of its performance by another camera.
 
-    Its own, where none of `chosen` is, or where that has another class: corrected ones of NW-UCLA pair files
-    that show different actions. Of more than two cameras each clip has the next one's.
+    It is the clip's own where no other of `chosen` is, or where that has another class: some files of NW-UCLA
+    show another action than their names say. Of more than two cameras each clip has the next one's.
     """
     twins = np.arange(len(chosen))
     if clips.manifest.dataset != NW_UCLA:  # no other has several cameras
