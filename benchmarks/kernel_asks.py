@@ -1,6 +1,7 @@
 """Compile the fused kernels for GPUs that are not here, and read what each asks for.
 
     python benchmarks/kernel_asks.py                     # all cuts, all architectures: tsgc/kernels/asked.py
+    python benchmarks/kernel_asks.py --widths 48 64      # these alone; the table's other rows stay
     python benchmarks/kernel_asks.py --check "rtx 4090"  # what the ladder chooses there, beside what it has
     python benchmarks/kernel_asks.py --field "rtx 4090"  # the kernels of the field's networks there
     python benchmarks/kernel_asks.py --cards             # the table of docs/performance.md, from asked.py
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -134,25 +136,29 @@ def rungs() -> Iterator[tuple[str, tunings.Rung, int]]:
                 yield kind, rung, width
 
 
-def rows_of(name: str) -> dict[Key, Asks]:
+def rows_of(name: str, widths: Sequence[int]) -> dict[Key, Asks]:
     """The rows of the table that hold for a card's architecture."""
     card, rows = COMPILED_FOR[name], {}
     for kind, rung, width in rungs():
-        if card.multiplies or rung.name == "library":
+        if width in widths and (card.multiplies or rung.name == "library"):
             key = ladder.family(card), kind, rung.name, width
             rows[key] = ask(card, ladder.Choice(rung, width, 0), kind)
             print(*key, *rows[key], flush=True)
     return rows
 
 
-def write_table(names: Sequence[str], processes: int) -> None:
-    """Compile everything for these cards and put it into `asked.py`."""
+def write_table(names: Sequence[str], widths: Sequence[int], processes: int) -> None:
+    """Compile these widths for these cards and put what they ask for into `asked.py`; other rows stay."""
     table = dict(ASKED)
     with ProcessPoolExecutor(min(processes, len(names))) as pool:
-        for rows in pool.map(rows_of, names):
+        for rows in pool.map(partial(rows_of, widths=widths), names):
             table |= rows
-    order = [ladder.family(card) for card in COMPILED_FOR.values()]
-    lines = [f"    {key}: {table[key]},\n" for key in sorted(table, key=lambda key: order.index(key[0]))]
+    order = [
+        (ladder.family(card), kind, rung.name, width)
+        for card in COMPILED_FOR.values()
+        for kind, rung, width in rungs()
+    ]
+    lines = [f"    {key}: {table[key]},\n" for key in order if key in table]
     text = (
         '"""Bytes of shared memory that each rung asks for, in training and in recognition.\n\n'
         'Written by `benchmarks/kernel_asks.py`. None: some kernel does not compile.\n"""\n\n'
@@ -161,12 +167,12 @@ def write_table(names: Sequence[str], processes: int) -> None:
     TABLE.write_text(text + "".join(lines).replace("'", '"') + "}\n")
 
 
-def check(card: Card) -> list[str]:
+def check(card: Card, widths: Sequence[int]) -> list[str]:
     """What is wrong with what the ladder chooses on a card: kernels that do not fit, or ask for more."""
     wrong = []
     for dtype in (card.types[0], torch.float32):
         kind = "float32" if dtype == torch.float32 else "narrow"
-        for width in WIDTHS:
+        for width in widths:
             for launch in other_launches(card, dtype, width):
                 if (bytes_ := asked(launch, card)) > card.shared:
                     wrong.append(f"{launch.kernel.__name__} at {width}: {bytes_} of {card.shared}")
@@ -222,15 +228,18 @@ def check_field(card: Card) -> list[str]:
 
 
 def cards_table() -> str:
-    """A line a card: what the ladder chooses and asks for in training, in Markdown."""
-    lines = ["| card | shared memory | 96 channels | 192 | 384 | float32 |", "|---|---|---|---|---|---|"]
+    """What the ladder chooses and asks for in training, in Markdown; cards that are alike have one line."""
+    heads = ["card", "shared memory", f"{WIDTHS[0]} channels", *map(str, WIDTHS[1:]), "192 in float32"]
+    found: dict[tuple[str, ...], list[str]] = {}
     for name, card in CARDS.items():
-        cells = [name, f"{card.shared // KB} kB"]
+        cells = [f"{card.shared // KB} kB"]
         for dtype, width in [*((card.types[0], width) for width in WIDTHS), (torch.float32, 192)]:
             choices = ladder.fitting(card, dtype, width, JOINTS, training=True)
             cells.append(f"{choices[0].rung.name}, {choices[0].asked / KB:.0f} kB" if choices else "plain")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        found.setdefault(tuple(cells), []).append(name)
+    rows = [[", ".join(names), *cells] for cells, names in found.items()]
+    lines = [f"| {' | '.join(row)} |" for row in (heads, *rows)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
 
 
 def main() -> None:
@@ -241,16 +250,19 @@ def main() -> None:
     parser.add_argument("--check", metavar="CARD")
     parser.add_argument("--field", metavar="CARD")
     parser.add_argument("--cards", action="store_true")
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=WIDTHS, choices=WIDTHS, help="not for --cards"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     args = parser.parse_args()
     if args.cards:
         print(cards_table())
     elif args.check or args.field:
-        examine = check if args.check else check_field
-        if wrong := examine(cards.named_card(args.check or args.field)):
+        card = cards.named_card(args.check or args.field)
+        if wrong := check(card, args.widths) if args.check else check_field(card):
             sys.exit("\n".join(wrong))
     else:
-        write_table(args.names or list(COMPILED_FOR), args.processes)
+        write_table(args.names or list(COMPILED_FOR), args.widths, args.processes)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import pytest
 
 pytest.importorskip("triton", reason="torch comes without Triton here")
 
+from tsgc.kernels.tunings import TUNINGS
+
 SCRIPT = Path(__file__).parents[2] / "benchmarks/kernel_asks.py"
 # One card of each architecture: the one that has the least. Recorded figures are Triton's that CI has.
 CARDS = ("rtx 3060", "t4", "a100", "rtx 4090", "h200", "b200", "rtx 5070", "mi300x")
@@ -24,7 +26,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_chosen_compiles_and_fits(card):
     done = run("--check", card)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "192" in done.stdout
+    assert all(f" {width} " in done.stdout for width in TUNINGS)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from tsgc.kernels.launching import KernelError, launch
 from tsgc.kernels.library import Library
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.tunings import NARROW_RUNGS, TUNINGS, WIDE_RUNGS
+from tsgc.networks import VARIANTS
 
 CPU = torch.device("cpu")
 NARROW, FLOAT32 = torch.bfloat16, torch.float32
@@ -34,9 +36,19 @@ def nothing_chosen(monkeypatch):
     monkeypatch.setattr(launching, "_given_up", set())
 
 
-def names(card: cards.Card, dtype: torch.dtype, training: bool = True, joints: int = 25) -> list[str]:
+LARGE = 96, 192, 384  # variant 252's widths
+OTHERS = tuple(TUNINGS.keys() - {*LARGE})
+
+
+def names(
+    card: cards.Card,
+    dtype: torch.dtype,
+    training: bool = True,
+    joints: int = 25,
+    widths: Sequence[int] = LARGE,
+) -> list[str]:
     """The rung that each width gets."""
-    found = (ladder.fitting(card, dtype, width, joints, training) for width in TUNINGS)
+    found = (ladder.fitting(card, dtype, width, joints, training) for width in widths)
     return [choices[0].rung.name if choices else "plain" for choices in found]
 
 
@@ -68,6 +80,25 @@ def test_each_card_gets_the_first_rung_that_fits(card, dtype, want):
     assert names(CARDS[card], dtype) == want
 
 
+@pytest.mark.parametrize(
+    "card, dtype, training, want",
+    [
+        ("h200", NARROW, True, "tuned"),
+        ("a100", torch.float16, True, "tuned"),
+        ("rtx 4090", NARROW, True, "tuned"),
+        ("rtx 5070", NARROW, False, "tuned"),
+        ("b200", NARROW, True, "library"),
+        ("b200", NARROW, False, "tuned"),
+        ("mi300x", NARROW, True, "tuned"),
+        ("t4", torch.float16, True, "library"),
+        ("h200", FLOAT32, True, "library"),
+    ],
+)
+def test_widths_of_other_networks_have_one_cut_that_every_card_has_room_for(card, dtype, training, want):
+    assert set(OTHERS) == {32, 48, 64, 128, 256}
+    assert names(CARDS[card], dtype, training, widths=OTHERS) == [want] * 5
+
+
 def test_recognition_chooses_apart_from_training():
     assert names(CARDS["rtx 4090"], NARROW, training=False) == ["tuned", "small", "tuned"]
     assert names(CARDS["b200"], NARROW, training=False) == ["tuned"] * 3
@@ -96,7 +127,7 @@ def test_joints_that_fit_into_no_tile_run_plain():
 
 
 def test_an_unknown_width_or_architecture_runs_plain():
-    assert ladder.fitting(TUNED_FOR, NARROW, 128, 25, True) == []
+    assert ladder.fitting(TUNED_FOR, NARROW, 24, 25, True) == []
     assert names(dataclasses.replace(TUNED_FOR, arch=70), NARROW) == ["plain"] * 3
     assert ladder.family(dataclasses.replace(TUNED_FOR, arch=89)) == 80
     assert ladder.family(dataclasses.replace(TUNED_FOR, arch=121)) == 120
@@ -180,9 +211,18 @@ def test_a_preferred_rung_comes_first_where_it_fits():
 def test_what_is_chosen_is_said_in_one_line():
     with limited(CARDS["rtx 4090"]):
         choices = {width: ladder.chosen(CPU, NARROW, width, 25, True) for width in TUNINGS}
-        want = "cut for 99 kB (tuned at 96, 384 channels; smaller at 192 channels)"
+        want = "cut for 99 kB (tuned at 32, 48, 64, 96, 128, 256, 384 channels; smaller at 192 channels)"
         assert ladder.describe(cards.card_of(CPU), choices) == want
         assert ladder.listed(CPU, 25)[0] == f"bfloat16 kernels {want}"
+        assert ladder.settle(CPU, VARIANTS["small"].widths, 20, training=True) == (
+            "cut for 99 kB (library at 48, 96, 192 channels)"  # in float32, as autocast is off
+        )
+    with limited(TUNED_FOR), torch.autocast("cpu", NARROW):
+        said = [ladder.settle(CPU, VARIANTS[name].widths, 20, training=True) for name in ("small", "tiny")]
+    assert said == [
+        "cut for 227 kB (tuned at 48, 96, 192 channels)",
+        "cut for 227 kB (plain at 24 channels; tuned at 48, 96 channels)",
+    ]
     assert ladder.describe(TUNED_FOR, {96: None}) == "none, blocks run plain"
     assert kernels.settle(CPU, [96], 25) == "none, blocks run plain"
 

@@ -41,8 +41,10 @@ def narrow_type(card: Card) -> torch.dtype:
 @pytest.mark.parametrize(
     "name, width",
     [
+        ("tuned", 48),
         ("tuned", 96),
-        *slowly(("small", 192), ("smaller", 192), ("tuned", 384), ("library", 192)),
+        *slowly(("small", 192), ("smaller", 192), ("library", 192)),
+        *slowly(*(("tuned", width) for width in (32, 64, 128, 256, 384))),
     ],
 )
 def test_a_block_on_pointers_is_the_plain_one(name, width):
@@ -54,7 +56,13 @@ def test_a_block_on_pointers_is_the_plain_one(name, width):
 
 @on_gpus
 @pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("width, joints, frames", [(96, 25, 16), (192, 20, 7), (384, 17, 5), (192, 64, 3)])
+@pytest.mark.parametrize(
+    "width, joints, frames",
+    [
+        (96, 25, 16), (192, 20, 7), (384, 17, 5), (192, 64, 3),
+        (32, 20, 16), (48, 20, 16), (64, 20, 8), (128, 25, 7), (256, 17, 4),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("rung", [rung.name for rung in NARROW_RUNGS])
 def test_each_rung_errs_no_more_than_twice_the_plain_block(rung, width, joints, frames, limit):
     card = LIMITS[limit]

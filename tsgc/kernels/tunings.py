@@ -1,6 +1,8 @@
 """Tile sizes, warps and stages of the kernels for each width, found by `benchmarks/tune_kernels.py`.
 
-Numbers of programs are those of `cards.TUNED_FOR`; others have their share (`cards.share`).
+Those of widths 32, 48, 64, 128 and 256 are reckoned, not yet timed: they follow the nearest timed width, by
+the registers and shared memory that a program takes of a multiprocessor (benchmarks/kernels.md). Numbers of
+programs are those of `cards.TUNED_FOR`; others have their share (`cards.share`).
 """
 
 from collections.abc import Mapping
@@ -73,6 +75,48 @@ class Tuning:
 
 
 TUNINGS = {
+    32: Tuning(
+        fused=True,
+        forward=(64, 32, 32, 4, 2, 0),
+        expand=(128, 32, 32, 4, 3),
+        contract=(128, 32, 64, 4, 3),
+        backward=MixTuning(64, 32, 4, 3, 32),
+        programs=264,
+        gather=None,
+        widen=None,
+        narrow=(128, 32, 64, 4, 3),
+        outer=(32, 32, 64, 4, 4),
+        temporal=(4, 1, 4),
+        temporal_backward=(4, 1, 1584, 4),
+    ),
+    48: Tuning(
+        fused=True,
+        forward=(64, 64, 16, 4, 2, 0),
+        expand=(128, 64, 16, 4, 3),
+        contract=(128, 64, 64, 4, 3),
+        backward=MixTuning(64, 16, 4, 3, 64),
+        programs=88,
+        gather=None,
+        widen=None,
+        narrow=(128, 64, 64, 4, 3),
+        outer=(32, 64, 64, 4, 4),
+        temporal=(4, 1, 4),
+        temporal_backward=(4, 1, 1188, 4),
+    ),
+    64: Tuning(
+        fused=True,
+        forward=(64, 64, 32, 4, 2, 0),
+        expand=(128, 64, 32, 4, 3),
+        contract=(128, 64, 64, 4, 3),
+        backward=MixTuning(64, 32, 4, 3, 64),
+        programs=132,
+        gather=None,
+        widen=None,
+        narrow=(128, 64, 64, 4, 3),
+        outer=(64, 32, 64, 4, 4),
+        temporal=(4, 1, 4),
+        temporal_backward=(2, 1, 1584, 4),
+    ),
     96: Tuning(
         fused=True,
         forward=(64, 32, 32, 4, 2, 0),
@@ -87,6 +131,20 @@ TUNINGS = {
         temporal=(4, 2, 4),
         temporal_backward=(2, 1, 1188, 4),
     ),
+    128: Tuning(
+        fused=True,
+        forward=(64, 64, 32, 4, 2, 0),
+        expand=(128, 64, 64, 8, 3),
+        contract=(128, 64, 64, 4, 3),
+        backward=MixTuning(64, 32, 4, 3, 64),
+        programs=66,
+        gather=None,
+        widen=None,
+        narrow=(128, 64, 64, 4, 3),
+        outer=(128, 64, 64, 4, 3),
+        temporal=(2, 1, 4),
+        temporal_backward=(1, 1, 1584, 4),
+    ),
     192: Tuning(
         fused=True,
         forward=(128, 64, 64, 8, 2, 0),
@@ -100,6 +158,20 @@ TUNINGS = {
         outer=(128, 64, 64, 4, 4),
         temporal=(2, 1, 4),
         temporal_backward=(1, 1, 1584, 4),
+    ),
+    256: Tuning(
+        fused=False,
+        forward=(64, 64, 32, 4, 2, 0),
+        expand=(128, 64, 128, 8, 3),
+        contract=(128, 128, 64, 4, 3),
+        backward=MixTuning(64, 64, 4, 3, 0),
+        programs=66,
+        gather=None,
+        widen=(128, 128, 64, 4, 3),
+        narrow=(128, 128, 64, 4, 3),
+        outer=(128, 128, 64, 8, 3),
+        temporal=(1, 1, 4),
+        temporal_backward=(1, 2, 1056, 4),
     ),
     384: Tuning(
         fused=False,
@@ -140,8 +212,13 @@ class LibraryTuning:
 
 
 LIBRARY_TUNINGS = {
+    32: LibraryTuning((32, 32, 2), MixTuning(32, 32, 2, 3, 0), 348, (4, 1, 4), (4, 1, 1056, 4)),
+    48: LibraryTuning((32, 16, 2), MixTuning(32, 16, 2, 3, 0), 116, (4, 1, 4), (4, 1, 1056, 4)),
+    64: LibraryTuning((32, 32, 2), MixTuning(32, 32, 2, 3, 0), 174, (2, 1, 4), (2, 1, 1056, 4)),
     96: LibraryTuning((32, 32, 2), MixTuning(32, 32, 2, 3, 0), 116, (2, 1, 4), (2, 1, 1056, 4)),
+    128: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 174, (1, 1, 4), (1, 1, 1056, 4)),
     192: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 116, (1, 1, 4), (1, 1, 1056, 4)),
+    256: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 87, (1, 2, 4), (1, 2, 528, 4)),
     384: LibraryTuning((32, 64, 2), MixTuning(32, 64, 4, 3, 0), 58, (1, 2, 4), (1, 2, 528, 4)),
 }
 LIBRARY_ROWS = 32
