@@ -152,7 +152,9 @@ def test_what_is_no_address_is_told(raw, tmp_path):
 
 def test_a_scheduler_without_workers_is_told(raw, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("pipelines.workers.run_tasks.PATIENCE", 1)
+    monkeypatch.setattr("pipelines.workers.run_tasks.PATIENCE", 60)  # the scheduler itself does answer
+    wait = distributed.Client.wait_for_workers
+    monkeypatch.setattr(distributed.Client, "wait_for_workers", lambda *words, timeout: wait(*words, 0.5))
     with (
         distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty,
         pytest.raises(TsgcError, match="no Dask worker; start some with `dask worker tcp://"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from made.command import fails, quick, tsgc
@@ -75,7 +75,6 @@ def same(one: Prepared, other: Prepared) -> None:
         np.testing.assert_array_equal(one.joints_seen, other.joints_seen)
 
 
-@settings(deadline=None)  # ten clips each time
 @given(
     seen=st.tuples(st.integers(1, 9), st.integers(1, 2), st.just(3)).flatmap(
         lambda shape: hnp.arrays(np.bool_, shape, elements=st.booleans())
