@@ -90,8 +90,7 @@ class Trial:
             return ResidentLoader(clips, chosen, self.config)
         loader = TwinLoader(clips, chosen, self.config, twins.kind)
         self.step.further_loss = partial(disagreement, weight=twins.weight)
-        others = int((loader.twins != np.arange(len(chosen))).sum())
-        self.said["twins"] = f"{twins}, {others} of {len(chosen)} clips have another one as twin"
+        self.said["twins"] = f"{twins}, {loader.told}"
         return loader
 
     @property

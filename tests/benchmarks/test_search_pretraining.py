@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from made.search import COUNTS, SMALL
+from made.steps import Recorded
 from nw_ucla.data import ResidentClips
 from nw_ucla.folds import MSR, NW_UCLA, fold_clips
 from nw_ucla.ideas.pretrain import JoinedClips, Pretrainer, same_joints
@@ -40,10 +41,10 @@ def write_plan(folder, *trials, **changes):
     return path
 
 
-def one_trial(folder, clips, others=(), **trial):
+def one_trial(folder, clips, others=(), device=CPU, **trial):
     (spec,) = read_plan(write_plan(folder, {"name": "x", **trial}), COUNTS)
     trains, judges = fold_clips(clips.fields, spec.fold)
-    return Trial(spec, (clips, trains), (clips, judges), CPU, others)
+    return Trial(spec, (clips, trains), (clips, judges), device, others)
 
 
 def pretrainer(trial, **settings):
@@ -122,6 +123,39 @@ def test_the_trunk_learns_and_the_heads_stay(tmp_path, clips, change):
     assert same == ({"heads", "norms"} if change else {"head", "norm"})
     assert len(before.errors) == 4 and before.errors[-1] < before.errors[0]
     assert not any(hook for module in trial.model.modules() for hook in module._forward_hooks)
+
+
+@pytest.mark.parametrize("change", [{}, SECOND])
+def test_captured_steps_are_the_plain_ones(tmp_path, clips, change):
+    found = []
+    for captured in (False, True):
+        trial = one_trial(tmp_path, clips, set=change)
+        before = pretrainer(trial, clips=96)
+        graphs = before._graphs = Recorded(CPU) if captured else None
+        for _ in before.steps():
+            shapes = len(graphs) if captured else 1
+        assert shapes == 1 and (graphs is None or len(graphs) == 0)
+        found.append((before.errors, trial.model.state_dict()))
+    (plain, one), (recorded, two) = found
+    assert plain == recorded and all(torch.equal(tensor, two[name]) for name, tensor in one.items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: there are no CUDA graphs to compare with")
+@pytest.mark.parametrize("change", [{}, SECOND])
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_on_a_gpu_captured_steps_are_the_plain_ones(tmp_path, trained, change, precision):
+    device, found = torch.device("cuda", 0), []
+    clips = ResidentClips(load_manifest(trained / "data/shards/nw-ucla/xview"), "train", device)
+    for graphs in (False, True):
+        settings = {**change, "precision": precision, "graphs": graphs}
+        trial = one_trial(
+            tmp_path, clips, [elsewhere(clips, KINECT1_20.joints)], device=device, set=settings,
+            pretrain={"clips": 600, "with": [MSR]}, twins={"kind": "cameras", "weight": 0.5},
+        )  # fmt: skip
+        for _ in trial.steps():
+            pass
+        found.append(trial.said["pretrain_error"] + [mark["loss"] for mark in trial.marks])
+    assert found[0] == pytest.approx(found[1], rel=2e-2)
 
 
 def test_the_steps_made_together_are_those_made_alone(tmp_path, clips):

@@ -1,6 +1,8 @@
 """Twins in the search: which clips are a pair, what they share, their loss; none of them judges."""
 
+import copy
 import dataclasses
+from collections import defaultdict
 from functools import partial
 
 import numpy as np
@@ -10,8 +12,8 @@ import torch.nn.functional as F
 import yaml
 from made.search import COUNTS, SMALL
 from nw_ucla.data import ResidentClips, ResidentLoader
-from nw_ucla.folds import FOLDS, NW_UCLA, fold_clips
-from nw_ucla.ideas.twins import TwinFeed, TwinLoader, disagreement, other_cameras
+from nw_ucla.folds import FOLDS, MSR, NW_UCLA, clip_fields, fold_clips
+from nw_ucla.ideas.twins import TwinFeed, TwinLoader, disagreement, possible_twins
 from nw_ucla.plan import read_plan
 from nw_ucla.search import result
 from nw_ucla.trial import Trial
@@ -74,22 +76,58 @@ def test_a_batch_is_pairs_and_an_odd_ones_middle_clip_is_alone(clips, batch):
     assert visits[0] == 0 and set(visits[1:]) == {2 * 3}  # twice three repeats, as without twins
 
 
+@pytest.mark.parametrize("kind", ["cameras", "takes"])
 @pytest.mark.parametrize("fold", UCLA_FOLDS)
-def test_the_twin_by_the_other_camera_never_judges(clips, fold):
+def test_a_twin_never_judges(clips, fold, kind):
     trains, judges = fold_clips(clips.fields, fold)
-    twins = other_cameras(clips, trains)
-    names = np.array(clips.clips.names)
-    assert twins.shape == trains.shape and not set(trains[twins]) & set(judges)
-    if FOLDS[fold].witness == "views":  # the other camera's clips all judge
-        assert np.array_equal(twins, np.arange(len(trains)))
-        return
-    for one, two in zip(names[trains], names[trains[twins]], strict=True):
-        assert one[:-1] == two[:-1] and one[-1] + two[-1] in ("12", "21")
-    config = build_config({**CONFIG, "batch": 5}, "test")
-    for step in TwinLoader(clips, trains, config, "cameras").epoch(0):
+    names, own = np.array(clips.clips.names), [[place] for place in range(len(trains))]
+    twins = possible_twins(kind, clips, trains)
+    assert not {trains[one] for several in twins for one in several} & set(judges)
+    one_camera = FOLDS[fold].witness == "views"
+    if one_camera:  # the other camera's clips all judge, and made performers have one take
+        assert twins == own
+    for clip, several in zip(names[trains], twins, strict=True):
+        for twin in () if one_camera else names[trains[several]]:
+            assert clip[:-1] == twin[:-1] and clip[-1] + twin[-1] in ("12", "21")
+    for step in TwinLoader(clips, trains, build_config({**CONFIG, "batch": 5}, "test"), kind).epoch(0):
         which = step.parts[0].indices.numpy()
         pairs = step.size // 2
-        assert set(which) <= set(trains) and (which[:pairs] != which[pairs : 2 * pairs]).all()
+        assert set(which) <= set(trains)
+        assert one_camera == np.array_equal(which[:pairs], which[pairs : 2 * pairs])
+
+
+@pytest.mark.parametrize("dataset", [NW_UCLA, MSR])
+def test_any_other_take_of_class_and_performer_may_be_drawn(clips, dataset):
+    many = {
+        NW_UCLA: [f"a01_s{s:02}_e0{e}_v0{v}" for s in (1, 2) for e in (0, 1) for v in (1, 2)],
+        MSR: [f"a01_s{s:02}_e0{e}" for s in (1, 3) for e in (1, 2, 3)],
+    }[dataset]
+    others = (len(many) // 2) - 1
+    made = copy.copy(clips)
+    made.manifest = dataclasses.replace(clips.manifest, dataset=dataset)
+    made.clips = dataclasses.replace(
+        clips.clips.select(np.arange(len(clips.clips)) < len(many)),
+        names=tuple(many),
+        labels=np.zeros(len(many), int),
+    )
+    made.fields = clip_fields(dataset, many)
+    trains = np.arange(len(many))
+    twins = possible_twins("takes", made, trains)
+    for place, several in enumerate(twins):
+        assert len(several) == others and place not in several
+        assert {made.fields["performers"][one] for one in several} == {made.fields["performers"][place]}
+    made.reader = lambda: clips.resident.reader(clips.clips)
+    loader = TwinLoader(made, trains, build_config({**CONFIG, "batch": 4}, "test"), "takes")
+    met = defaultdict(set)
+    for epoch in range(40):
+        for step in loader.epoch(epoch):
+            which = step.parts[0].indices.tolist()
+            pairs = step.size // 2
+            for one, two in zip(which[:pairs], which[pairs : 2 * pairs]):
+                met[one].add(two)
+    assert met == {place: set(several) for place, several in enumerate(twins)}
+    one, two = ([step.parts[0].indices.tolist() for step in loader.epoch(7)] for _ in range(2))
+    assert one == two
 
 
 def test_a_clip_whose_twin_was_moved_to_another_class_is_its_own(clips):
@@ -99,13 +137,14 @@ def test_a_clip_whose_twin_was_moved_to_another_class_is_its_own(clips):
     config = build_config({**CONFIG, "relabel": moved}, "test")
     trains, _ = fold_clips(clips.fields, "without-1-7")
     names = np.array(clips.clips.names)[trains]
-    before, after = (other_cameras(one, trains) for one in (clips, clips.relabelled(config)))
-    alone = names[after == np.arange(len(trains))]
-    assert (before != np.arange(len(trains))).all()
-    assert sorted(alone) == ["a01_s02_e00_v01", name]
+    for kind, left in (("cameras", name), ("takes", None)):  # there it meets those of its new class
+        before, after = (possible_twins(kind, one, trains) for one in (clips, clips.relabelled(config)))
+        alone = {names[place] for place, twins in enumerate(after) if twins == [place]}
+        assert all(twins != [place] for place, twins in enumerate(before))
+        assert alone == {"a01_s02_e00_v01", left} - {None}
 
 
-@pytest.mark.parametrize("kind", ["same", "cameras"])
+@pytest.mark.parametrize("kind", ["same", "cameras", "takes"])
 def test_a_pair_has_equal_targets_and_cuts_and_augmentations_of_its_own(tmp_path, clips, kind):
     trial = one_trial(tmp_path, clips, twins={"kind": kind, "weight": 0.5})
     assert isinstance(trial.feed, TwinFeed)
@@ -179,7 +218,7 @@ def test_trials_with_twins_are_known_and_say_so(tmp_path, clips):
 @pytest.mark.parametrize(
     ("twins", "said"),
     [
-        ({"kind": "sister", "weight": 1}, r"x: twins.kind is 'sister', expected same or cameras"),
+        ({"kind": "sister", "weight": 1}, r"x: twins.kind is 'sister', expected same, cameras, takes"),
         ({"kind": "same"}, "x: twins.weight is None, expected a number above 0"),
         ({"kind": "same", "weight": 0}, "x: twins.weight is 0, expected a number above 0"),
         ({"kind": "same", "weight": 1, "of": 2}, "x: twins is 'key of', expected only kind, weight"),

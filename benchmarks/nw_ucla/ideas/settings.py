@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.errors import TsgcError
 
-KINDS = ("same", "cameras")
+KINDS = ("same", "cameras", "takes")
 TARGETS = ("joints", "motion")
 
 
@@ -19,7 +19,8 @@ class Twins:
     """A step's clips are pairs, whose two predictions are to agree (twins.py)."""
 
     kind: str
-    """`same`: a clip is its own twin; `cameras`: the clip of its performance by another camera is."""
+    """A clip's twin is: itself (`same`), the clip of its performance by another camera (`cameras`), or any
+    other of its class and performer, drawn each time (`takes`); itself where there is none."""
     weight: float
     """The divergence's weight beside the labels' loss."""
 
@@ -51,7 +52,7 @@ def read_twins(given: Mapping[str, Any] | None, where: str) -> Twins | None:
         return None
     _only(given, ("kind", "weight"), f"{where}: twins")
     kind, weight = given.get("kind"), given.get("weight")
-    _expect(kind in KINDS, f"{where}: twins.kind", kind, " or ".join(KINDS))
+    _expect(kind in KINDS, f"{where}: twins.kind", kind, ", ".join(KINDS))
     _expect(_is_number(weight) and weight > 0, f"{where}: twins.weight", weight, "a number above 0")
     return Twins(str(kind), float(weight))
 

@@ -7,7 +7,8 @@ dropout alone. A batch of an odd size has one clip that is in no pair.
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -34,10 +35,12 @@ class TwinLoader(ResidentLoader):
 
     def __init__(self, clips: ResidentClips, chosen: np.ndarray, config: TrainConfig, kind: str) -> None:
         super().__init__(clips, chosen, config)
-        own = np.arange(len(chosen))
-        self.twins = other_cameras(clips, chosen) if kind == "cameras" else own
-        """Each clip's twin (N,): a place in `chosen`, as no other clip trains."""
-        self._mix_group = config.mix_group
+        self.twins = possible_twins(kind, clips, chosen)
+        """Each clip's possible twins: places in `chosen`, as no other clip trains."""
+        self._flat = np.concatenate(self.twins)
+        self._counts = np.array(list(map(len, self.twins)))
+        self._starts = np.cumsum(self._counts) - self._counts
+        self._seed, self._mix_group = config.seed, config.mix_group
 
     def epoch(self, epoch: int, start_step: int = 0, stride: int = 1) -> Iterator[Step]:
         for step, clips in list(enumerate(self._order(epoch=epoch // 2)))[start_step::stride]:
@@ -46,8 +49,19 @@ class TwinLoader(ResidentLoader):
             alone = clips[pairs : size - pairs]  # none, or the middle one
             partner = mixing_partners(pairs, self._mix_group)
             partner = np.concatenate([partner, partner + pairs, np.arange(2 * pairs, size)])
-            which = self.chosen[np.concatenate([first, self.twins[first], alone])]
+            which = self.chosen[np.concatenate([first, self._drawn(first, epoch, step), alone])]
             yield Step(step, size, [self._reader.read(which, np.arange(size), partner)])
+
+    def _drawn(self, first: np.ndarray, epoch: int, step: int) -> np.ndarray:
+        """A twin of each of the clips `first`, by numbers that are the step's own."""
+        uniform = np.random.default_rng((self._seed, epoch, step, 2, crc32(b"twins"))).random(len(first))
+        return self._flat[self._starts[first] + np.floor(uniform * self._counts[first]).astype(np.int64)]
+
+    @property
+    def told(self) -> str:
+        """How many clips have another one as twin."""
+        others = sum(twins != [place] for place, twins in enumerate(self.twins))
+        return f"{others} of {len(self.twins)} clips have another one as twin"
 
 
 class TwinFeed(Feed):
@@ -67,23 +81,38 @@ def mixed_alike(draws: Draws) -> Draws:
     return dataclasses.replace(draws, **changed)
 
 
-def other_cameras(clips: ResidentClips, chosen: np.ndarray) -> np.ndarray:
-    """Places (N,) in `chosen` (N,): for each of these clips that of its performance by another camera.
-
-    It is the clip's own where no other of `chosen` is, or where that has another class: some files of NW-UCLA
-    show another action than their names say. Of more than two cameras each clip has the next one's.
-    """
-    twins = np.arange(len(chosen))
+def performance(clips: ResidentClips, clip: int) -> Hashable:
+    """What clips of one performance by several cameras have in common; of one camera, the clip itself."""
     if clips.manifest.dataset != NW_UCLA:  # no other has several cameras
-        return twins
+        return clip
+    told = nw_ucla.identify(clips.clips.names[clip])
+    return told.label, told.fields["performers"], told.fields["episodes"]
+
+
+def performer(clips: ResidentClips, clip: int) -> Hashable:
+    """The performer's number."""
+    return int(clips.fields["performers"][clip])
+
+
+ALIKE: dict[str, Callable[[ResidentClips, int], Hashable]] = {
+    "same": lambda clips, clip: clip,
+    "cameras": performance,
+    "takes": performer,
+}
+"""Kind -> what clips of one class must have in common to be twins."""
+
+
+def possible_twins(kind: str, clips: ResidentClips, chosen: np.ndarray) -> list[list[int]]:
+    """Places in `chosen` (N,) of the clips that may be the twin of each of these.
+
+    It is the clip's own where there is no other one of its class: some files of NW-UCLA show another action
+    than their names say, and are of the corrected class.
+    """
+    alike = [(ALIKE[kind](clips, clip), int(clips.clips.labels[clip])) for clip in chosen.tolist()]
     groups = defaultdict(list)
-    for place, clip in enumerate(chosen.tolist()):
-        told = nw_ucla.identify(clips.clips.names[clip])
-        performance = (told.label, told.fields["performers"], told.fields["episodes"])
-        groups[performance, int(clips.clips.labels[clip])].append(place)
-    for places in groups.values():
-        twins[places] = np.roll(places, -1)
-    return twins
+    for place, group in enumerate(alike):
+        groups[group].append(place)
+    return [[one for one in groups[group] if one != place] or [place] for place, group in enumerate(alike)]
 
 
 def disagreement(logits: torch.Tensor, weight: float) -> torch.Tensor:
