@@ -11,11 +11,10 @@ class Inputs(NamedTuple):
     """Clips of a data set as blocks see them."""
 
     rows: int
-    """Clips times bodies: a batch of 128."""
+    """Clips times bodies, times views in TSGCNeXt2: a batch of 128, and one view."""
     joints: int
     frames: dict[int, tuple[int, ...]]
-    """A width's frames, in each stage that has it: of variant 252, of `small`, or of networks that begin with
-    32 or 64 channels."""
+    """A width's frames, in each stage that has it: of TSGCNeXt's or TSGCNeXt2's 252 or `small`."""
 
 
 INPUTS = {

@@ -236,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", type=int, nargs="+", default=[96, 192, 384], choices=tunings.TUNINGS)
     parser.add_argument("--input", default="ntu", choices=INPUTS, help="whose frames and joints blocks have")
-    parser.add_argument("--rows", type=int, nargs="+", default=[], help="clips times bodies (a batch of 128)")
+    parser.add_argument("--rows", type=int, nargs="+", default=[], help="clips x bodies x views")
     parser.add_argument("--frames", type=int, help="in place of the input's")
     parser.add_argument("--joints", type=int, help="in place of the input's")
     parser.add_argument("--processes", type=int, default=12)

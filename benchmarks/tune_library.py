@@ -117,7 +117,7 @@ def main() -> None:
         "--widths", type=int, nargs="+", default=[96, 192, 384], choices=tunings.LIBRARY_TUNINGS
     )
     parser.add_argument("--input", default="ntu", choices=INPUTS, help="whose frames and joints blocks have")
-    parser.add_argument("--rows", type=int, nargs="+", default=[], help="clips times bodies (a batch of 128)")
+    parser.add_argument("--rows", type=int, nargs="+", default=[], help="clips x bodies x views")
     parser.add_argument("--frames", type=int, help="in place of the input's")
     parser.add_argument("--kept", type=float, default=1.0, help="part of the rows that products are of")
     parser.add_argument("--minutes", type=float, default=60, help="after which nothing more is timed")
