@@ -142,6 +142,7 @@ def main() -> None:
     ]
     whole += [path.read_bytes() for path in sorted(options.raw.rglob("*.skeleton"))] if options.raw else []
     clips = [first_frames(text, frames) for text in whole for frames in (1, 3)]
+    outcome(parse_compiled, clips[0])  # compiled now: that takes seconds, and is no hang
     outcomes: Counter[str] = Counter()
     began = time.monotonic()
     with options.progress.open("w") as progress:

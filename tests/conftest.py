@@ -40,9 +40,10 @@ settings.load_profile("quick")
 
 
 @pytest.fixture(autouse=True)
-def environment():
-    """Variables that a test leaves set, as a launcher does for its ranks, reach no other test."""
-    with mock.patch.dict(os.environ):
+def by_itself():
+    """Which tests a worker had before does not matter: to what torch draws, and to the environment."""
+    torch.manual_seed(0)
+    with mock.patch.dict(os.environ):  # a launcher sets variables for its ranks
         yield
 
 
