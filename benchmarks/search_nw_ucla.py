@@ -107,13 +107,13 @@ def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spe
     if options.only:
         specs = [spec for spec in specs if spec.name in options.only]
 
-    datasets = [] if options.list else {spec.dataset for spec in specs}
+    datasets = [] if options.list else {dataset for spec in specs for dataset in spec.datasets}
     clips = {dataset: ResidentClips(manifests[dataset], "train", device) for dataset in datasets}
 
     def make(spec: Spec) -> Trial:
         train = clips[spec.dataset]
         trains, judges = fold_clips(train.fields, spec.fold)
-        others = [clips(name) for name in spec.pretrain.others] if spec.pretrain else []
+        others = [clips[dataset] for dataset in spec.datasets if dataset != spec.dataset]
         return Trial(spec, (train, trains), (train, judges), device, others)
 
     return specs, make, None

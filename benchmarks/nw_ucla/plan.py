@@ -124,6 +124,11 @@ class Spec:
         return 1 + TEACHING * len(self.config.teachers)
 
     @property
+    def datasets(self) -> tuple[str, ...]:
+        """The data sets whose training clips it sees, its own first."""
+        return (self.dataset, *(self.pretrain.others if self.pretrain else ()))
+
+    @property
     def work(self) -> float:
         """What the training costs, in visits: those before it, without labels, too."""
         return self.clips * self.cost + (self.pretrain.clips if self.pretrain else 0)

@@ -221,9 +221,9 @@ def test_trials_are_known_by_it_cost_more_and_say_so(tmp_path):
     assert len({spec.key for spec in specs}) == 12
     assert specs[0].key == dataclasses.replace(specs[2], pretrain=None).key
     assert {spec.settings.get("pretrain", "") for spec in specs} == {
-        "", "0.3 M clips, joints, mask 0.5", "0.3 M clips, motion, mask 0.5", "0.3 M clips, joints, mask 0.7",
-        "0.1 M clips, joints, mask 0.5", "0.3 M clips, joints, mask 0.5, with msr-action3d",
-        "0.3 M clips, joints, mask 0.5, with nw-ucla",
+        "", "300,000 clips, joints, mask 0.5", "300,000 clips, motion, mask 0.5", "300,000 clips, joints, mask 0.7",
+        "100,000 clips, joints, mask 0.5", "300,000 clips, joints, mask 0.5, with msr-action3d",
+        "300,000 clips, joints, mask 0.5, with nw-ucla",
     }  # fmt: skip
     assert [spec.work - spec.clips for spec in specs[::2]] == [0, 300_000, 300_000, 300_000, 100_000, 300_000]
     rows = [line.split(" | ") for line in cost_table(specs, specs).splitlines()[2:]]

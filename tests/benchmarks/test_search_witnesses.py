@@ -238,6 +238,21 @@ def test_both_data_sets_are_trained_side_by_side_and_no_test_clip_is_read(tmp_pa
     assert "0 of them for this process" in search(*words) and out.stat().st_size == size
 
 
+def test_a_trial_learns_from_the_other_data_sets_clips_first(tmp_path, places):
+    pretrain = {"clips": 60, "target": "motion", "with": [MSR, NW_UCLA]}
+    asked = {"name": "x", "pretrain": pretrain, "twins": {"kind": "takes", "weight": 0.5}}
+    plan, out = write_plan(tmp_path, trials=[asked], clips=60), tmp_path / "found.jsonl"
+    assert "3 done, 0 left" in search("search", "--plan", plan, *places, "--out", out)
+    lines = {line["fold"]: line for line in read_results(out)}
+    assert {line["status"] for line in lines.values()} == {"ok"}
+    assert lines["2to1"]["pretrain_with"] == "6 clips of msr-action3d, 20 joints by name"
+    assert lines["without-1-7"]["twins"] == "takes x 0.5, 12 of 12 clips have another one as twin"
+    said = {"pretrain": "60 clips, motion, mask 0.5, with nw-ucla", "twins": "takes x 0.5"}
+    told = lines["msr-without-3"]
+    assert told["set"] == said and told["pretrain_with"] == "18 clips of nw-ucla, 20 joints by name"
+    assert told["pretrain_clips"] == 3 * (4 + 18) and len(told["pretrain_error"]) == 3
+
+
 @pytest.mark.slow
 def test_a_final_run_of_msr_action3d_is_the_run_of_tsgc_train(tmp_path, msr):
     settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]

@@ -43,7 +43,7 @@ class Pretraining:
 
     def __str__(self) -> str:
         beside = "".join(f", with {name}" for name in self.others)
-        return f"{self.clips / 1e6:g} M clips, {self.target}, mask {self.mask:g}{beside}"
+        return f"{self.clips:,} clips, {self.target}, mask {self.mask:g}{beside}"
 
 
 def read_twins(given: Mapping[str, Any] | None, where: str) -> Twins | None:
