@@ -221,7 +221,8 @@ def test_trials_are_known_by_it_cost_more_and_say_so(tmp_path):
     assert len({spec.key for spec in specs}) == 12
     assert specs[0].key == dataclasses.replace(specs[2], pretrain=None).key
     assert {spec.settings.get("pretrain", "") for spec in specs} == {
-        "", "300,000 clips, joints, mask 0.5", "300,000 clips, motion, mask 0.5", "300,000 clips, joints, mask 0.7",
+        "", "300,000 clips, joints, mask 0.5", "300,000 clips, motion, mask 0.5",
+        "300,000 clips, joints, mask 0.7",
         "100,000 clips, joints, mask 0.5", "300,000 clips, joints, mask 0.5, with msr-action3d",
         "300,000 clips, joints, mask 0.5, with nw-ucla",
     }  # fmt: skip
