@@ -190,6 +190,10 @@ TUNINGS = {
 }
 
 
+UNTRIED = frozenset({32, 48, 64, 128, 256})
+"""Widths whose cuts no GPU has run: they are taken where a rung is asked for by name alone."""
+
+
 @dataclass(frozen=True)
 class LibraryTuning:
     """The tuning where the library multiplies and kernels do the rest."""
