@@ -23,8 +23,8 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "card, widths",
     [
-        *((card, (48, 96, 192, 384)) for card in CARDS),
-        *((card, (32, 64, 128, 256)) for card in ("rtx 3060", "h200", "mi300x")),
+        *((card, (96, 192, 384)) for card in CARDS),
+        ("h200", (32, 48, 64, 128, 256)),  # which no GPU has run, and the ladder leaves out as yet
     ],
 )
 def test_what_is_chosen_compiles_and_fits(card, widths):
