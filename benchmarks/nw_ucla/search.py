@@ -141,7 +141,8 @@ class Search:
             ready = True
             while queue and len(self.turns) < self.concurrent:
                 spec = next((spec for spec in queue if spec.ready), queue[0])
-                rate = self.speed / (len(self.turns) + 1)
+                # Lately may have been a look at the clips that judge, in which no clip is visited.
+                rate = max(self.speed, self._clips / max(now - start, 1e-9)) / (len(self.turns) + 1)
                 if rate and (now - start) + SAFETY * spec.work / rate > seconds:
                     break  # asked again when the others are done, and there is more speed for it
                 ready = spec.ready

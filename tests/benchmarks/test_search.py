@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import yaml
 from made.command import tsgc
 from made.search import COUNTS, ROOT, SMALL, search
+from nw_ucla import search as searching
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.folds import fold_clips
 from nw_ucla.plan import read_plan, startable
@@ -235,6 +237,41 @@ def test_trainings_side_by_side_are_those_one_after_another(plan, shards, tmp_pa
         {line["name"]: line["marks"] for line in read_results(tmp_path / f"{n}.jsonl")} for n in (1, 3)
     )
     assert one == three and len(one) == 3
+
+
+def test_a_long_look_at_the_end_of_one_training_is_not_taken_for_the_speed_of_the_next(
+    plan, tmp_path, monkeypatch
+):
+    clock = [0.0]
+    monkeypatch.setattr(searching, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(searching, "result", lambda trial, running, device: {})
+    monkeypatch.setattr(searching, "told", str)
+
+    class Training:
+        worked = 0.0
+
+        def __init__(self, spec):
+            self.spec = spec
+
+        def steps(self):
+            for _ in range(102):
+                clock[0] += 0.05
+                self.worked += self.spec.work / 102
+                yield SimpleNamespace(ready=True)
+
+        def save(self):
+            pass
+
+        close = save
+
+    def look(trial):
+        clock[0] += 6
+        return {}
+
+    specs = read_plan(plan({"a": {}, "b": {"lr": 2e-3}, "c": {"mirror": 0.5}}), COUNTS)
+    search = searching.Search(Training, CPU, 1, lambda line: None)
+    assert search.run(specs, tmp_path / "out.jsonl", 40, look) == 0
+    assert clock[0] == pytest.approx(3 * (5.1 + 6))
 
 
 @pytest.mark.slow
