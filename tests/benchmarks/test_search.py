@@ -127,7 +127,10 @@ def test_the_plans_that_are_shipped_are_right(tmp_path, monkeypatch):
         assert len({spec.key for spec in specs}) == len(specs), f"{path}: a trial twice"
 
 
-STAGES = ("stage1", "stage2", "stage3", "stage3c", "stage4", "stage5", "stage6", "stage7", "stage8")
+STAGES = (
+    *("stage1", "stage2", "stage3", "stage3c", "stage4", "stage5", "stage6", "stage7", "stage8"),
+    "v2_stage0",
+)
 
 
 @pytest.mark.parametrize("stage", STAGES)
