@@ -53,6 +53,9 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a page to put the tables into")
     parser.add_argument("--against", help="the trial that all others are compared with, pair by pair")
     options = parser.parse_args()
+    for path in options.results:
+        if not path.is_file():
+            sys.exit(f"error: {path}: no such file; expected what search_nw_ucla.py wrote by --out")
     try:
         tables = made_tables(options)
     except TsgcError as error:

@@ -4,11 +4,12 @@ import copy
 import dataclasses
 import itertools
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-import yaml
+from made import search
 from made.search import COUNTS, SMALL
 from made.steps import Recorded
 from nw_ucla.data import ResidentClips
@@ -34,17 +35,12 @@ def clips(trained):
     return ResidentClips(load_manifest(trained / "data/shards/nw-ucla/xview"), "train", CPU)
 
 
-def write_plan(folder, *trials, **changes):
-    path = folder / "plan.yaml"
-    content = {"base": CONFIG, "clips": 100, "folds": ["without-1-7"], "trials": list(trials), **changes}
-    path.write_text(yaml.safe_dump(content))
-    return path
+write_plan = partial(search.write_plan, base=CONFIG, clips=100)
 
 
 def one_trial(folder, clips, others=(), device=CPU, **trial):
     (spec,) = read_plan(write_plan(folder, {"name": "x", **trial}), COUNTS)
-    trains, judges = fold_clips(clips.fields, spec.fold)
-    return Trial(spec, (clips, trains), (clips, judges), device, others)
+    return search.make_trial(spec, clips, others, device)
 
 
 def pretrainer(trial, **settings):

@@ -44,5 +44,9 @@ def test_the_page_gets_the_tables_of_the_results(tmp_path):
     assert "| joint | 252 | 96.00 97.00 | 96.50 ± 0.71 | 96.50 ± 0.71 | 95.50 ± 0.71 |" in text
     assert "| 2026-11-25 | final | joint | 1 | lr=0.1 | 97.00 | 97.00 | 97.00 |" in text
     assert "stale" not in text and "text" in text
-    said = script(search_tables, "--write", page, trials, tmp_path / "nowhere.jsonl", expect=1)
+    nowhere = tmp_path / "nowhere.jsonl"
+    said = script(search_tables, "--write", page, trials, nowhere, expect=1)
+    assert f"{nowhere}: no such file" in said
+    nowhere.write_bytes(trials.read_bytes())
+    said = script(search_tables, "--write", page, trials, nowhere, expect=1)
     assert "no place for nowhere" in said

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-import yaml
+from made import search
 from made.search import COUNTS, SMALL
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.folds import FOLDS, MSR, NW_UCLA, clip_fields, fold_clips
 from nw_ucla.ideas.twins import TwinFeed, TwinLoader, disagreement, possible_twins
 from nw_ucla.plan import read_plan
 from nw_ucla.search import result
-from nw_ucla.trial import Trial
 
 from pipelines.errors import TsgcError
 from shards.load_manifest import load_manifest
@@ -37,21 +36,12 @@ def clips(trained):
     return ResidentClips(load_manifest(trained / "data/shards/nw-ucla/xview"), "train", CPU)
 
 
-def write_plan(folder, *trials, **changes):
-    path = folder / "plan.yaml"
-    content = {"base": CONFIG, "clips": 5000, "folds": ["without-1-7"], "trials": list(trials), **changes}
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
-def make_trial(spec, clips):
-    trains, judges = fold_clips(clips.fields, spec.fold)
-    return Trial(spec, (clips, trains), (clips, judges), CPU)
+write_plan = partial(search.write_plan, base=CONFIG, clips=5000)
 
 
 def one_trial(folder, clips, **trial):
     (spec,) = read_plan(write_plan(folder, {"name": "x", **trial}), COUNTS)
-    return make_trial(spec, clips)
+    return search.make_trial(spec, clips)
 
 
 @pytest.mark.parametrize("batch", [3, 4, 8, 13])

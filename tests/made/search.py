@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import search_nw_ucla
+import torch
+import yaml
+from nw_ucla.folds import fold_clips
+from nw_ucla.trial import Trial
 
 import cli
 
 ROOT = Path(cli.__file__).parent
+CPU = torch.device("cpu")
 
 
 COUNTS = {
@@ -24,6 +29,19 @@ COUNTS = {
 SMALL = {
     "variant": "tiny", "frames": 16, "precision": "float32", "batch": 16, "mix_group": 16, "repeats": 1,
 }  # fmt: skip
+
+
+def write_plan(folder, *trials, **content):
+    """A plan of trials in one performers' fold, but for what `content` says; its path."""
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({"folds": ["without-1-7"], "trials": list(trials), **content}))
+    return path
+
+
+def make_trial(spec, clips, others=(), device=CPU):
+    """A trial of its fold's clips."""
+    trains, judges = fold_clips(clips.fields, spec.fold)
+    return Trial(spec, (clips, trains), (clips, judges), device, others)
 
 
 def search(*words, expect=0):
