@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pipelines.errors import TsgcError
+from pipelines.files import write_atomic
 from pipelines.interrupts import Interrupted, leave_terminal, patient_end
 from tsgc.distributed.preemption import PreemptedError
 from tsgc.distributed.process import CommonError, LostRankError, pick_device
@@ -163,7 +165,14 @@ def _leave(code: int) -> None:
 
 
 def record_failure(error: BaseException) -> None:
-    """Write a failed rank's error where the launcher finds it."""
-    from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+    """Write a failed rank's error where the launcher finds it, whole or not at all.
 
-    get_error_handler().record_exception(error)
+    The launcher may end this process while it writes, and torchrun gives up on a file that it cannot read.
+    torch's own `ErrorHandler.record_exception` writes the same fields in place.
+    """
+    said = {
+        "message": f"{type(error).__name__}: {error}",
+        "extraInfo": {"py_callstack": traceback.format_exc(), "timestamp": str(int(time.time()))},
+    }
+    with suppress(TsgcError):  # the error itself is what has to be heard
+        write_atomic(Path(os.environ["TORCHELASTIC_ERROR_FILE"]), json.dumps({"message": said}).encode())
