@@ -11,6 +11,8 @@ def test_two_ranks_lose_what_one_loses_in_every_step(shards, tmp_path):
     given = [
         "network.clip_graphs=[1]",
         "network.clip_attention=[3]",
+        "network.dilated_convs=[1]",
+        "network.clip_sampling=true",
         "mutual=0.3",
         "drop_path=0.6",
         "epochs=2",

@@ -21,7 +21,9 @@ from tsgc.fine_tuning.views import by_views
 from tsgc.report.gather import read_adjacency
 
 BENCHMARK, VIEWS = "ntu60/xsub", "joint+bone"
-LAYERS = ("network.clip_graphs=[2]", "network.clip_attention=[3]", "mutual=0.3", "mirror=0")
+OF_THE_CLIP = ("network.clip_graphs=[2]", "network.clip_attention=[3]")
+IN_TIME = ("network.dilated_convs=[2]", "network.clip_sampling=true")
+LAYERS = (*OF_THE_CLIP, *IN_TIME, "mutual=0.3", "mirror=0")
 SHORT = ("epochs=1", "warmup_epochs=0")
 
 
@@ -75,6 +77,7 @@ def test_it_is_named_counted_and_scored_again(folder, data, here):
     assert {"stems.1", "graphs.2", "stages.2.0", "attention.3", "heads.1"} <= {
         *names
     } and "the rest" not in names
+    assert {"dilated.2", "sampling"} <= {*names}
     tsgc("evaluate", folder, "--data-root", data, "--run-dir", here / "again")
     before, after = (read_scores(one / "scores/last.npz") for one in (folder, here / "again"))
     assert np.array_equal(before.logits, after.logits)

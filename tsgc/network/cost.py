@@ -112,6 +112,7 @@ def _in_single_products() -> Iterator[None]:
 
 
 def _shape(made: object) -> str:
+    made = made[0] if isinstance(made, tuple) else made
     return " x ".join(map(str, made.shape[1:])) if isinstance(made, torch.Tensor) else ""
 
 

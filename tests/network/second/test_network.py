@@ -19,8 +19,9 @@ from tsgc.train_config import TrainConfig
 N, T, V, M, K = 3, 24, NW_UCLA_20.num_joints, 2, 5
 SHAPE = {"bodies": M, "frames": T, "variant": "tiny"}
 AS_FIRST = {"depths": [2, 1, 1], "widths": [24, 48, 96]}
-BOTH = {"clip_graphs": [1, 3], "clip_attention": [2, 3]}
-SETTINGS = pytest.mark.parametrize("settings", [{}, BOTH], ids=["plain", "of the clip"])
+APART = {"clip_graphs": [1, 3], "clip_attention": [2, 3], "dilated_convs": [1, 2]}  # each view on its own
+EVERY = {**APART, "clip_sampling": True}
+SETTINGS = pytest.mark.parametrize("settings", [{}, EVERY], ids=["plain", "of the clip"])
 
 
 def second(views=2, seed=0, trained=True, **settings):
@@ -75,7 +76,9 @@ def test_one_view_is_tsgcnext_to_the_bit(settings, given, training, monkeypatch)
     model = second(1, trained=False, layer_scale=0.5, **AS_FIRST, **settings).train(training)
     found = model.load_state_dict(renamed(first.state_dict()), strict=False)
     assert not found.unexpected_keys
-    assert all(name.startswith(("graphs.", "attention.")) for name in found.missing_keys)
+    assert all(
+        name.startswith(("graphs.", "attention.", "dilated.", "sampling.")) for name in found.missing_keys
+    )
     assert torch.equal(first.drop_path_rates, model.drop_path_rates)
     more = {"presence": presence()} if given in ("presence", "both") else {}
     more |= {"survival": drawn(first)} if given in ("survival", "both") else {}
@@ -94,7 +97,7 @@ def test_one_view_is_tsgcnext_to_the_bit(settings, given, training, monkeypatch)
 
 def alone(model, view):
     """A network of one view alone, of the weights of `model`."""
-    layers = {"clip_graphs": model.graphs, "clip_attention": model.attention}
+    layers = {"clip_graphs": model.graphs, "clip_attention": model.attention, "dilated_convs": model.dilated}
     settings = {name: [int(stage) for stage in at] for name, at in layers.items()}
     single = second(1, trained=False, **settings)
     taken = {}
@@ -112,7 +115,7 @@ def alone(model, view):
 
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@SETTINGS
+@pytest.mark.parametrize("settings", [{}, APART], ids=["plain", "of the clip"])
 def test_several_views_answer_as_networks_of_one_view_each(settings, training):
     views = 3
     model, x, there = second(views, **settings).train(training), clips(views), presence()
@@ -224,14 +227,14 @@ def test_joints_are_mixed_by_graphs_of_the_clip():
 def test_every_skeleton_is_taken_and_every_parameter_learns(skeleton):
     """DDP waits for the gradient of every parameter."""
     body = SKELETONS[skeleton]
-    model = TSGCNeXt2(body, 7, bodies=1, channels=4, frames=16, views=2, variant="tiny", **BOTH)
+    model = TSGCNeXt2(body, 7, bodies=1, channels=4, frames=16, views=2, variant="tiny", **EVERY)
     logits = model(torch.randn(2, 4, 16, body.num_joints, 1))
     logits.sum().backward()
     assert logits.shape == (2, 2, 7) and all(value.grad is not None for value in model.parameters())
 
 
 def test_bfloat16_is_near_float32_and_its_answer_is_not_rounded():
-    model = second(**BOTH).eval()
+    model = second(**EVERY).eval()
     exact = model(clips(), presence())
     with torch.autocast("cpu", torch.bfloat16):
         rounded = model(clips(), presence())
@@ -253,6 +256,10 @@ def test_bfloat16_is_near_float32_and_its_answer_is_not_rounded():
         ({"clip_attention": [0]}, r"^clip_attention is \[0\], expected a list of stages from 1 to 3"),
         ({"clip_attention": "x"}, "^clip_attention is 'x'"),
         ({"clip_attention": [True]}, r"^clip_attention is \[True\]"),
+        ({"dilated_convs": [4]}, r"^dilated_convs is \[4\], expected a list of stages from 1 to 3"),
+        ({"dilated_convs": True}, "^dilated_convs is True, expected"),
+        ({"clip_sampling": 1}, "^clip_sampling is 1, expected true or false"),
+        ({"clip_sampling": "on"}, "^clip_sampling is 'on', expected true or false"),
         ({"clip_attention": [3], "widths": [30, 60, 122]}, r"multiple of 4 channels, and stage 3 has 122"),
         ({"clip_graphs": [1], "widths": [30, 60, 120]}, r"multiple of 4 channels, and stage 1 has 30"),
         ({"frames": 15}, "^frames is 15, TSGCNeXt2 takes 16 or more"),
@@ -268,7 +275,7 @@ def test_wrong_settings_are_one_line(settings, expected):
 
 
 def test_widths_that_heads_do_not_divide_are_taken_without_them():
-    assert second(widths=[6, 10, 14], clip_graphs=[])(clips()).shape == (N, 2, K)
+    assert second(widths=[6, 10, 14], clip_graphs=[], dilated_convs=[1])(clips()).shape == (N, 2, K)
 
 
 def test_an_input_of_another_shape_is_refused():
@@ -323,7 +330,7 @@ def test_info_counts_block_by_block_as_many_products_as_there_are():
 
 @pytest.mark.slow
 def test_a_traced_program_takes_any_number_of_clips():
-    model = second(**BOTH).eval()
+    model = second(**EVERY).eval()
     given = clips(), presence()
     free = ({0: Dim("clips", min=1)},) * 2
     program = torch.export.export(model, given, dynamic_shapes=free).module()
@@ -333,7 +340,7 @@ def test_a_traced_program_takes_any_number_of_clips():
 
 @pytest.mark.slow
 def test_it_is_one_graph_for_compilers():
-    model = second(**BOTH)
+    model = second(**EVERY)
     given = clips(), presence(), drawn(model)
     expected = model(*given)
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # torch's own takes a minute here

@@ -16,8 +16,9 @@ from tsgc import kernels
 from tsgc.network.adjacency import adjacency
 from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_weights
 from tsgc.network.model import drop_path_factors, pool_present
-from tsgc.network.second.clip_graph import ClipAttention, ClipGraph
-from tsgc.network.second.settings import settle_shape, settle_stages, settle_views
+from tsgc.network.second.clip_graph import HEADS, ClipAttention, ClipGraph
+from tsgc.network.second.clip_time import ClipSampling, DilatedConvs
+from tsgc.network.second.settings import settle_shape, settle_stages, settle_switch, settle_views
 from tsgc.networks import DOWN_STRIDE, STEM_STRIDE
 
 
@@ -26,7 +27,9 @@ class TSGCNeXt2(nn.Module):
 
     `channels`: of all `views` together, side by side. `widths` and `depths` replace the variant's.
     `clip_graphs`: stages, counted from 1, that begin with mixing by graphs made of the clip.
-    `clip_attention`: stages that end with attention over the clip. With one view and neither it is TSGCNeXt.
+    `dilated_convs`: stages that end with dilated convolutions over time. `clip_attention`: stages that end
+    with attention over the clip. `clip_sampling`: frames are sampled as the clip asks for. With one view and
+    none of them it is TSGCNeXt.
     """
 
     def __init__(
@@ -45,11 +48,15 @@ class TSGCNeXt2(nn.Module):
         widths: Sequence[int] | None = None,
         clip_graphs: Sequence[int] = (),
         clip_attention: Sequence[int] = (),
+        dilated_convs: Sequence[int] = (),
+        clip_sampling: bool = False,
     ) -> None:
         super().__init__()
         shape = settle_shape(variant, depths, widths)
-        mixed = settle_stages("clip_graphs", clip_graphs, shape)
-        attended = settle_stages("clip_attention", clip_attention, shape)
+        mixed = settle_stages("clip_graphs", clip_graphs, shape, HEADS)
+        attended = settle_stages("clip_attention", clip_attention, shape, HEADS)
+        dilated = settle_stages("dilated_convs", dilated_convs, shape)
+        sampled = settle_switch("clip_sampling", clip_sampling)
         each = settle_views(channels, views)
         self.min_frames = shape.min_frames
         if frames < self.min_frames:
@@ -78,6 +85,9 @@ class TSGCNeXt2(nn.Module):
         self.register_buffer("drop_path_rates", rates, persistent=False)
         """Rates of drop path, a block in a view each."""
         self._initialise()
+        # Last, so that the weights before them are drawn as without them.
+        self.dilated = nn.ModuleDict({str(stage): DilatedConvs(shape.widths[stage - 1]) for stage in dilated})
+        self.sampling = ClipSampling(views) if sampled else None
 
     def _initialise(self) -> None:
         """Draw weights as `TSGCNeXt` does."""
@@ -108,6 +118,9 @@ class TSGCNeXt2(nn.Module):
         x = self.input_norm(x.reshape(N * T, M * V * C)).view(N, T, M, V, C)
         if presence is not None:
             x = x * (presence > 0)[..., None, None]
+        if self.sampling is not None:
+            x, presence = self.sampling(x, presence)
+        if presence is not None:
             presence = presence.repeat(self.views, 1, 1)  # (views * N, T, M)
         x = x.transpose(1, 2).reshape(N * M, T, V, C)
         views = zip(self.stems, x.chunk(self.views, -1), strict=True)
@@ -136,9 +149,10 @@ class TSGCNeXt2(nn.Module):
             for block in blocks:
                 x = block(x, None if survival is None else survival[index])
                 index += 1
-            if str(stage) in self.attention:
-                share = None if presence is None else shares(presence, x.shape[1])
-                x = self.attention[str(stage)](x, share)
+            for layers in (self.dilated, self.attention):
+                if str(stage) in layers:
+                    share = None if presence is None else shares(presence, x.shape[1])
+                    x = layers[str(stage)](x, share)
             if stage <= len(self.downs):
                 x = self.downs[stage - 1](x)
         return x

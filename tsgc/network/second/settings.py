@@ -3,7 +3,6 @@
 from typing import Any
 
 from pipelines.errors import TsgcError
-from tsgc.network.second.clip_graph import HEADS
 from tsgc.networks import SECOND_VARIANTS, Variant
 
 
@@ -15,8 +14,8 @@ def settle_shape(variant: str, depths: Any, widths: Any) -> Variant:
     return Variant(_three("depths", depths, shape.depths), _three("widths", widths, shape.widths))
 
 
-def settle_stages(name: str, given: Any, shape: Variant) -> list[int]:
-    """The stages, in order, that setting `name` gives a layer of heads.
+def settle_stages(name: str, given: Any, shape: Variant, heads: int = 1) -> list[int]:
+    """The stages, in order, that setting `name` gives a layer of `heads`.
 
     Raises TsgcError for what is no list of stages, and for widths that the heads do not divide.
     """
@@ -24,12 +23,19 @@ def settle_stages(name: str, given: Any, shape: Variant) -> list[int]:
     if not isinstance(given, list | tuple) or not all(_is_whole(one) and 1 <= one <= count for one in given):
         raise TsgcError(f"{name} is {given!r}, expected a list of stages from 1 to {count}")
     for stage in sorted(given):
-        if shape.widths[stage - 1] % HEADS:
+        if shape.widths[stage - 1] % heads:
             raise TsgcError(
-                f"widths is {list(shape.widths)}: {name} takes a multiple of {HEADS} channels, and stage"
+                f"widths is {list(shape.widths)}: {name} takes a multiple of {heads} channels, and stage"
                 f" {stage} has {shape.widths[stage - 1]}"
             )
     return sorted(set(given))
+
+
+def settle_switch(name: str, given: Any) -> bool:
+    """Whether setting `name` is on. Raises TsgcError for what is neither true nor false."""
+    if not isinstance(given, bool):
+        raise TsgcError(f"{name} is {given!r}, expected true or false")
+    return given
 
 
 def settle_views(channels: int, views: Any) -> int:
