@@ -43,7 +43,7 @@ class DilatedConvs(nn.Module):
         mixed = torch.zeros_like(x)
         for gap, taps in zip(DILATIONS, self.weight.to(x.dtype), strict=True):
             for place, weight in zip((most - gap, most, most + gap), taps, strict=True):
-                mixed = mixed + z[:, place : place + T] * weight
+                mixed = torch.addcmul(mixed, z[:, place : place + T], weight)
         return x + mixed * self.scale.to(x.dtype)
 
 
