@@ -219,3 +219,13 @@ def test_info_counts_what_they_cost():
     assert parts["sampling"].parameters == (SEEN + 1) * HIDDEN + SEEN * HIDDEN
     assert [parts[f"dilated.{stage}"].parameters for stage in (1, 3)] == [9 * 16, 9 * 64]
     assert "the rest" not in parts
+
+
+def test_no_shape_depends_on_the_data_and_no_number_is_read():
+    """As CUDA graphs want it: tensors on the meta device have shapes alone."""
+    model = network(**IN_TIME).to("meta")
+    x = torch.empty(N, 3 * VIEWS, T, V, M, device="meta")
+    logits = model(x, torch.empty(N, T, M, device="meta"))
+    logits.sum().backward()
+    assert logits.shape == (N, VIEWS, 5)
+    assert all(value.grad is not None for value in model.parameters())
