@@ -38,21 +38,24 @@ class Interrupted(KeyboardInterrupt):
 class CommandSignals:
     """A context for a whole command, which turns SIGNALS into `Interrupted`; ignored ones stay so.
 
-    A thread of its own sees signals at once, even while the main one is in a computation of minutes.
-    `mute`: says nothing itself.
+    A signal raises in blocks that are `heard`, so that what reports an error is not interrupted itself. A
+    thread of its own sees signals at once, even while the main one is in a computation of minutes.
+    `mute`: says nothing itself. `last`: the process ends with the command; once it was asked to, SIGTERM
+    changes nothing.
     """
 
-    def __init__(self, *, mute: bool = False) -> None:
-        self.mute = mute
+    def __init__(self, *, mute: bool = False, last: bool = False) -> None:
+        self.mute, self.last = mute, last
         self.say: Callable[[], None] | None = None
         """Called, from the thread, at the first signal."""
         self.how_to_go_on: Callable[[], str] = lambda: "the same command starts it again"
         """What is said after an end at once."""
         self.grace = GRACE
         self.pending = 0
-        self.holders = 0
+        self.holders = 1
         self._first, self._since = 0, 0.0
         self._over = threading.Event()
+        self._terminals = [number for number in (0, 1, 2) if _is_terminal(number)]
 
     def __enter__(self) -> "CommandSignals":
         global _active
@@ -61,7 +64,6 @@ class CommandSignals:
         }
         self._outer = _active
         if self._before:
-            self._terminals = [number for number in (0, 1, 2) if _is_terminal(number)]
             _active = self
             self._ear, self._mouth = socket.socketpair()
             self._mouth.setblocking(False)
@@ -78,8 +80,30 @@ class CommandSignals:
             signal.set_wakeup_fd(self._wakeup)
             self._mouth.close()  # ends the thread
             _active = self._outer
+        asked = self.last and self._first
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if asked and number != signal.SIGINT else handler)
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """A block in which a signal raises, also one that came before it."""
+        self.holders -= 1
+        try:
+            self.raise_pending()
+            yield
+        finally:
+            self.holders += 1
+
+    def raise_pending(self) -> None:
+        """Let a signal that was held raise now."""
+        if self.pending and not self.holders:
+            number, self.pending = self.pending, 0
+            self.arrived(number)
+
+    def is_ending(self, number: int, since: float) -> None:
+        """Take it that the signal `number` of the time `since` was heard: no further one raises."""
+        if not self._first:
+            self._first, self._since = number, since
 
     def arrived(self, number: int, frame: FrameType | None = None) -> None:
         """Raises in the main thread, wherever it is."""
@@ -148,6 +172,28 @@ def patient_end() -> None:
         _active.grace = PATIENCE
 
 
+def is_ending(number: int, since: float) -> None:
+    """Say that this command ends as the signal `number` asked at `since`, of time.monotonic.
+
+    On its way out further ones change nothing, but for a second Ctrl-C.
+    """
+    if _active is not None:
+        _active.is_ending(number, since)
+
+
+@contextmanager
+def own_handlers() -> Iterator[None]:
+    """A block in which a library may set handlers of SIGNALS; after it they are those of before."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS if main}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # set by other code than Python's
+                signal.signal(number, handler)
+
+
 def leave_terminal() -> None:
     """Write nowhere from here on, where this command's terminal is gone."""
     if _active is not None:
@@ -166,9 +212,7 @@ def held() -> Iterator[None]:
         yield
     finally:
         command.holders -= 1
-        if command.pending and not command.holders:
-            number, command.pending = command.pending, 0
-            command.arrived(number)
+        command.raise_pending()
 
 
 @contextmanager

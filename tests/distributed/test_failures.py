@@ -1,12 +1,22 @@
 """What a failed rank leaves for its launcher, which may end it at any moment."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+import pytest
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.api import SignalException, _terminate_process_handler
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+from pipelines.errors import TsgcError
+from pipelines.interrupts import CommandSignals
+from tsgc.distributed import launch as launching
+from tsgc.distributed.preemption import PreemptedError
+from tsgc.distributed.process import join_ranks
 
 RANK = """
 import os, signal
@@ -44,3 +54,95 @@ def test_a_record_that_cannot_be_written_hides_no_error(tmp_path):
     (tmp_path / "file").touch()
     found = rank(tmp_path / "file/error.json")
     assert found.exitcode == 1 and found.error_file == "<N/A>"
+
+
+def sigterm(*_: object) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_rank_ended_as_it_leaves_the_others_ends_by_its_own_error(monkeypatch):
+    """The others lose it there, and the first of them that ends has the launcher end all."""
+    for name in ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+    monkeypatch.setattr(dist, "destroy_process_group", sigterm)
+    command = CommandSignals()
+    with command, command.heard(), pytest.raises(TsgcError, match="clip a: damaged"), join_ranks("cpu"):
+        raise TsgcError("clip a: damaged")
+
+
+@pytest.fixture
+def launch(monkeypatch):
+    """A launch of two ranks where `run` is torchrun; returns what is raised."""
+    for name in ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(launching.atexit, "register", lambda *_: None)  # it would end pytest
+
+    def launch(run) -> BaseException:
+        monkeypatch.setattr("torch.distributed.run.run", run)
+        command = CommandSignals()
+        with command, command.heard(), pytest.raises((TsgcError, SignalException)) as found:
+            launching.launch(2, [], "cpu")
+        return found.value
+
+    return launch
+
+
+def test_a_second_sigterm_to_the_launcher_changes_nothing(launch, monkeypatch):
+    """torchrun takes signals over, and lets them raise wherever the launcher is."""
+
+    def run(options: object) -> None:
+        signal.signal(signal.SIGTERM, _terminate_process_handler)
+        sigterm()
+
+    monkeypatch.setattr(launching, "leave_terminal", sigterm)
+    assert type(launch(run)) is PreemptedError
+
+
+def test_the_launcher_leaves_signals_ignored_that_it_was_started_with(launch, monkeypatch):
+    """As nohup does; torchrun would take the end of the terminal for a request to stop."""
+    monkeypatch.delenv("TORCHELASTIC_SIGNALS_TO_HANDLE", raising=False)
+    heard = []
+
+    def run(options: object) -> None:
+        heard.append(os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"])
+        raise ChildFailedError("tsgc", {0: ProcessFailure(0, 1, 1, "")})
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        launch(run)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert heard == ["SIGINT,SIGTERM,SIGQUIT"]
+
+
+def end(launch, folder: Path, *ranks: tuple[int, str]) -> BaseException:
+    """What is raised of ranks that ended with these codes and recorded errors, all within a second."""
+    failures = {}
+    for number, (code, said) in enumerate(ranks):
+        path = folder / f"{number}.json"
+        extra = {"timestamp": "0", "py_callstack": ""}
+        path.write_text(json.dumps({"message": {"message": said, "extraInfo": extra}}))
+        failures[number] = ProcessFailure(number, number, code, str(path))
+
+    def run(options: object) -> None:
+        raise ChildFailedError("tsgc", failures)
+
+    return launch(run)
+
+
+def test_a_rank_that_was_stopped_as_another_failed_is_not_the_reason(launch, tmp_path):
+    """Runs side by side, which ranks train each for itself: the one that still trains saves."""
+    saved = (75, "PreemptedError: asked to stop: saved")
+    found = end(launch, tmp_path, saved, (1, "TsgcError: clip a: damaged"))
+    assert str(found) == "process 1 of 2: clip a: damaged"
+
+
+@pytest.mark.parametrize("code", [75, -signal.SIGTERM])
+def test_ranks_that_saved_themselves_were_asked_to_stop_however_they_ended(code, launch, tmp_path):
+    """A further signal may meet one after it has said so."""
+    found = end(launch, tmp_path, *[(code, "PreemptedError: asked to stop: saved")] * 2)
+    assert type(found) is PreemptedError and str(found) == "asked to stop: saved"

@@ -37,7 +37,8 @@ class OneLineErrors(TyperGroup):
         if "--quiet" in words:
             os.environ[QUIET] = "1"  # in the environment, so that the ranks that --gpus starts have it too
         try:
-            with CommandSignals(mute=LAUNCHED in os.environ):
+            self.signals = CommandSignals(mute=LAUNCHED in os.environ, last=args is None)
+            with self.signals:
                 return super().main(self.words, *rest, **options)
         finally:
             os.environ.pop(QUIET, None) if before is None else os.environ.update({QUIET: before})
@@ -55,7 +56,8 @@ class OneLineErrors(TyperGroup):
     @contextmanager
     def _one_line(self) -> Iterator[None]:
         try:
-            yield
+            with self.signals.heard():
+                yield
         except (TsgcError, OSError, PARSER_ERROR) as error:
             said = _told(error, self.words)
             if self.debug or said is None:

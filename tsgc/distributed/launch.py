@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,15 @@ import torch
 
 from pipelines.errors import TsgcError
 from pipelines.files import write_atomic
-from pipelines.interrupts import Interrupted, leave_terminal, patient_end
+from pipelines.interrupts import (
+    SIGNALS,
+    Interrupted,
+    catchable,
+    is_ending,
+    leave_terminal,
+    own_handlers,
+    patient_end,
+)
 from tsgc.distributed.preemption import PreemptedError
 from tsgc.distributed.process import CommonError, LostRankError, pick_device
 
@@ -27,6 +35,9 @@ if TYPE_CHECKING:
 
 RENDEZVOUS = ("PET_NNODES", "PET_RDZV_ENDPOINT")
 """torchrun's own variables; where they are set, these ranks are some of several machines'."""
+
+AFTER_ANOTHER = (LostRankError.__name__, Interrupted.__name__, PreemptedError.__name__)
+"""The errors of ranks that ended as another one did, or as they were asked to."""
 
 TO_SAVE = 300  # seconds that ranks have to save after a signal; torchrun's own 30 are less than some steps
 
@@ -48,6 +59,10 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's message is raised below
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(TO_SAVE))
+    heard = [
+        number.name for number in (*SIGNALS, signal.SIGQUIT) if catchable(number)
+    ]  # nohup's SIGHUP is not
+    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(heard))
     alone = not any(name in os.environ for name in RENDEZVOUS)
     options = [
         *(["--standalone"] if alone else []),
@@ -68,12 +83,17 @@ def _run_ranks(run: Callable[[Any], None], options: Any, logs: Path, processes: 
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    began = time.time()
+    before = set(logs.glob("*"))  # of other launchers, where PET_LOG_DIR names a folder
     try:
-        run(options)
+        with own_handlers():
+            try:
+                run(options)
+            except SignalException as stopped:
+                is_ending(stopped.sigval, time.monotonic())
+                raise
     except SignalException as stopped:
         leave_terminal()
-        raise _stopped(stopped.sigval, _words_of_ranks(logs, began)) from None
+        raise _stopped(stopped.sigval, _words_of_ranks(set(logs.glob("*")) - before)) from None
     except ChildFailedError as error:
         rank, failure = min(error.failures.items(), key=lambda item: (_follows(item[1]), item[1].timestamp))
         recorded = _recorded(failure)
@@ -85,7 +105,7 @@ def _run_ranks(run: Callable[[Any], None], options: Any, logs: Path, processes: 
             said += " Training goes on from the last checkpoint with --resume"
         else:
             said = f"stopped with exit code {failure.exitcode}; what it printed is above"
-        if failure.exitcode == PreemptedError.exit_code:
+        if PreemptedError.__name__ == kind:
             raise PreemptedError(said) from None
         if kind == CommonError.__name__:
             raise TsgcError(said) from None
@@ -120,17 +140,16 @@ def _follows(failure: "ProcessFailure") -> bool:
     said = _recorded(failure)
     if said is None:
         return failure.exitcode == -signal.SIGTERM
-    return str(said["message"]).startswith((LostRankError.__name__, Interrupted.__name__))
+    return str(said["message"]).startswith(AFTER_ANOTHER)
 
 
-def _words_of_ranks(logs: Path, since: float) -> dict[str, str]:
-    """What the ranks that a signal ended have written since: the name of the error's class -> its text."""
+def _words_of_ranks(logs: Iterable[Path]) -> dict[str, str]:
+    """What the ranks that a signal ended have written: the name of the error's class -> its text."""
     found = {}
-    for path in logs.rglob("error.json"):
-        if path.stat().st_mtime >= since:
-            said = json.loads(path.read_bytes())["message"]
-            kind, _, words = str(said["message"] if isinstance(said, dict) else said).partition(": ")
-            found[kind] = words
+    for path in (path for folder in logs for path in folder.rglob("error.json")):
+        said = json.loads(path.read_bytes())["message"]
+        kind, _, words = str(said["message"] if isinstance(said, dict) else said).partition(": ")
+        found[kind] = words
     return found
 
 

@@ -8,7 +8,15 @@ from types import FrameType, TracebackType
 import torch
 
 from pipelines.errors import TsgcError
-from pipelines.interrupts import SIGNALS, Interrupted, announcing, at_once, catchable, leave_terminal
+from pipelines.interrupts import (
+    SIGNALS,
+    Interrupted,
+    announcing,
+    at_once,
+    catchable,
+    is_ending,
+    leave_terminal,
+)
 from tsgc.distributed.process import Process
 
 
@@ -44,6 +52,8 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._first:  # a further signal must not become the reason why it ends
+            is_ending(self._first, self._since)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._announcing.__exit__(None, None, None)

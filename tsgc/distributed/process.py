@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from pipelines.errors import TsgcError, UsageError
+from pipelines.interrupts import is_ending
 from tsgc.distributed.rendezvous import agents_store, fresh_store
 
 TIMEOUT = timedelta(minutes=30)  # a rank that waits longer for the others gives up
@@ -148,8 +150,10 @@ def join_ranks(device: str | None) -> Iterator[Process]:
     try:
         process = Process(dist.get_rank(), dist.get_world_size(), chosen)
         yield replace(process, launchers=tuple(process.gather(launcher_name())))
-    except RuntimeError as error:
-        if not _lost(error):
+    except Exception as error:
+        # The launcher ends a rank when it misses another one: that must not hide why this one failed.
+        is_ending(signal.SIGTERM, time.monotonic())
+        if not (isinstance(error, RuntimeError) and _lost(error)):
             raise
         said = str(error).splitlines()[0]
         said = (said.partition("] ")[2] or said).partition(". ")[0]  # gloo's own file and line, and advice
