@@ -13,7 +13,7 @@ from made.command import fails, lose_machine, quick, tsgc
 from made.released import reference_state
 
 from tsgc.evaluation.scores import read_scores
-from tsgc.training import epoch, save_restore
+from tsgc.training import epoch, loop, save_restore
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(here, made, monkeypatch):
@@ -42,6 +42,22 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_checkpoint(here, mad
     assert run["state"] == "failed" and "training has diverged" in run["error"]
     tsgc(*words, *quick("epochs=1"))  # nothing was kept, so nothing is in the way
     assert json.loads(tsgc(*listed))["runs"][0]["state"] == "short"
+
+
+def test_a_second_command_in_a_folder_is_refused_before_it_empties_it(here, made, monkeypatch):
+    """It comes as the first has opened the folder, and has not begun to train."""
+    words = ["train", "ntu60/xsub", "--data-root", made, *quick("epochs=1"), "--run-dir", here / "run"]
+    summary, said = loop.summary, []
+
+    def meanwhile(run):
+        if not said:
+            said.append("")
+            said.append(fails(*words, "--overwrite"))
+        return summary(run)
+
+    monkeypatch.setattr(loop, "summary", meanwhile)
+    tsgc(*words)
+    assert "another process trains here" in said[1]
 
 
 def test_divergence_keeps_the_last_good_checkpoint(here, made, monkeypatch):

@@ -1,5 +1,6 @@
 """`tsgc runs` lists what has been trained, and `tsgc runs rm` deletes it; bare commands take whole runs."""
 
+import fcntl
 import json
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ from made.terminal import on_terminal
 
 from pipelines.errors import TsgcError
 from tsgc.evaluation.scores import all_and_clean, read_scores
-from tsgc.workspace.at_work import ERROR, LOCK, at_work, is_running
+from tsgc.workspace.at_work import ERROR, LOCK, at_work, error_kept, is_running
 from tsgc.workspace.newest_runs import newest_scored, newest_trained, newest_whole
 from tsgc.workspace.remove_run import remove_trained
 from tsgc.workspace.run_list import day, duration
@@ -171,15 +172,34 @@ def test_a_run_is_running_as_long_as_a_process_trains_it(here):
     assert run_state(open_run(folder)).state == "unfinished"
 
 
+def test_one_process_at_a_time_trains_in_a_folder(here, monkeypatch):
+    """Also where the one before it ends between the two calls that take its place."""
+    folder = make_run_folder(here / "runs")
+    lock, calls = fcntl.flock, iter([(folder / LOCK).unlink])
+
+    def late(descriptor: int, how: int) -> None:
+        next(calls, bool)()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with at_work(folder):
+        assert is_running(folder)
+        remove_trained(folder)  # as it starts again
+        with pytest.raises(TsgcError, match="another process trains here"), at_work(folder):
+            pass
+        assert is_running(folder)
+    assert not is_running(folder)
+
+
 def test_an_error_that_ends_a_run_is_kept_until_the_next_start(here):
     folder = make_run_folder(here / "runs", done=3)
-    with pytest.raises(TsgcError), at_work(folder):
+    with pytest.raises(TsgcError), error_kept(folder):
         raise TsgcError("the loss is nan")
     state = run_state(open_run(folder))
     assert (state.state, state.error) == ("failed", "the loss is nan")
     stopped = TsgcError("asked to stop")
     stopped.exit_code = 75
-    with pytest.raises(TsgcError), at_work(folder):
+    with pytest.raises(TsgcError), error_kept(folder):
         raise stopped
     assert run_state(open_run(folder)).state == "unfinished"
 

@@ -30,7 +30,7 @@ from tsgc.training.run_folder import open_folder, record_changes
 from tsgc.training.save_restore import restore, save
 from tsgc.training.settle_precision import settle_precision
 from tsgc.workspace import runs
-from tsgc.workspace.at_work import at_work
+from tsgc.workspace.at_work import at_work, error_kept
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,8 @@ def train_stream(request: RunRequest, process: Process, talker: console.Talker) 
     Returns the test scores of each checkpoint, `last` first. The first Ctrl-C (or SIGTERM, SIGHUP) saves and
     raises PreemptedError, a second one Interrupted.
     """
-    run = start_run(request, process, talker)
     with (
-        training(run, request.report),
+        started_run(request, process, talker) as run,
         StopRequest(process, partial(announce_stop, talker), partial(how_to_go_on, run)) as stop,
     ):
         progress = RunProgress(run)
@@ -97,8 +96,7 @@ def stream_in_turns(
     """
     if stop.requested:
         raise PreemptedError("asked to stop before it began")
-    run = start_run(request, process, talker)
-    with training(run, request.report):
+    with started_run(request, process, talker) as run:
         progress = RunProgress(run)
         watch(progress)
         yield run.feed
@@ -106,8 +104,25 @@ def stream_in_turns(
         return score_run(run, stop)
 
 
-def start_run(request: RunRequest, process: Process, talker: console.Talker) -> Training:
-    """The run as before its next step: built, its folder opened, its state restored, its trackers started."""
+@contextmanager
+def started_run(request: RunRequest, process: Process, talker: console.Talker) -> Iterator[Training]:
+    """The run as before its next step: built, its folder opened, its state restored, its trackers started.
+
+    From before its folder is written to, it counts as being trained; at the end its trackers get its report.
+    """
+    run, resume = build_run(request, process, talker)
+    if process.main and not resume:
+        run.folder.mkdir(parents=True, exist_ok=True)
+    with at_work(run.folder, process.main):
+        open_run(run, request, talker, resume=resume)
+        with run.trackers, error_kept(run.folder, process.main):
+            yield run
+            if request.report:
+                run.trackers.attach_report(run.folder, request.report)
+
+
+def build_run(request: RunRequest, process: Process, talker: console.Talker) -> tuple[Training, bool]:
+    """The run as before its first step, its folder untouched; whether it goes on."""
     keep_memory(process.device)
     folder, resume = request.folder, request.resume
     if was_restarted(process, folder):
@@ -133,6 +148,12 @@ def start_run(request: RunRequest, process: Process, talker: console.Talker) -> 
         talker.note(run.init)
         run.ema.set(run.model)
     run.recipe_epochs = request.recipe_epochs
+    return run, resume
+
+
+def open_run(run: Training, request: RunRequest, talker: console.Talker, *, resume: bool) -> None:
+    """Open the run's folder, go on with its state, start its trackers."""
+    process, folder = run.process, run.folder
     if process.main:
         open_folder(run, resume=resume, overwrite=request.overwrite)
     process.barrier()
@@ -144,7 +165,6 @@ def start_run(request: RunRequest, process: Process, talker: console.Talker) -> 
     if process.main:
         facts = run_facts(folder, request.benchmark, run.config, run.epoch)
         run.trackers = open_trackers(request.log, facts, talker.warn, resume=resume)
-    return run
 
 
 def go_on(run: Training, talker: console.Talker) -> None:
@@ -157,15 +177,6 @@ def go_on(run: Training, talker: console.Talker) -> None:
         talker.note(said)
     if run.process.main:
         record_changes(run, changes)
-
-
-@contextmanager
-def training(run: Training, report: Callable[[Path], Path] | None) -> Iterator[None]:
-    """A context in which the run counts as being trained; at its end its trackers get its report."""
-    with at_work(run.folder, run.process.main), run.trackers:
-        yield
-        if report:
-            run.trackers.attach_report(run.folder, report)
 
 
 def train_steps(

@@ -20,16 +20,11 @@ from tsgc.network.own_code import find_code
 from tsgc.networks import NETWORKS
 from tsgc.training import snapshots
 from tsgc.training.run import Training
-from tsgc.workspace.at_work import is_running
 from tsgc.workspace.remove_run import remove_trained
 
 
 def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
-    """Make the run's folder, or refuse one that is taken."""
-    if is_running(run.folder):
-        raise TsgcError(
-            f"{run.folder}: another process trains here; wait for it, or give another --run-dir or --seed"
-        )
+    """Prepare the run's folder, in which this process is `at_work`, or refuse one that holds a run."""
     # A run that ended before its first checkpoint has nothing to keep.
     taken = snapshots.state_path(run.folder).exists()
     if taken and not (resume or overwrite):

@@ -7,10 +7,10 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipelines.errors import first_line
+from pipelines.errors import TsgcError, first_line
 from pipelines.files import write_atomic
 
 LOCK = "running.lock"
@@ -20,39 +20,67 @@ STOPPED = 75  # the exit code of a run that was asked to stop and saved, which i
 
 @contextmanager
 def at_work(folder: Path, main: bool = True) -> Iterator[None]:
-    """A context in which the run in `folder` counts as being trained; an error that ends it is written down.
+    """A context in which the run in `folder` counts as being trained: by this process alone.
 
-    Of several ranks only the `main` one does so. Where the file system has no locks, nothing is held.
+    Of several ranks only the `main` one holds it. Where there is no folder, or its file system has no locks,
+    nothing is held. Raises TsgcError where another process trains there.
     """
+    if not (main and folder.is_dir()):
+        yield
+        return
+    descriptor = _lock(folder)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            (folder / LOCK).unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+@contextmanager
+def error_kept(folder: Path, main: bool = True) -> Iterator[None]:
+    """A context that writes the error that ends it into the run's folder; an earlier one is forgotten."""
     if not main:
         yield
         return
     (folder / ERROR).unlink(missing_ok=True)
-    descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    held = _lock(descriptor)
     try:
         yield
     except Exception as error:
         if getattr(error, "exit_code", 1) != STOPPED:
-            write_atomic(folder / ERROR, f"{first_line(error, most=1000)}\n".encode())
+            with suppress(TsgcError):  # what ended the run is what has to be heard
+                write_atomic(folder / ERROR, f"{first_line(error, most=1000)}\n".encode())
         raise
-    finally:
-        if held:
-            (folder / LOCK).unlink(missing_ok=True)
-        os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
-    """Take the lock; False where the file system has none, or another process holds it."""
+def _lock(folder: Path) -> int | None:
+    """The descriptor that holds the lock; None where the file system has none."""
+    path = folder / LOCK
     for _ in range(20):  # `is_running` holds it for a moment
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
         except BlockingIOError:
+            os.close(descriptor)
             time.sleep(0.05)
         except OSError:
-            break
-    return False
+            os.close(descriptor)
+            return None
+        else:
+            if _is_at(descriptor, path):
+                return descriptor
+            os.close(descriptor)  # of a run that was just over, and is deleted
+    raise TsgcError(
+        f"{folder}: another process trains here; wait for it, or give another --run-dir or --seed"
+    )
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one of this name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_running(folder: Path) -> bool:

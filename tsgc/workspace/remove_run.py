@@ -30,8 +30,11 @@ BESIDE = ("export/*", "wandb/**/*")
 
 
 def remove_trained(folder: Path) -> None:
-    """Delete the files that training wrote, so that it may start again; nothing that lies beside them."""
-    for path in _files(folder, TRAINED):
+    """Delete the files that training wrote, so that it may start again; nothing that lies beside them.
+
+    The lock stays: whoever starts again holds it.
+    """
+    for path in _files(folder, [pattern for pattern in TRAINED if pattern != LOCK]):
         path.unlink()
 
 
