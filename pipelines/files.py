@@ -14,6 +14,7 @@ from typing import Any
 from pipelines.errors import TsgcError
 
 PARTIAL = ".partial"  # how the names of unfinished files end
+TRIES = 20  # at removing a folder that others write into
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 _UNFINISHED: set[Path] = set()
@@ -30,10 +31,16 @@ def unfinished(path: Path) -> Iterator[None]:
 
 
 def remove_unfinished() -> None:
-    """Removes what this process has begun to write, before it ends without tidying up."""
+    """Removes what this process has begun to write, before it ends without tidying up.
+
+    Its workers may still write into a folder: then it is tried again.
+    """
     for path in list(_UNFINISHED):
-        with suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for _ in range(TRIES):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if not path.exists():
+                break
 
 
 @contextmanager
@@ -86,6 +93,14 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):  # somebody else's; no number of a process, so none of our files
         return True
     return True
+
+
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file or folder is still the one of this name: before its lock, anybody could act."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 class PatientFile(io.FileIO):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipelines.errors import TsgcError
-from pipelines.files import NO_SPACE
+from pipelines.files import NO_SPACE, is_at
 from shards.manifest import Shard
 
 ROOM_WAIT = 120.0  # seconds that a shard waits for others, all in use, to be done with
@@ -81,7 +81,7 @@ class ShardCache:
         descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if not _is_at(descriptor, partial) or (self.folder / f"{shard.sha256}.tar").exists():
+            if not is_at(descriptor, partial) or (self.folder / f"{shard.sha256}.tar").exists():
                 return  # somebody else had it and is done
             try:
                 self._reserve(descriptor, shard)
@@ -145,14 +145,6 @@ class ShardCache:
         if error.errno == errno.EACCES:
             return TsgcError(f"{self.folder}: may not be written; give another folder with --cache")
         return TsgcError(f"{self.folder}: cannot be used as a cache: {error.strerror or error}")
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of this name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _remove_unused(path: Path) -> bool:

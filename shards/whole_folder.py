@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.errors import TsgcError
-from pipelines.files import NO_SPACE, unfinished
+from pipelines.files import NO_SPACE, is_at, unfinished
 from pipelines.interrupts import held
 
 _OURS = re.compile(r"(train|test)-\d{6}\.tar|manifest\.json")
@@ -33,10 +33,12 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
     """
     _check_replaceable(out, overwrite)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    renamed = False
     try:
         partial.mkdir(parents=True, exist_ok=True)
         with _locked(partial), unfinished(partial):
             try:
+                _check_replaceable(out, overwrite)  # another process may have finished it since
                 for leftover in partial.iterdir():
                     leftover.unlink()
                 yield partial
@@ -45,9 +47,11 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
                         shutil.rmtree(old, ignore_errors=True)
                         out.rename(old)
                     partial.rename(out)
+                    renamed = True
                     shutil.rmtree(old, ignore_errors=True)
             finally:
-                shutil.rmtree(partial, ignore_errors=True)
+                if not renamed:  # else what is there is the next writer's
+                    shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         if error.errno in NO_SPACE:
             raise TsgcError(
@@ -59,12 +63,15 @@ def new_folder(out: Path, overwrite: bool) -> Iterator[Path]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Holds the folder against other writers; the system lets go when the process ends, however it ends."""
+    busy = TsgcError(f"{folder}: another process is writing these shards; wait for it")
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TsgcError(f"{folder}: another process is writing these shards; wait for it") from None
+            raise busy from None
+        if not is_at(descriptor, folder):  # finished and renamed in between
+            raise busy
         yield
     finally:
         os.close(descriptor)

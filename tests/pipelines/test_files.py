@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pipelines.files import atomic_path
+from pipelines.files import atomic_path, remove_unfinished, unfinished
 
 
 def dead_process() -> int:
@@ -39,4 +39,19 @@ def test_an_error_inside_atomic_writing_leaves_nothing(tmp_path):
     with pytest.raises(KeyError), atomic_path(tmp_path / "a") as temporary:
         temporary.write_text("half")
         raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_workers_still_write_into_goes_too(tmp_path, monkeypatch):
+    remove, late = os.rmdir, iter([(tmp_path / "set/train-000001.tar").touch])
+
+    def rmdir(*place: object, **how: object) -> None:
+        next(late, bool)()
+        remove(*place, **how)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    with unfinished(tmp_path / "set"):
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set/train-000000.tar").touch()
+        remove_unfinished()
     assert not list(tmp_path.iterdir())

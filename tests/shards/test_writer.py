@@ -227,6 +227,57 @@ def test_two_writers_of_one_set_do_not_mix(prepared, tmp_path):
     assert verify_shards(out) == []
 
 
+def test_a_writer_that_is_done_leaves_what_the_next_one_writes(tmp_path, monkeypatch):
+    """That one may begin as soon as the set has its name, while the old set is still being deleted."""
+    out, partial = tmp_path / "xsub", tmp_path / ".xsub.partial"
+    following, begun, remove = folders.new_folder(out, overwrite=True), [], folders.shutil.rmtree
+
+    def meanwhile(path: Path, **how: bool) -> None:
+        if not (begun or partial.exists()):
+            begun.append(following.__enter__())
+        remove(path, **how)
+
+    for text in ("old", "new"):
+        with folders.new_folder(out, overwrite=True) as folder:
+            (folder / "manifest.json").write_text(text)
+            if text == "new":
+                monkeypatch.setattr(folders.shutil, "rmtree", meanwhile)
+    assert (out / "manifest.json").read_text() == "new"
+    (begun[0] / "manifest.json").write_text("next")
+    following.__exit__(None, None, None)
+    assert (out / "manifest.json").read_text() == "next"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_set_that_gets_its_name_as_another_writer_begins_is_not_replaced(tmp_path, monkeypatch, overwrite):
+    out, partial, lock = tmp_path / "xsub", tmp_path / ".xsub.partial", folders.fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        (partial / "manifest.json").touch()
+        partial.rename(out)
+        lock(descriptor, how)
+
+    monkeypatch.setattr(folders.fcntl, "flock", late)
+    busy = pytest.raises(TsgcError, match="another process is writing these shards")
+    with busy, folders.new_folder(out, overwrite):
+        pass
+    assert [path.name for path in out.iterdir()] == ["manifest.json"]
+
+
+def test_a_set_that_is_finished_as_another_writer_begins_is_kept(tmp_path, monkeypatch):
+    out, make = tmp_path / "xsub", Path.mkdir
+
+    def meanwhile(path: Path, **how: bool) -> None:
+        make(out)
+        (out / "manifest.json").touch()
+        make(path, **how)
+
+    monkeypatch.setattr(Path, "mkdir", meanwhile)
+    with pytest.raises(TsgcError, match="exists already"), folders.new_folder(out, overwrite=False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["xsub"]
+
+
 def test_an_unknown_benchmark_is_refused_with_the_known_ones(prepared, tmp_path):
     with pytest.raises(TsgcError, match="no benchmark 'xset'; it has xsub, xview"):
         write_shards(prepared, "xset", tmp_path / "xset", jobs=1)

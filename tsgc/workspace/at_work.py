@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.errors import TsgcError, first_line
-from pipelines.files import write_atomic
+from pipelines.files import is_at, write_atomic
 
 LOCK = "running.lock"
 ERROR = "error.txt"
@@ -67,20 +67,12 @@ def _lock(folder: Path) -> int | None:
             os.close(descriptor)
             return None
         else:
-            if _is_at(descriptor, path):
+            if is_at(descriptor, path):
                 return descriptor
             os.close(descriptor)  # of a run that was just over, and is deleted
     raise TsgcError(
         f"{folder}: another process trains here; wait for it, or give another --run-dir or --seed"
     )
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether the open file is still the one of this name."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def is_running(folder: Path) -> bool:
