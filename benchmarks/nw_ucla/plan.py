@@ -24,6 +24,8 @@ A plan:
         twins: {kind: same, weight: 0.5}    # ideas/settings.py
       - name: first without labels
         pretrain: {clips: 300000, mask: 0.5, target: joints}
+      - name: parts described
+        describe: {weight: 0.3}
       - name: other mirrors
         datasets: {msr-action3d: {set: {mirror: 0.5}}}   # for one data set alone; `clips` may stand here too
 """
@@ -38,7 +40,14 @@ from pathlib import Path
 from typing import Any
 
 from nw_ucla.folds import CLIP_FIELDS, FOLDS, NW_UCLA, named_folds
-from nw_ucla.ideas.settings import Pretraining, Twins, read_pretraining, read_twins
+from nw_ucla.ideas.settings import (
+    Describe,
+    Pretraining,
+    Twins,
+    read_describe,
+    read_pretraining,
+    read_twins,
+)
 from nw_ucla.weights import weights_digest, weights_file
 from pipelines.errors import TsgcError
 from tsgc.config import REMOVED, TrainConfig, build_config, read_yaml
@@ -48,7 +57,7 @@ WARM_UP = 0.05  # of the epochs
 KEYS = {"base", "recipe", "clips", "seeds", "folds", "rounds", "init", "datasets", "trials"}
 TRIAL_KEYS = {
     "name", "set", "clips", "seeds", "folds", "init", "save", "teachers", "teacher_seed", "datasets",
-    "twins", "pretrain",
+    "twins", "pretrain", "describe",
 }  # fmt: skip
 DATASET_KEYS = {"base", "recipe", "clips"}
 TRIAL_DATASET_KEYS = {"set", "clips"}
@@ -83,6 +92,7 @@ class Spec:
     dataset: str = NW_UCLA
     twins: Twins | None = None
     pretrain: Pretraining | None = None
+    describe: Describe | None = None
 
     @property
     def key(self) -> str:
@@ -102,7 +112,8 @@ class Spec:
             what["teachers"] = self.taught_by or [weights_digest(Path(name)) for name in self.config.teachers]
         if self.init is not None:
             what["init"] = weights_digest(self.init)
-        for name, idea in (("twins", self.twins), ("pretrain", self.pretrain)):
+        ideas = {"twins": self.twins, "pretrain": self.pretrain, "describe": self.describe}
+        for name, idea in ideas.items():
             if idea is not None:
                 what[name] = dataclasses.asdict(idea)
         return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
@@ -235,11 +246,12 @@ def _teachers(
 
 
 def _ideas(trial: dict[str, Any], fold: str, counts: Mapping[str, int], where: str) -> dict[str, Any]:
-    """`twins` and `pretrain` of a trial in a fold, those that it has."""
+    """`twins`, `pretrain` and `describe` of a trial in a fold, those that it has."""
     there = {FOLDS[one].dataset for one in counts}
     ideas = {
         "twins": read_twins(trial.get("twins"), where),
         "pretrain": read_pretraining(trial.get("pretrain"), FOLDS[fold].dataset, there, where),
+        "describe": read_describe(trial.get("describe"), where),
     }
     return {name: idea for name, idea in ideas.items() if idea is not None}
 

@@ -4,7 +4,6 @@ import string
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 
 from nw_ucla.data import ResidentClips, ResidentLoader
+from nw_ucla.ideas.describe import DescribedFeed, DescribedTwinFeed, Describer, Describing, make_describing
 from nw_ucla.ideas.pretrain import Pretrainer
 from nw_ucla.ideas.settings import Pretraining
 from nw_ucla.ideas.twins import TwinFeed, TwinLoader, disagreement
@@ -28,12 +28,20 @@ from tsgc.input.pipeline import input_pipeline
 from tsgc.input.tta import PLAIN, VIEWS, View
 from tsgc.network.precision import arithmetic
 from tsgc.step.optimizer import learning_rate
+from tsgc.step.train_step import FurtherLoss
 from tsgc.training.feed import Feed
 from tsgc.training.run import make_train_step
 from tsgc.training.settle_precision import settle_precision
 
 Seen = tuple[torch.Tensor, torch.Tensor | None]
 """The network's input (N, C, T, V, M) and its presence (N, T, M), as `InputPipeline.test` gives them."""
+FEEDS: dict[tuple[bool, bool], type[Feed]] = {
+    (False, False): Feed,
+    (True, False): TwinFeed,
+    (False, True): DescribedFeed,
+    (True, True): DescribedTwinFeed,
+}
+"""Whether clips have twins, whether they are described -> what makes their steps ready."""
 CLASSES = string.digits + string.ascii_lowercase
 MARKS = (0.25, 0.5, 0.75, 0.9, 1.0)  # parts of a training after which it is judged
 
@@ -77,8 +85,13 @@ class Trial:
         for teacher in config.teachers:
             check_unseen(Path(teacher), self.spec.fold)
         self.loader = self.make_loader(clips, chosen)
-        feed = Feed if self.spec.twins is None else TwinFeed
-        self.feed = feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
+        make_feed = FEEDS[self.spec.twins is not None, self.spec.describe is not None]
+        self.feed = make_feed(self.loader, pipeline, self.model, device, self.step.others)  # type: ignore[arg-type]
+        self.describing: Describing | None = None
+        if isinstance(self.feed, DescribedFeed):
+            self.feed.describer = Describer(pipeline, clips, chosen)
+            self.describing = make_describing(self.model, self.step.optimizer, config)
+        self.step.further_loss = self.further_loss()
         self.pipeline = pipeline
         self.labels = self.judge[0].clips.labels[self.judge[1]]
         self.plain = self.seen(PLAIN)
@@ -89,9 +102,18 @@ class Trial:
         if twins is None:
             return ResidentLoader(clips, chosen, self.config)
         loader = TwinLoader(clips, chosen, self.config, twins.kind)
-        self.step.further_loss = partial(disagreement, weight=twins.weight)
         self.said["twins"] = f"{twins}, {loader.told}"
         return loader
+
+    def further_loss(self) -> FurtherLoss | None:
+        """The loss that the trial's ideas add to the labels', summed over clips."""
+        twins, describe, describing = self.spec.twins, self.spec.describe, self.describing
+        further: list[FurtherLoss] = []
+        if twins is not None:
+            further.append(lambda logits, batch: disagreement(logits, twins.weight))
+        if describe is not None and describing is not None:
+            further.append(lambda logits, batch: describe.weight * describing.loss(batch))
+        return (lambda logits, batch: sum(one(logits, batch) for one in further)) if further else None
 
     @property
     def worked(self) -> float:
@@ -124,6 +146,8 @@ class Trial:
                 if not np.isfinite(loss):
                     raise TsgcError(f"the loss is {loss} after epoch {epoch + 1}: training has diverged")
                 figures = self.look() if self.watch else {}
+                if self.describing is not None:
+                    figures["description_error"] = round(self.describing.take_error(since), 4)
                 self.marks.append({"epoch": epoch + 1, "loss": round(loss, 4), **figures})
                 self.step.clear()
                 since = 0

@@ -33,7 +33,10 @@ class StepState:
         modules = [
             tensor for one in (self.model, self.ema.module) for tensor in (*one.parameters(), *one.buffers())
         ]
-        return [tensor.detach() for tensor in (*modules, *states, *self.sums) if tensor.numel()]
+        own = set(map(id, modules))
+        weights = [one for group in self.optimizer.param_groups for one in group["params"]]
+        beside = [weight for weight in weights if id(weight) not in own]
+        return [tensor.detach() for tensor in (*modules, *beside, *states, *self.sums) if tensor.numel()]
 
     def learned(self) -> Tensor:
         """All weights as one vector, in float64."""

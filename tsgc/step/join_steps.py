@@ -57,5 +57,5 @@ def cut_apart(batch: MicroBatch, steps: Sequence[Step], bodies: int) -> list[lis
     }
     if batch.alive is not None:
         cut["alive"] = np.split(batch.alive, np.cumsum(rows)[:-1], axis=1)
-    single = iter([MicroBatch(**dict(zip(cut, tensors))) for tensors in zip(*cut.values())])
+    single = iter([type(batch)(**dict(zip(cut, tensors))) for tensors in zip(*cut.values())])
     return [[next(single) for _ in step.parts] for step in steps]

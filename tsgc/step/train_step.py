@@ -28,6 +28,9 @@ from tsgc.step.micro_batch import MicroBatch
 from tsgc.step.optimizer import set_learning_rate, sum_gradients
 from tsgc.step.other_networks import average_buffers, seed_step
 
+FurtherLoss = Callable[[Tensor, MicroBatch], Tensor]
+"""A micro-batch's logits, and itself, not yet mixed -> what is added to its summed loss."""
+
 
 class TrainStep:
     """Trains `model` by one global batch a call, and keeps its average `ema` up to date.
@@ -78,8 +81,7 @@ class TrainStep:
             self._scale = torch.ones((), device=device)
         self.after_part: Callable[[], None] = lambda: None
         """Called on the host after each micro-batch of a step, but for steps that are replayed."""
-        self.further_loss: Callable[[Tensor], Tensor] | None = None
-        """A micro-batch's logits -> what is added to its summed loss."""
+        self.further_loss: FurtherLoss | None = None
         self._position = 0  # of the step that is under way
         self._draws = isinstance(model, Wrapped)
         """Whether the network may draw random numbers of its own, and have statistics of one rank's clips."""
@@ -162,7 +164,7 @@ class TrainStep:
         if self.teachers is not None and answer is not None:
             taught = self.teachers.divergence(logits, answer)
             loss = (1 - self.config.distil) * loss + self.config.distil * taught
-        return loss if self.further_loss is None else loss + self.further_loss(logits)
+        return loss if self.further_loss is None else loss + self.further_loss(logits, batch)
 
     def _run(self, parts: Sequence[MicroBatch], stop: Callable[[], bool] | None = None) -> bool:
         """The step itself; all that changes from call to call comes in through tensors on a GPU."""

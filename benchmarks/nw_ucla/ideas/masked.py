@@ -13,13 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipelines.errors import TsgcError
+from nw_ucla.ideas.trunk import classifiers, own_network
 from shards.batch import PackedBatch, Step
 from tsgc.input.packed_rows import to_device
 from tsgc.input.random_numbers import Draws
-from tsgc.network.model import TSGCNeXt
 from tsgc.network.second.model import TSGCNeXt2
-from tsgc.network.wrapped import Wrapped
 from tsgc.networks import DOWN_STRIDE, STEM_STRIDE
 from tsgc.step.micro_batch import MicroBatch
 from tsgc.training.feed import Feed
@@ -35,22 +33,14 @@ class Masked(nn.Module):
 
     def __init__(self, model: nn.Module, target: str) -> None:
         super().__init__()
-        trunk = model.network if isinstance(model, Wrapped) else model
-        if not isinstance(trunk, TSGCNeXt | TSGCNeXt2):
-            raise TsgcError(
-                f"pretrain: the network is {type(trunk).__name__}, expected tsgcnext or tsgcnext2"
-            )
-        second = isinstance(trunk, TSGCNeXt2)
+        trunk = own_network(model, "pretrain")
+        heads = classifiers(trunk)
         self.model, self.target = model, target
-        self.views = trunk.views if second else 1
+        self.views = len(heads)
         self.token = STEM_STRIDE * DOWN_STRIDE ** len(trunk.downs)
         """Frames of a tube."""
-        head = trunk.heads[0] if second else trunk.head
-        assert isinstance(head, nn.Linear)
         each = trunk.input_shape[0] // self.views
-        self.decoders = nn.ModuleList(
-            nn.Linear(head.in_features, self.token * each) for _ in range(self.views)
-        )
+        self.decoders = nn.ModuleList(nn.Linear(head.in_features, self.token * each) for head in heads)
         self._trunk = (trunk,)  # not registered twice
         self._features: list[Tensor] = []
 

@@ -2,6 +2,7 @@
 
 twins: {kind: cameras, weight: 0.5}
 pretrain: {clips: 300000, mask: 0.5, target: motion, with: [nw-ucla, msr-action3d]}
+describe: {weight: 0.3}
 """
 
 from collections.abc import Collection, Mapping
@@ -46,6 +47,17 @@ class Pretraining:
         return f"{self.clips:,} clips, {self.target}, mask {self.mask:g}{beside}"
 
 
+@dataclass(frozen=True)
+class Describe:
+    """What each part of the body does is learned beside the classes (describe.py)."""
+
+    weight: float
+    """The descriptions' weight beside the labels' loss."""
+
+    def __str__(self) -> str:
+        return f"parts x {self.weight:g}"
+
+
 def read_twins(given: Mapping[str, Any] | None, where: str) -> Twins | None:
     """`twins` of a trial. Raises TsgcError for anything but a kind and a weight above 0."""
     if given is None:
@@ -55,6 +67,16 @@ def read_twins(given: Mapping[str, Any] | None, where: str) -> Twins | None:
     _expect(kind in KINDS, f"{where}: twins.kind", kind, ", ".join(KINDS))
     _expect(_is_number(weight) and weight > 0, f"{where}: twins.weight", weight, "a number above 0")
     return Twins(str(kind), float(weight))
+
+
+def read_describe(given: Mapping[str, Any] | None, where: str) -> Describe | None:
+    """`describe` of a trial. Raises TsgcError for anything but a weight above 0."""
+    if given is None:
+        return None
+    _only(given, ("weight",), f"{where}: describe")
+    weight = given.get("weight")
+    _expect(_is_number(weight) and weight > 0, f"{where}: describe.weight", weight, "a number above 0")
+    return Describe(float(weight))
 
 
 def read_pretraining(
