@@ -4,6 +4,7 @@ Both change nothing before they have learned: a network that has them starts as 
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class ClipSampling(nn.Module):
         nn.init.zeros_(self.decide.weight)
 
     def forward(self, x: Tensor, presence: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        with torch.autocast(x.device.type, enabled=False):  # in bfloat16 frames would lie where they are not
+        with without_autocast(x.device.type):  # in bfloat16 frames would lie where they are not
             weights = resampling(self.density(x.detach(), presence))
             sampled = (weights @ x.flatten(2)).view_as(x)
             if presence is None:
@@ -89,6 +90,11 @@ class ClipSampling(nn.Module):
             return speeds.mean(2)
         both = ((presence[:, 1:] > 0) & (presence[:, :-1] > 0)).to(x.dtype)[..., None]
         return (speeds * both).sum(2) / both.sum(2).clamp(min=1)
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """A context in which products keep their type; the meta device, which counts them, has no autocast."""
+    return torch.autocast(device, enabled=False) if device != "meta" else nullcontext()
 
 
 def side_by_side(x: Tensor) -> Tensor:
