@@ -119,6 +119,24 @@ def test_the_launcher_leaves_signals_ignored_that_it_was_started_with(launch, mo
     assert heard == ["SIGINT,SIGTERM,SIGQUIT"]
 
 
+@pytest.mark.parametrize(("variables", "own"), [({}, False), ({"PET_NNODES": "2"}, True)])
+def test_ranks_of_one_machine_meet_at_a_port_that_is_open_before_they_start(
+    variables, own, launch, monkeypatch
+):
+    """One that the launcher found free may be taken before rank 0 has loaded torch, and opens it."""
+    monkeypatch.delenv("TORCH_DISABLE_SHARE_RDZV_TCP_STORE")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = []
+
+    def run(options: object) -> None:
+        found.append("TORCH_DISABLE_SHARE_RDZV_TCP_STORE" in os.environ)
+        raise ChildFailedError("tsgc", {0: ProcessFailure(0, 1, 1, "")})
+
+    launch(run)
+    assert found == [own]
+
+
 def end(launch, folder: Path, *ranks: tuple[int, str]) -> BaseException:
     """What is raised of ranks that ended with these codes and recorded errors, all within a second."""
     failures = {}

@@ -52,9 +52,12 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     from torch.distributed.run import parse_args, run
 
     check_gpus(processes, device)
-    # With a store that is shared over restarts, a machine that replaces a lost one waits in vain for the
-    # address of rank 0 (seen with torch 2.14).
-    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    alone = not any(name in os.environ for name in RENDEZVOUS)
+    if not alone:
+        # With a store that is shared over restarts, a machine that replaces a lost one waits in vain for the
+        # address of rank 0 (seen with torch 2.14). Without, rank 0 opens one on a port that was free when the
+        # launcher looked, and may be taken seconds later.
+        os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # the failed rank's message is raised below
@@ -63,7 +66,6 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
         number.name for number in (*SIGNALS, signal.SIGQUIT) if catchable(number)
     ]  # nohup's SIGHUP is not
     os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(heard))
-    alone = not any(name in os.environ for name in RENDEZVOUS)
     options = [
         *(["--standalone"] if alone else []),
         f"--nproc-per-node={processes}",
