@@ -121,18 +121,23 @@ class Talker:
         if self.quiet:
             yield
             return
-        outer = self._watches[-1:]
         screen = self.err.is_terminal and not self.err.is_dumb_terminal
-        for other in outer:
-            other.pause()
-        with ScreenWatch(look) if screen else PlainWatch(look) as watch:
+        watch = ScreenWatch(look) if screen else PlainWatch(look)
+        with self._printing:  # another thread may be about to show the last watch again
+            outer = self._watches[-1:]
+            for other in outer:
+                other.pause()
+            watch.__enter__()
             self._watches.append(watch)
-            try:
-                yield
-            finally:
+        try:
+            yield
+        finally:
+            with self._printing:
                 self._watches.pop()
-        for other in outer:
-            other.resume()
+                watch.__exit__(None, None, None)
+        with self._printing:
+            for other in outer:
+                other.resume()
 
     @contextmanager
     def _cleared(self) -> Iterator[None]:

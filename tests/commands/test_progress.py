@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 import time
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from made.waiting import wait_until
 from rich.cells import cell_len
 from rich.console import Console
 
-from tsgc import live
+from tsgc import console, live
 from tsgc.console import Talker
 from tsgc.live import Pace, PlainWatch, Shown, clock
 
@@ -150,6 +151,42 @@ def test_of_two_works_the_inner_one_is_shown(quickly, capsys):
     # The first of each may have been on its way before.
     assert all(line.startswith("inner: ") for line in inner[-2:])
     assert all(line.startswith("outer: ") for line in outer[-2:])
+
+
+def test_work_that_begins_while_another_thread_says_a_line_is_shown_once(monkeypatch):
+    """The request to stop is answered by a thread of its own, and shows again what it has cleared away."""
+    events, talker = [], Talker(quiet=False)
+
+    class Seen(live.Watch):
+        def __init__(self, look):
+            pass
+
+        def __enter__(self):
+            events.append("begin")
+            return self
+
+        def __exit__(self, *_):
+            events.append("end")
+
+        def resume(self):
+            events.append("again")
+
+    def work():
+        with talker.watching(lambda: Shown("second")):
+            leave.wait()
+
+    second, leave = threading.Thread(target=work), threading.Event()
+
+    def say(*_):
+        second.start()
+        second.join(0.2)
+
+    monkeypatch.setattr(console, "PlainWatch", Seen)
+    monkeypatch.setattr(console, "_print", say)
+    talker.warn("stopping")
+    leave.set()
+    second.join()
+    assert events == ["begin", "end"]
 
 
 def test_quiet_says_nothing(quickly, capsys):
