@@ -16,6 +16,7 @@ from made.terminal import on_terminal
 
 from pipelines.errors import TsgcError
 from tsgc.evaluation.scores import all_and_clean, read_scores
+from tsgc.workspace import runs as runs_of
 from tsgc.workspace.at_work import ERROR, LOCK, at_work, error_kept, is_running
 from tsgc.workspace.newest_runs import newest_scored, newest_trained, newest_whole
 from tsgc.workspace.remove_run import remove_trained
@@ -170,6 +171,19 @@ def test_a_run_is_running_as_long_as_a_process_trains_it(here):
     assert not is_running(folder) and not (folder / LOCK).exists()
     (folder / LOCK).touch()  # what a killed process leaves
     assert run_state(open_run(folder)).state == "unfinished"
+
+
+def test_runs_that_are_deleted_while_they_are_listed_are_left_out(here, monkeypatch):
+    kept, gone = (make_run_folder(here / "runs", seed=seed) for seed in (0, 1))
+    read = runs_of.read_run_config
+
+    def late(path: Path):
+        if path.parent == gone:
+            remove_trained(gone)
+        return read(path)
+
+    monkeypatch.setattr(runs_of, "read_run_config", late)
+    assert [run.folder for run in runs_of.find_runs(here / "runs")] == [kept]
 
 
 def test_one_process_at_a_time_trains_in_a_folder(here, monkeypatch):

@@ -89,13 +89,20 @@ def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
 
 
 def find_runs(root: Path) -> list[Run]:
-    """All runs below `root`, oldest first."""
-    runs = [
-        open_run(path.parent)
-        for path in root.rglob("config.yaml")
-        if (path.parent / "environment.json").is_file()
-    ]
-    return sorted(runs, key=lambda run: (run.age, str(run.folder)))
+    """All runs below `root`, oldest first; without those that are deleted meanwhile."""
+    found: list[tuple[float, str, Run]] = []
+    for path in root.rglob("config.yaml"):
+        folder = path.parent
+        for again in (True, False):
+            try:
+                if is_run(folder):
+                    run = open_run(folder)
+                    found.append((run.age, str(folder), run))
+                break
+            except (TsgcError, FileNotFoundError):  # deleted, or begun again, meanwhile
+                if not again:
+                    raise
+    return [run for *_, run in sorted(found, key=lambda one: one[:2])]
 
 
 def newest_run(root: Path) -> Run:
