@@ -189,7 +189,7 @@ def record_failure(error: BaseException) -> None:
     """Write a failed rank's error where the launcher finds it, whole or not at all.
 
     The launcher may end this process while it writes, and torchrun gives up on a file that it cannot read.
-    torch's own `ErrorHandler.record_exception` writes the same fields in place.
+    The fields are those that torch itself writes, in place.
     """
     said = {
         "message": f"{type(error).__name__}: {error}",
