@@ -90,7 +90,7 @@ def added(tmp_path_factory):
 def run(root: Path, place: Path, *command: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(root), "TSGC_DATA": "data"}
     done = subprocess.run(
-        [sys.executable, *command], cwd=place, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, *command], cwd=place, env=environment, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout

@@ -51,7 +51,6 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow  # four trainings
-@pytest.mark.timeout(900)
 def test_the_whole_chain_gets_more_than_nine_of_ten_clips_right(whole):
     out, fused, said = whole
     assert set(fused) == {"ntu60/xsub", "nw-ucla/xview"}
@@ -73,7 +72,6 @@ LIMBS = ((4, 5, 6, 7, 21, 22), RIGHT_ARM, (12, 13, 14, 15), RIGHT_LEG)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.parametrize("benchmark, label, limb", ONE_LIMB)
 def test_saliency_finds_the_limb_that_makes_the_class(whole, benchmark, label, limb):
     out, _, _ = whole

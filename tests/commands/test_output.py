@@ -17,7 +17,7 @@ NAMES = ["挥手", "café", "😀 wave"]
 
 def run(code: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=300)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

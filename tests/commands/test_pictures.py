@@ -101,7 +101,7 @@ def test_a_clip_is_drawn_with_what_was_said_of_it(drawing):
 @pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason=f"none of {', '.join(BROWSERS)} is on PATH")
 def test_the_script_makes_all_of_them(tmp_path):
     words = [str(ROOT / "docs/pictures.py"), "--out", str(tmp_path / "out"), "--epochs", "2"]
-    subprocess.run([sys.executable, *words], check=True, timeout=550)
+    subprocess.run([sys.executable, *words], check=True, timeout=1700)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in FOLDER.iterdir()}
 
 

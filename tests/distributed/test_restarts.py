@@ -39,7 +39,7 @@ def start(*words: object, **variables: str) -> subprocess.Popen:
 
 def ends(*processes: subprocess.Popen, code: int = 0) -> list[str]:
     """What the processes printed; all have to end with `code`."""
-    said = [process.communicate(timeout=300)[0] for process in processes]
+    said = [process.communicate(timeout=900)[0] for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), "\n".join(said)
     return said
 
@@ -168,7 +168,7 @@ def wait_for_steps(run: Path, count: int, *processes: subprocess.Popen) -> None:
         steps = run / "steps.jsonl"
         return steps.exists() and len(steps.read_bytes().splitlines()) >= count
 
-    wait_until(taken, seconds=300)
+    wait_until(taken, seconds=900)
 
 
 def assert_same_long(run: Path, other: Path) -> None:

@@ -27,7 +27,7 @@ def test_predict_loads_neither_torchvision_nor_what_trains(trained):
     clip = next((trained / "data/nturgbd_raw").rglob("*.skeleton"))
     words = ["predict", clip, "--run", run, "--device", "cpu", "--format", "csv"]
     done = subprocess.run(
-        [sys.executable, "-c", CODE, *map(str, words)], capture_output=True, text=True, cwd=ROOT, timeout=120
+        [sys.executable, "-c", CODE, *map(str, words)], capture_output=True, text=True, cwd=ROOT, timeout=300
     )
     *answers, said = done.stdout.splitlines()
     assert len(answers) == 6 and said == "loaded: code: 0", done.stdout + done.stderr
@@ -38,5 +38,5 @@ def test_the_networks_modules_load_no_torchvision():
         "import sys; import tsgc.network.model, tsgc.network.released, tsgc.network.cost, tsgc.checkpoint\n"
         "print(sorted({'torchvision', 'timm', 'torch._dynamo'} & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.stdout == "[]\n", done.stdout + done.stderr

@@ -22,7 +22,7 @@ def tsgc(*words, expect=0):
     """Run the command as a user would, one thread a process; returns its output."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *words], capture_output=True, text=True, env=environment, timeout=300
+        [sys.executable, "-m", *words], capture_output=True, text=True, env=environment, timeout=900
     )
     assert done.returncode == expect, done.stdout + done.stderr
     return done.stdout + done.stderr

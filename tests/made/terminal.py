@@ -13,7 +13,7 @@ from pathlib import Path
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def on_terminal(code: str, width: int = 80, *, type_at: str = "", typed: str = "", seconds: int = 120) -> str:
+def on_terminal(code: str, width: int = 80, *, type_at: str = "", typed: str = "", seconds: int = 300) -> str:
     """What Python code prints in a terminal of `width` columns, without colours; both streams together.
 
     Once `type_at` has been printed, `typed` is typed. The last line is `exit` and the exit code.

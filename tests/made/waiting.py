@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-def wait_until(found: Callable[[], object], seconds: float = 120) -> None:
+def wait_until(found: Callable[[], object], seconds: float = 300) -> None:
     """Wait until `found()` is true; the test fails after `seconds`, which no busy machine takes."""
     until = time.monotonic() + seconds
     while not found():

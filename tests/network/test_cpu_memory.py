@@ -28,7 +28,7 @@ print(is_kept(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 def asked(how: str) -> tuple[bool, int]:
     done = subprocess.run(
-        [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True, timeout=300
     )
     kept, faults = done.stdout.split()
     return kept == "True", int(faults)

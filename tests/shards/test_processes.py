@@ -107,7 +107,7 @@ def test_writing_and_reading_work_where_webdataset_is_told_to_be_secure(manifest
         words,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=Path(__file__).parents[2],
         env={**os.environ, "WDS_SECURE": "1"},
     )

@@ -114,7 +114,7 @@ def test_killed_in_every_file_of_a_checkpoint_the_previous_one_serves(here, made
         environment["MISHAPS"] = json.dumps([{"write": (5 if nth else 3 + 5 + 1) + nth}])
         done = subprocess.run(
             [sys.executable, str(MISHAPS), *map(str, command), *resumed],
-            env=environment, capture_output=True, text=True, timeout=120,
+            env=environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
         halves = [name for name in files(here / "cut") if name.endswith(".partial")]
