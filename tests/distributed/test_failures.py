@@ -16,7 +16,7 @@ from pipelines.errors import TsgcError
 from pipelines.interrupts import CommandSignals
 from tsgc.distributed import launch as launching
 from tsgc.distributed.preemption import PreemptedError
-from tsgc.distributed.process import join_ranks
+from tsgc.distributed.process import LostRankError, join_ranks
 
 RANK = """
 import os, signal
@@ -60,18 +60,38 @@ def sigterm(*_: object) -> None:
     signal.raise_signal(signal.SIGTERM)
 
 
-def test_a_rank_ended_as_it_leaves_the_others_ends_by_its_own_error(monkeypatch):
-    """The others lose it there, and the first of them that ends has the launcher end all."""
+@pytest.fixture
+def torchrun(monkeypatch):
+    """The environment of a rank, and a process group that is not there."""
     for name in ("TORCHELASTIC_RUN_ID", "RANK", "LOCAL_RANK"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
-    monkeypatch.setattr(dist, "get_rank", lambda: 0)
+    for name, answer in {"init_process_group": None, "is_initialized": True, "get_rank": 0}.items():
+        monkeypatch.setattr(dist, name, lambda *_, answer=answer, **__: answer)
     monkeypatch.setattr(dist, "get_world_size", lambda: 1)
+
+
+def test_a_rank_ended_as_it_leaves_the_others_ends_by_its_own_error(torchrun, monkeypatch):
+    """The others lose it there, and the first of them that ends has the launcher end all."""
     monkeypatch.setattr(dist, "destroy_process_group", sigterm)
     command = CommandSignals()
     with command, command.heard(), pytest.raises(TsgcError, match="clip a: damaged"), join_ranks("cpu"):
         raise TsgcError("clip a: damaged")
+
+
+def test_a_rank_that_loses_another_one_before_all_have_met_says_so(torchrun, monkeypatch):
+    """Its own words would tell nothing, and the launcher would take them for the reason."""
+
+    def lose(*_: object, **__: object) -> None:
+        raise dist.DistNetworkError("Connection reset by peer")
+
+    monkeypatch.setattr(dist, "init_process_group", lose)
+    monkeypatch.setattr(dist, "is_initialized", lambda: False)
+    with (
+        pytest.raises(LostRankError, match=r"lost another one \(Connection reset by peer\)"),
+        join_ranks("cpu"),
+    ):
+        pass
 
 
 @pytest.fixture

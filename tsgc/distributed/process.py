@@ -94,13 +94,15 @@ def check_shared(process: Process, folder: Path) -> None:
     if process.main:
         folder.mkdir(parents=True, exist_ok=True)
         mark.touch()
-    process.barrier()
-    until = time.monotonic() + PATIENCE
-    while not (seen := mark.exists()) and time.monotonic() < until:
-        time.sleep(0.5)
-    blind = [host for host in process.gather("" if seen else socket.gethostname()) if host]
-    if process.main:
-        mark.unlink(missing_ok=True)
+    try:
+        process.barrier()
+        until = time.monotonic() + PATIENCE
+        while not (seen := mark.exists()) and time.monotonic() < until:
+            time.sleep(0.5)
+        blind = [host for host in process.gather("" if seen else socket.gethostname()) if host]
+    finally:
+        if process.main:
+            mark.unlink(missing_ok=True)
     if blind:
         raise TsgcError(
             f"{folder}: not shared: {', '.join(sorted(set(blind)))} cannot see what rank 0 writes there;"
@@ -138,16 +140,16 @@ def join_ranks(device: str | None) -> Iterator[Process]:
     if on_gpu:
         torch.cuda.set_device(chosen)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    store = agents_store(TIMEOUT)
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo",
-        store=fresh_store(store, rank, world, MEETING) if store else None,
-        rank=rank,
-        world_size=world,
-        timeout=TIMEOUT,
-        device_id=chosen if on_gpu else None,
-    )
     try:
+        store = agents_store(TIMEOUT)
+        dist.init_process_group(
+            "nccl" if on_gpu else "gloo",
+            store=fresh_store(store, rank, world, MEETING) if store else None,
+            rank=rank,
+            world_size=world,
+            timeout=TIMEOUT,
+            device_id=chosen if on_gpu else None,
+        )
         process = Process(dist.get_rank(), dist.get_world_size(), chosen)
         yield replace(process, launchers=tuple(process.gather(launcher_name())))
     except Exception as error:
@@ -162,4 +164,5 @@ def join_ranks(device: str | None) -> Iterator[Process]:
             " why unless it was killed; training goes on from the last checkpoint with --resume"
         ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():  # not where another one was lost before all had met
+            dist.destroy_process_group()
