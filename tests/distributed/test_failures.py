@@ -1,5 +1,6 @@
 """What a failed rank leaves for its launcher, which may end it at any moment."""
 
+import argparse
 import json
 import os
 import signal
@@ -124,11 +125,10 @@ def test_a_second_sigterm_to_the_launcher_changes_nothing(launch, monkeypatch):
 
 def test_the_launcher_leaves_signals_ignored_that_it_was_started_with(launch, monkeypatch):
     """As nohup does; torchrun would take the end of the terminal for a request to stop."""
-    monkeypatch.delenv("TORCHELASTIC_SIGNALS_TO_HANDLE", raising=False)
     heard = []
 
-    def run(options: object) -> None:
-        heard.append(os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"])
+    def run(options: argparse.Namespace) -> None:
+        heard.append(options.signals_to_handle)
         raise ChildFailedError("tsgc", {0: ProcessFailure(0, 1, 1, "")})
 
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -65,7 +65,7 @@ def launch(processes: int, arguments: Sequence[str], device: str | None) -> None
     heard = [
         number.name for number in (*SIGNALS, signal.SIGQUIT) if catchable(number)
     ]  # nohup's SIGHUP is not
-    os.environ.setdefault("TORCHELASTIC_SIGNALS_TO_HANDLE", ",".join(heard))
+    os.environ.setdefault("PET_SIGNALS_TO_HANDLE", ",".join(heard))
     options = [
         *(["--standalone"] if alone else []),
         f"--nproc-per-node={processes}",
