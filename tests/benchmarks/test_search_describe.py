@@ -208,10 +208,8 @@ def test_captured_steps_are_the_plain_ones(tmp_path, clips, change):
 @pytest.mark.parametrize("change", [{}, SECOND])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_on_a_gpu_captured_steps_are_the_plain_ones(tmp_path, trained, change, precision):
-    device, found = torch.device("cuda", 0), []
-    clips = ResidentClips(load_manifest(trained / "data/shards/nw-ucla/xview"), "train", device)
-    for graphs in (False, True):
-        settings = {**change, "precision": precision, "graphs": graphs}
+    found = []
+    for device, clips, settings in search.plain_and_captured(trained, precision, change):
         trial = one_trial(
             tmp_path, clips, device=device, set=settings, pretrain={"clips": 100},
             twins={"kind": "cameras", "weight": 0.5},

@@ -9,10 +9,12 @@ import pytest
 import search_nw_ucla
 import torch
 import yaml
+from nw_ucla.data import ResidentClips
 from nw_ucla.folds import fold_clips
 from nw_ucla.trial import Trial
 
 import cli
+from shards.load_manifest import load_manifest
 
 ROOT = Path(cli.__file__).parent
 CPU = torch.device("cpu")
@@ -42,6 +44,14 @@ def make_trial(spec, clips, others=(), device=CPU):
     """A trial of its fold's clips."""
     trains, judges = fold_clips(clips.fields, spec.fold)
     return Trial(spec, (clips, trains), (clips, judges), device, others)
+
+
+def plain_and_captured(trained, precision, change):
+    """On a GPU: its device and resident clips, and the settings of plain steps, then of captured ones."""
+    device = torch.device("cuda", 0)
+    clips = ResidentClips(load_manifest(trained / "data/shards/nw-ucla/xview"), "train", device)
+    for graphs in (False, True):
+        yield device, clips, {**change, "precision": precision, "graphs": graphs}
 
 
 def search(*words, expect=0):
