@@ -43,6 +43,7 @@ settings.load_profile("quick")
 def by_itself():
     """Which tests a worker had before does not matter: to what torch draws, and to the environment."""
     torch.manual_seed(0)
+    torch.backends.cudnn.allow_tf32 = False  # as trainings in float32 have it; torch's own default is TF32
     with mock.patch.dict(os.environ):  # a launcher sets variables for its ranks
         yield
 

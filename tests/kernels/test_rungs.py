@@ -21,6 +21,7 @@ from tsgc.config import TrainConfig
 from tsgc.kernels import ladder
 from tsgc.kernels.cards import CARDS, KB, TUNED_FOR, Card, limited
 from tsgc.kernels.tunings import NARROW_RUNGS
+from tsgc.step import loss_scale
 
 LIMITS = {
     "99 kB": CARDS["rtx 4090"],
@@ -101,7 +102,7 @@ def losses(precision: str, steps: int = 16) -> list[float]:
     found = []
     for position in range(steps):
         step.clear()
-        step([batch], lr=2e-4, size=8, position=position)
+        step([batch], lr=2e-5, size=8, position=position)
         found.append(step.loss_sum.item() / 8)
     step.reset()
     return found
@@ -110,7 +111,9 @@ def losses(precision: str, steps: int = 16) -> list[float]:
 @on_gpus
 @pytest.mark.parametrize("precision", ["narrow", "float32"])
 @pytest.mark.parametrize("limit", LIMITS)
-def test_a_short_training_on_each_limit_goes_as_the_plain_one(limit, precision):
+def test_a_short_training_on_each_limit_goes_as_the_plain_one(limit, precision, monkeypatch):
+    # float16 begins where no step overflows: one that is left out would move all that follow.
+    monkeypatch.setattr(loss_scale, "FIRST", 128.0)
     if precision == "narrow":
         precision = "bf16" if narrow_type(LIMITS[limit]) == torch.bfloat16 else "float16"
     with kernels.plain():
@@ -118,6 +121,4 @@ def test_a_short_training_on_each_limit_goes_as_the_plain_one(limit, precision):
     with limited(LIMITS[limit]):
         got = losses(precision)
     assert got[-1] < got[0]
-    # In float16 a step that overflows is left out, and need not be the same one.
-    near = 0.2 if precision == "float16" else 0.05
-    torch.testing.assert_close(torch.tensor(got), torch.tensor(want), rtol=near, atol=near)
+    torch.testing.assert_close(torch.tensor(got), torch.tensor(want), rtol=0.05, atol=0.05)

@@ -22,7 +22,7 @@ SETTINGS = quick(
     "micro_batch=4", "mix_group=4",
 )  # fmt: skip
 build = loop.build_training
-TIMES = ("seconds", "clips_per_second")
+MEASURED = ("seconds", "clips_per_second", "gpu_memory_gb")
 
 
 def words(data, streams=STREAMS, seeds="0-1", *more):
@@ -32,12 +32,12 @@ def words(data, streams=STREAMS, seeds="0-1", *more):
 
 
 def results(folder):
-    """All that a run leaves, but for times: weights, figures, scores."""
+    """All that a run leaves, but for what is measured: weights, figures, scores."""
     left = {path.name: path.read_bytes() for path in folder.glob("checkpoints/*.safetensors")}
     left |= {path.name: path.read_bytes() for path in folder.glob("scores/*.npz")}
     for name in ("metrics.jsonl", "steps.jsonl"):
         lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
-        left[name] = [{key: value for key, value in line.items() if key not in TIMES} for line in lines]
+        left[name] = [{key: value for key, value in line.items() if key not in MEASURED} for line in lines]
     return left
 
 
