@@ -2,15 +2,18 @@
 
     python benchmarks/recognition.py RUN [SHARDS] [--device cuda]
 
-The clip is made. A split is recognised by raw and averaged weights, as training evaluates it; the first pass
-reads the shards and, on a GPU, captures.
+The clip is made, of one body. A split is recognised by raw and averaged weights, as training evaluates it;
+the first pass reads the shards and, on a GPU, captures. Where clips may have several bodies, both are timed
+with absent bodies left out and, in turns, with all computed.
 """
 
 import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +32,32 @@ CALLS = 300
 PASSES = 6
 
 
-def seconds(work: Callable[[], object], calls: int) -> list[float]:
-    """Seconds of each call, whose results lie on the host."""
-    times = []
+class AllRows(ForwardGraphs):
+    """Computes bodies that are absent, too."""
+
+    def _present_rows(self, *given: object) -> None:
+        return None
+
+
+def seconds(works: Sequence[Callable[[], object]], calls: int) -> list[list[float]]:
+    """Seconds of each call of each work, in turns; their results lie on the host."""
+    times: list[list[float]] = [[] for _ in works]
     for _ in range(calls):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
+        for work, mine in zip(works, times):
+            start = time.perf_counter()
+            work()
+            mine.append(time.perf_counter() - start)
     return times
+
+
+def told(times: Sequence[Sequence[float]]) -> str:
+    """Medians and least of a work, and of its twin with all rows."""
+    medians = [1e3 * statistics.median(mine) for mine in times]
+    words = f"median {medians[0]:.2f} ms, least {1e3 * min(times[0]):.2f} ms"
+    if len(times) == 1:
+        return words
+    ratios = sorted(one / other for one, other in zip(*times))
+    return f"{words}; all bodies computed {medians[1]:.2f} ms, ratio of pairs {statistics.median(ratios):.2f}"
 
 
 def main() -> None:
@@ -46,16 +67,21 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--calls", type=int, default=CALLS)
     options = parser.parse_args()
-    recogniser = load_run(options.run, device=options.device)
+    recogniser, twin = (load_run(options.run, device=options.device) for _ in range(2))
     device = recogniser.device
+    several = recogniser.streams[0].pipeline.bodies > 1
+    twin.streams = [
+        replace(stream, forward=AllRows(stream.forward.precision, device, stream.forward.sizes))
+        for stream in twin.streams
+    ]
     joints, axes = recogniser.joint_shape
     clip = np.random.default_rng(0).normal(size=(60, 1, joints, axes)).astype(np.float32)
     clip -= clip[:1, :1, [recogniser.skeleton.centre]]
-    seconds(lambda: recogniser.predict(clip), 10)
-    times = seconds(lambda: recogniser.predict(clip), options.calls)
+    lone = [partial(one.predict, clip) for one in ([recogniser, twin] if several else [recogniser])]
+    seconds(lone, 10)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     print(f"{name}, torch {torch.__version__}, {torch.get_num_threads()} threads")
-    print(f"one clip: median {1e3 * statistics.median(times):.2f} ms, least {1e3 * min(times):.2f} ms")
+    print(f"one clip: {told(seconds(lone, options.calls))}")
     if options.shards is None:
         return
     averaged = load_run(options.run, ema=True, device=options.device)
@@ -63,9 +89,13 @@ def main() -> None:
     pipeline, process = recogniser.streams[0].pipeline, Process(0, 1, device)
     batch = pipeline.config.eval_batch
     loader = EvalLoader(options.shards, "test", batch=batch, pin=device.type == "cuda")
-    forward = ForwardGraphs(for_recognition(pipeline.config.precision, device), device, (batch,))
-    passes = seconds(lambda: predict_split(models, loader, pipeline, process, forward=forward), PASSES)
-    print(f"{len(loader.labels)} test clips by two networks: {1e3 * statistics.median(passes[1:]):.1f} ms")
+    precision = for_recognition(pipeline.config.precision, device)
+    passes = [
+        partial(predict_split, models, loader, pipeline, process, forward=made(precision, device, (batch,)))
+        for made in ([ForwardGraphs, AllRows] if several else [ForwardGraphs])
+    ]
+    times = [mine[1:] for mine in seconds(passes, PASSES)]
+    print(f"{len(loader.labels)} test clips by two networks: {told(times)}")
 
 
 if __name__ == "__main__":

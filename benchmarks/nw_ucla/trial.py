@@ -91,6 +91,7 @@ class Trial:
         if isinstance(self.feed, DescribedFeed):
             self.feed.describer = Describer(pipeline, clips, chosen)
             self.describing = make_describing(self.model, self.step.optimizer, config)
+            self.step.sums.append(self.describing.error)
         self.step.further_loss = self.further_loss()
         self.pipeline = pipeline
         self.labels = self.judge[0].clips.labels[self.judge[1]]

@@ -197,11 +197,15 @@ def test_captured_steps_are_the_plain_ones(tmp_path, clips, change):
             graphs = trial.step._cuda_graphs = Recorded(CPU)
             if change:  # as on GPUs: the first captured step is taken twice from one state
                 graphs.check = partial(taken_twice, trial.step)
-        found.append(trained_by(trial))
+        found.append((*trained_by(trial), [mark["description_error"] for mark in trial.marks]))
         assert trial.loader.steps_per_epoch * trial.config.epochs == 8
         assert not captured or len(graphs) == 1
-    (plain, one), (recorded, two) = found
-    assert plain == recorded and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    (plain, one, errors), (recorded, two, others) = found
+    assert (
+        plain == recorded
+        and errors == others
+        and all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: there are no CUDA graphs to compare with")

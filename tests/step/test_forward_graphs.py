@@ -99,6 +99,22 @@ def test_networks_and_lengths_have_graphs_of_their_own(model):
     assert not len(forward)
 
 
+@pytest.mark.parametrize("presence", [False, True])
+def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence):
+    forward = graphs(8)
+    for seed in range(24):
+        x, there = clips(8 - seed % 3, seed, presence=presence)
+        alone = torch.rand(len(x), generator=torch.Generator().manual_seed(seed)) < seed / 24
+        x = x.clone()
+        x[alone, ..., 1] = 0
+        if presence:
+            there[alone, :, 1] = 0
+        torch.testing.assert_close(
+            forward(model, x, there), forward.plain(model, x, there), rtol=1e-4, atol=1e-5
+        )
+    assert {key[-1] for key in forward._captured} == {0, 6, 8, 10, 12, 14}
+
+
 def test_there_are_only_so_many_graphs(model):
     forward = graphs(2)
     x, _ = clips(2)

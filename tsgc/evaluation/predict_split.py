@@ -56,6 +56,7 @@ def predict_split(
         chosen = for_recognition(config.precision, process.device, config.network == OURS)
         precision = agreed(chosen, process)
         forward = ForwardGraphs(precision, process.device, sizes=(pipeline.config.eval_batch,))
+    forward.renew()
     for batch in loader:
         if broken_off := stop is not None and stop.requested:
             break

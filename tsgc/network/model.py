@@ -10,13 +10,14 @@ from pipelines.skeleton import Skeleton
 from tsgc import kernels
 from tsgc.network.adjacency import adjacency
 from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_weights
+from tsgc.network.present_rows import PresentRows
 from tsgc.networks import DOWN_STRIDE, STEM_STRIDE, VARIANTS
 
 
 def pool_present(x: Tensor, presence: Tensor) -> Tensor:
-    """Mean over joints, then over frames and bodies, weighted by how much of each body is present.
+    """Mean over frames and bodies, weighted by how much of each body is present.
 
-    x (N*M, T', V, C) after the strides; `presence` (N, T, M), 0 to 1 -> (N, C). In a clip without any body
+    x (N*M, T', C) after the strides; `presence` (N, T, M), 0 to 1 -> (N, C). In a clip without any body
     all frames and bodies have equal weight.
     """
     N, T, M = presence.shape
@@ -26,7 +27,7 @@ def pool_present(x: Tensor, presence: Tensor) -> Tensor:
     share = share.transpose(1, 2)  # (N, M, T')
     share = torch.where(share.sum((1, 2), keepdim=True) > 0, share, 1.0)
     share = share / share.sum((1, 2), keepdim=True)
-    return (x.mean(2).view(N, M, steps, -1) * share[..., None]).sum((1, 2))
+    return (x.view(N, M, steps, -1) * share[..., None]).sum((1, 2))
 
 
 def drop_path_factors(rates: Tensor, uniform: Tensor) -> Tensor:
@@ -93,13 +94,15 @@ class TSGCNeXt(nn.Module):
         survival: Tensor | None = None,
         presence: Tensor | None = None,
         kept: Sequence[int] | None = None,
+        rows: PresentRows | None = None,
     ) -> Tensor:
         """Logits of clips; TsgcError for an input of another shape than the network's.
 
         `survival` (blocks, N*M): the factors of drop path; drawn here in training when not given. `kept`: how
         many rows each block does not drop, where the host knows that (`layers.Block`). `presence` (N, T, M),
         0 to 1: how much of a body is in a frame. Absent bodies are 0 after the input's norm, and pooling
-        weighs by presence. Without it all bodies count alike.
+        weighs by presence. Without it all bodies count alike. `rows`, in evaluation alone: bodies that are
+        computed, the others being absent.
         """
         N, C, T, V, M = x.shape
         if self.input_shape != (C, V, M) or self.min_frames > T:
@@ -111,11 +114,33 @@ class TSGCNeXt(nn.Module):
         if survival is None and self.training:
             uniform = torch.rand(len(self.drop_path_rates), N * M, device=x.device)
             survival = self.survival(uniform)
+        assert rows is None or not self.training, "rows that are left out get no gradient and no drop path"
+        x = self._features(x, survival, presence, kept, rows)
+        if rows is not None:
+            x = rows.spread(x)
+        x = x.view(N, M, -1).mean(1) if presence is None else pool_present(x, presence)
+        return self.head(self.norm(x))
+
+    def _features(
+        self,
+        x: Tensor,
+        survival: Tensor | None,
+        presence: Tensor | None,
+        kept: Sequence[int] | None = None,
+        rows: PresentRows | None = None,
+    ) -> Tensor:
+        """Means over joints and frames of the last stage, a row each: (N*M, C); of `rows` alone (R, C).
+
+        With `presence` frames are kept: (rows, T', C).
+        """
+        N, C, T, V, M = x.shape
         x = x.permute(0, 2, 4, 3, 1)  # (N, T, M, V, C)
         x = self.input_norm(x.reshape(N * T, M * V * C)).view(N, T, M, V, C)
         if presence is not None:
             x = x * (presence > 0)[..., None, None]
         x = x.transpose(1, 2).reshape(N * M, T, V, C)
+        if rows is not None:
+            x = rows.take(x)
         x = self.stem(x)
         index = 0
         for stage, blocks in enumerate(self.stages):
@@ -126,11 +151,16 @@ class TSGCNeXt(nn.Module):
                 index += 1
             if stage < len(self.downs):
                 x = self.downs[stage](x)
-        if presence is None:
-            x = kernels.pooled(x).view(N, M, -1).mean(1)  # (N*M, T, V, C) -> (N, C)
-        else:
-            x = pool_present(x, presence)
-        return self.head(self.norm(x))
+        return kernels.pooled(x) if presence is None else x.mean(2)
+
+    def absent_features(self, frames: int, told: bool) -> Tensor:
+        """What it makes, in evaluation, of bodies that are absent from clips of so many frames: (M, C).
+
+        `told`: by `presence`, which keeps the frames: (M, T', C).
+        """
+        C, V, M = self.input_shape
+        x = self.head.weight.new_zeros(1, C, frames, V, M)
+        return self._features(x, None, x.new_zeros(1, frames, M) if told else None)
 
     def survival(self, uniform: Tensor) -> Tensor:
         """Drop-path factors of its blocks (`drop_path_factors`)."""

@@ -14,13 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tsgc.network.model import TSGCNeXt
 from tsgc.network.precision import arithmetic
+from tsgc.network.present_rows import PresentRows, plan_rows, present_bodies
 from tsgc.step.cuda_graphs import GraphPool, first_error
 
 WARM_UP = 1  # forward passes of a size before it is captured
-MOST_GRAPHS = 16  # inputs of other sizes and networks run as they are
+MOST_GRAPHS = 32  # inputs of other sizes and networks run as they are
+ROW_STEPS = 8  # sizes that a captured batch's rows may have where bodies are absent
 
-Key = tuple[int, int, tuple[int, ...], bool]
+Key = tuple[int, int, tuple[int, ...], bool, int]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Captured:
     x: Tensor
     """(N, T, M, V, C): the order of memory that the network's first step reads."""
     presence: Tensor | None
+    rows: PresentRows | None
     logits: Tensor
     replay: Callable[[], None]
     model: nn.Module
@@ -40,7 +44,7 @@ class ForwardGraphs:
 
     x (N, C, T, V, M) and `presence` may lie on the host. `sizes`: clips of a captured batch, ascending;
     batches of more run as they are. `pool`: the memory of the graphs, which a training step's may share.
-    Weights that change in place are read anew by each replay.
+    Weights that change in place are read anew by each replay; `renew` says that they did.
     """
 
     def __init__(
@@ -51,34 +55,76 @@ class ForwardGraphs:
         self._captures = device.type == "cuda"
         self._captured: dict[Key, Captured] = {}
         self._seen: Counter[Key] = Counter()
+        self._absent: dict[tuple[int, int, bool], tuple[nn.Module, Tensor]] = {}
 
     @torch.inference_mode()
     def __call__(self, model: nn.Module, x: Tensor, presence: Tensor | None = None) -> Tensor:
-        size = next((size for size in self.sizes if size >= len(x)), None)
-        if not self._captures or size is None:
-            return self.plain(model, x, presence)
-        key = (id(model), size, tuple(x.shape[1:]), presence is None)
+        size = next((size for size in self.sizes if size >= len(x)), None) if self._captures else None
+        rows = self._present_rows(model, x, presence, size)
+        if size is None:
+            return self.plain(model, x, presence, rows)
+        key = (id(model), size, tuple(x.shape[1:]), presence is None, 0 if rows is None else len(rows.index))
         captured = self._captured.get(key)
         if captured is None:
             self._seen[key] += 1
             if self._seen[key] <= WARM_UP or len(self._captured) >= MOST_GRAPHS:
-                return self.pool.warm_up(lambda: self.plain(model, x, presence), x, presence)
-            captured = self._capture(model, size, x, presence)
+                return self.pool.warm_up(lambda: self.plain(model, x, presence, rows), x, presence)
+            captured = self._capture(model, size, x, presence, rows)
             if captured is None:
-                return self.plain(model, x, presence)
+                return self.plain(model, x, presence, rows)
             self._captured[key] = captured
         fill(captured.x, in_memory_order(x))
         if captured.presence is not None and presence is not None:
             fill(captured.presence, presence)
+        if captured.rows is not None and rows is not None:
+            captured.rows.index.copy_(rows.index)
+            fill(captured.rows.place, rows.place)
+            captured.rows.absent.copy_(rows.absent)
         captured.replay()
         return captured.logits[: len(x)].clone()  # the next replay writes over it
 
-    def plain(self, model: nn.Module, x: Tensor, presence: Tensor | None = None) -> Tensor:
+    def plain(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        presence: Tensor | None = None,
+        rows: PresentRows | None = None,
+    ) -> Tensor:
         """The logits without a graph."""
         x, presence = x.to(self.device), None if presence is None else presence.to(self.device)
+        left_out = {} if rows is None else {"rows": rows}
         with torch.inference_mode(), arithmetic(self.precision, self.device):
-            logits: Tensor = model(x, presence=presence).float()
+            logits: Tensor = model(x, presence=presence, **left_out).float()
             return logits
+
+    def renew(self) -> None:
+        """Forget what was computed ahead of its batch: a network's weights have changed."""
+        self._absent.clear()
+
+    def _present_rows(
+        self, model: nn.Module, x: Tensor, presence: Tensor | None, size: int | None
+    ) -> PresentRows | None:
+        """Rows that are computed of a batch that is captured for `size` clips or not at all; None: all."""
+        if not isinstance(model, TSGCNeXt) or x.shape[-1] == 1:
+            return None
+        there = present_bodies(x, presence)
+        most = x.shape[-1] * (size or len(x))
+        step = max(most // ROW_STEPS, 1) if size else 1
+        if there.all() or (planned := plan_rows(there, step, most)) is None:
+            return None
+        index, place = (torch.from_numpy(rows).to(self.device) for rows in planned)
+        return PresentRows(index, place, self._absent_features(model, x.shape[2], presence is not None))
+
+    def _absent_features(self, model: TSGCNeXt, frames: int, told: bool) -> Tensor:
+        key = (id(model), frames, told)
+        if key not in self._absent:
+
+            def run() -> Tensor:
+                with arithmetic(self.precision, self.device):
+                    return model.absent_features(frames, told)
+
+            self._absent[key] = (model, self.pool.warm_up(run) if self._captures else run())
+        return self._absent[key][1]
 
     def __len__(self) -> int:
         return len(self._captured)
@@ -87,14 +133,21 @@ class ForwardGraphs:
         """Frees the graphs and their memory."""
         self._captured.clear()
         self._seen.clear()
+        self.renew()
 
-    def _capture(self, model: nn.Module, size: int, x: Tensor, presence: Tensor | None) -> Captured | None:
+    def _capture(
+        self, model: nn.Module, size: int, x: Tensor, presence: Tensor | None, rows: PresentRows | None
+    ) -> Captured | None:
         """The graph of one size; None where the network cannot be captured, which a warning says once."""
         base = torch.zeros(size, *in_memory_order(x).shape[1:], device=self.device)
         mine = base.permute(0, 4, 1, 3, 2)  # (N, C, T, V, M)
         there = None if presence is None else torch.zeros(size, *presence.shape[1:], device=self.device)
+        held = None
+        if rows is not None:
+            place = torch.zeros(size * x.shape[-1], dtype=torch.int64, device=self.device)
+            held = PresentRows(rows.index.clone(), place, rows.absent.clone())
         try:
-            replay, logits = self.pool.capture(lambda: self.plain(model, mine, there))
+            replay, logits = self.pool.capture(lambda: self.plain(model, mine, there, held))
         except RuntimeError as error:
             self._captures = False
             reason = str(first_error(error)).strip().splitlines()[0]
@@ -104,7 +157,7 @@ class ForwardGraphs:
                 stacklevel=3,
             )
             return None
-        return Captured(base, there, logits, replay, model)
+        return Captured(base, there, held, logits, replay, model)
 
 
 def in_memory_order(x: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ class TrainStep:
         device = process.device
         self.loss_sum = torch.zeros((), device=device, dtype=torch.float64)
         """Summed loss of this rank's clips since `clear`."""
+        self.sums = [self.loss_sum]
+        """What forward passes add to, and have not where a step is broken off or taken back."""
         self.norm = torch.zeros((), device=device)
         """Norm of the last step's gradient before it was clipped; 0 without clipping."""
         self.loss_scale = LossScale(optimizer, device) if config.arithmetic == "float16" else None
@@ -197,7 +199,7 @@ class TrainStep:
     def _same_step(self, graph: Callable[[], object], plain: Callable[[], object]) -> bool:
         """Whether a captured step is what it is plainly, with the same random numbers; `plain`'s is kept."""
         scale = () if self.loss_scale is None else self.loss_scale.tensors
-        state = StepState(self.model, self.ema, self.optimizer, (self.loss_sum, self.norm, *scale))
+        state = StepState(self.model, self.ema, self.optimizer, (*self.sums, self.norm, *scale))
 
         def seeded() -> None:
             seed_step(self.config.seed, self._position, self.process.rank)
@@ -210,8 +212,8 @@ class TrainStep:
         return not self.process.sum(missing).item()
 
     def _statistics(self) -> list[tuple[Tensor, Tensor]]:
-        """What a forward pass changes, each with a copy: the loss so far, and the statistics of BatchNorm."""
-        return [(tensor, tensor.clone()) for tensor in (self.loss_sum, *self.model.buffers())]
+        """What a forward pass changes, each with a copy: its sums, and the statistics of BatchNorm."""
+        return [(tensor, tensor.clone()) for tensor in (*self.sums, *self.model.buffers())]
 
     def _break_off(self, before: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Make everything what it was before the step."""

@@ -129,7 +129,7 @@ class TSGCNeXt2(nn.Module):
         if presence is None:
             x = kernels.pooled(x).view(self.views * N, M, -1).mean(1)  # (views * N, C)
         else:
-            x = pool_present(x, presence)
+            x = pool_present(x.mean(2), presence)
         pairs = zip(self.norms, self.heads, x.view(self.views, N, -1), strict=True)
         logits = torch.stack([head(norm(features)) for norm, head, features in pairs], dim=1)
         if self.training and self.views > 1:
