@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tsgc.checkpoint import load_model
 from tsgc.network.cost import count_parts, totals
-from tsgc.network.own_code import admit
+from tsgc.network.own.code import admit
 from tsgc.side_by_side.plan import Member
 from tsgc.side_by_side.results import BySeed, fused_by_seed, scores_by_stream, spread
 from tsgc.workspace.runs import Run, find_runs

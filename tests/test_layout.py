@@ -43,6 +43,7 @@ FLOORS = (
     "tsgc.train_config",
     "tsgc.config",
     "tsgc.kernels",
+    "tsgc.network.own",
     "tsgc.network",
     "tsgc.network.field",
     "tsgc.network.second",

@@ -27,7 +27,7 @@ from shards.manifest import Manifest
 from tsgc.config import TrainConfig, build_config
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
-from tsgc.network.own_code import find_code
+from tsgc.network.own.code import find_code
 from tsgc.networks import NETWORKS
 
 

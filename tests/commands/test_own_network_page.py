@@ -8,7 +8,7 @@ import pytest
 from made.command import quick, tsgc
 
 import cli
-from tsgc.network import own_code
+from tsgc.network.own import code as own_code
 
 PAGE = (Path(cli.__file__).parent / "docs/own-network.md").read_text()
 (SOURCE,) = re.findall(r"```python\n# my.py\n(.*?)```", PAGE, re.DOTALL)

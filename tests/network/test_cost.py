@@ -9,7 +9,7 @@ from made.own_networks import FAULTY, write_network
 from torch import nn
 
 from tsgc.network.cost import counted_parts, totals
-from tsgc.network.wrapped import wrap
+from tsgc.network.own.wrapped import wrap
 
 T, C, V, K = 50, 3, 4, 5
 WIDTH = C * V

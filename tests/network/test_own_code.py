@@ -8,8 +8,8 @@ import pytest
 from made.own_networks import PLAIN, write_network
 
 from pipelines.errors import TsgcError
-from tsgc.network import own_code
-from tsgc.network.own_code import admit, find_code
+from tsgc.network.own import code as own_code
+from tsgc.network.own.code import admit, find_code
 from tsgc.networks import mistaken_network, network_title, recorded_name, short_name
 
 

@@ -6,11 +6,11 @@ from made.own_networks import FAULTY, PLAIN, PRESENCE, write_network
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20
-from tsgc.network import own_code
 from tsgc.network.build import build_network
 from tsgc.network.cost import count_parts, totals
-from tsgc.network.own_code import admit
-from tsgc.network.wrapped import try_out
+from tsgc.network.own import code as own_code
+from tsgc.network.own.code import admit
+from tsgc.network.own.wrapped import try_out
 from tsgc.train_config import TrainConfig
 
 CPU = torch.device("cpu")

@@ -9,8 +9,8 @@ from torch import nn
 
 from tsgc.bench.inputs import Shape, make_batch, make_model, make_step
 from tsgc.distributed.process import Process
-from tsgc.network import own_code
-from tsgc.network.own_code import admit
+from tsgc.network.own import code as own_code
+from tsgc.network.own.code import admit
 from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.step.graph_check import StepState, same_step
 from tsgc.step.other_networks import average_buffers, seed_step, share_weights

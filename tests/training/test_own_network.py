@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from tsgc import load_run
 from tsgc.evaluation.scores import read_scores
-from tsgc.network import own_code
+from tsgc.network.own import code as own_code
 
 BENCHMARK = "ntu60/xsub"
 

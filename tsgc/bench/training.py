@@ -18,8 +18,8 @@ from tsgc.kernels.cards import Card, limited
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.cpu_memory import is_kept, keep_memory
 from tsgc.network.layers import block_widths
+from tsgc.network.own.wrapped import Wrapped, try_out
 from tsgc.network.precision import DTYPES, arithmetic
-from tsgc.network.wrapped import Wrapped, try_out
 
 # Steps before any is timed: the first ones of a shape, then the capture (tsgc.step.cuda_graphs.WARM_UP).
 WARM_UP = 6

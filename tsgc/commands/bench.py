@@ -74,7 +74,7 @@ def train(
     from tsgc.bench.run import bench_train
     from tsgc.console import Talker
     from tsgc.distributed.launch import check_gpus
-    from tsgc.network.own_code import admit
+    from tsgc.network.own.code import admit
     from tsgc.networks import OURS, recorded_name
 
     admit(network)

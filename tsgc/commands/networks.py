@@ -121,7 +121,7 @@ def export(
     """A run as ONNX and torch.export, checked against PyTorch, with a model card."""
     from tsgc.console import Talker
     from tsgc.export.export import FORMATS, export_run
-    from tsgc.network.own_code import admit
+    from tsgc.network.own.code import admit
     from tsgc.workspace.newest_runs import newest_whole
 
     for name in formats or []:

@@ -86,7 +86,7 @@ def report(
     from tsgc.report import write_report
 
     if network:
-        from tsgc.network.own_code import admit
+        from tsgc.network.own.code import admit
 
         admit(network)
     write_report(

@@ -167,7 +167,7 @@ def train(
     with talker.doing("loading PyTorch"):  # comes last: settings are checked and printed without it
         from tsgc.distributed.apart import join_apart
         from tsgc.distributed.process import join_ranks
-        from tsgc.network.own_code import admit
+        from tsgc.network.own.code import admit
         from tsgc.side_by_side.group import train_side_by_side
         from tsgc.training.loop import RunRequest, train_stream
     again = command_again(ctx, "--resume")
@@ -260,7 +260,7 @@ def evaluate(
     with talker.doing("loading PyTorch"):
         from tsgc.distributed.process import join_ranks
         from tsgc.evaluation.evaluate import evaluate_run
-        from tsgc.network.own_code import admit
+        from tsgc.network.own.code import admit
     with join_ranks(device) as process:
         admit(network)
         evaluate_run(

@@ -22,8 +22,8 @@ from tsgc.export.check import Arrays, check_clips, input_cases, joint_cases, lar
 from tsgc.export.model_card import model_card
 from tsgc.export.modules import FromInput, FromJoints, any_length, least_frames
 from tsgc.inference.trained_stream import TrainedStream, load_stream
-from tsgc.network.own_code import described
-from tsgc.network.wrapped import Wrapped
+from tsgc.network.own.code import described
+from tsgc.network.own.wrapped import Wrapped
 from tsgc.step.forward_graphs import ForwardGraphs
 from tsgc.workspace.runs import checkpoint_path
 

@@ -15,7 +15,7 @@ from tsgc.input.resize import resample
 from tsgc.modalities import derive_modality
 from tsgc.network.build import Network
 from tsgc.network.layers import TemporalPatch
-from tsgc.network.wrapped import Wrapped
+from tsgc.network.own.wrapped import Wrapped
 
 
 class StridedConv(nn.Module):

@@ -22,8 +22,8 @@ from tsgc.modalities import parts
 from tsgc.network.build import Network
 from tsgc.network.layers import fold
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.own.wrapped import Wrapped
 from tsgc.network.released import load_released
-from tsgc.network.wrapped import Wrapped
 from tsgc.networks import STEM_STRIDE
 from tsgc.workspace import runs
 

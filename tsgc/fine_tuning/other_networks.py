@@ -13,8 +13,8 @@ from shards.manifest import Manifest
 from tsgc import checkpoint
 from tsgc.fine_tuning.views import by_views
 from tsgc.modalities import parts
+from tsgc.network.own.wrapped import Wrapped
 from tsgc.network.second.model import TSGCNeXt2
-from tsgc.network.wrapped import Wrapped
 from tsgc.networks import SECOND
 from tsgc.workspace.runs import checkpoint_path
 

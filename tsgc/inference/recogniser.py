@@ -31,7 +31,7 @@ from tsgc.inference.raw_format import ImageSize, raw_format
 from tsgc.inference.recording import ClipSource, Recording
 from tsgc.inference.trained_stream import TrainedStream, load_stream
 from tsgc.inference.windows import is_centred, plan_windows, recentre
-from tsgc.network.own_code import admit
+from tsgc.network.own.code import admit
 from tsgc.workspace.runs import checkpoint_path, refuse_twice
 
 BATCH = 32  # clips at once

@@ -20,7 +20,7 @@ from tsgc.inspect.inspection import Inspection
 from tsgc.inspect.prepared_file import is_store, store_lines
 from tsgc.inspect.raw_clip import is_raw_clip, raw_clip_lines
 from tsgc.inspect.shard_set import is_shard_set, shard_lines
-from tsgc.network.own_code import admit
+from tsgc.network.own.code import admit
 from tsgc.workspace.runs import checkpoint_path, is_run
 
 MOST_LOOKED_AT = 5_000  # files of a folder that are searched for examples to name

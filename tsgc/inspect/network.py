@@ -18,8 +18,8 @@ from tsgc.console import Talker
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
 from tsgc.network.cost import Part, count_parts, totals
-from tsgc.network.own_code import admit
-from tsgc.network.wrapped import Wrapped
+from tsgc.network.own.code import admit
+from tsgc.network.own.wrapped import Wrapped
 from tsgc.networks import OURS, VARIANTS, recorded_name
 from tsgc.train_config import TrainConfig
 from tsgc.workspace.runs import checkpoint_path

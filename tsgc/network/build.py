@@ -8,8 +8,8 @@ from pipelines.errors import TsgcError
 from pipelines.skeleton import Skeleton
 from tsgc.modalities import parts
 from tsgc.network.model import TSGCNeXt
-from tsgc.network.own_code import described, find_code
-from tsgc.network.wrapped import Wrapped, wrap
+from tsgc.network.own.code import described, find_code
+from tsgc.network.own.wrapped import Wrapped, wrap
 from tsgc.networks import NETWORKS, OURS, SECOND
 from tsgc.train_config import TrainConfig
 

@@ -14,7 +14,7 @@ from tsgc import kernels
 from tsgc.network.build import Network
 from tsgc.network.layers import SUBSETS, Block, TemporalPatch
 from tsgc.network.model import TSGCNeXt
-from tsgc.network.wrapped import Wrapped, answer
+from tsgc.network.own.wrapped import Wrapped, answer
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 

@@ -19,7 +19,7 @@ from shards.manifest import Manifest
 from tsgc.checkpoint import Description, check_match, check_unseen, load_model
 from tsgc.config import TrainConfig
 from tsgc.network.build import Network
-from tsgc.network.own_code import UnnamedCodeError
+from tsgc.network.own.code import UnnamedCodeError
 from tsgc.workspace.runs import checkpoint_path
 
 SAME_INPUT = ("frames", "sampling", "align", "centre", "normalise")

@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.input.mixing import mix, mix_presence
+from tsgc.network.own.wrapped import Wrapped
 from tsgc.network.precision import arithmetic
 from tsgc.network.timm_parts import ModelEmaV3
-from tsgc.network.wrapped import Wrapped
 from tsgc.step.cuda_graphs import GraphPool, StepGraphs
 from tsgc.step.distil import Teachers
 from tsgc.step.ema import WeightAverage

@@ -23,9 +23,9 @@ from tsgc.input.pipeline import InputPipeline, input_pipeline
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
 from tsgc.network.layers import block_widths
+from tsgc.network.own.wrapped import Wrapped, try_out
 from tsgc.network.precision import AUTO, agreed, arithmetic, for_recognition
 from tsgc.network.timm_parts import ModelEmaV3
-from tsgc.network.wrapped import Wrapped, try_out
 from tsgc.networks import OURS
 from tsgc.step.cuda_graphs import captures_steps, worth_capturing
 from tsgc.step.distil import open_teachers

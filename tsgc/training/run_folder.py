@@ -16,7 +16,7 @@ from pipelines.files import write_atomic
 from pipelines.prepared.store import tool_version
 from shards.remote import safe
 from tsgc.config import to_yaml
-from tsgc.network.own_code import find_code
+from tsgc.network.own.code import find_code
 from tsgc.networks import NETWORKS
 from tsgc.training import snapshots
 from tsgc.training.run import Training

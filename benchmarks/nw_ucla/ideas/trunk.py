@@ -4,8 +4,8 @@ from torch import nn
 
 from pipelines.errors import TsgcError
 from tsgc.network.model import TSGCNeXt
+from tsgc.network.own.wrapped import Wrapped
 from tsgc.network.second.model import TSGCNeXt2
-from tsgc.network.wrapped import Wrapped
 
 
 def own_network(model: nn.Module, idea: str) -> TSGCNeXt | TSGCNeXt2:

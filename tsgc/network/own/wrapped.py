@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pipelines.errors import TsgcError
-from tsgc.network.own_code import described
+from tsgc.network.own.code import described
 from tsgc.networks import network_title
 
 
