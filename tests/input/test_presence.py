@@ -15,6 +15,7 @@ from tsgc.input.geometry import min_max
 from tsgc.input.mixing import mix
 from tsgc.input.pipeline import InputPipeline
 from tsgc.input.resize import BRIDGE, present_rows, resample_present
+from tsgc.input.tta import View
 from tsgc.modalities import MODALITIES
 from tsgc.network.model import TSGCNeXt, pool_present
 
@@ -222,3 +223,18 @@ def test_positions_between_frames_reach_over_the_crops_edge():
     expected, there = plain_resample(clip, crop_positions(start, length, 64)[0], 1)
     np.testing.assert_allclose(x[0, ..., 0].permute(1, 2, 0).numpy(), expected[0], atol=1e-5)
     assert presence[0, :, 0].all() and there.all()
+
+
+@pytest.mark.parametrize("normalise", ["none", "min-max", "unit", "spine"])
+@pytest.mark.parametrize("preset", ["zeros", "copy", "corrected"])
+def test_bodies_that_clips_do_not_have_are_zeros_in_every_stream(preset, normalise):
+    """Recognition leaves them out (`network.present_rows`), and looks at nothing but their number."""
+    clips = [one_clip(30), one_clip(40, 2), one_clip(9)]
+    for modality in MODALITIES:
+        changes = {"normalise": normalise, "modality": modality, "align": "facing", "frames": 32}
+        pipe = corrected(**changes) if preset == "corrected" else pipeline(absent=preset, **changes)
+        x, presence = pipe.test(pack(clips), CPU, View(degrees=20.0, span=None))
+        there = torch.from_numpy(pipe.bodies_there(pack(clips)))
+        assert there.tolist() == [[True, preset == "copy"], [True, True], [True, preset == "copy"]]
+        assert not x.permute(0, 4, 1, 2, 3)[~there].any() and x.permute(0, 4, 1, 2, 3)[there].any()
+        assert presence is None or not presence.transpose(1, 2)[~there].any()

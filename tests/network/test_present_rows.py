@@ -17,7 +17,7 @@ THERE = st.integers(1, 4).flatmap(
 
 
 def made(there, told):
-    """A network, clips whose bodies are `there` (N, M) as the pipeline gives them, and their presence."""
+    """A network, and clips whose bodies are `there` (N, M): input, presence, `there`."""
     there = torch.tensor(there)
     N, M = there.shape
     shape = Shape(variant="tiny", skeleton="nw-ucla-20", frames=16, bodies=M, classes=5, batch=N)
@@ -28,7 +28,7 @@ def made(there, told):
     batch = make_batch(shape, model, CPU, seed=1, presence=True)
     here = batch.presence * there[:, None]
     x = batch.x * there[:, None, None, None]
-    return (model, x * here[:, None, :, None], here) if told else (model, x, None)
+    return model, *((x * here[:, None, :, None], here) if told else (x, None)), there.numpy()
 
 
 def rows_of(forward, model, *given):
@@ -47,11 +47,9 @@ def test_logits_are_those_of_all_rows(told, there):
     model, *clips = made(there, told)
     forward = ForwardGraphs("float32", CPU, ())
     got, seen = rows_of(forward, model, *clips)
-    torch.testing.assert_close(got, forward.plain(model, *clips), rtol=1e-5, atol=1e-5)
-    N, M = np.shape(there)
-    count = int(np.sum(clips[1].numpy().any(1)) if told else np.sum(there))
-    computed = max(count, 1)
-    assert sum(seen) == (N * M if computed == N * M or M == 1 else computed + M)
+    torch.testing.assert_close(got, forward.plain(model, *clips[:2]), rtol=1e-5, atol=1e-5)
+    count, most = int(np.sum(there)), np.size(there)
+    assert sum(seen) == (most if max(count, 1) == most else max(count, 1) + np.shape(there)[1])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
@@ -59,7 +57,7 @@ def test_in_the_precisions_of_a_cpu(precision):
     model, *clips = made([[True, False], [True, True], [False, True], [True, False]], False)
     forward = ForwardGraphs(precision, CPU, ())
     near = 1e-5 if precision == "float32" else 5e-2
-    got, want = forward(model, *clips), forward.plain(model, *clips)
+    got, want = forward(model, *clips), forward.plain(model, *clips[:2])
     torch.testing.assert_close(got, want, rtol=near, atol=near)
     assert torch.equal(got, forward(model, *clips))
 
@@ -73,14 +71,7 @@ def test_what_is_absent_is_computed_once_until_weights_change():
     forward.renew()
     got, seen = rows_of(forward, model, *clips)
     assert seen == [2, 3]
-    torch.testing.assert_close(got, forward.plain(model, *clips), rtol=1e-5, atol=1e-5)
-
-
-def test_a_body_that_is_not_finite_is_there():
-    model, x, _ = made([[True, False], [True, False]], False)
-    x[1, :, 3, 2, 1] = torch.nan
-    got = ForwardGraphs("float32", CPU, ())(model, x)
-    assert torch.isfinite(got[0]).all() and not torch.isfinite(got[1]).any()
+    torch.testing.assert_close(got, forward.plain(model, *clips[:2]), rtol=1e-5, atol=1e-5)
 
 
 @given(there=THERE, step=st.integers(1, 9), most=st.integers(1, 30))

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from made.steps import CONFIG, CPU, SHAPE, train
@@ -104,13 +105,12 @@ def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence):
     forward = graphs(8)
     for seed in range(24):
         x, there = clips(8 - seed % 3, seed, presence=presence)
-        alone = torch.rand(len(x), generator=torch.Generator().manual_seed(seed)) < seed / 24
-        x = x.clone()
-        x[alone, ..., 1] = 0
-        if presence:
-            there[alone, :, 1] = 0
+        bodies = np.ones((len(x), 2), bool)
+        bodies[:, 1] = np.random.default_rng(seed).random(len(x)) > seed / 24
+        x = x * torch.tensor(bodies)[:, None, None, None]
+        there = there * torch.tensor(bodies)[:, None] if presence else None
         torch.testing.assert_close(
-            forward(model, x, there), forward.plain(model, x, there), rtol=1e-4, atol=1e-5
+            forward(model, x, there, bodies), forward.plain(model, x, there), rtol=1e-4, atol=1e-5
         )
     assert {key[-1] for key in forward._captured} == {0, 6, 8, 10, 12, 14}
 
@@ -165,6 +165,26 @@ def test_captured_recognition_is_the_plain_one(precision, presence):
             forward(model, x, there), forward.plain(model, x, there), rtol=near, atol=near
         )
     assert len(forward) == 2
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("presence", [False, True])
+def test_captured_recognition_without_absent_bodies_is_the_plain_one(precision, presence):
+    device = torch.device("cuda", 0)
+    model = make_model(SHAPE, device).eval()
+    forward = graphs(8, device=device, precision=precision)
+    near = 1e-4 if precision == "float32" else 5e-2
+    for seed, count in enumerate([8, 8, 8, 5, 5, 5, 8, 8]):
+        x, there = clips(count, seed, device, presence)
+        bodies = np.ones((count, 2), bool)
+        bodies[seed % 3 :: 2, 1] = False
+        here = torch.tensor(bodies, device=device)
+        x, there = x * here[:, None, None, None], there * here[:, None] if presence else None
+        torch.testing.assert_close(
+            forward(model, x, there, bodies), forward.plain(model, x, there), rtol=near, atol=near
+        )
+    assert {key[-1] for key in forward._captured} == {8, 12}
 
 
 @needs_gpu

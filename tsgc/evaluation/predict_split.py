@@ -61,9 +61,10 @@ def predict_split(
         if broken_off := stop is not None and stop.requested:
             break
         inputs = [pipeline.test(batch, process.device, view) for view in seen_as]
+        there = pipeline.bodies_there(batch)
         indices = batch.indices.to(process.device)
         for name, model in models.items():
-            parts = [forward(model, x, presence) for x, presence in inputs]
+            parts = [forward(model, x, presence, there) for x, presence in inputs]
             part = torch.stack(parts).mean(0) if len(parts) > 1 else parts[0]
             if name not in logits:
                 logits[name] = part.new_zeros(rows, part.shape[1])

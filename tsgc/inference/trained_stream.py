@@ -35,7 +35,8 @@ class TrainedStream:
         """Logits (N, K) of a packed batch."""
         # A clip's input is a hundred small operations: launching them takes longer than doing them here.
         where = HOST if len(batch) == 1 else device
-        return self.forward(self.model, *self.pipeline.test(batch, where)).cpu().numpy()
+        there = self.pipeline.bodies_there(batch)
+        return self.forward(self.model, *self.pipeline.test(batch, where), there).cpu().numpy()
 
 
 def load_stream(path: Path, device: torch.device) -> TrainedStream:

@@ -76,6 +76,12 @@ class InputPipeline:
         (x,), presence = self._input(batch, arrays, device, (self.config.modality,))
         return x, presence
 
+    def bodies_there(self, batch: PackedBatch) -> np.ndarray:
+        """Which of M bodies the clips of a batch have: (N, M) bool. The others are 0 in their input."""
+        if not self.present_only and self.absent_body == "copy":
+            return np.ones((len(batch), self.bodies), bool)
+        return np.arange(self.bodies) < batch.bodies.numpy()[:, None]
+
     def train(self, batch: PackedBatch, draws: Draws, device: torch.device) -> tuple[Tensor, Tensor | None]:
         """The augmented, not yet mixed input (N, C, T, V, M) of a micro-batch, and its presence.
 

@@ -1,4 +1,4 @@
-"""Bodies that are in no frame of their clip, left out of a network that does not train.
+"""Bodies that clips do not have, left out of a network that does not train.
 
 Rows, a clip's body each, do not see one another before they are pooled. So what TSGCNeXt makes of a body that
 is absent depends on its place in the clip alone: it is computed once for each place, and all clips that lack
@@ -31,12 +31,6 @@ class PresentRows:
     def spread(self, features: Tensor) -> Tensor:
         """Features of all rows: (R, ...) -> (N*M, ...)."""
         return torch.cat([features, self.absent]).index_select(0, self.place)
-
-
-def present_bodies(x: Tensor, presence: Tensor | None) -> np.ndarray:
-    """Which bodies are in their clip at all: x (N, C, T, V, M), `presence` (N, T, M) -> (N, M) bool."""
-    there = x.ne(0).any(dim=(1, 2, 3)) if presence is None else presence.gt(0).any(dim=1)
-    return there.cpu().numpy()
 
 
 def plan_rows(there: np.ndarray, step: int, most: int) -> tuple[np.ndarray, np.ndarray] | None:

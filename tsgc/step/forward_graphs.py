@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.precision import arithmetic
-from tsgc.network.present_rows import PresentRows, plan_rows, present_bodies
+from tsgc.network.present_rows import PresentRows, plan_rows
 from tsgc.step.cuda_graphs import GraphPool, first_error
 
 WARM_UP = 1  # forward passes of a size before it is captured
@@ -58,9 +59,16 @@ class ForwardGraphs:
         self._absent: dict[tuple[int, int, bool], tuple[nn.Module, Tensor]] = {}
 
     @torch.inference_mode()
-    def __call__(self, model: nn.Module, x: Tensor, presence: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        presence: Tensor | None = None,
+        there: np.ndarray | None = None,
+    ) -> Tensor:
+        """`there` (N, M) bool: which bodies the clips have, the others being 0 in x; None: all."""
         size = next((size for size in self.sizes if size >= len(x)), None) if self._captures else None
-        rows = self._present_rows(model, x, presence, size)
+        rows = self._present_rows(model, x, presence, there, size)
         if size is None:
             return self.plain(model, x, presence, rows)
         key = (id(model), size, tuple(x.shape[1:]), presence is None, 0 if rows is None else len(rows.index))
@@ -102,15 +110,20 @@ class ForwardGraphs:
         self._absent.clear()
 
     def _present_rows(
-        self, model: nn.Module, x: Tensor, presence: Tensor | None, size: int | None
+        self,
+        model: nn.Module,
+        x: Tensor,
+        presence: Tensor | None,
+        there: np.ndarray | None,
+        size: int | None,
     ) -> PresentRows | None:
         """Rows that are computed of a batch that is captured for `size` clips or not at all; None: all."""
-        if not isinstance(model, TSGCNeXt) or x.shape[-1] == 1:
+        if there is None or there.all() or not isinstance(model, TSGCNeXt):
             return None
-        there = present_bodies(x, presence)
         most = x.shape[-1] * (size or len(x))
         step = max(most // ROW_STEPS, 1) if size else 1
-        if there.all() or (planned := plan_rows(there, step, most)) is None:
+        planned = plan_rows(there, step, most)
+        if planned is None:
             return None
         index, place = (torch.from_numpy(rows).to(self.device) for rows in planned)
         return PresentRows(index, place, self._absent_features(model, x.shape[2], presence is not None))
