@@ -34,7 +34,7 @@ class PresentRows:
 
 
 def plan_rows(there: np.ndarray, step: int, most: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """`index` (R,) and `place` (N*M,) of `PresentRows` for bodies that are `there` (N, M).
+    """`index` (R,) and `place` (N*M,) of `PresentRows`, int32, for bodies that are `there` (N, M).
 
     R is a multiple of `step`, so that there are few sizes. None where it would be `most` or more: all rows
     are computed then.
@@ -44,8 +44,8 @@ def plan_rows(there: np.ndarray, step: int, most: int) -> tuple[np.ndarray, np.n
     rows = max(-(-len(present) // step), 1) * step
     if rows >= most:
         return None
-    index = np.zeros(rows, np.int64)
+    index = np.zeros(rows, np.int32)
     index[: len(present)] = present
-    place = np.tile(rows + np.arange(M), N)
+    place = np.tile(rows + np.arange(M, dtype=np.int32), N)
     place[present] = np.arange(len(present))
     return index, place

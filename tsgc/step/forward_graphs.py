@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tsgc.input.packed_rows import to_device
 from tsgc.network.model import TSGCNeXt
 from tsgc.network.precision import arithmetic
 from tsgc.network.present_rows import PresentRows, plan_rows
@@ -125,7 +126,7 @@ class ForwardGraphs:
         planned = plan_rows(there, step, most)
         if planned is None:
             return None
-        index, place = (torch.from_numpy(rows).to(self.device) for rows in planned)
+        index, place = to_device(planned, self.device)
         return PresentRows(index, place, self._absent_features(model, x.shape[2], presence is not None))
 
     def _absent_features(self, model: TSGCNeXt, frames: int, told: bool) -> Tensor:
@@ -157,7 +158,7 @@ class ForwardGraphs:
         there = None if presence is None else torch.zeros(size, *presence.shape[1:], device=self.device)
         held = None
         if rows is not None:
-            place = torch.zeros(size * x.shape[-1], dtype=torch.int64, device=self.device)
+            place = torch.zeros(size * x.shape[-1], dtype=torch.int32, device=self.device)
             held = PresentRows(rows.index.clone(), place, rows.absent.clone())
         try:
             replay, logits = self.pool.capture(lambda: self.plain(model, mine, there, held))
