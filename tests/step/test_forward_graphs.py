@@ -9,6 +9,7 @@ import torch
 from made.steps import CONFIG, CPU, SHAPE, train
 
 from tsgc.bench.inputs import make_batch, make_model, make_step
+from tsgc.step import forward_graphs
 from tsgc.step.cuda_graphs import GraphPool
 from tsgc.step.forward_graphs import MOST_GRAPHS, ForwardGraphs, powers_of_two
 
@@ -101,7 +102,8 @@ def test_networks_and_lengths_have_graphs_of_their_own(model):
 
 
 @pytest.mark.parametrize("presence", [False, True])
-def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence):
+def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence, monkeypatch):
+    monkeypatch.setattr(forward_graphs, "ROW_STEPS", 8)
     forward = graphs(8)
     for seed in range(24):
         x, there = clips(8 - seed % 3, seed, presence=presence)
@@ -170,7 +172,8 @@ def test_captured_recognition_is_the_plain_one(precision, presence):
 @needs_gpu
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 @pytest.mark.parametrize("presence", [False, True])
-def test_captured_recognition_without_absent_bodies_is_the_plain_one(precision, presence):
+def test_captured_recognition_without_absent_bodies_is_the_plain_one(precision, presence, monkeypatch):
+    monkeypatch.setattr(forward_graphs, "ROW_STEPS", 8)
     device = torch.device("cuda", 0)
     model = make_model(SHAPE, device).eval()
     forward = graphs(8, device=device, precision=precision)

@@ -23,7 +23,7 @@ from tsgc.step.cuda_graphs import GraphPool, first_error
 
 WARM_UP = 1  # forward passes of a size before it is captured
 MOST_GRAPHS = 32  # inputs of other sizes and networks run as they are
-ROW_STEPS = 8  # sizes that a captured batch's rows may have where bodies are absent
+ROW_STEPS = 16  # sizes that a captured batch's rows may have where bodies are absent
 
 Key = tuple[int, int, tuple[int, ...], bool, int]
 
