@@ -74,6 +74,15 @@ def test_what_is_absent_is_computed_once_until_weights_change():
     torch.testing.assert_close(got, forward.plain(model, *clips[:2]), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_what_is_absent_has_the_arithmetic_of_the_rest(told):
+    model, *clips = made([[True, False]] * 3, told)
+    types = []
+    with model.stem[0].register_forward_hook(lambda layer, x, made: types.append(made.dtype)):
+        ForwardGraphs("bf16", CPU, ())(model, *clips)
+    assert types == [torch.bfloat16] * 2
+
+
 @given(there=THERE, step=st.integers(1, 9), most=st.integers(1, 30))
 def test_plans(there, step, most):
     there = np.array(there)

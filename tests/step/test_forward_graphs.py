@@ -117,6 +117,37 @@ def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence, monk
     assert {key[-1] for key in forward._captured} == {0, 6, 8, 10, 12, 14}
 
 
+@pytest.mark.parametrize("captures", [False, True])
+def test_absent_bodies_are_those_of_each_network_length_and_weights(model, captures):
+    """One object for all of them, with presence and without; and new weights once it is told of them."""
+    forward = graphs(4)
+    forward._captures = captures
+    other = make_model(SHAPE, CPU, seed=1).eval()
+    x, there = clips(4, presence=True)
+    bodies = np.array([[True, False], [True, True], [True, False], [True, False]])
+    here = torch.tensor(bodies)
+    x, there = x * here[:, None, None, None], there * here[:, None]
+    given = [(x, None), (x, there), (torch.cat([x, x], 2), None)]
+    for _ in range(2):
+        with torch.no_grad():
+            for network in (model, other):
+                network.input_norm.bias.normal_(generator=torch.Generator().manual_seed(2))
+                network.stem[0].weight.mul_(-2)
+        forward.renew()
+        for _ in range(3):
+            for network in (model, other):
+                for one, presence in given:
+                    torch.testing.assert_close(
+                        forward(network, one, presence, bodies),
+                        forward.plain(network, one, presence),
+                        rtol=1e-4,
+                        atol=1e-5,
+                    )
+    assert len(forward) == (6 if captures else 0) and len(forward._absent) == 6
+    forward.clear()
+    assert not forward._absent
+
+
 def test_there_are_only_so_many_graphs(model):
     forward = graphs(2)
     x, _ = clips(2)

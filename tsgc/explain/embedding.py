@@ -13,8 +13,9 @@ from shards.manifest import Manifest
 from shards.reader import ShardReader
 from tsgc.console import Count, no_count
 from tsgc.explain.saliency import Stream
-from tsgc.network.precision import arithmetic, for_recognition
+from tsgc.network.precision import for_recognition
 from tsgc.networks import OURS
+from tsgc.step.forward_graphs import ForwardGraphs
 
 BATCH = 64  # clips at once
 NEIGHBOURS = 15  # of a clip, for UMAP: its default
@@ -73,13 +74,15 @@ def split_features(
     found = []
     config = stream.pipeline.config
     precision = for_recognition(config.precision, device, config.network == OURS)
+    forward = ForwardGraphs(precision, device, sizes=())  # a graph would call no hook
     try:
-        with torch.inference_mode(), arithmetic(precision, device):
+        with torch.inference_mode():
             for first in range(0, len(chosen), BATCH):
                 last = min(first + BATCH, len(chosen))
-                x, presence = stream.pipeline.test(reader.read(np.arange(first, last)), device)
+                batch = reader.read(np.arange(first, last))
+                x, presence = stream.pipeline.test(batch, device)
                 with head_inputs(stream.model) as seen:
-                    stream.model(x, presence=presence)
+                    forward(stream.model, x, presence, stream.pipeline.bodies_there(batch))
                 if not seen or any(one.ndim != 2 or len(one) != last - first for one in seen):
                     raise TsgcError("the network's last linear layer is not given one vector a clip")
                 features = torch.cat(seen, 1)

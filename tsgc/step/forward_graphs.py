@@ -3,7 +3,8 @@
 A forward pass is some seventy launches, which take the host longer than a small input takes the GPU. A batch
 is padded to one of the sizes, so that the last one of a split needs no capture of its own. Clips do not see
 each other in a network that is not trained: what fills a batch up changes nothing.
-Plain twin: the network as it is called, which is what runs on a CPU.
+Plain twin: the network as it is called, which is what runs on a CPU. Absent bodies are left out there, too
+(`present_rows`).
 """
 
 import warnings
@@ -42,7 +43,7 @@ class Captured:
 
 
 class ForwardGraphs:
-    """Calls networks in evaluation mode: `forward(model, x, presence)` -> logits (N, K) float32.
+    """Calls networks in evaluation mode: `forward(model, x, presence, there)` -> logits (N, K) float32.
 
     x (N, C, T, V, M) and `presence` may lie on the host. `sizes`: clips of a captured batch, ascending;
     batches of more run as they are. `pool`: the memory of the graphs, which a training step's may share.
@@ -57,7 +58,7 @@ class ForwardGraphs:
         self._captures = device.type == "cuda"
         self._captured: dict[Key, Captured] = {}
         self._seen: Counter[Key] = Counter()
-        self._absent: dict[tuple[int, int, bool], tuple[nn.Module, Tensor]] = {}
+        self._absent: dict[tuple[nn.Module, int, bool], Tensor] = {}
 
     @torch.inference_mode()
     def __call__(
@@ -130,15 +131,15 @@ class ForwardGraphs:
         return PresentRows(index, place, self._absent_features(model, x.shape[2], presence is not None))
 
     def _absent_features(self, model: TSGCNeXt, frames: int, told: bool) -> Tensor:
-        key = (id(model), frames, told)
+        key = (model, frames, told)
         if key not in self._absent:
 
             def run() -> Tensor:
                 with arithmetic(self.precision, self.device):
                     return model.absent_features(frames, told)
 
-            self._absent[key] = (model, self.pool.warm_up(run) if self._captures else run())
-        return self._absent[key][1]
+            self._absent[key] = self.pool.warm_up(run) if self._captures else run()
+        return self._absent[key]
 
     def __len__(self) -> int:
         return len(self._captured)
