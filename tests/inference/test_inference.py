@@ -54,6 +54,21 @@ def test_logits_are_those_of_evaluate(trained, benchmark, modality):
     assert np.allclose(np.stack([answer.logits for answer in averaged]), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "modality"), [(BENCHMARK, "bone"), ("ntu60-corrected/xsub", "joint_motion")]
+)
+def test_bodies_that_a_clip_does_not_have_are_not_computed(trained, benchmark, modality):
+    recogniser = load_run(run_folder(trained, benchmark, modality), device="cpu")
+    clip = np.random.default_rng(0).normal(size=(20, 2, 25, 3)).astype(np.float32)
+    rows = []
+    recogniser.streams[0].model.stem.register_forward_pre_hook(lambda stem, given: rows.append(len(given[0])))
+    for bodies in (2, 1, 1):
+        recogniser.predict(clip[:, :bodies])
+    assert rows == [2, 2, 1, 1]  # what absent bodies become is computed once, for both places
+    recogniser.predict([clip[:, :1], clip, clip[:, :1]])
+    assert rows[4:] == [4]
+
+
 def test_real_clips_give_the_numbers_of_evaluate(shared, trained, tmp_path):
     """Clips with bodies to choose from, gaps and two actors, through a checkpoint of NTU."""
     raw = shared / "data/nturgbd_raw"

@@ -238,3 +238,22 @@ def test_bodies_that_clips_do_not_have_are_zeros_in_every_stream(preset, normali
         assert there.tolist() == [[True, preset == "copy"], [True, True], [True, preset == "copy"]]
         assert not x.permute(0, 4, 1, 2, 3)[~there].any() and x.permute(0, 4, 1, 2, 3)[there].any()
         assert presence is None or not presence.transpose(1, 2)[~there].any()
+
+
+@pytest.mark.parametrize("channels", ["xyzs", "xys"])
+@pytest.mark.parametrize("told", [False, True])
+def test_bodies_that_clips_do_not_have_are_zeros_beside_their_scores(channels, told):
+    random = np.random.default_rng(0)
+    clips = [
+        np.concatenate([clip[..., : len(channels) - 1], random.random((*clip.shape[:3], 1), np.float32)], -1)
+        for clip in (one_clip(30), one_clip(40, 2))
+    ]
+    for modality in MODALITIES:
+        config = dataclasses.replace(TrainConfig(), modality=modality, frames=32)
+        pipe = InputPipeline(config, NTU, 3, "zeros", present_only=told, channels=channels)
+        x, presence = pipe.test(pack(clips), CPU, View(mirrored=True))
+        bodies = x.permute(0, 4, 1, 2, 3)
+        there = torch.from_numpy(pipe.bodies_there(pack(clips)))
+        assert there.tolist() == [[True, False, False], [True, True, False]]
+        assert not bodies[~there].any() and bodies[there].flatten(1).any(1).all()
+        assert presence is None or not presence.transpose(1, 2)[~there].any()
