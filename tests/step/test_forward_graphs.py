@@ -148,6 +148,25 @@ def test_absent_bodies_are_those_of_each_network_length_and_weights(model, captu
     assert not forward._absent
 
 
+def test_batches_of_all_sizes_and_any_rows_are_replayed_in_the_end(model, monkeypatch):
+    """There are more sizes of rows than graphs: graphs of all rows serve the rest."""
+    monkeypatch.setattr(forward_graphs, "MOST_GRAPHS", 16)
+    forward = graphs(*powers_of_two(32))
+    random, passes, plain = np.random.default_rng(0), 30, []
+    x, _ = clips(32)
+    for seen in range(passes):
+        if seen == passes - 1:
+            forward.pool.warm_up = lambda run, *used: plain.append(run()) or plain[-1]
+        for size in forward.sizes:
+            bodies = np.ones((random.integers(size // 2 + 1, size + 1), 2), bool)
+            bodies[:, 1] = random.random(len(bodies)) < 0.3
+            given = x[: len(bodies)] * torch.tensor(bodies)[:, None, None, None]
+            answer = forward(model, given, None, bodies)
+            if seen == passes - 1:
+                torch.testing.assert_close(answer, forward.plain(model, given), rtol=1e-4, atol=1e-5)
+    assert not plain and 16 // 2 < len(forward) <= 16
+
+
 def test_there_are_only_so_many_graphs(model):
     forward = graphs(2)
     x, _ = clips(2)

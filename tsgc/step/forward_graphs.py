@@ -74,6 +74,9 @@ class ForwardGraphs:
         if size is None:
             return self.plain(model, x, presence, rows)
         key = (id(model), size, tuple(x.shape[1:]), presence is None, 0 if rows is None else len(rows.index))
+        if rows is not None and key not in self._captured and len(self._captured) >= MOST_GRAPHS // 2:
+            # The other half is kept for graphs of all rows, which serve any batch.
+            rows, key = None, (*key[:-1], 0)
         captured = self._captured.get(key)
         if captured is None:
             self._seen[key] += 1
