@@ -131,11 +131,14 @@ def test_the_launcher_leaves_signals_ignored_that_it_was_started_with(launch, mo
         heard.append(options.signals_to_handle)
         raise ChildFailedError("tsgc", {0: ProcessFailure(0, 1, 1, "")})
 
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A script's background, in which tests may run, ignores SIGQUIT too.
+    started_with = {signal.SIGHUP: signal.SIG_IGN, signal.SIGQUIT: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in started_with.items()}
     try:
         launch(run)
     finally:
-        signal.signal(signal.SIGHUP, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     assert heard == ["SIGINT,SIGTERM,SIGQUIT"]
 
 
