@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,7 @@ def told(times: Sequence[Sequence[float]]) -> str:
     words = f"median {medians[0]:.2f} ms, least {1e3 * min(times[0]):.2f} ms"
     if len(times) == 1:
         return words
-    ratios = sorted(one / other for one, other in zip(*times))
+    ratios = [one / other for one, other in zip(*times)]
     return f"{words}; all bodies computed {medians[1]:.2f} ms, ratio of pairs {statistics.median(ratios):.2f}"
 
 
@@ -67,8 +68,8 @@ def main() -> None:
     parser.add_argument("--device")
     parser.add_argument("--calls", type=int, default=CALLS)
     options = parser.parse_args()
-    recogniser, twin = (load_run(options.run, device=options.device) for _ in range(2))
-    device = recogniser.device
+    recogniser = load_run(options.run, device=options.device)
+    device, twin = recogniser.device, copy(recogniser)
     several = recogniser.streams[0].pipeline.bodies > 1
     twin.streams = [
         replace(stream, forward=AllRows(stream.forward.precision, device, stream.forward.sizes))

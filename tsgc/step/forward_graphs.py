@@ -26,12 +26,12 @@ WARM_UP = 1  # forward passes of a size before it is captured
 MOST_GRAPHS = 32  # inputs of other sizes and networks run as they are
 ROW_STEPS = 16  # sizes that a captured batch's rows may have where bodies are absent
 
-Key = tuple[int, int, tuple[int, ...], bool, int]
+Key = tuple[nn.Module, int, tuple[int, ...], bool, int]
 
 
 @dataclass(frozen=True)
 class Captured:
-    """A graph, where it reads its input and writes its logits, and the network that must live as long."""
+    """A graph, and where it reads its input and writes its logits."""
 
     x: Tensor
     """(N, T, M, V, C): the order of memory that the network's first step reads."""
@@ -39,7 +39,6 @@ class Captured:
     rows: PresentRows | None
     logits: Tensor
     replay: Callable[[], None]
-    model: nn.Module
 
 
 class ForwardGraphs:
@@ -73,7 +72,7 @@ class ForwardGraphs:
         rows = self._present_rows(model, x, presence, there, size)
         if size is None:
             return self.plain(model, x, presence, rows)
-        key = (id(model), size, tuple(x.shape[1:]), presence is None, 0 if rows is None else len(rows.index))
+        key = (model, size, tuple(x.shape[1:]), presence is None, 0 if rows is None else len(rows.index))
         if rows is not None and key not in self._captured and len(self._captured) >= MOST_GRAPHS // 2:
             # The other half is kept for graphs of all rows, which serve any batch.
             rows, key = None, (*key[:-1], 0)
@@ -175,7 +174,7 @@ class ForwardGraphs:
                 stacklevel=3,
             )
             return None
-        return Captured(base, there, held, logits, replay, model)
+        return Captured(base, there, held, logits, replay)
 
 
 def in_memory_order(x: Tensor) -> Tensor:
