@@ -3,8 +3,9 @@
     python benchmarks/recognition.py RUN [SHARDS] [--device cuda]
 
 The clip is made, of one body. A split is recognised by raw and averaged weights, as training evaluates it;
-the first pass reads the shards and, on a GPU, captures. Where clips may have several bodies, both are timed
-with absent bodies left out and, in turns, with all computed.
+the first pass reads the shards and, on a GPU, captures. The batch is the split's first, from tensors on the
+device to logits there. Where clips may have several bodies, all are timed with absent bodies left out and,
+in turns, with all computed.
 """
 
 import argparse
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from shards.loader import EvalLoader
 from tsgc import load_run
+from tsgc.bench.clock import synchronise
 from tsgc.distributed.process import Process
 from tsgc.evaluation.predict_split import predict_split
 from tsgc.network.precision import for_recognition
@@ -31,6 +33,7 @@ from tsgc.step.forward_graphs import ForwardGraphs
 
 CALLS = 300
 PASSES = 6
+BATCHES = 23  # of which three warm up and capture
 
 
 class AllRows(ForwardGraphs):
@@ -91,12 +94,25 @@ def main() -> None:
     batch = pipeline.config.eval_batch
     loader = EvalLoader(options.shards, "test", batch=batch, pin=device.type == "cuda")
     precision = for_recognition(pipeline.config.precision, device)
+    made = [ForwardGraphs, AllRows] if several else [ForwardGraphs]
+    forwards = [kind(precision, device, (batch,)) for kind in made]
     passes = [
-        partial(predict_split, models, loader, pipeline, process, forward=made(precision, device, (batch,)))
-        for made in ([ForwardGraphs, AllRows] if several else [ForwardGraphs])
+        partial(predict_split, models, loader, pipeline, process, forward=forward) for forward in forwards
     ]
     times = [mine[1:] for mine in seconds(passes, PASSES)]
     print(f"{len(loader.labels)} test clips by two networks: {told(times)}")
+    first = next(iter(loader))
+    (x, presence), there = pipeline.test(first, device), pipeline.bodies_there(first)
+
+    def answers(forward: ForwardGraphs) -> None:
+        forward(models[""], x, presence, there)
+        synchronise(device)
+
+    times = [mine[3:] for mine in seconds([partial(answers, forward) for forward in forwards], BATCHES)]
+    rate = len(x) / statistics.median(times[0])
+    print(
+        f"one batch of {len(x)} clips of {there.sum(1).mean():.2f} bodies: {told(times)}; {rate:,.0f} clips/s"
+    )
 
 
 if __name__ == "__main__":
