@@ -104,6 +104,7 @@ def test_networks_and_lengths_have_graphs_of_their_own(model):
 @pytest.mark.parametrize("presence", [False, True])
 def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence, monkeypatch):
     monkeypatch.setattr(forward_graphs, "ROW_STEPS", 8)
+    monkeypatch.setattr(forward_graphs, "FEWEST_ROWS", 1)
     forward = graphs(8)
     for seed in range(24):
         x, there = clips(8 - seed % 3, seed, presence=presence)
@@ -117,9 +118,23 @@ def test_absent_bodies_are_left_out_by_few_sizes_of_graphs(model, presence, monk
     assert {key[-1] for key in forward._captured} == {0, 6, 8, 10, 12, 14}
 
 
+@pytest.mark.parametrize(("captures", "size", "left_out"), [(True, 4, 0), (True, 8, 6), (False, 4, 6)])
+def test_rows_are_left_out_where_they_are_many_or_nothing_is_captured(
+    model, captures, size, left_out, monkeypatch
+):
+    monkeypatch.setattr(forward_graphs, "FEWEST_ROWS", 16)
+    forward = graphs(size)
+    forward._captures = captures
+    bodies = np.array([[True, False], [True, True], [True, False], [True, True]])
+    x = clips(4)[0] * torch.tensor(bodies)[:, None, None, None]
+    rows = forward._present_rows(model, x, None, bodies, size if captures else None)
+    assert (0 if rows is None else len(rows.index)) == left_out
+
+
 @pytest.mark.parametrize("captures", [False, True])
-def test_absent_bodies_are_those_of_each_network_length_and_weights(model, captures):
+def test_absent_bodies_are_those_of_each_network_length_and_weights(model, captures, monkeypatch):
     """One object for all of them, with presence and without; and new weights once it is told of them."""
+    monkeypatch.setattr(forward_graphs, "FEWEST_ROWS", 1)
     forward = graphs(4)
     forward._captures = captures
     other = make_model(SHAPE, CPU, seed=1).eval()
@@ -224,6 +239,7 @@ def test_captured_recognition_is_the_plain_one(precision, presence):
 @pytest.mark.parametrize("presence", [False, True])
 def test_captured_recognition_without_absent_bodies_is_the_plain_one(precision, presence, monkeypatch):
     monkeypatch.setattr(forward_graphs, "ROW_STEPS", 8)
+    monkeypatch.setattr(forward_graphs, "FEWEST_ROWS", 1)
     device = torch.device("cuda", 0)
     model = make_model(SHAPE, device).eval()
     forward = graphs(8, device=device, precision=precision)

@@ -25,6 +25,8 @@ from tsgc.step.cuda_graphs import GraphPool, first_error
 WARM_UP = 1  # forward passes of a size before it is captured
 MOST_GRAPHS = 32  # inputs of other sizes and networks run as they are
 ROW_STEPS = 16  # sizes that a captured batch's rows may have where bodies are absent
+FEWEST_ROWS = 64
+"""Rows of the smallest captured batch that leaves any out: below, finding them takes longer than computing them."""
 
 Key = tuple[nn.Module, int, tuple[int, ...], bool, int]
 
@@ -125,6 +127,8 @@ class ForwardGraphs:
         if there is None or there.all() or not isinstance(model, TSGCNeXt):
             return None
         most = x.shape[-1] * (size or len(x))
+        if size and most < FEWEST_ROWS:
+            return None
         step = max(most // ROW_STEPS, 1) if size else 1
         planned = plan_rows(there, step, most)
         if planned is None:
