@@ -26,7 +26,7 @@ WARM_UP = 1  # forward passes of a size before it is captured
 MOST_GRAPHS = 32  # inputs of other sizes and networks run as they are
 ROW_STEPS = 16  # sizes that a captured batch's rows may have where bodies are absent
 FEWEST_ROWS = 64
-"""Rows of the smallest captured batch that leaves any out: below, finding them takes longer than computing them."""
+"""Rows of the smallest captured batch that leaves any out: finding fewer takes longer than computing them."""
 
 Key = tuple[nn.Module, int, tuple[int, ...], bool, int]
 
