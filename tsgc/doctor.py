@@ -41,6 +41,7 @@ def examine(data_root: Path, runs_root: Path) -> dict[str, Any]:
     return {
         "versions": {"tsgc": tool_version(), "python": platform.python_version(), **package_versions()},
         "devices": devices(),
+        "precision": precisions(),
         "kernels": fused_kernels(),
         "data_root": str(data_root),
         "free_gb": round(free_bytes(data_root) / 1e9, 1),
@@ -73,6 +74,20 @@ def devices() -> list[str]:
         gpus.append(f"cuda:{index} {facts.name}, {facts.total_memory / 1e9:.0f} GB")
     threads = torch.get_num_threads()
     return [*gpus, f"cpu, {threads} thread{'s' if threads > 1 else ''}"]
+
+
+def precisions() -> list[str]:
+    """What `precision: auto` is on each device, and whether bfloat16 is emulated there."""
+    import torch
+
+    from tsgc.network.precision import fastest, without_instructions
+
+    lines = []
+    for name in (*(f"cuda:{index}" for index in range(torch.cuda.device_count())), "cpu"):
+        device = torch.device(name)
+        missing = without_instructions("bf16", device)
+        lines.append(f"{name}: auto is {fastest(device)}" + (f"; not {missing}" if missing else ""))
+    return lines
 
 
 def fused_kernels() -> list[str]:
@@ -206,6 +221,8 @@ def show(talker: Talker, found: dict[str, Any]) -> None:
     talker.table("Installed", ("", "version", "for"), rows)
     for device in found["devices"]:
         talker.line(f"device: {device}")
+    for line in found["precision"]:
+        talker.line(f"precision: {line}")
     for line in found["kernels"]:
         talker.line(f"kernels: {line}")
     talker.line(f"data root: {found['data_root']}, {found['free_gb']:,} GB free")

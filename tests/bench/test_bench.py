@@ -79,6 +79,9 @@ def test_bench_times_what_is_fastest_here_and_tells_what_is_emulated(monkeypatch
     monkeypatch.setattr(precision, "fastest", lambda device, ours=True: "float32")
     said = tsgc("bench", "train", *TINY, "--precision", "bf16", "--plain")
     assert said.count("precision is bf16, which this CPU has no instructions for") == 1
+    assert said.count("; --precision auto takes float32 here") == 1
+    said = tsgc("bench", "graph", *TINY, "--precision", "bf16")
+    assert said.count("; --precision auto takes float32 here") == 1
 
 
 def test_bench_train_as_json_and_nothing_else():

@@ -151,6 +151,7 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(trained, here):
     assert steps["tsgc train ntu60-corrected/xview"] == "no run of ntu60-corrected/xview"
     assert any(command.startswith("tsgc evaluate runs/nw-ucla") for command in steps)
     said = tsgc("doctor")
+    assert f"precision: {found['precision'][-1]}" in said
     for step in found["next"]:
         assert f"missing: {step['missing']}; {step['do']}" in said
     assert {run["title"] for run in found["runs"]} == {"nw-ucla/xview tiny joint seed 0"}

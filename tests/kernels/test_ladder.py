@@ -152,8 +152,12 @@ def test_programs_follow_the_multiprocessors():
 def test_a_card_goes_by_its_name():
     assert cards.named_card("RTX 4090") is CARDS["rtx 4090"]
     assert cards.named_card("NVIDIA GeForce RTX 4090") is CARDS["rtx 4090"]
-    with pytest.raises(UsageError, match=r"rtx 9999: no GPU that is known here; expected one of t4, "):
-        cards.named_card("rtx 9999")
+    assert cards.named_card("rtx4090") is cards.named_card("GeForce RTX-4090") is CARDS["rtx 4090"]
+    assert cards.named_card("Tesla T4") is CARDS["t4"] and cards.named_card("Instinct MI300X")
+    with pytest.raises(UsageError, match=r"x1: no GPU that is known here; expected one of t4, "):
+        cards.named_card("x1")
+    with pytest.raises(UsageError, match=r"h201: no GPU that is known here; did you mean h200\? expected"):
+        cards.named_card("h201")
 
 
 def test_limits_end():

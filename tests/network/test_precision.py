@@ -6,8 +6,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tsgc.doctor import precisions
 from tsgc.network import precision
-from tsgc.network.precision import agreed, arithmetic, cpu_has_bf16, emulates, emulation_cost, for_recognition
+from tsgc.network.precision import (
+    agreed,
+    arithmetic,
+    cpu_has_bf16,
+    emulates,
+    emulation_cost,
+    for_recognition,
+    replacement,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -84,6 +93,17 @@ def test_what_is_emulated_is_told_in_a_line_with_its_cost(on):
     said = emulation_cost("bf16", GPU)
     assert "Card 3000 has no instructions for" in said and said.endswith("precision=auto takes float16 here")
     assert not emulation_cost("float16", GPU) and not emulation_cost("float32", CPU)
+    assert emulation_cost("bf16", CPU, "--precision auto").endswith("; --precision auto takes float32 here")
+
+
+def test_recognition_in_another_precision_is_told_in_a_line(on):
+    on((7, 5), bf16=False)
+    words = "the run's precision is bf16, which {} has no instructions for: {} takes its place"
+    assert replacement("bf16", CPU) == words.format("this CPU", "float32")
+    assert replacement("bf16", GPU) == words.format("Card 3000", "float16")
+    assert not any(replacement(name, GPU) for name in ("auto", "float16", "tf32", "float32"))
+    on((8, 0), bf16=True)
+    assert not replacement("bf16", CPU) and not replacement("bf16", GPU)
 
 
 def test_recognition_is_in_what_the_run_asked_for_where_the_device_has_it(on):
@@ -95,6 +115,17 @@ def test_recognition_is_in_what_the_run_asked_for_where_the_device_has_it(on):
     on((9, 0), bf16=True)
     own |= {"auto": "bf16", "bf16": "bf16", "float16": "float16"}
     assert {name: for_recognition(name, GPU) for name in own} == own
+
+
+def test_doctor_tells_what_auto_is_on_each_device_and_what_is_emulated(on, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    on((7, 5), bf16=False)
+    assert precisions() == [
+        "cuda:0: auto is float16; not bf16, which Card 3000 has no instructions for",
+        "cpu: auto is float32; not bf16, which this CPU has no instructions for",
+    ]
+    on((9, 0), bf16=True)
+    assert precisions() == ["cuda:0: auto is bf16", "cpu: auto is bf16"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What a run trains in: settled and said at its start, written down, kept where it goes on elsewhere."""
 
+import json
+
 import orjson
 import pytest
 import torch
@@ -70,11 +72,21 @@ def test_a_run_of_before_auto_goes_on_in_what_its_recipe_said(here, words, on, m
     assert ", float32 (auto) -> " in tsgc(*words, "--resume")
 
 
-def test_an_explicit_precision_is_itself_and_emulation_is_told(here, words, on):
+def test_an_explicit_precision_is_itself_and_emulation_is_told(here, made, trained, words, on):
     on("float32")
     said = tsgc(*words, "--set", "precision=bf16", "--set", "epochs=1")
     assert ", bf16 -> " in said and started(here / "run") == ("bf16", "bf16")
     assert said.count("which this CPU has no instructions for") == 1
+    assert said.count("; --set precision=auto takes float32 here") == 1
+    told = "the run's precision is bf16, which this CPU has no instructions for: float32 takes its place"
+    where = ["--data-root", made, "--device", "cpu"]
+    assert tsgc("evaluate", here / "run", *where).count(told) == 1
+    clip = next((trained / "data/nturgbd_raw").rglob("*.skeleton"))
+    predict = ["predict", clip, "--run", here / "run", "--device", "cpu"]
+    assert tsgc(*predict).count(told) == 1
+    json.loads(tsgc(*predict, "--json"))  # and nothing beside it
+    on("bf16")
+    assert "instructions" not in tsgc("evaluate", here / "run", *where) + tsgc(*predict)
 
 
 def test_a_runs_settings_for_another_run_leave_out_what_it_was_trained_in(here, words, on):

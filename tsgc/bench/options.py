@@ -1,19 +1,20 @@
 """What `tsgc bench` is asked for: its options, checked."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pipelines.errors import UsageError
 from pipelines.skeleton import SKELETONS
+from tsgc import kernels
 from tsgc.bench.inputs import Shape
 from tsgc.config import parse_settings
 from tsgc.distributed.process import pick_device
-from tsgc.kernels.cards import named_card
+from tsgc.kernels.cards import card_of, lacking, named_card
 from tsgc.modalities import MODALITIES, mistake
-from tsgc.network.precision import AUTO, PRECISIONS, fastest
+from tsgc.network.precision import AUTO, PRECISIONS, fastest, fastest_of
 from tsgc.networks import OURS, VARIANTS
 
 MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
@@ -54,8 +55,12 @@ def check_shape(
     network: str = OURS,
     settings: Sequence[str] = (),
     modality: str = "joint",
+    limit_like: str | None = None,
 ) -> tuple[Shape, torch.device, str, int]:
-    """The options as they are meant; wrong ones raise UsageError."""
+    """The options as they are meant; wrong ones raise UsageError.
+
+    With `limit_like` the precision, unless it is given, is what that GPU would choose.
+    """
     place = pick_device(device, int(os.environ.get("LOCAL_RANK", 0)))
     for name, value, known in (
         ("variant", variant, VARIANTS),
@@ -86,7 +91,9 @@ def check_shape(
         given,
         modality,
     )
-    precision = fastest(place, network == OURS) if precision in (None, AUTO) else precision
+    if precision in (None, AUTO):
+        like = None if limit_like is None else named_card(limit_like)
+        precision = fastest_of(like.capability) if like else fastest(place, network == OURS)
     return shape, place, precision, steps or STEPS[place.type]
 
 
@@ -96,18 +103,38 @@ def check_options(options: TrainOptions) -> None:
         if options.data is None and key not in (*MADE_SETTINGS, "network_settings"):
             known = ", ".join(MADE_SETTINGS)
             raise UsageError(f"--set {key}: without --data expected one of {known}")
+    others = {"plain": options.plain, "compare": options.compare, "long": options.long}
     if options.limit_like is not None:
-        if options.device.type == "cpu":
-            raise UsageError("--limit-like: kernels are for GPUs, and there is none here")
-        named_card(options.limit_like)
+        _check_limit(options.limit_like, options.precision, options.device)
+        alone = {"data": options.data, "trace": options.trace, "gpus": options.gpus > 1}
+        _refuse({**others, **alone}, "--limit-like rungs of kernels alone are")
     if options.data is not None:
-        for name, given in (
-            ("plain", options.plain),
-            ("compare", options.compare),
-            ("long", options.long),
-            ("limit-like", options.limit_like),
-        ):
-            if given:
-                raise UsageError(f"--{name}: with --data our own training alone is timed; give one of them")
+        _refuse(others, "--data our own training alone is")
     if options.trace and options.device.type == "cpu":
         raise UsageError("--trace: measures how long a GPU is idle, and there is none here")
+
+
+def _refuse(others: Mapping[str, object], why: str) -> None:
+    for name, given in others.items():
+        if given:
+            raise UsageError(f"--{name}: with {why} timed; give one of them")
+
+
+def _check_limit(name: str, precision: str, device: torch.device) -> None:
+    """Raise UsageError where the kernels of a card of this name cannot be timed on `device`."""
+    card = named_card(name)
+    if device.type == "cpu":
+        raise UsageError(
+            "--limit-like: times kernels on a GPU, and there is none here;"
+            " docs/performance.md lists what each card gets"
+        )
+    if not kernels.has_triton():
+        raise UsageError("--limit-like: kernels need Triton, which is not installed here")
+    if missing := lacking(card_of(device), card):
+        raise UsageError(f"--limit-like {name}: needs {missing}; choose a smaller card than this GPU")
+    has = {"bf16": torch.bfloat16 in card.types, "tf32": card.multiplies}
+    if not has.get(precision, True):
+        raise UsageError(
+            f"--precision {precision}: {name} has no instructions for it; leave it out"
+            f" ({fastest_of(card.capability)} there), or choose float16 or float32"
+        )

@@ -22,7 +22,7 @@ from tsgc.bench.run import about, finish
 from tsgc.checkpoint import Description, save_weights
 from tsgc.config import TrainConfig
 from tsgc.console import Silent, Talker
-from tsgc.network.precision import fastest
+from tsgc.network.precision import fastest, without_instructions
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +82,7 @@ def one_clip(shape: Shape, checkpoint: Path, folder: Path, calls: int) -> tuple[
     alone = replace(shape, batch=1)
     names = ["float32", *(["bf16"] if fastest(CPU) == "bf16" else [])]
     ways = {f"PyTorch {name}": inference_work(Contender("ours", name), alone, CPU) for name in names}
-    left_out = [] if "bf16" in names else ["bf16, which this CPU has no instructions for"]
+    left_out = [] if "bf16" in names else [without_instructions("bf16", CPU)]
     try:
         ways["ONNX Runtime float32"] = onnx_work(checkpoint, shape, folder)
     except TsgcError as error:

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from pipelines.errors import UsageError
 from pipelines.files import write_atomic
 from pipelines.skeleton import SKELETONS
 from tsgc.bench import joint_mixing, machine
 from tsgc.bench.contenders import Contender, contenders, training_work
-from tsgc.bench.inputs import Shape
+from tsgc.bench.inputs import Shape, make_model
 from tsgc.bench.options import TrainOptions, check_options
 from tsgc.bench.trace import trace_idle
 from tsgc.bench.training import (
@@ -33,6 +34,7 @@ from tsgc.distributed.environment import LAUNCHED
 from tsgc.distributed.launch import launch
 from tsgc.distributed.process import Process, join_ranks, started_by_torchrun
 from tsgc.kernels.cards import named_card
+from tsgc.network.layers import block_widths
 from tsgc.network.precision import emulation_cost
 from tsgc.networks import OURS
 
@@ -46,13 +48,17 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         return
     result: dict[str, Any] = {"machine": machine.machine_facts(options.device)}
     talker.line(about(result["machine"]))
-    if costs := emulation_cost(options.precision, options.device):
-        talker.warn(costs)
+    _warn_of_emulation(options.precision, options.device, talker)
     if options.data is not None:
         result["data"] = _data(options, talker)
     else:
         result |= _made(options, talker, words)
     finish(result, talker, out)
+
+
+def _warn_of_emulation(precision: str, device: torch.device, talker: Talker) -> None:
+    if costs := emulation_cost(precision, device, "--precision auto"):
+        talker.warn(costs)
 
 
 def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[str, Any]:
@@ -61,13 +67,13 @@ def _made(options: TrainOptions, talker: Talker, words: Sequence[str]) -> dict[s
         "shape": dataclasses.asdict(options.shape),
         "forward_gflop_a_clip": forward_flops(options.shape) / 1e9,
     }
+    if options.limit_like is not None:
+        return {**result, "rungs": _rungs(options, options.limit_like, talker)}
     on_gpu = options.device.type == "cuda"
     if on_gpu and (cut := say_kernels(options.shape, options.precision, options.device)):
         talker.line(f"kernels: {cut}")
     if options.long:
         return {**result, "long": _long(options, talker)}
-    if options.limit_like is not None:
-        return {**result, "rungs": _rungs(options, options.limit_like, talker)}
     result |= _speed(options, talker)
     if options.gpus > 1:
         result["devices"] = _devices(options, words, result["training"][-1], talker)
@@ -82,6 +88,7 @@ def bench_graph(
     """`tsgc bench graph`."""
     facts = machine.machine_facts(device)
     talker.line(about(facts))
+    _warn_of_emulation(precision, device, talker)
     rows = joint_mixing.bench_products(shape, precision, device, steps)
     for row in rows:
         slowest = "block, plain" if "block" in row["name"] else "naive"
@@ -187,6 +194,8 @@ def _long(options: TrainOptions, talker: Talker) -> list[dict[str, Any]]:
 
 def _rungs(options: TrainOptions, name: str, talker: Talker) -> list[dict[str, Any]]:
     """Every rung that a card has room for, timed here."""
+    if not block_widths(make_model(options.shape, torch.device("cpu"))):
+        raise UsageError(f"--limit-like: {options.shape.title} has no blocks whose kernels are cut for GPUs")
     (contender,) = _contenders(options, compare=False)[-1:]
     rows = time_rungs(contender, options.shape, options.device, options.steps, named_card(name))
     talker.table(

@@ -94,6 +94,7 @@ def train(
         recorded_name(network or OURS),
         settings or [],
         modality,
+        limit_like,
     )
     options = TrainOptions(
         shape=shape,

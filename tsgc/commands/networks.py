@@ -61,7 +61,14 @@ def predict(
 ) -> None:
     """Recognise raw clips: the most likely classes of each. Exit code 1 if any could not be read."""
     from tsgc.console import Talker
-    from tsgc.inference.predict_files import LIVE_WINDOW, STYLES, choose_runs, predict_files, predict_live
+    from tsgc.inference.predict_files import (
+        LIVE_WINDOW,
+        STYLES,
+        choose_runs,
+        predict_files,
+        predict_live,
+        say_precision,
+    )
     from tsgc.inference.recogniser import load_run
 
     if bool(files) == live:
@@ -80,6 +87,7 @@ def predict(
     recogniser = load_run(chosen, device=device, weights=shares, image_size=size, up=up, network=network)
     for line in said:
         talker.aside(line)
+    say_precision(talker, recogniser)
     if live:
         failed = predict_live(talker, recogniser, top=top, window=window or LIVE_WINDOW, stride=stride)
     else:

@@ -16,10 +16,12 @@ from tsgc.evaluation.scores import (
     remarks,
     write_scores,
 )
+from tsgc.network.precision import replacement
+from tsgc.networks import OURS
 from tsgc.workspace.data_root import pick_shards
 from tsgc.workspace.runs import newest_run, open_run, scores_path
 
-OURS = ".safetensors"
+WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def find_target(run: Path | None, checkpoint: str, ema: bool, runs_root: Path) -
 
 def _file_target(file: Path, ema: bool) -> Target:
     """A checkpoint file without its run; a released one has raw and averaged weights in one file."""
-    ours = file.suffix == OURS
+    ours = file.suffix == WEIGHTS
     name = f"{file.stem}-ema" if ema and not ours else file.stem
     return Target(
         file, name, file.resolve().parent, read_weights_description(file).benchmark if ours else None
@@ -79,6 +81,10 @@ def evaluate_run(
     target = find_target(run, checkpoint, ema, runs_root)
     name = target.name if tta == "none" else f"{target.name}-tta-{tta}"
     where, _ = pick_shards(data_root, None if shards else target.benchmark, shards)
+    if target.file.suffix == WEIGHTS:
+        config = read_weights_description(target.file).config
+        if said := replacement(config.precision, process.device, config.network == OURS):
+            talker.aside(said)
     with talker.counting(f"scoring {name}", "clips") as advance:
         scores = score_checkpoints(
             {name: target.file},

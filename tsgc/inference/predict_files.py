@@ -16,6 +16,8 @@ from tsgc.explain.summary import as_json, joint_rows, movement_line
 from tsgc.inference.live import recognise_live
 from tsgc.inference.raw_clips import Failure, PreparedClip, find_raw, read_recording, read_recordings
 from tsgc.inference.recogniser import Prediction, Recogniser
+from tsgc.network.precision import replacement
+from tsgc.networks import OURS
 from tsgc.workspace.newest_runs import Say, newest_trained
 from tsgc.workspace.runs import checkpoint_path
 
@@ -32,6 +34,14 @@ def choose_runs(runs: Sequence[Path], runs_root: Path, checkpoint: str, ema: boo
     name = f"{checkpoint}-ema" if ema else checkpoint
     named = runs or [run.folder for run in newest_trained(runs_root, name, say)]
     return [checkpoint_path(run, checkpoint, ema) for run in named]
+
+
+def say_precision(talker: Talker, recogniser: Recogniser) -> None:
+    """Tell of runs whose precision this device only emulates, which are recognised in another."""
+    configs = (stream.description.config for stream in recogniser.streams)
+    lines = (replacement(one.precision, recogniser.device, one.network == OURS) for one in configs)
+    for line in dict.fromkeys(filter(None, lines)):
+        talker.aside(line)
 
 
 def predict_files(

@@ -37,13 +37,14 @@ def enabled() -> bool:
 
 
 @lru_cache(maxsize=1)
-def _triton() -> bool:
+def has_triton() -> bool:
+    """Whether there is Triton, which compiles the kernels."""
     return find_spec("triton") is not None
 
 
 def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
     """The type in which a block of x (R, T, V, ...) with `width` channels runs fused; None: it runs plain."""
-    if not (_enabled and x.is_cuda and _triton()):
+    if not (_enabled and x.is_cuda and has_triton()):
         return None
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
     return dtype if _fused(x.device, dtype, width, x.shape[2], torch.is_grad_enabled()) else None
@@ -61,7 +62,7 @@ vars(_fused)["_dynamo_marked_constant"] = True
 
 def settle(device: torch.device, widths: Sequence[int], joints: int, training: bool = True) -> str:
     """Choose the kernels of a network's blocks, in the type of its products; what was chosen, in words."""
-    if not (_enabled and device.type == "cuda" and _triton()):
+    if not (_enabled and device.type == "cuda" and has_triton()):
         return "none, blocks run plain"
     from tsgc.kernels import ladder
 
@@ -70,7 +71,7 @@ def settle(device: torch.device, widths: Sequence[int], joints: int, training: b
 
 def listed(device: torch.device, joints: int = 25) -> list[str]:
     """What the kernels for each type are cut for on a device, in training; nothing is compiled."""
-    if not _triton():
+    if not has_triton():
         return ["none, there is no Triton: blocks run plain"]
     from tsgc.kernels import ladder
 
@@ -130,7 +131,7 @@ MOST_CONVOLUTIONS, MOST_CHANNELS = 4, 128  # of `branches`: in all, and of one
 
 def fuses(x: Tensor) -> bool:
     """Whether the kernels of the field's networks may run for x."""
-    return _enabled and x.is_cuda and x.dtype in TYPES and _triton()
+    return _enabled and x.is_cuda and x.dtype in TYPES and has_triton()
 
 
 @uncompiled

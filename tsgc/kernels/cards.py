@@ -3,6 +3,7 @@
 `card_of` asks the device; `limited` puts another GPU's figures in their place, to try its cuts without it.
 """
 
+import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ class Card:
         return isinstance(self.arch, str) or self.arch >= 80
 
     @property
+    def capability(self) -> tuple[int, int] | None:
+        """The compute capability, (8, 9) for 8.9; None: AMD's have none."""
+        return None if isinstance(self.arch, str) else divmod(self.arch, 10)
+
+    @property
     def types(self) -> tuple[torch.dtype, ...]:
         """The types that its matrix units multiply: before compute capability 8.0 bfloat16 is emulated."""
         narrow = (torch.bfloat16, torch.float16) if self.multiplies else (torch.float16,)
@@ -74,17 +80,35 @@ CARDS = {
     "rtx 5090": Card(120, 99 * KB, 170),
     "mi300x": Card("gfx942", 64 * KB, 304, warp=64),
 }
+MAKERS = ("nvidia", "geforce", "tesla", "amd", "instinct")  # words before a card's name
 TUNED_FOR = CARDS["h200"]  # whose figures stand in the tables
 
 _limit: Card | None = None
 
 
 def named_card(name: str) -> Card:
-    """The card of this name, in any case. Raises UsageError."""
-    card = CARDS.get(name.strip().lower().removeprefix("nvidia ").removeprefix("geforce "))
-    if card is None:
-        raise UsageError(f"{name}: no GPU that is known here; expected one of {', '.join(CARDS)}")
-    return card
+    """The card of this name, in any case, with spaces or without. Raises UsageError."""
+    words = name.lower().replace("-", " ").split()
+    plain = "".join(word for word in words if word not in MAKERS)
+    names = {known.replace(" ", ""): known for known in CARDS}
+    if plain in names:
+        return CARDS[names[plain]]
+    near = [names[one] for one in difflib.get_close_matches(plain, names)]
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UsageError(f"{name}: no GPU that is known here; {hint}expected one of {', '.join(CARDS)}")
+
+
+def lacking(here: Card, wanted: Card) -> str:
+    """What `here` lacks to run kernels cut, counted and loaded as on `wanted`; empty: nothing."""
+    if wanted.shared > here.shared:
+        return f"{wanted.shared // KB} kB of shared memory a program, it has {here.shared // KB} kB"
+    if wanted.descriptors and not here.descriptors:
+        return "kernels that load tiles by descriptors"
+    if missing := set(wanted.types) - set(here.types):
+        return f"{str(missing.pop()).removeprefix('torch.')} in its matrix units"
+    if here.amd and not wanted.amd:
+        return "NVIDIA's instructions"
+    return ""
 
 
 @contextmanager

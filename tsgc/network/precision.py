@@ -43,9 +43,14 @@ def fastest(device: torch.device, ours: bool = True) -> str:
     """
     if device.type == "cpu":
         return "bf16" if ours and cpu_has_bf16() else "float32"
-    if torch.version.hip or torch.cuda.get_device_capability(device) >= BF16_CAPABILITY:
+    return fastest_of(None if torch.version.hip else torch.cuda.get_device_capability(device))
+
+
+def fastest_of(capability: tuple[int, int] | None) -> str:
+    """What `auto` is on GPUs of a compute capability; None: on AMD's."""
+    if capability is None or capability >= BF16_CAPABILITY:
         return "bf16"
-    return "float16" if torch.cuda.get_device_capability(device) >= TENSOR_CORES else "float32"
+    return "float16" if capability >= TENSOR_CORES else "float32"
 
 
 def cpu_has_bf16() -> bool:
@@ -70,18 +75,29 @@ def emulates(precision: str, device: torch.device) -> bool:
     return precision == "bf16" and fastest(device) != "bf16"
 
 
-def emulation_cost(precision: str, device: torch.device) -> str:
-    """A line that warns of a precision that is emulated here; empty where it is not."""
+def without_instructions(precision: str, device: torch.device) -> str:
+    """`bf16, which this CPU has no instructions for`; empty where a precision is not emulated."""
     if not emulates(precision, device):
         return ""
-    if device.type == "cpu":
-        where, cost = "this CPU", "training takes some 6 to 8 times as long as in float32"
-    else:
-        where, cost = torch.cuda.get_device_name(device), "training takes longer than in float32"
-    return (
-        f"precision is {precision}, which {where} has no instructions for: {cost};"
-        f" --set precision=auto takes {fastest(device)} here"
-    )
+    where = "this CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return f"{precision}, which {where} has no instructions for"
+
+
+def emulation_cost(precision: str, device: torch.device, instead: str = "--set precision=auto") -> str:
+    """A line that warns of training in a precision that is emulated here; empty where it is not.
+
+    `instead`: what to write for the fastest.
+    """
+    said = without_instructions(precision, device)
+    cost = "some 6 to 8 times as long as" if device.type == "cpu" else "longer than"
+    taken = f"training takes {cost} in float32; {instead} takes {fastest(device)} here"
+    return said and f"precision is {said}: {taken}"
+
+
+def replacement(precision: str, device: torch.device, ours: bool = True) -> str:
+    """A line that tells of recognition in another precision than its run was told; empty where it is not."""
+    said = without_instructions(precision, device)
+    return said and f"the run's precision is {said}: {fastest(device, ours)} takes its place"
 
 
 def for_recognition(precision: str, device: torch.device, ours: bool = True) -> str:
