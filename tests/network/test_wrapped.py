@@ -6,11 +6,12 @@ from made.own_networks import FAULTY, PLAIN, PRESENCE, write_network
 
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20
+from tsgc.kernels.launching import KernelError
 from tsgc.network.build import build_network
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.own import code as own_code
 from tsgc.network.own.code import admit
-from tsgc.network.own.wrapped import try_out
+from tsgc.network.own.wrapped import told_of, try_out
 from tsgc.train_config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -67,7 +68,7 @@ def test_trying_it_out_changes_nothing(tmp_path):
             "Shape",
             r"gives \(2, 4\) for x of \(N, C, T, V, M\) = \(2, 3, 6, 20, 2\), expected logits .* \(2, 5\)",
         ),
-        ("Pair", r"gives a tuple, expected logits \(N, K\) = \(2, 5\)"),
+        ("Pair", r"gives a tuple for x .*, expected logits \(N, K\) = \(2, 5\)"),
         ("NotANumber", r"logits are not finite for standard normal x"),
         ("Raises", r"forward pass failed on x .*: RuntimeError: .*\(my.py, line 33\)"),
         ("Stopped", r"no gradient reaches its parameters"),
@@ -79,6 +80,122 @@ def test_a_network_that_would_fail_is_one_line(tmp_path, name, expected):
     with pytest.raises(TsgcError, match=f"^network my.py:{name}: .*{expected}") as found:
         try_out(model, CPU, every_gradient=True)
     assert "\n" not in str(found.value)
+
+
+LATER = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, skeleton, num_classes, **shape):
+        super().__init__()
+        self.out = nn.Linear(3, num_classes)
+
+    def forward(self, x):
+        return self.out(x.mean((2, 3, 4)))
+
+
+class Recognises(Net):
+    def forward(self, x):
+        if not self.training:
+            raise ValueError("not today")
+        return super().forward(x)
+
+
+class Narrow(Net):
+    def forward(self, x):
+        return super().forward(x) if self.training else super().forward(x)[:, 1:]
+
+
+class Endless(Net):
+    def forward(self, x):
+        return super().forward(x) if self.training else super().forward(x) / 0
+
+
+class InPlace(Net):
+    def forward(self, x):
+        x = super().forward(x).exp()
+        return x + x.mul_(2)
+
+
+class Refusing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise KeyError("no gradient of mine")
+
+
+class Backwards(Net):
+    def forward(self, x):
+        return Refusing.apply(super().forward(x))
+
+
+class Squeezed(Net):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+class Counting(Net):
+    def __init__(self, *given, **shape):
+        super().__init__(*given, **shape)
+        self.register_buffer("calls", torch.zeros(3))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return super().forward(x) * self.calls.sum()
+
+
+class Kernels(Net):
+    def forward(self, x):
+        from tsgc.kernels.launching import KernelError
+
+        raise KernelError("mixer", "no room")
+"""
+"""Networks whose fault shows later than in a forward pass of two clips in training mode."""
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Recognises", r"its forward pass failed on x .*: ValueError: not today \(my.py, line 18\)$"),
+        ("Narrow", r"gives \(2, 4\) for x .* in eval mode, expected logits .*\(2, 5\)$"),
+        ("Endless", r"not finite for standard normal x .* in eval mode"),
+        ("InPlace", r"its backward pass failed on x .*: RuntimeError: .* inplace operation"),
+        ("Backwards", r"its backward pass failed on x .*: KeyError: .*mine'? \(my.py, line \d+\)$"),
+    ],
+)
+def test_what_fails_backwards_or_in_eval_mode_is_one_line_before_the_first_step(tmp_path, name, expected):
+    model = build(tmp_path, LATER, name)
+    with pytest.raises(TsgcError, match=f"^network my.py:{name}: .*{expected}") as found:
+        try_out(model, CPU, every_gradient=False)
+    assert "\n" not in str(found.value)
+
+
+def test_a_buffer_that_changes_in_every_pass_is_tried_and_put_back(tmp_path):
+    model = build(tmp_path, LATER, "Counting")
+    try_out(model, CPU, every_gradient=True)
+    assert not model.network.calls.any()
+
+
+def test_an_answer_of_another_shape_is_one_line_for_a_single_clip_too(tmp_path):
+    model = build(tmp_path, LATER, "Squeezed")
+    try_out(model, CPU, every_gradient=True)
+    with pytest.raises(TsgcError, match=r"Squeezed: its forward pass gives \(5,\) for x .*\(1, 5\)$"):
+        model(torch.zeros(1, 3, 6, 20, 2))
+
+
+def test_errors_of_kernels_memory_and_other_processes_are_not_the_networks(tmp_path):
+    with pytest.raises(KernelError, match=r"^mixer: no room$"):
+        build(tmp_path, LATER, "Kernels")(torch.zeros(1, 3, 6, 20, 2))
+    ranks = RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer")
+    for error in (torch.OutOfMemoryError("full"), ranks, KernelError("mixer", "no room")):
+        with pytest.raises(type(error)) as found, told_of("my.py:Net", "backward pass"):
+            raise error
+        assert found.value is error
 
 
 def test_a_parameter_without_a_gradient_matters_to_several_processes_alone(tmp_path):

@@ -31,7 +31,7 @@ class CommonError(TsgcError):
     """Something that all ranks have found alike: it is said of none in particular."""
 
 
-def _lost(error: RuntimeError) -> bool:
+def is_lost(error: Exception) -> bool:
     """Whether an exchange between ranks failed, not this rank's own work."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no error class
 
@@ -155,7 +155,7 @@ def join_ranks(device: str | None) -> Iterator[Process]:
     except Exception as error:
         # The launcher ends a rank when it misses another one: that must not hide why this one failed.
         is_ending(signal.SIGTERM, time.monotonic())
-        if not (isinstance(error, RuntimeError) and _lost(error)):
+        if not (isinstance(error, RuntimeError) and is_lost(error)):
             raise
         said = str(error).splitlines()[0]
         said = (said.partition("] ")[2] or said).partition(". ")[0]  # gloo's own file and line, and advice

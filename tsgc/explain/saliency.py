@@ -20,6 +20,7 @@ from pipelines.errors import TsgcError
 from shards.batch import pack_clips
 from tsgc.explain.summary import Saliency
 from tsgc.input.pipeline import InputPipeline
+from tsgc.network.own.wrapped import Wrapped, told_of
 from tsgc.network.precision import arithmetic
 
 STEPS = (32, 64)  # between the still clip and the clip itself: more where the fewer are not exact enough
@@ -111,5 +112,7 @@ def logits_and_gradients(
     found = total.detach().cpu().numpy()
     if label is None:
         return found, np.zeros(0, np.float32)
-    (gradient,) = torch.autograd.grad((total[:, label] - total.mean(1)).sum(), joints)
+    others = ", ".join(one.model.source for one in by.streams if isinstance(one.model, Wrapped))
+    with told_of(others, "backward pass"):  # such as cuDNN's of an RNN, which is for training mode alone
+        (gradient,) = torch.autograd.grad((total[:, label] - total.mean(1)).sum(), joints)
     return found, gradient.numpy().reshape(len(clips), *clips[0].shape)

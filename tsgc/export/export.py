@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, first_line
 from pipelines.files import atomic_path, refuse_existing, write_atomic
 from tsgc.console import Talker
 from tsgc.export.check import Arrays, check_clips, input_cases, joint_cases, largest_difference
@@ -155,13 +155,24 @@ def write_onnx(program: ExportedProgram, stream: TrainedStream, names: Sequence[
     """The program as ONNX, with its weights in the same file."""
     onnx = needed("onnx")
     needed("onnxscript")
-    with quiet():
-        exported = torch.onnx.export(
-            program, (), dynamo=True, external_data=False, verbose=False,
-            input_names=list(names), output_names=["logits"],
-        )  # fmt: skip
-        assert exported is not None
-        model = exported.model_proto
+    try:
+        with quiet():
+            exported = torch.onnx.export(
+                program, (), dynamo=True, external_data=False, verbose=False,
+                input_names=list(names), output_names=["logits"],
+            )  # fmt: skip
+    except Exception as error:
+        if not isinstance(stream.model, Wrapped):
+            raise
+        first: BaseException = error
+        while first.__cause__:
+            first = first.__cause__
+        raise TsgcError(
+            f"network {stream.model.source}: ONNX lacks what it computes ({first_line(first)}); give"
+            " --format pt2"
+        ) from error
+    assert exported is not None
+    model = exported.model_proto
     axes = {"x": {0: "batch", 2: "frames"}, "presence": {0: "batch", 1: "frames"},
             "joints": {0: "batch", 1: "frames"}, "logits": {0: "batch"}}  # fmt: skip
     for value in (*model.graph.input, *model.graph.output):

@@ -14,7 +14,7 @@ from tsgc import kernels
 from tsgc.network.build import Network
 from tsgc.network.layers import SUBSETS, Block, TemporalPatch
 from tsgc.network.model import TSGCNeXt
-from tsgc.network.own.wrapped import Wrapped, answer
+from tsgc.network.own.wrapped import Wrapped
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 
@@ -65,7 +65,7 @@ def counted_parts(model: Wrapped) -> list[Part]:
     counter = FlopCounterMode(display=False)
     try:
         with _in_single_products(), counter:
-            answer(model.eval(), x, presence)
+            model.eval()(x, presence=presence)
     finally:
         model.train(training)
         for hook in hooks:

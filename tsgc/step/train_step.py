@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
 from tsgc.input.mixing import mix, mix_presence
-from tsgc.network.own.wrapped import Wrapped
+from tsgc.network.own.wrapped import Wrapped, told_of
 from tsgc.network.precision import arithmetic
 from tsgc.network.timm_parts import ModelEmaV3
 from tsgc.step.cuda_graphs import GraphPool, StepGraphs
@@ -85,6 +85,7 @@ class TrainStep:
         """Called on the host after each micro-batch of a step, but for steps that are replayed."""
         self.further_loss: FurtherLoss | None = None
         self._position = 0  # of the step that is under way
+        self._source = model.source if isinstance(model, Wrapped) else ""
         self._draws = isinstance(model, Wrapped)
         """Whether the network may draw random numbers of its own, and have statistics of one rank's clips."""
         self._cuda_graphs = StepGraphs(device) if cuda_graphs else None
@@ -158,7 +159,10 @@ class TrainStep:
                 answer = self.teachers.answer(x, others, presence)
             # Compiled code is for stated numbers of rows: it would be compiled anew for each.
             kept = None if self.config.compile else batch.kept
-            logits = self.network(x, batch.survival, presence, kept)
+            with told_of(self._source, "forward pass", x):  # here, too, for what is compiled
+                logits = self.network(x, batch.survival, presence, kept)
+            if self.config.compile and isinstance(self.model, Wrapped):
+                self.model.check_shape(logits, x)
         loss = summed_loss(logits, targets)
         if self.config.mutual and logits.dim() == 3:
             agreed = agreement(logits, self.config.distil_temperature)
@@ -178,7 +182,9 @@ class TrainStep:
             with self._gradient_sync(index == len(parts) - 1):
                 loss = self.loss(part)
                 scaled = loss * self._scale
-                (scaled if self.loss_scale is None else scaled * self.loss_scale.factor).backward()
+                scaled = scaled if self.loss_scale is None else scaled * self.loss_scale.factor
+                with told_of(self._source, "backward pass", part.x):
+                    scaled.backward()
             self.loss_sum += loss.detach()
             self.after_part()
         if self._ddp is None:

@@ -5,6 +5,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -189,8 +190,8 @@ def make_train_step(
         channels=num_channels(config.modality, manifest.channels),
     ).to(process.device)
     if isinstance(model, Wrapped):
-        with arithmetic(config.arithmetic, process.device):
-            try_out(model, process.device, every_gradient=process.world > 1)
+        precise = partial(arithmetic, config.arithmetic, process.device)
+        try_out(model, process.device, every_gradient=process.world > 1, arithmetic=precise)
         share_weights(model, process)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)

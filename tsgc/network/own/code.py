@@ -23,7 +23,7 @@ from typing import Any
 from pipelines.errors import TsgcError, first_line
 from tsgc.networks import FILE, MODULE, NETWORKS, recorded_name
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 STANDARD = Path(sysconfig.get_path("stdlib"))
 
 

@@ -1,7 +1,8 @@
 """Any network in the place of TSGCNeXt: the same call, the same attributes, its own weights' names."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -9,8 +10,36 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from pipelines.errors import TsgcError
+from tsgc.distributed.process import is_lost
+from tsgc.kernels.launching import KernelError
 from tsgc.network.own.code import described
 from tsgc.networks import network_title
+
+
+class NetworkError(TsgcError, RuntimeError):
+    """A network's code has failed: what, and where. A RuntimeError, too, as failed captures of graphs are."""
+
+
+@contextmanager
+def told_of(source: str, what: str, x: Tensor | None = None) -> Iterator[None]:
+    """A context in which an error is one line: that `what` of the network `source` failed, on x if given.
+
+    Those of memory, of our kernels and of other processes stay what they are; so do all without a `source`.
+    """
+    try:
+        yield
+    except (TsgcError, torch.OutOfMemoryError, KernelError):
+        raise
+    except Exception as error:
+        if not source or is_lost(error):
+            raise
+        on = "" if x is None else f" on {shape_words(x)}"
+        raise NetworkError(f"network {source}: its {what} failed{on}: {described(error)}") from error
+
+
+def shape_words(x: Tensor) -> str:
+    """A network's input, as errors call it."""
+    return f"x of (N, C, T, V, M) = {tuple(x.shape)}"
 
 
 class Wrapped(nn.Module):
@@ -56,8 +85,31 @@ class Wrapped(nn.Module):
         given = {"presence": presence} if self.takes_presence else {}
         if self.takes_survival:
             given["survival"] = survival
-        logits: Tensor = self.network(x, **given)
+        logits: Tensor
+        if torch.compiler.is_compiling():  # who traces it says what cannot be traced
+            logits = self.network(x, **given)
+            return logits
+        with told_of(self.source, "forward pass", x):
+            logits = self.network(x, **given)
+        self.check_shape(logits, x)
         return logits
+
+    def check_shape(self, logits: Any, x: Tensor) -> None:
+        """Refuse what is no logits of these clips; squeezed ones are right but for a single clip."""
+        expected = (len(x), self.num_classes)
+        if not isinstance(logits, Tensor):
+            found = f"a {type(logits).__name__}"
+        elif tuple(logits.shape) == expected:
+            return
+        elif self.training and logits.dim() == 3 and (len(logits), logits.shape[2]) == expected:
+            return  # (N, heads, K)
+        else:
+            found = f"{tuple(logits.shape)}"
+        mode = "" if self.training else " in eval mode"
+        raise NetworkError(
+            f"network {self.source}: its forward pass gives {found} for {shape_words(x)}{mode},"
+            f" expected logits (N, K) = {expected}"
+        )
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """The network's own, without a prefix."""
@@ -84,52 +136,47 @@ def checked_rates(network: nn.Module, source: str) -> Tensor:
     return rates
 
 
-def try_out(model: Wrapped, device: torch.device, every_gradient: bool) -> None:
-    """Run a made batch forwards and backwards through a network; nothing of it is changed.
+def try_out(
+    model: Wrapped,
+    device: torch.device,
+    every_gradient: bool,
+    arithmetic: Callable[[], AbstractContextManager] = nullcontext,
+) -> None:
+    """Run a made batch through a network, in training mode, backwards, and in eval mode; it stays as it is.
 
-    Raises TsgcError for what would go wrong in the first step: an error, an answer of another shape, one that
-    is not finite, and with `every_gradient` a parameter that has none.
+    `arithmetic`: the context of forward passes. Raises TsgcError for what would go wrong in the first step or
+    where it is scored: an error, an answer of another shape, one that is not finite, and with
+    `every_gradient` a parameter that has none.
     """
     C, V, M = model.input_shape
     T = model.min_frames
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, C, T, V, M, generator=generator).to(device)
     presence = torch.ones(2, T, M, device=device)
-    shape, expected = f"x of (N, C, T, V, M) = {tuple(x.shape)}", (2, model.num_classes)
     buffers = [buffer.clone() for buffer in model.buffers()]
     training = model.training
     # Its random numbers are put back: the run's own do not depend on this.
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
-        logits = answer(model.train(), x, presence)
-        if isinstance(logits, Tensor) and logits.dim() == 3:  # (N, heads, K), in training alone
-            check_answer(answer(model.eval(), x, presence), expected, model.source, shape)
-            logits = logits.mean(1)
-        check_answer(logits, expected, model.source, shape)
+        with arithmetic():
+            logits = model.train()(x, presence=presence)
+        check_numbers(logits, model.source, shape_words(x))
         if not logits.requires_grad:
             raise TsgcError(
                 f"network {model.source}: no gradient reaches its parameters; has it any that are trained?"
             )
+        with told_of(model.source, "backward pass", x):
+            logits.float().square().sum().backward()
         if every_gradient:
-            check_gradients(model, logits)
+            check_gradients(model)
+        with arithmetic(), torch.no_grad():
+            recognised = model.eval()(x, presence=presence)
+        check_numbers(recognised, model.source, f"{shape_words(x)} in eval mode")
     model.zero_grad(set_to_none=True)
     with torch.no_grad():
         for buffer, before in zip(model.buffers(), buffers, strict=True):
             buffer.copy_(before)
     model.train(training)
-
-
-def answer(model: Wrapped, x: Tensor, presence: Tensor) -> Any:
-    """What a forward pass gives; an error of the network's own code is one line."""
-    try:
-        return model(x, presence=presence)
-    except Exception as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise TsgcError(
-            f"network {model.source}: its forward pass failed on x of (N, C, T, V, M) = {tuple(x.shape)}:"
-            f" {described(error)}"
-        ) from error
 
 
 def give_shapes(model: Wrapped) -> None:
@@ -139,7 +186,8 @@ def give_shapes(model: Wrapped) -> None:
     C, V, M = model.input_shape
     training = model.training
     with torch.no_grad():
-        answer(model.eval(), torch.zeros(2, C, model.min_frames, V, M), torch.ones(2, model.min_frames, M))
+        x = torch.zeros(2, C, model.min_frames, V, M)
+        model.eval()(x, presence=torch.ones(2, model.min_frames, M))
     model.train(training)
     if unused := _lazy_layers(model):
         raise TsgcError(
@@ -155,18 +203,8 @@ def _lazy_layers(model: Wrapped) -> list[str]:
     ]
 
 
-def check_answer(logits: Any, expected: tuple[int, int], source: str, shape: str) -> None:
-    """Refuse what is no logits (N, K), or not finite."""
-    if not isinstance(logits, Tensor):
-        raise TsgcError(
-            f"network {source}: its forward pass gives a {type(logits).__name__}, expected logits"
-            f" (N, K) = {expected}"
-        )
-    if tuple(logits.shape) != expected:
-        raise TsgcError(
-            f"network {source}: its forward pass gives {tuple(logits.shape)} for {shape}, expected logits"
-            f" (N, K) = {expected}"
-        )
+def check_numbers(logits: Tensor, source: str, shape: str) -> None:
+    """Refuse logits that are no floating point, or not finite."""
     if not logits.is_floating_point():
         raise TsgcError(f"network {source}: its logits are {logits.dtype}, expected floating point")
     if not logits.isfinite().all():
@@ -175,9 +213,8 @@ def check_answer(logits: Any, expected: tuple[int, int], source: str, shape: str
         )
 
 
-def check_gradients(model: Wrapped, logits: Tensor) -> None:
+def check_gradients(model: Wrapped) -> None:
     """Refuse a network with a parameter that takes no part, which several ranks cannot agree on."""
-    logits.float().square().sum().backward()
     idle = [
         name for name, value in model.network.named_parameters() if value.requires_grad and value.grad is None
     ]
