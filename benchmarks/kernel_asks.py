@@ -3,6 +3,7 @@
     python benchmarks/kernel_asks.py                     # all cuts, all architectures: tsgc/kernels/asked.py
     python benchmarks/kernel_asks.py --widths 48 64      # these alone; the table's other rows stay
     python benchmarks/kernel_asks.py --check "rtx 4090"  # what the ladder chooses there, beside what it has
+    python benchmarks/kernel_asks.py --check "rtx 4090" --every  # all narrow types and skeletons, too
     python benchmarks/kernel_asks.py --field "rtx 4090"  # the kernels of the field's networks there
     python benchmarks/kernel_asks.py --cards             # the table of docs/performance.md, from asked.py
 
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -37,7 +39,8 @@ from tsgc.kernels.cards import CARDS, KB, Card
 from tsgc.kernels.launching import Launch, recorded
 from tsgc.kernels.patch import PatchNorm
 from tsgc.kernels.tall import column_sums
-from tsgc.network.field import gcn_layers, product
+from tsgc.network.field import gcn_layers
+from tsgc.network.field import product as field_product
 from tsgc.network.field.ctrgcn import CTRGCN
 from tsgc.network.field.stgcnpp import STGCNPP
 
@@ -86,10 +89,12 @@ def _compile(source: ASTSource, target: GPUTarget, backend: Any, options: Any) -
     return int(metadata["shared"])
 
 
-def block_launches(card: Card, choice: ladder.Choice, dtype: torch.dtype, training: bool) -> list[Launch]:
+def block_launches(
+    card: Card, choice: ladder.Choice, dtype: torch.dtype, training: bool, joints: int = JOINTS
+) -> list[Launch]:
     """The launches of a block, each kind once."""
     with cards.limited(card), recorded() as launches:
-        ladder.try_out(choice.road(choice.width), choice.width, torch.device("meta"), dtype, JOINTS, training)
+        ladder.try_out(choice.road(choice.width), choice.width, torch.device("meta"), dtype, joints, training)
     return list({(found.kernel.__name__, str(found.options)): found for found in launches}.values())
 
 
@@ -110,20 +115,25 @@ def ask(card: Card, choice: ladder.Choice, kind: str) -> Asks:
     results: list[int | None] = []
     for training in (True, False):
         try:
-            results.append(max(figures(card, choice, kind, training).values()))
+            results.append(max(figures(card, choice, narrow_or_wide(card, kind), training).values()))
         except RuntimeError:
             results.append(None)
     return results[0], results[1]
 
 
-def figures(card: Card, choice: ladder.Choice, kind: str, training: bool) -> dict[str, int]:
+def narrow_or_wide(card: Card, kind: str) -> torch.dtype:
+    """The type that stands for a kind of the table: bfloat16 for narrow ones, where the card has it."""
+    return torch.float32 if kind == "float32" else card.types[0]
+
+
+def figures(
+    card: Card, choice: ladder.Choice, dtype: torch.dtype, training: bool, joints: int = JOINTS
+) -> dict[str, int]:
     """Kernel -> bytes; of float32, the most of strict float32 and TF32."""
-    narrow = torch.float16 if card.arch == 75 else torch.bfloat16
     found: dict[str, int] = {}
-    for precision in ("highest", "high") if kind == "float32" and not card.amd else ("highest",):
+    for precision in ("highest", "high") if dtype == torch.float32 and not card.amd else ("highest",):
         torch.set_float32_matmul_precision(precision)
-        dtype = torch.float32 if kind == "float32" else narrow
-        for launch in block_launches(card, choice, dtype, training):
+        for launch in block_launches(card, choice, dtype, training, joints):
             name = launch.kernel.__name__
             found[name] = max(found.get(name, 0), asked(launch, card))
     return found
@@ -167,25 +177,32 @@ def write_table(names: Sequence[str], widths: Sequence[int], processes: int) -> 
     TABLE.write_text(text + "".join(lines).replace("'", '"') + "}\n")
 
 
-def check(card: Card, widths: Sequence[int]) -> list[str]:
-    """What is wrong with what the ladder chooses on a card: kernels that do not fit, or ask for more."""
+def check(card: Card, widths: Sequence[int], every: bool = False) -> list[str]:
+    """What is wrong with what the ladder chooses on a card: kernels that do not fit, or ask for more.
+
+    `every`: in each of its types and for each skeleton, not for one narrow type and one skeleton alone.
+    """
     wrong = []
-    for dtype in (card.types[0], torch.float32):
-        kind = "float32" if dtype == torch.float32 else "narrow"
+    numbers = sorted({one.num_joints for one in SKELETONS.values()}) if every else [JOINTS]
+    for dtype in card.types if every else (card.types[0], torch.float32):
         for width in widths:
             for launch in other_launches(card, dtype, width):
                 if (bytes_ := asked(launch, card)) > card.shared:
                     wrong.append(f"{launch.kernel.__name__} at {width}: {bytes_} of {card.shared}")
-            for training in (True, False):
-                choices = ladder.fitting(card, dtype, width, JOINTS, training)
+            for training, joints in product((True, False), numbers):
+                choices = ladder.fitting(card, dtype, width, joints, training)
                 if not choices:
-                    wrong.append(f"{dtype} at {width}: no rung")
+                    if joints == JOINTS:
+                        wrong.append(f"{dtype} at {width}: no rung")
                     continue
-                found = figures(card, choices[0], kind, training)
-                print(dtype, width, choices[0].rung.name, "training" if training else "recognition", found)
-                if max(found.values()) > min(card.shared, choices[0].asked):
-                    name, recorded = choices[0].rung.name, choices[0].asked
-                    wrong.append(f"{name} at {width}: {found}; {recorded} recorded, {card.shared} there")
+                name, recorded = choices[0].rung.name, choices[0].asked
+                found = figures(card, choices[0], dtype, training, joints)
+                print(dtype, width, name, "training" if training else "recognition", joints, found)
+                if max(found.values()) > min(card.shared, recorded):
+                    wrong.append(
+                        f"{name} at {width}, {joints} joints: {found};"
+                        f" {recorded} recorded, {card.shared} there"
+                    )
     return wrong
 
 
@@ -193,7 +210,7 @@ def field_launches(network: str, card: Card, dtype: torch.dtype) -> list[Launch]
     """The launches of the units of a network of the field whose shapes differ, in a training step."""
     with ExitStack() as stack:
         stack.enter_context(patch.object(kernels, "fuses", lambda x: True))
-        for module in (product, gcn_layers):  # which torch does not know for `meta`
+        for module in (field_product, gcn_layers):  # which torch does not know for `meta`
             stack.enter_context(patch.object(module, "autocast_type", lambda x: x.dtype))
         stack.enter_context(cards.limited(card))
         launches = stack.enter_context(recorded())
@@ -253,13 +270,16 @@ def main() -> None:
     parser.add_argument(
         "--widths", type=int, nargs="+", default=WIDTHS, choices=WIDTHS, help="not for --cards"
     )
+    parser.add_argument(
+        "--every", action="store_true", help="with --check: all of the card's types and all skeletons"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     args = parser.parse_args()
     if args.cards:
         print(cards_table())
     elif args.check or args.field:
         card = cards.named_card(args.check or args.field)
-        if wrong := check(card, args.widths) if args.check else check_field(card):
+        if wrong := check(card, args.widths, args.every) if args.check else check_field(card):
             sys.exit("\n".join(wrong))
     else:
         write_table(args.names or list(COMPILED_FOR), args.widths, args.processes)
