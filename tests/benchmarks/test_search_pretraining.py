@@ -27,7 +27,11 @@ from shards.load_manifest import load_manifest
 
 CPU = torch.device("cpu")
 CONFIG = {**SMALL, "frames": 35, "repeats": 2, "last_batch": "spread", "noise": 0.01, "bodies": 2}
-SECOND = {"network": "tsgcnext2", "modality": "joint+bone", "network_settings": {"clip_attention": [3]}}
+SECOND = {
+    "network": "tsgcnext2",
+    "modality": "joint+bone",
+    "network_settings": {"clip_attention": [3], "meeting": [3]},
+}
 
 
 @pytest.fixture(scope="module")

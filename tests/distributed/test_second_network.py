@@ -13,6 +13,8 @@ def test_two_ranks_lose_what_one_loses_in_every_step(shards, tmp_path):
         "network.clip_attention=[3]",
         "network.dilated_convs=[1]",
         "network.clip_sampling=true",
+        "network.meeting=[2,3]",
+        "network.gated=true",
         "mutual=0.3",
         "drop_path=0.6",
         "epochs=2",

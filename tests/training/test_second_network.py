@@ -23,7 +23,8 @@ from tsgc.report.gather import read_adjacency
 BENCHMARK, VIEWS = "ntu60/xsub", "joint+bone"
 OF_THE_CLIP = ("network.clip_graphs=[2]", "network.clip_attention=[3]")
 IN_TIME = ("network.dilated_convs=[2]", "network.clip_sampling=true")
-LAYERS = (*OF_THE_CLIP, *IN_TIME, "mutual=0.3", "mirror=0")
+TOGETHER = ("network.meeting=[2,3]", "network.gated=true")
+LAYERS = (*OF_THE_CLIP, *IN_TIME, *TOGETHER, "mutual=0.3", "mirror=0")
 SHORT = ("epochs=1", "warmup_epochs=0")
 
 
@@ -77,7 +78,7 @@ def test_it_is_named_counted_and_scored_again(folder, data, here):
     assert {"stems.1", "graphs.2", "stages.2.0", "attention.3", "heads.1"} <= {
         *names
     } and "the rest" not in names
-    assert {"dilated.2", "sampling"} <= {*names}
+    assert {"dilated.2", "sampling", "meeting.2", "meeting.3", "gate"} <= {*names}
     tsgc("evaluate", folder, "--data-root", data, "--run-dir", here / "again")
     before, after = (read_scores(one / "scores/last.npz") for one in (folder, here / "again"))
     assert np.array_equal(before.logits, after.logits)
@@ -147,6 +148,9 @@ def test_what_is_a_views_own_goes_by_its_name(folder):
     assert torch.equal(settled["stages.0.0.graphs"], found["stages.0.0.graphs"])
     norm, there = (tensors["input_norm.running_var"].view(-1, 2, 3) for tensors in (settled, found))
     assert torch.equal(norm[:, 0], there[:, 1]) and (norm[:, 1] == -7).all()
+    for name in ("meeting.3.which", "gate.weight", "gate.bias"):
+        assert torch.equal(settled[name][0], found[name][1]) and (settled[name][1] == -7).all(), name
+        assert own[name].eq(-7).all()  # which is not written to
     alone = by_views(own, found, ("joint2",), ("bone",), 6)  # one view each: the same
     assert torch.equal(alone["input_norm.weight"], found["input_norm.weight"]) and "stems.0.0.weight" in alone
     assert "input_norm.weight" not in by_views(own, found, ("angle", "bone3"), ("joint", "bone"), 3)
@@ -155,6 +159,8 @@ def test_what_is_a_views_own_goes_by_its_name(folder):
 def test_wrong_use_is_one_line_before_a_folder_is_made(data, here):
     for setting, expected in (
         ("network.clip_graphs=[4]", "clip_graphs is [4], expected a list of stages from 1 to 3"),
+        ("network.meeting=[0]", "meeting is [0], expected a list of stages from 1 to 3"),
+        ("network.gated=1", "gated is 1, expected true or false"),
         ("network.views=3", "network.views is 3: tsgcnext2 takes it from the modality"),
         ("network.heads=3", "unexpected keyword argument 'heads'"),
         ("frames=12", "frames is 12, TSGCNeXt2 takes 16 or more"),

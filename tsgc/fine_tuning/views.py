@@ -30,6 +30,11 @@ def by_views(
         number, _, rest = rest.partition(".")
         if place in OWN:
             settled |= {f"{place}.{here}.{rest}": tensor for here, there in pairs if number == str(there)}
+        elif place == "gate" or name.endswith(".which"):  # a row for each view
+            if pairs and name in own and own[name].shape[1:] == tensor.shape[1:]:
+                settled[name] = own[name].clone()
+                for here, there in pairs:
+                    settled[name][here] = tensor[there]
         elif place != "input_norm" or not tensor.ndim:
             settled[name] = tensor
         elif pairs and len(tensor) * len(ours) == len(own[name]) * len(theirs):  # the same bodies and joints

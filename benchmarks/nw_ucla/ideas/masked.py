@@ -46,9 +46,11 @@ class Masked(nn.Module):
 
     def __enter__(self) -> "Masked":
         (trunk,) = self._trunk
-        stage = str(len(trunk.stages))
-        attended = isinstance(trunk, TSGCNeXt2) and stage in trunk.attention
-        last = trunk.attention[stage] if attended else trunk.stages[-1][-1]
+        stage, last = str(len(trunk.stages)), trunk.stages[-1][-1]
+        if isinstance(trunk, TSGCNeXt2):
+            for layers in (trunk.dilated, trunk.attention, trunk.meeting):  # in their order
+                if stage in layers:
+                    last = layers[stage]
         self._hook = last.register_forward_hook(lambda _, given, made: self._features.append(made))
         return self
 

@@ -20,8 +20,11 @@ N, T, V, M, K = 3, 24, NW_UCLA_20.num_joints, 2, 5
 SHAPE = {"bodies": M, "frames": T, "variant": "tiny"}
 AS_FIRST = {"depths": [2, 1, 1], "widths": [24, 48, 96]}
 APART = {"clip_graphs": [1, 3], "clip_attention": [2, 3], "dilated_convs": [1, 2]}  # each view on its own
-EVERY = {**APART, "clip_sampling": True}
+ALONE = {**APART, "clip_sampling": True}  # what one view has
+TOGETHER = {"meeting": [2, 3], "gated": True}
+EVERY = {**ALONE, **TOGETHER}
 SETTINGS = pytest.mark.parametrize("settings", [{}, EVERY], ids=["plain", "of the clip"])
+SINGLE = pytest.mark.parametrize("settings", [{}, ALONE], ids=["plain", "of the clip"])
 
 
 def second(views=2, seed=0, trained=True, **settings):
@@ -67,7 +70,7 @@ def renamed(weights):
 
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("given", ["nothing", "presence", "survival", "both"])
-@SETTINGS
+@SINGLE
 def test_one_view_is_tsgcnext_to_the_bit(settings, given, training, monkeypatch):
     """With layers of the clip, too, as these start."""
     monkeypatch.setitem(VARIANTS, "tiny", type(VARIANTS["tiny"])((2, 1, 1), (24, 48, 96)))
@@ -129,7 +132,7 @@ def test_several_views_answer_as_networks_of_one_view_each(settings, training):
     torch.testing.assert_close(heads, expected if training else expected.mean(1), rtol=1e-4, atol=1e-5)
 
 
-@SETTINGS
+@SINGLE
 def test_a_heads_loss_teaches_its_own_stem_and_what_is_shared(settings):
     views = 3
     model = second(views, **settings)
@@ -230,7 +233,7 @@ def test_every_skeleton_is_taken_and_every_parameter_learns(skeleton):
     model = TSGCNeXt2(body, 7, bodies=1, channels=4, frames=16, views=2, variant="tiny", **EVERY)
     logits = model(torch.randn(2, 4, 16, body.num_joints, 1))
     logits.sum().backward()
-    assert logits.shape == (2, 2, 7) and all(value.grad is not None for value in model.parameters())
+    assert logits.shape == (2, 3, 7) and all(value.grad is not None for value in model.parameters())
 
 
 def test_bfloat16_is_near_float32_and_its_answer_is_not_rounded():
@@ -262,6 +265,12 @@ def test_bfloat16_is_near_float32_and_its_answer_is_not_rounded():
         ({"clip_sampling": "on"}, "^clip_sampling is 'on', expected true or false"),
         ({"clip_attention": [3], "widths": [30, 60, 122]}, r"multiple of 4 channels, and stage 3 has 122"),
         ({"clip_graphs": [1], "widths": [30, 60, 120]}, r"multiple of 4 channels, and stage 1 has 30"),
+        ({"meeting": [4]}, r"^meeting is \[4\], expected a list of stages from 1 to 3"),
+        ({"meeting": True}, "^meeting is True, expected a list of stages"),
+        ({"meeting": [2], "widths": [30, 62, 120]}, r"multiple of 4 channels, and stage 2 has 62"),
+        ({"gated": 1}, "^gated is 1, expected true or false"),
+        ({"meeting": [3], "views": 1}, r"^meeting is \[3\], and there is one view: nothing to meet; give a"),
+        ({"gated": True, "views": 1}, "^gated is True, and there is one view: nothing to meet; give a"),
         ({"frames": 15}, "^frames is 15, TSGCNeXt2 takes 16 or more"),
         ({"channels": 7}, "^views is 2, expected a whole number that divides the 7 channels"),
         ({"variant": "mini"}, "^variant is mini, TSGCNeXt2 has 252, 432, tiny, small"),

@@ -2,7 +2,7 @@
 
 Each view has a stem and a head of its own; the stages between them are shared, and a view is there what a
 body is: a row. So no view can drown another, as where they lie side by side in the first layer. In training
-every head learns from the labels; the answer is the mean of the heads'.
+every head learns from the labels; the answer is the mean of the heads'. On request views meet near the end.
 """
 
 from collections.abc import Sequence
@@ -18,18 +18,26 @@ from tsgc.network.layers import NORM_EPS, Block, Down, InputNorm, Stem, draw_wei
 from tsgc.network.model import drop_path_factors, pool_present
 from tsgc.network.second.clip_graph import HEADS, ClipAttention, ClipGraph
 from tsgc.network.second.clip_time import ClipSampling, DilatedConvs
-from tsgc.network.second.settings import settle_shape, settle_stages, settle_switch, settle_views
+from tsgc.network.second.meeting import Gate, Meeting
+from tsgc.network.second.settings import (
+    refuse_one_view,
+    settle_shape,
+    settle_stages,
+    settle_switch,
+    settle_views,
+)
 from tsgc.networks import DOWN_STRIDE, STEM_STRIDE
 
 
 class TSGCNeXt2(nn.Module):
-    """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, K); in training (N, views, K).
+    """Classifies clips of skeletons: (N, C, T, V, M) -> logits (N, K); in training (N, heads, K).
 
     `channels`: of all `views` together, side by side. `widths` and `depths` replace the variant's.
     `clip_graphs`: stages, counted from 1, that begin with mixing by graphs made of the clip.
     `dilated_convs`: stages that end with dilated convolutions over time. `clip_attention`: stages that end
-    with attention over the clip. `clip_sampling`: frames are sampled as the clip asks for. With one view and
-    none of them it is TSGCNeXt.
+    with attention over the clip. `clip_sampling`: frames are sampled as the clip asks for. `meeting`: stages
+    after which each view looks at the others. `gated`: the answer is a weighted mean of the heads', by what
+    the clip is; in training it is one head more. With one view and none of them it is TSGCNeXt.
     """
 
     def __init__(
@@ -50,6 +58,8 @@ class TSGCNeXt2(nn.Module):
         clip_attention: Sequence[int] = (),
         dilated_convs: Sequence[int] = (),
         clip_sampling: bool = False,
+        meeting: Sequence[int] = (),
+        gated: bool = False,
     ) -> None:
         super().__init__()
         shape = settle_shape(variant, depths, widths)
@@ -57,7 +67,10 @@ class TSGCNeXt2(nn.Module):
         attended = settle_stages("clip_attention", clip_attention, shape, HEADS)
         dilated = settle_stages("dilated_convs", dilated_convs, shape)
         sampled = settle_switch("clip_sampling", clip_sampling)
+        met = settle_stages("meeting", meeting, shape, HEADS)
+        weighed = settle_switch("gated", gated)
         each = settle_views(channels, views)
+        refuse_one_view(views, meeting=met, gated=weighed)
         self.min_frames = shape.min_frames
         if frames < self.min_frames:
             raise TsgcError(f"frames is {frames}, TSGCNeXt2 takes {self.min_frames} or more")
@@ -77,6 +90,7 @@ class TSGCNeXt2(nn.Module):
         self.attention = nn.ModuleDict(
             {str(stage): ClipAttention(shape.widths[stage - 1], joints, bodies) for stage in attended}
         )
+        self.meeting = nn.ModuleDict()  # before the heads, which are the last linear layers
         last = shape.widths[-1]
         self.norms = nn.ModuleList(nn.LayerNorm(last, eps=NORM_EPS) for _ in range(views))
         self.heads = nn.ModuleList(nn.Linear(last, num_classes) for _ in range(views))
@@ -88,6 +102,8 @@ class TSGCNeXt2(nn.Module):
         # Last, so that the weights before them are drawn as without them.
         self.dilated = nn.ModuleDict({str(stage): DilatedConvs(shape.widths[stage - 1]) for stage in dilated})
         self.sampling = ClipSampling(views) if sampled else None
+        self.meeting.update({str(stage): Meeting(shape.widths[stage - 1], views, bodies) for stage in met})
+        self.gate = Gate(last, views) if weighed else None
 
     def _initialise(self) -> None:
         """Draw weights as `TSGCNeXt` does."""
@@ -130,11 +146,14 @@ class TSGCNeXt2(nn.Module):
             x = kernels.pooled(x).view(self.views * N, M, -1).mean(1)  # (views * N, C)
         else:
             x = pool_present(x.mean(2), presence)
-        pairs = zip(self.norms, self.heads, x.view(self.views, N, -1), strict=True)
-        logits = torch.stack([head(norm(features)) for norm, head, features in pairs], dim=1)
-        if self.training and self.views > 1:
-            return logits
-        return logits.mean(1, dtype=torch.float32)
+        pairs = zip(self.norms, x.view(self.views, N, -1), strict=True)
+        features = [norm(view) for norm, view in pairs]
+        logits = torch.stack([head(view) for head, view in zip(self.heads, features, strict=True)], dim=1)
+        if self.gate is None:
+            return logits if self.training and self.views > 1 else logits.mean(1, dtype=torch.float32)
+        answer = self.gate(torch.stack(features, dim=1), logits)
+        # What answers learns, too, as one head more: it is all that teaches the gate.
+        return torch.cat([logits.float(), answer[:, None]], dim=1) if self.training else answer
 
     def _stages(self, x: Tensor, presence: Tensor | None, survival: Tensor | None) -> Tensor:
         """x (views * N*M, T', V, C) through the shared stages; `presence` (views * N, T, M).
@@ -149,7 +168,7 @@ class TSGCNeXt2(nn.Module):
             for block in blocks:
                 x = block(x, None if survival is None else survival[index])
                 index += 1
-            for layers in (self.dilated, self.attention):
+            for layers in (self.dilated, self.attention, self.meeting):
                 if str(stage) in layers:
                     share = None if presence is None else shares(presence, x.shape[1])
                     x = layers[str(stage)](x, share)

@@ -45,6 +45,16 @@ def settle_views(channels: int, views: Any) -> int:
     return channels // int(views)
 
 
+def refuse_one_view(views: int, **settings: Any) -> None:
+    """Raises TsgcError where there is one view, and a setting that is on lets views meet."""
+    for name, given in settings.items():
+        if given and views == 1:
+            raise TsgcError(
+                f"{name} is {given!r}, and there is one view: nothing to meet; give a modality of"
+                " several, such as joint+bone, or leave it out"
+            )
+
+
 def _three(name: str, given: Any, known: tuple[int, int, int]) -> tuple[int, int, int]:
     if given is None:
         return known
