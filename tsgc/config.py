@@ -12,7 +12,7 @@ import yaml
 from pipelines.errors import TsgcError, UsageError
 from pipelines.reading.yaml_text import load_yaml
 from shards.options import REMOTE_WINDOW
-from tsgc.networks import OURS
+from tsgc.networks import OURS, recorded_name
 from tsgc.setting import SettingError
 from tsgc.train_config import TrainConfig
 
@@ -137,6 +137,27 @@ def _number(value: Any) -> Any:
         return value
 
 
+def _option(key: str) -> str:
+    """The option of a command line that gives a setting."""
+    return "--teacher" if key == "teachers" else f"--{key}"
+
+
+def _refuse_two_values(said: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise UsageError where --set and an option give one setting two values."""
+    for key in said.keys() & options.keys() - {"network_settings"}:  # these are put together
+        told, given = (_as_text(key, value) for value in (said[key], options[key]))
+        if told != given:
+            option = _option(key)
+            raise UsageError(f"{option} {given} and --set {key}={told}: two values; give {option} alone")
+
+
+def _as_text(key: str, value: Any) -> str:
+    if key == "network":
+        return recorded_name(str(value))
+    several = value if isinstance(value, list | tuple) else [value]
+    return ",".join(str(one).lower() if isinstance(one, bool) else str(one) for one in several)
+
+
 def _shorter_warmup(given: Mapping[str, Any], planned: TrainConfig) -> dict[str, int]:
     """The warm-up where `given` settings make a run shorter than planned: a quarter of its epochs at most.
 
@@ -168,7 +189,8 @@ def resolve_config(
     file, and so does `started`, the config.yaml of a run that is gone on with, but for its teachers: they may
     have moved.
     Where `epochs` is less than before and `warmup_epochs` is not given beside it, the warm-up is a quarter
-    at most, and `note` is told.
+    at most, and `note` is told. Raises TsgcError for wrong settings, UsageError where --set and an option
+    give two values of one.
     """
     published = planned = TrainConfig()
     values: dict[str, Any] = {} if recipe == "reference" else {"precision": "auto"}
@@ -191,7 +213,8 @@ def resolve_config(
     said = parse_settings(settings)
     words = dict.fromkeys(said, "--set")  # key -> the word of the command line that gave it
     options = {key: value for key, value in (options or {}).items() if value is not None}
-    words |= {key: "--teacher" if key == "teachers" else f"--{key}" for key in options}
+    words |= {key: _option(key) for key in options}
+    _refuse_two_values(said, options)
     given = said | options
     if "network_settings" in said:  # on top of the file's, which are another network's where that is given
         kept = {} if given.get("network", values.get("network")) != values.get("network") else values

@@ -7,6 +7,7 @@ whose forward takes x (N, C, T, V, M) and gives logits (N, num_classes). Where f
 `presence` it is given that, (N, T, M) from 0 to 1, or None where every body is there throughout.
 """
 
+import difflib
 import re
 from dataclasses import dataclass
 
@@ -40,10 +41,12 @@ MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def mistaken_network(name: str) -> str:
-    """What is expected in the place of `name`; empty where it names a network."""
+    """What is expected in the place of `name`, and a near one; empty where it names a network."""
     if name in NETWORKS or FILE.fullmatch(name) or MODULE.fullmatch(name):
         return ""
-    return f"one of {', '.join(NETWORKS)}, or your own: FILE.py:NAME, package.module:NAME"
+    near = difflib.get_close_matches(name.lower(), NETWORKS, n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"one of {', '.join(NETWORKS)}, or your own: FILE.py:NAME, package.module:NAME{hint}"
 
 
 def recorded_name(name: str) -> str:

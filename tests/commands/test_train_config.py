@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import tsgc
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from tsgc.config import (
     CONFIGS,
     FIELDS,
@@ -49,6 +49,30 @@ def test_settings_win_over_files_and_options_over_settings(tmp_path):
         "ntu60/xsub", config=file, settings=["lr=5e-4"], options={"seed": 3, "modality": None}
     )
     assert (config.epochs, config.lr, config.seed, config.modality) == (7, 5e-4, 3, "joint")
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "setting", "said"),
+    [
+        ("network", "ctrgcn", "network=stgcn++", "--network ctrgcn and --set network=stgcn++: two values"),
+        ("network", "my.py:Net", "network=a/my.py:Net", ""),
+        ("modality", "joint", "modality=bone", "--modality joint and --set modality=bone: two values"),
+        ("variant", "252", "variant=432", "--variant 252 and --set variant=432: two values"),
+        ("variant", "252", "variant=252", ""),
+        ("seed", 1, "seed=2", "--seed 1 and --set seed=2: two values; give --seed alone"),
+        ("seed", 1, "seed=1", ""),
+        ("holdout", True, "holdout=false", "--holdout true and --set holdout=false: two values"),
+        ("holdout", True, "holdout=true", ""),
+        ("teachers", ["a", "b"], "teachers=[a]", "--teacher a,b and --set teachers=a: two values"),
+    ],
+)
+def test_an_option_and_a_setting_give_no_two_values(option, given, setting, said):
+    settings = {"settings": [setting], "options": {option: given}}
+    if not said:
+        assert resolve_config("ntu60/xsub", **settings)
+        return
+    with pytest.raises(UsageError, match=f"^{re.escape(said)}"):
+        resolve_config("ntu60/xsub", **settings)
 
 
 def test_settings_read_numbers_booleans_and_null():

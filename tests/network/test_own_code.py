@@ -43,6 +43,21 @@ def test_what_is_no_network_is_refused(name):
     assert mistaken_network(name).startswith("one of tsgcnext, tsgcnext2, ctrgcn, stgcn++, or your own")
 
 
+@pytest.mark.parametrize(
+    ("given", "near"),
+    [
+        ("ctr-gcn", "ctrgcn"), ("CTRGCN", "ctrgcn"), ("CTR-GCN", "ctrgcn"), ("stgcnpp", "stgcn++"),
+        ("ST-GCN++", "stgcn++"), ("TSGCNeXt", "tsgcnext"), ("tsgcnext-2", "tsgcnext2"), ("resnet", ""),
+    ],
+)  # fmt: skip
+def test_a_near_word_is_named(given, near):
+    expected = f"NAME; did you mean {near}?" if near else "package.module:NAME"
+    assert mistaken_network(given).endswith(expected)
+    with pytest.raises(TsgcError) as found:
+        admit(given)
+    assert str(found.value).endswith(expected)
+
+
 def test_titles_are_those_of_papers():
     assert network_title("ctrgcn") == "CTR-GCN" and network_title("my.py:Net") == "my.Net"
 
@@ -96,6 +111,7 @@ def test_code_that_nobody_named_or_that_has_changed_is_refused_in_one_line(tmp_p
         ("\n\nraise ValueError('not today')", r"ValueError: not today \(my.py, line 3\)"),
         ("from .parts import WIDTH", r"relative import .*\(my.py, line 1\); give it as package.module:NAME"),
         ("class Other: pass", r"no Net in it; it defines Other"),
+        ("class Other: pass\nclass Nett: pass", r"no Net in it; did you mean Nett\?$"),
         ("Net = 3", r"not callable; it defines nothing"),
     ],
 )

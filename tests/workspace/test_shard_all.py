@@ -32,6 +32,12 @@ def test_what_is_named_and_there_needs_overwrite(prepared):
         assert "there already; give --overwrite" in fails("shard", *words)
 
 
+def test_a_benchmark_in_a_data_sets_place_is_told_how_it_is_given(prepared):
+    said = fails("shard", "ntu60/xsub", code=2)
+    assert "a benchmark, expected a data set; give `tsgc shard ntu60 --benchmark xsub`" in said
+    assert "ntu120/xsub: not prepared under data" in fails("shard", "ntu120/xsub")
+
+
 def test_sets_of_another_file_are_told_even_with_quiet(here, prepared):
     tsgc("shard", "--jobs", 1)
     make_store(prepared, clips=64)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.datasets.table import DATASETS
-from pipelines.errors import TsgcError
+from pipelines.errors import TsgcError, UsageError
 from pipelines.prepared.store import open_store
 from shards.load_manifest import load_manifest
 from shards.manifest import SPLITS, Manifest
@@ -116,6 +116,12 @@ def _files_to_shard(names: Sequence[str], data_root: Path, prepared: Path | None
     if not there:
         raise TsgcError(f"{data_root / 'prepared'}: no prepared data; run `tsgc prepare` first")
     for name in names:
+        dataset, _, benchmark = name.partition("/")
+        if benchmark and dataset in there:
+            raise UsageError(
+                f"{name}: a benchmark, expected a data set; give"
+                f" `tsgc shard {dataset} --benchmark {benchmark}`"
+            )
         if name not in there:
             raise TsgcError(f"{name}: not prepared under {data_root}; there are: {', '.join(there)}")
     return [there[name] for name in names or there]

@@ -5,6 +5,7 @@ bring code along that is run: `admit` does that, for what `--network` (or `netwo
 package that is installed is found without, where its file is the one that the run was trained with.
 """
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -21,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from pipelines.errors import TsgcError, first_line
-from tsgc.networks import FILE, MODULE, NETWORKS, recorded_name
+from tsgc.networks import FILE, MODULE, NETWORKS, mistaken_network, recorded_name
 
 PROJECT = Path(__file__).resolve().parents[2]
 STANDARD = Path(sysconfig.get_path("stdlib"))
@@ -70,9 +71,7 @@ def admit(given: str | Sequence[str] | None) -> None:
         elif MODULE.fullmatch(name):
             code = _from_module(name)
         else:
-            raise TsgcError(
-                f"network {name!r}: expected {', '.join(NETWORKS)}, FILE.py:NAME or package.module:NAME"
-            )
+            raise TsgcError(f"network {name!r}: expected {mistaken_network(name)}")
         _admitted[:] = [
             *(one for one in _admitted if one.name != code.name or one.digest != code.digest),
             code,
@@ -174,8 +173,10 @@ def _attribute(module: ModuleType, name: str, given: str) -> Callable[..., Any]:
     if not callable(made):
         own = module.__name__
         there = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == own]
+        near = difflib.get_close_matches(name, there, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it defines {', '.join(there) or 'nothing'}"
         found = "not callable" if made is not None else f"no {name} in it"
-        raise TsgcError(f"--network {given}: {found}; it defines {', '.join(there) or 'nothing'}")
+        raise TsgcError(f"--network {given}: {found}; {hint}")
     return made
 
 
