@@ -94,7 +94,7 @@ class Stem(nn.Sequential):
         if dtype is None:
             return cpu_block.each_joint(super().forward, x, self.factor)
         patch = cast(TemporalPatch, self[0])
-        features = kernels.tall_linear(patch.patches(x).to(dtype), patch)
+        features = kernels.tall_linear(patch.patches(x.to(dtype)), patch)  # so that half as much is moved
         return kernels.patch_norm(features, cast(nn.LayerNorm, self[1]), 1)
 
 

@@ -354,3 +354,12 @@ def test_it_is_one_graph_for_compilers():
     expected = model(*given)
     compiled = torch.compile(model, backend="eager", fullgraph=True)  # torch's own takes a minute here
     torch.testing.assert_close(compiled(*given), expected)
+
+
+def test_its_input_is_not_copied_before_it_and_may_lie_in_any_order():
+    config = TrainConfig(network="tsgcnext2", variant="tiny", modality="joint+bone", frames=T)
+    model = build_network(config, NW_UCLA_20, K, bodies=M, channels=6).eval()
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, given: seen.append(given[0].data_ptr()))
+    x = clips().permute(0, 4, 2, 3, 1).contiguous().permute(0, 4, 2, 3, 1)  # as the input pipeline's
+    assert torch.equal(model(x), model(x.contiguous())) and seen[0] == x.data_ptr()

@@ -48,6 +48,7 @@ class Wrapped(nn.Module):
     Where the network has `drop_path_rates` (blocks,), from 0 to below 1, and its forward pass a parameter
     `survival`, it is given drop path's factors (blocks, N*M) in training. In training its answer may be
     (N, heads, K): each head learns from the labels.
+    Its input is contiguous, unless it says that it `takes_views`.
 
     `source`: the name by which errors call it. Its state dict is the network's own, so that its weights can
     be loaded outside of this project.
@@ -64,6 +65,7 @@ class Wrapped(nn.Module):
         super().__init__()
         self.network = network
         self.source, self.num_classes = source, num_classes
+        self.takes_views: bool = getattr(network, "takes_views", False)
         self.input_shape = input_shape
         """Channels, joints and bodies of its input."""
         self.min_frames = frames
@@ -81,7 +83,8 @@ class Wrapped(nn.Module):
         presence: Tensor | None = None,
         kept: Sequence[int] | None = None,
     ) -> Tensor:
-        x = x.contiguous()  # ours is a view, which `.view` in other people's code refuses
+        if not self.takes_views:
+            x = x.contiguous()  # ours is a view, which `.view` in other people's code refuses
         given = {"presence": presence} if self.takes_presence else {}
         if self.takes_survival:
             given["survival"] = survival

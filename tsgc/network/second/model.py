@@ -40,6 +40,9 @@ class TSGCNeXt2(nn.Module):
     the clip is; in training it is one head more. With one view and none of them it is TSGCNeXt.
     """
 
+    takes_views = True
+    """No copy is made of its input, which lies in memory as the first layers want it."""
+
     def __init__(
         self,
         skeleton: Skeleton,
@@ -78,6 +81,7 @@ class TSGCNeXt2(nn.Module):
         self.views, self.input_shape = views, (channels, joints, bodies)
         matrices = torch.from_numpy(adjacency(skeleton))
         self.input_norm = InputNorm(bodies * joints * channels)
+        self.stem_width = shape.widths[0]
         self.stems = nn.ModuleList(Stem(each, shape.widths[0], STEM_STRIDE) for _ in range(views))
         self.graphs = nn.ModuleDict({str(stage): ClipGraph(shape.widths[stage - 1]) for stage in mixed})
         self.stages = nn.ModuleList(
@@ -139,6 +143,9 @@ class TSGCNeXt2(nn.Module):
         if presence is not None:
             presence = presence.repeat(self.views, 1, 1)  # (views * N, T, M)
         x = x.transpose(1, 2).reshape(N * M, T, V, C)
+        dtype = kernels.fused_dtype(x, self.stem_width)
+        if dtype is not None:
+            x = x.to(dtype)  # all views at once, where each stem would
         views = zip(self.stems, x.chunk(self.views, -1), strict=True)
         x = torch.cat([stem(view) for stem, view in views])  # rows are (view, clip, body)
         x = self._stages(x, presence, None if survival is None else survival.reshape(-1, len(x)))
