@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pipelines.errors import TsgcError
 from pipelines.skeleton import NW_UCLA_20, SKELETONS
 from tsgc import kernels
+from tsgc.explain.embedding import last_layers
 from tsgc.network.build import build_network
 from tsgc.network.cost import count_parts, totals
 from tsgc.network.model import TSGCNeXt, drop_path_factors
@@ -338,6 +339,17 @@ def test_info_counts_block_by_block_as_many_products_as_there_are():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("other", ["sampling.look", "meeting.3.project"])
+def test_its_heads_are_its_last_linear_layers_whatever_the_number_of_classes(other):
+    def made(classes):
+        return TSGCNeXt2(NW_UCLA_20, classes, channels=6, views=2, **SHAPE, **EVERY)
+
+    classes = made(K).get_submodule(other).out_features
+    model = made(classes)
+    model.num_classes = classes  # as the module around it has
+    assert last_layers(model) == list(model.heads)
+
+
 def test_a_traced_program_takes_any_number_of_clips():
     model = second(**EVERY).eval()
     given = clips(), presence()

@@ -94,7 +94,9 @@ class TSGCNeXt2(nn.Module):
         self.attention = nn.ModuleDict(
             {str(stage): ClipAttention(shape.widths[stage - 1], joints, bodies) for stage in attended}
         )
-        self.meeting = nn.ModuleDict()  # before the heads, which are the last linear layers
+        # Their places are before the heads, which are the last linear layers.
+        self.register_module("sampling", None)
+        self.meeting = nn.ModuleDict()
         last = shape.widths[-1]
         self.norms = nn.ModuleList(nn.LayerNorm(last, eps=NORM_EPS) for _ in range(views))
         self.heads = nn.ModuleList(nn.Linear(last, num_classes) for _ in range(views))
