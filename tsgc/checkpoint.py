@@ -221,12 +221,12 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     write_atomic(path, buffer.getbuffer())
 
 
-def load_state(path: Path, device: torch.device) -> dict[str, Any]:
-    """The state that save_state wrote; raises TsgcError where there is none, or a damaged one."""
+def load_state(path: Path, device: torch.device, mmap: bool = False) -> dict[str, Any]:
+    """The state that save_state wrote, with `mmap` its tensors unread; TsgcError: none, or a damaged one."""
     if not path.is_file():
         raise TsgcError(f"{path}: no such file; nothing to resume, start without --resume")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        return torch.load(path, map_location=device, weights_only=True, mmap=mmap)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise TsgcError(f"{path}: not a whole training state ({first_line(error)})") from None
 

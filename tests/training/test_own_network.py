@@ -11,6 +11,7 @@ from made.once import once, only_read
 from made.own_networks import FAULTY, PLAIN, write_network
 from safetensors.numpy import load_file
 
+from pipelines.errors import TsgcError
 from tsgc import load_run
 from tsgc.evaluation.scores import read_scores
 from tsgc.network.own import code as own_code
@@ -105,6 +106,28 @@ def test_no_command_runs_the_code_of_a_folder_and_each_says_what_it_needs(own, m
     assert not (here / "ran").exists()
     # Named, but not what it was trained with.
     assert "has changed since" in refused("evaluate", run, "--data-root", made, "--network", "my.py:Net")
+
+
+def test_no_command_runs_a_file_that_is_named_and_has_changed(own, made, here):
+    shutil.copytree(own / "run", here / "run")
+    given = write_network(here, f"open({str(here / 'ran')!r}, 'w')\n" + PLAIN)
+    ntu = ["train", BENCHMARK, "--modality", "bone", "--variant", "tiny", "--data-root", made]
+    for command in (
+        (*words(made, given, here / "run", "network.width=6", "epochs=3"), "--resume"),
+        ("evaluate", "run", "--data-root", made, "--network", given),
+        ("export", "run", "--data-root", made, "--network", given),
+        ("info", "run", "--network", given),
+        ("predict", own, "--run", "run", "--network", given),
+        ("inspect", "any clip", "--run", "run", "--network", given),
+        (*ntu, *quick(), "--run-dir", "ours", "--teacher", "run", "--teacher-network", given),
+    ):
+        own_code._admitted.clear()
+        assert "it has changed since" in refused(*command), command
+    said = tsgc("report", "run", "--explain", 1, "--out", "r.html", "--data-root", made, "--network", given)
+    assert "No saliency" in said and "it has changed since" in said
+    with pytest.raises(TsgcError, match="it has changed since"):
+        load_run("run", network=given)
+    assert not (here / "ran").exists()
 
 
 def test_evaluate_gives_the_scores_of_training(own, made, here):

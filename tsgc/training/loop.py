@@ -27,7 +27,7 @@ from tsgc.training.progress import RunProgress
 from tsgc.training.restart import announce_stop, how_to_go_on, save_and_stop, was_restarted
 from tsgc.training.run import Training, build_training, settle_kernels, summary
 from tsgc.training.run_folder import open_folder, record_changes
-from tsgc.training.save_restore import restore, save
+from tsgc.training.save_restore import check_network, restore, save
 from tsgc.training.settle_precision import settle_precision
 from tsgc.workspace import runs
 from tsgc.workspace.at_work import at_work, error_kept
@@ -128,6 +128,8 @@ def build_run(request: RunRequest, process: Process, talker: console.Talker) -> 
     if was_restarted(process, folder):
         talker.note("started again by torchrun, as a rank was lost or a machine came or went")
         resume = True
+    if resume:
+        check_network(folder, request.config)
     config = settle_precision(request.config, process, folder if resume else None)
     if costs := emulation_cost(config.arithmetic, process.device):
         talker.warn(costs)

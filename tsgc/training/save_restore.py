@@ -4,11 +4,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from pipelines.errors import TsgcError
 from tsgc import checkpoint
 from tsgc.config import TrainConfig, build_config, settle_window
+from tsgc.networks import NETWORKS
 from tsgc.step.distil import check_same
 from tsgc.step.optimizer import load_optimizer_state, optimizer_state
 from tsgc.training import snapshots
@@ -59,28 +61,37 @@ def save(run: Training) -> None:
         snapshots.retain_state(run.folder, run.epoch, run.config.keep_last)
 
 
-def newest_state(run: Training, path: Path) -> dict[str, Any]:
-    """The state at `path`; where it cannot be read, the error says which older ones could take its place."""
+def newest_state(folder: Path, device: torch.device, mmap: bool = False) -> dict[str, Any]:
+    """A run's state; where it cannot be read, the error says which older ones could take its place."""
+    path = snapshots.state_path(folder)
     try:
-        return checkpoint.load_state(path, run.process.device)
+        return checkpoint.load_state(path, device, mmap)
     except TsgcError as error:
-        older = snapshots.older_states(run.folder)
+        older = snapshots.older_states(folder)
         if not older:
             raise
         names = ", ".join(found.name for found in older)
         raise TsgcError(f"{error}; older states are there ({names}): rename one to {path.name}") from None
 
 
-def check_network(run: Training, digest: str, name: str, path: Path) -> None:
-    """Refuse to go on with code of one's own network that is not the `name` that the run was started with."""
-    ours = checkpoint.network_digest(run.config)
-    if digest and ours and digest != ours:
-        now, why = run.config.network, "it has changed since"
-        if now != name:
+def check_network(folder: Path, config: TrainConfig) -> None:
+    """Refuse to go on with code of one's own network that is not what the run in `folder` was started with.
+
+    It is not run before: the state says its SHA-256.
+    """
+    if config.network in NETWORKS:
+        return
+    state = newest_state(folder, torch.device("cpu"), mmap=True)  # no tensor of it is read
+    digest, name = state.get("network", ""), state["config"].get("network", config.network)
+    ours = checkpoint.network_digest(config)
+    if digest and digest != ours:
+        why = "it has changed since"
+        if config.network != name:
             why = "it is another, or has changed since"
         raise TsgcError(
-            f"{path}: started with {name} of sha256 {digest[:12]}, now {now} of {ours[:12]}: {why};"
-            f" give the run's own copy in {run.folder / 'network'}, or start with --overwrite"
+            f"{snapshots.state_path(folder)}: started with {name} of sha256 {digest[:12]}, now"
+            f" {config.network} of {ours[:12]}: {why}; give the run's own copy in {folder / 'network'}, or"
+            " start with --overwrite"
         )
 
 
@@ -90,10 +101,9 @@ def restore(run: Training) -> list[str]:
     Settings that may not change, other teachers, or other shards raise TsgcError.
     """
     path = snapshots.state_path(run.folder)
-    state = newest_state(run, path)
+    state = newest_state(run.folder, run.process.device)
     if state["manifest"] != run.manifest.digest:
         raise TsgcError(f"{path}: the shards have changed since; resuming needs the same ones")
-    check_network(run, state.get("network", ""), state["config"].get("network", run.config.network), path)
     # Settings that came after an earlier state were off in it, as they are by default.
     before = settle_window(TrainConfig(), remote=bool(run.manifest.url))
     started = build_config({**dataclasses.asdict(before), **state["config"]}, str(path))
