@@ -3,14 +3,16 @@
 import dataclasses
 
 import numpy as np
+import pytest
 import torch
 from made.batches import CPU
 
+from pipelines.errors import TsgcError
 from shards.load_manifest import load_manifest
 from shards.loader import EvalLoader
 from tsgc.config import TrainConfig
 from tsgc.distributed.process import Process
-from tsgc.evaluation.predict_split import predict_split
+from tsgc.evaluation.predict_split import check_finite, predict_split
 from tsgc.input.pipeline import input_pipeline
 from tsgc.network.build import build_network
 from tsgc.step.forward_graphs import ForwardGraphs
@@ -48,3 +50,13 @@ def test_each_call_has_the_logits_of_the_weights_as_they_are(made):
                 plain = [model(pipeline.test(batch, CPU)[0]).numpy() for batch in loader]
             np.testing.assert_allclose(found[name], np.concatenate(plain), rtol=1e-4, atol=1e-5)
         assert len(computed) == 2 and computed[0] == computed[1] < 2 * len(loader.labels)
+
+
+def test_logits_that_are_not_finite_are_refused_by_clip_and_weights():
+    logits = np.zeros((3, 4), np.float32)
+    check_finite(logits, ["a", "b", "c"], "-ema")
+    logits[1, 2], logits[2, 0] = np.nan, -np.inf
+    with pytest.raises(TsgcError, match=r"^2 of 3 clips have .* by the weights ema, the first is b; did"):
+        check_finite(logits, ["a", "b", "c"], "-ema")
+    with pytest.raises(TsgcError, match="not finite, the first is b; did"):
+        check_finite(logits, ["a", "b", "c"], "")

@@ -17,6 +17,8 @@ from made.clips import ntu_clip, ntu_text, nw_ucla_clip, standing, write_folder,
 from made.command import fails, quick, tsgc
 from made.raw import raw_in_order
 from made.runs import BENCHMARK
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
 import cli
@@ -52,6 +54,29 @@ def test_logits_are_those_of_evaluate(trained, benchmark, modality):
     averaged = load_run(run, ema=True).predict([file.path for file in files])
     expected = read_scores(run / "scores/last-ema.npz").logits
     assert np.allclose(np.stack([answer.logits for answer in averaged]), expected, atol=1e-5)
+
+
+def diverged(trained, folder):
+    """A copy of a run one of whose weights is NaN."""
+    shutil.copytree(run_folder(trained), folder)
+    file = folder / "checkpoints/last.safetensors"
+    with safe_open(file, "np") as opened:
+        said = opened.metadata()
+    weights = load_file(file)
+    weights["head.bias"] = np.full_like(weights["head.bias"], np.nan)
+    save_file(weights, file, said)
+    return folder
+
+
+def test_a_network_that_diverged_answers_nothing_and_says_so(trained, tmp_path):
+    run, data = diverged(trained, tmp_path / "run"), trained / "data"
+    before = (run / "scores/last.npz").read_bytes()
+    said = fails("evaluate", run, "--data-root", data)
+    assert "have logits that are not finite by the weights last, the first is S00" in said
+    assert (run / "scores/last.npz").read_bytes() == before
+    raw = next((data / "nturgbd_raw").glob("*.skeleton"))
+    said = tsgc("predict", raw, "--run", run, expect=1)
+    assert f"{raw}: logits that are not finite; did the training diverge?" in said and "%" not in said
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def predict_split(
 
     With several views (`seen_as`) they are means over these. The second result says which clips could be
     read, (N,) bool: all of them unless the loader skips damaged ones. `forward` keeps what it captures from
-    call to call; default: one of this call's. Raises TsgcError where no clip could be read, and
-    PreemptedError on all ranks where `stop` was requested on one before its last batch.
+    call to call; default: one of this call's. Raises TsgcError where no clip could be read or logits are not
+    finite, and PreemptedError on all ranks where `stop` was requested on one before its last batch.
 
     Each rank fills in the rows of its own batches; all other rows are 0, so the sum over ranks is exact.
     """
@@ -81,4 +81,18 @@ def predict_split(
     seen = process.sum(read).cpu().numpy() > 0
     if not seen.any():
         raise TsgcError(f"none of {rows} clips can be read; `tsgc verify` names what is wrong")
-    return {name: part.cpu().numpy() for name, part in logits.items()}, seen
+    found = {name: part.cpu().numpy() for name, part in logits.items()}
+    for name, part in found.items():
+        check_finite(part, loader.names, name)
+    return found, seen
+
+
+def check_finite(logits: np.ndarray, clips: Sequence[str], weights: str) -> None:
+    """Raises TsgcError where logits (N, K) of these clips are not finite; `weights`: whose they are."""
+    wrong = np.flatnonzero(~np.isfinite(logits).all(1))
+    if len(wrong):
+        whose = f" by the weights {weights.lstrip('-')}" if weights else ""
+        raise TsgcError(
+            f"{len(wrong)} of {len(clips)} clips have logits that are not finite{whose}, the first is"
+            f" {clips[wrong[0]]}; did the training diverge?"
+        )

@@ -214,7 +214,11 @@ class Recogniser:
                 yield item
                 continue
             clip, logits = next(found)
-            answer = self.prediction(*item, logits, top)
+            try:
+                answer = self.prediction(*item, logits, top)
+            except TsgcError as error:
+                yield Failure(item[0].source, str(error))
+                continue
             yield replace(answer, saliency=self.explain(clip, answer.top[0].label)) if explain else answer
 
     def explain(self, clip: np.ndarray, label: int | None = None) -> Saliency:
@@ -242,7 +246,12 @@ class Recogniser:
     def prediction(
         self, recording: PreparedClip, frames: tuple[int, int], logits: np.ndarray, top: int
     ) -> Prediction:
-        """The most likely classes by logits (K,), with names and probabilities."""
+        """The most likely classes by logits (K,), with names and probabilities.
+
+        Raises TsgcError where logits are not finite.
+        """
+        if not np.isfinite(logits).all():
+            raise TsgcError(f"{recording.source}: logits that are not finite; did the training diverge?")
         likely = probabilities(logits / sum(self.weights))
         order = np.argsort(-logits, kind="stable")[:top].tolist()
         return Prediction(
