@@ -82,8 +82,8 @@ def predict_split(
     if not seen.any():
         raise TsgcError(f"none of {rows} clips can be read; `tsgc verify` names what is wrong")
     found = {name: part.cpu().numpy() for name, part in logits.items()}
-    for name, part in found.items():
-        check_finite(part, loader.names, name)
+    for name, answers in found.items():
+        check_finite(answers, loader.names, name)
     return found, seen
 
 
