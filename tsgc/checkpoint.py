@@ -155,7 +155,14 @@ def check_unseen(where: Path, selected_on: str, held_out: bool, holdout: bool) -
 def save_weights(path: Path, weights: Mapping[str, Tensor], description: Description) -> None:
     """Write weights to `path` (.safetensors), with their description inside and as JSON beside it."""
     said = orjson.dumps(dataclasses.asdict(description), option=orjson.OPT_INDENT_2)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors: dict[str, Tensor] = {}
+    stored = set()
+    for name, tensor in weights.items():
+        tensors[name] = tensor.detach().cpu().contiguous()
+        place = tensors[name].untyped_storage().data_ptr()
+        if place in stored:  # weights of two names are written twice: the format has no other way
+            tensors[name] = tensors[name].clone()
+        stored.add(place)
     write_atomic(path, format_safetensors(tensors, metadata={"tsgc": said.decode()}))
     write_atomic(path.with_suffix(".json"), said)
 

@@ -40,6 +40,15 @@ class Net(nn.Module):
 """
 """Mean over the frames and bodies that are there."""
 
+TIED = PLAIN.replace(
+    "        self.norm =",
+    "        self.again = nn.Linear(width, width)\n        self.more = self.again\n        self.norm =",
+).replace(
+    "x = self.norm(torch.relu(self.embed(x)).mean(1))",
+    "x = self.norm(self.more(self.again(torch.relu(self.embed(x)))).mean(1))",
+)
+"""The first with two layers that have their weights in common."""
+
 FAULTY = """
 import torch
 from torch import nn

@@ -118,6 +118,19 @@ def test_the_average_is_timms(warm_up):
     assert close["input_norm.num_batches_tracked"] == 5
 
 
+@pytest.mark.parametrize("on_device", [False, True])
+def test_weights_of_two_names_are_averaged_once(on_device):
+    model = torch.nn.Sequential(layer := torch.nn.Linear(2, 2), layer)
+    ema = ModelEmaV3(model, decay=0.9)
+    average = WeightAverage(ema, model, on_device)
+    average.set_decay(0.9)
+    before = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight.add_(1)
+    average.update()
+    torch.testing.assert_close(ema.module[1].weight.detach(), before + 0.1)
+
+
 def test_optimiser_states_are_for_any_device():
     step = make_step(SHAPE, CONFIG, CPU, cuda_graphs=False)
     train(step, batches())

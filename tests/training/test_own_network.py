@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from made.command import lose_machine, quick, tsgc
 from made.once import once, only_read
-from made.own_networks import FAULTY, PLAIN, write_network
+from made.own_networks import FAULTY, PLAIN, TIED, write_network
 from safetensors.numpy import load_file
 
 from pipelines.errors import TsgcError
@@ -69,6 +69,28 @@ def test_it_goes_on_at_a_step_to_the_bit_dropout_included(made, here, monkeypatc
     for name in ("last", "last-ema"):
         files = [here / run / f"checkpoints/{name}.safetensors" for run in ("whole", "cut")]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_weights_of_two_names_are_one_weight_everywhere(made, here, monkeypatch):
+    given = write_network(here, TIED)
+    tsgc(*words(made, given, "whole", "save_every=1"))
+    lose_machine(monkeypatch, 1)
+    tsgc(*words(made, given, "cut", "save_every=1"), expect=1)
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    tsgc(*words(made, given, "cut", "save_every=1"), "--resume")
+    for name in ("last", "last-ema"):
+        files = [here / run / f"checkpoints/{name}.safetensors" for run in ("whole", "cut")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        weights = load_file(files[0])
+        assert (weights["again.weight"] == weights["more.weight"]).all()
+    before = read_scores(here / "whole/scores/last-ema.npz").logits
+    tsgc("evaluate", "whole", "--ema", "--data-root", made, "--network", given)
+    np.testing.assert_array_equal(read_scores(here / "whole/scores/last-ema.npz").logits, before)
+    network = load_run("whole", device="cpu", network=given).streams[0].model.network
+    assert network.again is network.more
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert f"{count:,}" in tsgc("info", "whole", "--network", given)
 
 
 def test_dropout_is_another_in_each_step_and_follows_the_seed(made, here):

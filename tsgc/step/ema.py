@@ -9,12 +9,15 @@ from tsgc.network.timm_parts import ModelEmaV3
 class WeightAverage:
     """Keeps `ema` the running average of a model's parameters and buffers, all tensors at once.
 
-    The twin of `ModelEmaV3.update`, to the bit on CPUs. `on_device`: the decay is a tensor there, so that a
-    captured update reads it anew.
+    The twin of `ModelEmaV3.update`, to the bit on CPUs, but that weights of two names (tied ones) move once.
+    `on_device`: the decay is a tensor there, so that a captured update reads it anew.
     """
 
     def __init__(self, ema: ModelEmaV3, model: nn.Module, on_device: bool) -> None:
-        pairs = list(zip(ema.module.state_dict().values(), model.state_dict().values(), strict=True))
+        averages, values = (of.state_dict(keep_vars=True).values() for of in (ema.module, model))
+        # A tensor that has two names, as tied weights have, moves once.
+        once = {id(average): (average, value) for average, value in zip(averages, values, strict=True)}
+        pairs = [(average.detach(), value.detach()) for average, value in once.values()]
         self._averaged = [pair for pair in pairs if pair[0].is_floating_point()]
         self._copied = [pair for pair in pairs if not pair[0].is_floating_point()]
         self._rate: float | Tensor = 1.0
