@@ -65,6 +65,29 @@ def test_all_products_are_counted(layer):
     assert model.training and all(value.grad is None for value in model.parameters())
 
 
+class Tied(nn.Module):
+    """Two layers that have one weight, and a bias each."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.again = nn.Linear(V * C, V * C), nn.Linear(V * C, V * C)
+        self.again.weight = self.first.weight
+        self.head = nn.Linear(V * C, K)
+
+    def forward(self, x):
+        x = x.permute(0, 2, 4, 3, 1).flatten(2).mean(1)
+        return self.head(self.again(self.first(x)))
+
+
+def test_a_weight_of_two_layers_is_counted_once_and_multiplied_twice():
+    model = wrap(Tied(), "my.py:Net", K, input_shape=(C, V, 1), frames=T)
+    parts = counted_parts(model)
+    wide = (V * C) ** 2
+    assert [part.name for part in parts] == ["first", "again", "head"]
+    assert [part.parameters for part in parts][:2] == [wide + V * C, V * C]
+    assert [part.macs for part in parts] == [wide, wide, V * C * K]
+
+
 def test_info_of_the_fields_networks_has_a_row_for_each_unit():
     shape = ("--skeleton", "nw-ucla-20", "--frames", 52, "--bodies", 1, "--classes", 10)
     words = ("info", "--network", "ctrgcn", *shape)

@@ -1,7 +1,7 @@
 """Parameters, multiply-adds and activations of a network, part by part."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -71,20 +71,30 @@ def counted_parts(model: Wrapped) -> list[Part]:
         for hook in hooks:
             hook.remove()
     counts = counter.get_flop_counts()
+    own = _own_parameters(children.values())
     found = [
         Part(
             name,
             outputs.get(name, ""),
-            parameters(child),
+            learned,
             sum(counts.get(f"Wrapped.network.{name}", {}).values()) // 2,
             0,
             0,
         )
-        for name, child in children.items()
+        for name, learned in zip(children, own)
     ]
     between = parameters(model) - sum(part.parameters for part in found)
     macs = counter.get_total_flops() // 2 - sum(part.macs for part in found)
     return [*found, Part("the rest", "", between, macs, 0, 0)] if between or macs else found
+
+
+def _own_parameters(modules: Iterable[nn.Module]) -> Iterator[int]:
+    """How many numbers each module learns; a weight of two modules counts for the first."""
+    seen: set[int] = set()
+    for module in modules:
+        own = {id(tensor): tensor.numel() for tensor in module.parameters() if id(tensor) not in seen}
+        seen |= own.keys()
+        yield sum(own.values())
 
 
 def _opened(
