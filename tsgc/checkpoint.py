@@ -27,7 +27,7 @@ from shards.manifest import Manifest
 from tsgc.config import TrainConfig, build_config
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
-from tsgc.network.own.code import find_code
+from tsgc.network.own.code import find_code, sha256
 from tsgc.networks import NETWORKS
 
 
@@ -71,6 +71,8 @@ class Description:
     """A skeleton of its own as JSON; empty for one that is named in `SKELETONS`."""
     network_digest: str = ""
     """SHA-256 of the file of one's own network; empty for one of the table."""
+    network_beside: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of what that file imports from its own folder, by the path from there."""
 
     @property
     def body(self) -> Skeleton:
@@ -91,6 +93,7 @@ class Description:
             bodies=self.bodies,
             channels=self.channels,
             digest=self.network_digest,
+            beside=self.network_beside,
             where=str(where),
             drop_path=0,
         ).eval()
@@ -129,12 +132,21 @@ def describe_weights(
         alignment=manifest.alignment,
         skeleton_definition=manifest.skeleton_definition,
         network_digest=network_digest(config),
+        network_beside=network_beside(config),
     )
 
 
 def network_digest(config: TrainConfig) -> str:
     """SHA-256 of the file of one's own network, whose code has been admitted; empty for one of the table."""
     return "" if config.network in NETWORKS else find_code(config.network, "", "the settings").digest
+
+
+def network_beside(config: TrainConfig) -> dict[str, str]:
+    """SHA-256 by path of what the file of one's own network, which has been run, imports beside it."""
+    if config.network in NETWORKS:
+        return {}
+    beside = find_code(config.network, "", "the settings").beside
+    return {path: sha256(source) for path, source in beside.items()}
 
 
 def check_unseen(where: Path, selected_on: str, held_out: bool, holdout: bool) -> None:

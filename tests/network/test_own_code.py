@@ -140,6 +140,51 @@ def test_what_lies_beside_the_file_can_be_imported(tmp_path):
     sys.modules.pop("parts_of_mine")
 
 
+def test_what_a_file_imports_from_its_folder_is_part_of_it(tmp_path):
+    """And is compared before anything is run; of its folder alone, whoever else imported what."""
+    write_network(tmp_path, "WIDTH = 5\n", "parts_of_mine.py")
+    write_network(tmp_path / "more_of_mine", "", "__init__.py")
+    write_network(tmp_path / "more_of_mine", "import wave\nDEPTH = 2\n", "depth.py")
+    source = "import tabnanny\nfrom parts_of_mine import WIDTH\nfrom more_of_mine import depth\nNet = print\n"
+    admit(write_network(tmp_path, source))
+    code = find_code("my.py:Net", "", "")
+    assert list(code.beside) == ["more_of_mine/__init__.py", "more_of_mine/depth.py", "parts_of_mine.py"]
+    beside = {path: hashlib.sha256(content).hexdigest() for path, content in code.beside.items()}
+    assert find_code("my.py:Net", code.digest, "last.json", beside) is code
+
+    ran = tmp_path / "ran"
+    write_network(tmp_path, f"WIDTH = 50; open({str(ran)!r}, 'w')\n", "parts_of_mine.py")
+    own_code._admitted.clear()
+    admit(f"{tmp_path}/my.py:Net")
+    expected = (
+        r"^last.json: trained with my.py:Net and parts_of_mine.py of .*parts_of_mine.py has changed since"
+    )
+    with pytest.raises(TsgcError, match=expected):
+        find_code("my.py:Net", code.digest, "last.json", beside)
+    assert not ran.exists()
+    again = find_code("my.py:Net", code.digest, "the settings")
+    assert again.make and ran.exists() and b"50" in again.beside["parts_of_mine.py"]  # imported anew
+
+    (tmp_path / "parts_of_mine.py").unlink()
+    with pytest.raises(TsgcError, match=r"and parts_of_mine.py beside it, and .* is not there"):
+        find_code("my.py:Net", code.digest, "last.json", beside)
+    for name in ("parts_of_mine", "more_of_mine", "more_of_mine.depth"):
+        sys.modules.pop(name)
+
+
+def test_of_two_folders_the_one_whose_files_are_the_runs_is_found(tmp_path):
+    source = "from parts_of_mine import WIDTH\nclass Net: width = WIDTH\n"
+    kept = {}
+    for width in (5, 66):
+        write_network(tmp_path / str(width), f"WIDTH = {width}\n", "parts_of_mine.py")
+        admit(write_network(tmp_path / str(width), source))
+        code = find_code("my.py:Net", "", "")
+        kept[width] = {path: hashlib.sha256(content).hexdigest() for path, content in code.beside.items()}
+    for width, beside in kept.items():
+        assert find_code("my.py:Net", code.digest, "last.json", beside).make.width == width
+    sys.modules.pop("parts_of_mine")
+
+
 def test_two_files_have_what_lies_beside_each_of_them(tmp_path):
     source = "from parts_of_mine import WIDTH\nclass Net: width = WIDTH\n"
     for width in (5, 6):

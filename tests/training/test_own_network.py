@@ -1,8 +1,10 @@
 """A network of one's own on the rails: trained, resumed to the bit, scored, exported, explained, refused."""
 
+import hashlib
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -150,6 +152,31 @@ def test_no_command_runs_a_file_that_is_named_and_has_changed(own, made, here):
     with pytest.raises(TsgcError, match="it has changed since"):
         load_run("run", network=given)
     assert not (here / "ran").exists()
+
+
+def test_what_the_file_imports_beside_it_is_kept_and_compared(made, here):
+    parts = "from torch import nn\n\n\ndef head(width, classes):\n    return nn.Linear(width, classes)\n"
+    write_network(here, parts, "heads_of_mine.py")
+    source = PLAIN.replace("nn.Linear(width, num_classes)", "head(width, num_classes)")
+    given = write_network(here, f"from heads_of_mine import head\n{source}")
+    more = words(made, given, "run", "epochs=1", "warmup_epochs=0")
+    tsgc(*more)
+    said = json.loads((here / "run/environment.json").read_text())["network"]
+    assert (here / "run/network/heads_of_mine.py").read_text() == parts
+    assert said["beside"] == {"heads_of_mine.py": hashlib.sha256(parts.encode()).hexdigest()}
+    tsgc("evaluate", "run", "--data-root", made, "--network", given)
+
+    (here / "heads_of_mine.py").write_text(f"open({str(here / 'ran')!r}, 'w')\n{parts}")
+    for command in (
+        ("evaluate", "run", "--data-root", made, "--network", given),
+        (*words(made, given, "run", "warmup_epochs=0"), "--resume"),
+    ):
+        own_code._admitted.clear()
+        assert "heads_of_mine.py has changed since" in refused(*command)
+    assert not (here / "ran").exists()
+    own_code._admitted.clear()
+    tsgc("evaluate", "run", "--data-root", made, "--network", "run/network/my.py:Net")
+    sys.modules.pop("heads_of_mine")
 
 
 def test_evaluate_gives_the_scores_of_training(own, made, here):

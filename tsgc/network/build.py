@@ -1,7 +1,7 @@
 """The network of a run's settings: TSGCNeXt, another one of the table, or one's own."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipelines.errors import TsgcError
@@ -24,13 +24,15 @@ def build_network(
     bodies: int,
     channels: int,
     digest: str = "",
+    beside: Mapping[str, str] | None = None,
     where: str = "",
     drop_path: float | None = None,
 ) -> Network:
     """The network that `config` names, for clips of `bodies` with `channels`; its weights as it starts.
 
-    `digest`: SHA-256 of the file of one's own network, where a checkpoint says it; `where`: the file that
-    errors name. Raises TsgcError: code that may not run or has changed (`own_code`), wrong settings.
+    `digest`: SHA-256 of the file of one's own network, where a checkpoint says it, and `beside` of what that
+    imports from its folder; `where`: the file that errors name. Raises TsgcError: code that may not run or
+    has changed (`tsgc.network.own.code`), wrong settings.
     """
     if config.network == OURS:
         return TSGCNeXt(
@@ -42,7 +44,7 @@ def build_network(
             drop_path=config.drop_path if drop_path is None else drop_path,
             layer_scale=config.layer_scale,
         )
-    make = network_code(config.network, digest, where or "the settings")
+    make = network_code(config.network, digest, where or "the settings", beside)
     settings = config.network_settings
     if config.network == SECOND:
         settings = second_settings(config, config.drop_path if drop_path is None else drop_path)
@@ -83,10 +85,12 @@ def second_settings(config: TrainConfig, drop_path: float) -> dict[str, Any]:
     return {**given, **config.network_settings}
 
 
-def network_code(name: str, digest: str = "", where: str = "") -> Callable[..., Any]:
+def network_code(
+    name: str, digest: str = "", where: str = "", beside: Mapping[str, str] | None = None
+) -> Callable[..., Any]:
     """The class of a network: of the table, or of code that the user has admitted."""
     if name not in NETWORKS:
-        return find_code(name, digest, where).make
+        return find_code(name, digest, where, beside).make
     module, _, attribute = NETWORKS[name].place.partition(":")
     made: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
     return made

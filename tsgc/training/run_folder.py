@@ -16,7 +16,7 @@ from pipelines.files import write_atomic
 from pipelines.prepared.store import tool_version
 from shards.remote import safe
 from tsgc.config import to_yaml
-from tsgc.network.own.code import find_code
+from tsgc.network.own.code import find_code, sha256
 from tsgc.networks import NETWORKS
 from tsgc.training import snapshots
 from tsgc.training.run import Training
@@ -56,15 +56,18 @@ def open_folder(run: Training, *, resume: bool, overwrite: bool) -> None:
 
 
 def keep_network(run: Training) -> dict[str, Any]:
-    """Copy the file of one's own network into the run's folder, to be read; facts about it. Else nothing."""
+    """Copy one's own network, with what its file imports beside it, into the run's folder; facts about it."""
     name = run.config.network
     if name in NETWORKS:
         return {}
     code = find_code(name, "", "the settings")
-    place = run.folder / "network" / code.file.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, code.source)
-    return {"network": {"name": name, "file": f"network/{code.file.name}", "sha256": code.digest}}
+    for path, source in {code.file.name: code.source, **code.beside}.items():
+        place = run.folder / "network" / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(place, source)
+    beside = {path: sha256(source) for path, source in code.beside.items()}
+    facts = {"name": name, "file": f"network/{code.file.name}", "sha256": code.digest, "beside": beside}
+    return {"network": facts}
 
 
 def record_changes(run: Training, changes: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from pipelines.errors import TsgcError
 from tsgc import checkpoint
 from tsgc.config import TrainConfig, build_config, settle_window
+from tsgc.network.own.code import find_code
 from tsgc.networks import NETWORKS
 from tsgc.step.distil import check_same
 from tsgc.step.optimizer import load_optimizer_state, optimizer_state
@@ -50,6 +51,7 @@ def save(run: Training) -> None:
         "config": dataclasses.asdict(run.config),
         "teachers": run.train_step.teachers.digests if run.train_step.teachers else [],
         "network": checkpoint.network_digest(run.config),
+        "network_beside": checkpoint.network_beside(run.config),
     }
     for suffix, model in run.weights.items():
         save_checkpoint(run, f"last{suffix}", model, "none")
@@ -92,6 +94,12 @@ def check_network(folder: Path, config: TrainConfig) -> None:
             f"{snapshots.state_path(folder)}: started with {name} of sha256 {digest[:12]}, now"
             f" {config.network} of {ours[:12]}: {why}; give the run's own copy in {folder / 'network'}, or"
             " start with --overwrite"
+        )
+    code = find_code(config.network, "", "the settings")
+    if said := code.changed(state.get("network_beside", {})):
+        raise TsgcError(
+            f"{snapshots.state_path(folder)}: started with {name} and {said}; give the run's"
+            f" own copies in {folder / 'network'}, or start with --overwrite"
         )
 
 

@@ -13,7 +13,7 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.metadata import packages_distributions
@@ -24,7 +24,8 @@ from typing import Any
 from pipelines.errors import TsgcError, first_line
 from tsgc.networks import FILE, MODULE, NETWORKS, mistaken_network, recorded_name
 
-PROJECT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
+PROJECT = [ROOT / name for name in ("tsgc", "pipelines", "shards", "cli.py")]
 STANDARD = Path(sysconfig.get_path("stdlib"))
 
 
@@ -36,18 +37,42 @@ class OwnCode:
     """The name in a run's settings: `my.py:Net` or `package.module:Net`."""
     file: Path
     source: bytes
-    run: Callable[[], Callable[..., Any]]
-    """Runs the code; what it defines under that name."""
+    run: Callable[[], tuple[Callable[..., Any], dict[str, bytes]]]
+    """Runs the code; what it defines under that name, and `beside`."""
 
     @cached_property
-    def make(self) -> Callable[..., Any]:
-        """The class, or another callable that makes the network. Raises TsgcError: an error in its code."""
+    def _ran(self) -> tuple[Callable[..., Any], dict[str, bytes]]:
         return self.run()
 
     @property
+    def make(self) -> Callable[..., Any]:
+        """The class, or another callable that makes the network. Raises TsgcError: an error in its code."""
+        return self._ran[0]
+
+    @property
+    def beside(self) -> dict[str, bytes]:
+        """What a file imports from its own folder: path from there -> content. Runs the code, as `make`."""
+        return self._ran[1]
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the file that defines it; what that file imports is not part of it."""
-        return hashlib.sha256(self.source).hexdigest()
+        """SHA-256 of the file that defines it; `beside` has others."""
+        return sha256(self.source)
+
+    def changed(self, beside: Mapping[str, str]) -> str:
+        """The first file of `beside` (path -> SHA-256) that is another by now; empty: none. Runs nothing."""
+        for path, digest in beside.items():
+            place = self.file.resolve().parent / path
+            if not place.is_file():
+                return f"{path} beside it, and {place} is not there"
+            if (now := sha256(place.read_bytes())) != digest:
+                return f"{path} of sha256 {digest[:12]} beside it, and {place} has changed since ({now[:12]})"
+        return ""
+
+
+def sha256(source: bytes) -> str:
+    """A file's digest, as runs keep it."""
+    return hashlib.sha256(source).hexdigest()
 
 
 class UnnamedCodeError(TsgcError):
@@ -72,14 +97,14 @@ def admit(given: str | Sequence[str] | None) -> None:
             code = _from_module(name)
         else:
             raise TsgcError(f"network {name!r}: expected {mistaken_network(name)}")
-        _admitted[:] = [
-            *(one for one in _admitted if one.name != code.name or one.digest != code.digest),
-            code,
-        ]
+        same = (code.name, code.file, code.source)
+        _admitted[:] = [*(one for one in _admitted if (one.name, one.file, one.source) != same), code]
 
 
-def find_code(name: str, digest: str, where: str) -> OwnCode:
+def find_code(name: str, digest: str, where: str, beside: Mapping[str, str] | None = None) -> OwnCode:
     """The code of a network that is named in a file or in settings (`where`), with that digest if given.
+
+    `beside`: the SHA-256 of what its file imports from its own folder, by path.
 
     Raises TsgcError where the user has not named it and it is not installed, or it has changed since.
     """
@@ -89,10 +114,15 @@ def find_code(name: str, digest: str, where: str) -> OwnCode:
         exact = [one for one in alike if one.digest == digest]
     else:
         exact = [one for one in alike if one.name == name]
+    changed = [one.changed(beside or {}) for one in exact]
+    if "" in changed:
+        return [one for one, said in zip(exact, changed) if not said][-1]
     if exact:
-        return exact[-1]
+        raise UnnamedCodeError(
+            f"{where}: trained with {name} and {changed[-1]}; both are in the run's folder network/"
+        )
     if not alike and MODULE.fullmatch(name) and (file := _installed(name)):
-        if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        if digest and sha256(file.read_bytes()) != digest:
             raise TsgcError(
                 f"{where}: trained with {name} of sha256 {digest[:12]}, the installed file"
                 f" has another ({file}); install that version, or give --network FILE.py:{attribute}"
@@ -123,17 +153,30 @@ def _from_file(given: str) -> OwnCode:
     return OwnCode(recorded_name(given), file, source, partial(_run_file, given, file, source, attribute))
 
 
-def _run_file(given: str, file: Path, source: bytes, attribute: str) -> Callable[..., Any]:
+def _run_file(
+    given: str, file: Path, source: bytes, attribute: str
+) -> tuple[Callable[..., Any], dict[str, bytes]]:
     module = ModuleType(f"tsgc_own_network_{file.stem}")
     module.__file__ = str(file.resolve())
     _look_beside(file.resolve())
+    before, folder = set(sys.modules), file.resolve().parent
     sys.modules[module.__name__] = module  # dataclasses and torch.compile look there
     try:
         exec(compile(source, module.__file__, "exec"), module.__dict__)
     except Exception as error:
         way = "; give it as package.module:NAME" if "no known parent package" in str(error) else ""
         raise TsgcError(f"--network {given}: {described(error)}{way}") from error
-    return _attribute(module, attribute, given)
+    beside = {}
+    for name in set(sys.modules) - before:
+        found = Path(getattr(sys.modules[name], "__file__", None) or "/")
+        if found.is_relative_to(folder) and found != folder / file.name and not _theirs(str(found)):
+            beside[found.relative_to(folder).as_posix()] = found.read_bytes()
+            _beside.add(name)
+    return _attribute(module, attribute, given), dict(sorted(beside.items()))
+
+
+_beside: set[str] = set()
+"""Modules that files of one's own have imported, which each of them imports anew."""
 
 
 def _look_beside(file: Path) -> None:
@@ -145,8 +188,9 @@ def _look_beside(file: Path) -> None:
         found = Path(getattr(module, "__file__", None) or "/")
         top = name.partition(".")[0]
         own = beside / f"{top}.py", beside / top / "__init__.py"
-        if not others.isdisjoint(found.parents) and any(path.is_file() for path in own):
-            del sys.modules[name]  # that of another file's folder
+        again = name in _beside and found.is_relative_to(beside)
+        if again or (not others.isdisjoint(found.parents) and any(path.is_file() for path in own)):
+            del sys.modules[name]  # that of another file's folder, or perhaps of before it was changed
 
 
 def _from_module(given: str) -> OwnCode:
@@ -165,7 +209,7 @@ def _from_module(given: str) -> OwnCode:
         raise TsgcError(
             f"--network {given}: no Python source of {name} is here, which a run keeps; use a file"
         )
-    return OwnCode(given, file, file.read_bytes(), lambda: made)
+    return OwnCode(given, file, file.read_bytes(), lambda: (made, {}))
 
 
 def _attribute(module: ModuleType, name: str, given: str) -> Callable[..., Any]:
@@ -208,4 +252,4 @@ def _theirs(file: str) -> bool:
     """Whether code lies in a library, or in this project."""
     path = Path(file)
     library = "site-packages" in path.parts or path.is_relative_to(STANDARD)
-    return file.startswith("<") or library or path.is_relative_to(PROJECT)
+    return file.startswith("<") or library or any(map(path.is_relative_to, PROJECT))
