@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipelines.errors import UsageError
+from tsgc.commands.loading import uncollected
 from tsgc.commands.options import (
     DATA,
     RUNS,
@@ -60,16 +61,17 @@ def predict(
     runs: RunsRoot = RUNS,
 ) -> None:
     """Recognise raw clips: the most likely classes of each. Exit code 1 if any could not be read."""
-    from tsgc.console import Talker
-    from tsgc.inference.predict_files import (
-        LIVE_WINDOW,
-        STYLES,
-        choose_runs,
-        predict_files,
-        predict_live,
-        say_precision,
-    )
-    from tsgc.inference.recogniser import load_run
+    with uncollected():
+        from tsgc.console import Talker
+        from tsgc.inference.predict_files import (
+            LIVE_WINDOW,
+            STYLES,
+            choose_runs,
+            predict_files,
+            predict_live,
+            say_precision,
+        )
+        from tsgc.inference.recogniser import load_run
 
     if bool(files) == live:
         raise UsageError("give raw clips, or - for standard input; or --live alone")
