@@ -28,6 +28,12 @@ def build(folder, source=PLAIN, name="Net", **settings):
     return build_network(config, NW_UCLA_20, 5, bodies=2, channels=3)
 
 
+def is_one_line(model, expected, every_gradient):
+    with pytest.raises(TsgcError, match=f"^network {model.source}: .*{expected}") as found:
+        try_out(model, CPU, every_gradient)
+    assert "\n" not in str(found.value)
+
+
 def test_it_is_called_as_ours_and_its_weights_have_their_own_names(tmp_path):
     model = build(tmp_path, width=4).eval()
     assert list(model.state_dict())[:2] == ["embed.weight", "embed.bias"]
@@ -76,10 +82,7 @@ def test_trying_it_out_changes_nothing(tmp_path):
     ],
 )
 def test_a_network_that_would_fail_is_one_line(tmp_path, name, expected):
-    model = build(tmp_path, FAULTY, name)
-    with pytest.raises(TsgcError, match=f"^network my.py:{name}: .*{expected}") as found:
-        try_out(model, CPU, every_gradient=True)
-    assert "\n" not in str(found.value)
+    is_one_line(build(tmp_path, FAULTY, name), expected, every_gradient=True)
 
 
 LATER = """
@@ -169,10 +172,7 @@ class Kernels(Net):
     ],
 )
 def test_what_fails_backwards_or_in_eval_mode_is_one_line_before_the_first_step(tmp_path, name, expected):
-    model = build(tmp_path, LATER, name)
-    with pytest.raises(TsgcError, match=f"^network my.py:{name}: .*{expected}") as found:
-        try_out(model, CPU, every_gradient=False)
-    assert "\n" not in str(found.value)
+    is_one_line(build(tmp_path, LATER, name), expected, every_gradient=False)
 
 
 def test_a_buffer_that_changes_in_every_pass_is_tried_and_put_back(tmp_path):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from made.steps import CPU, SHAPE
+from made.views import M, N, T, V, clips, presence
 from torch.export import Dim
 
 from pipelines.skeleton import NW_UCLA_20
@@ -16,7 +17,7 @@ from tsgc.network.second.meeting import Gate, Meeting
 from tsgc.network.second.model import TSGCNeXt2
 from tsgc.step.loss import agreement, soft_targets, summed_loss
 
-N, T, V, M, VIEWS, K = 3, 24, NW_UCLA_20.num_joints, 2, 3, 5
+VIEWS, K = 3, 5
 BOTH = {"meeting": [2, 3], "gated": True}
 SETTINGS = pytest.mark.parametrize(
     "settings", [{"meeting": [2, 3]}, {"gated": True}, BOTH], ids=["met", "gated", "both"]
@@ -32,19 +33,6 @@ def network(trained=False, views=VIEWS, **settings):
             for value in model.parameters():
                 value.add_(0.1 * torch.randn_like(value))
     return model
-
-
-def clips(seed=1, views=VIEWS):
-    return torch.randn(N, 3 * views, T, V, M, generator=torch.Generator().manual_seed(seed))
-
-
-def presence():
-    """Clips of two bodies, of one that leaves, and of none."""
-    there = torch.ones(N, T, M)
-    there[1, :, 1] = 0
-    there[1, 13:, 0] = 0
-    there[2] = 0
-    return there
 
 
 def meeting(width=8, bodies=M):
@@ -64,9 +52,9 @@ def test_a_network_starts_as_one_of_the_same_seed_without_them(settings, there):
     assert all(torch.equal(value, learned[name]) for name, value in plain.named_parameters())
     answers, heads = [], []
     for one in (plain, model):
-        answers.append(one.eval()(clips(), there))
+        answers.append(one.eval()(clips(VIEWS), there))
         torch.manual_seed(2)  # of drop path
-        heads.append(one.train()(clips(), there))
+        heads.append(one.train()(clips(VIEWS), there))
     torch.testing.assert_close(answers[1], answers[0], rtol=1e-6, atol=1e-6)
     assert torch.equal(heads[1][:, :VIEWS], heads[0])
     if "gated" in settings:
@@ -79,15 +67,15 @@ def test_the_heads_learn_from_what_they_lose_and_the_gate_from_the_answer():
     """What starts at 0 has a gradient in the first step, and all the rest once it is not 0."""
     model, silent = network(**BOTH), ("which", "relate", "value", "norm")
     targets = torch.softmax(torch.randn(N, K), -1)
-    summed_loss(model(clips()), targets).backward()
+    summed_loss(model(clips(VIEWS)), targets).backward()
     for name, value in model.named_parameters():
         waits = name.startswith("meeting") and name.split(".")[2] in silent
         assert value.grad is not None and bool(value.grad.any()) != waits, name
     model = network(trained=True, **BOTH)
-    summed_loss(model(clips(), presence()), targets).backward()
+    summed_loss(model(clips(VIEWS), presence()), targets).backward()
     assert all(value.grad.isfinite().all() and value.grad.any() for value in model.parameters())
     model = network(trained=True, **BOTH)
-    model(clips())[:, :VIEWS].square().sum().backward()
+    model(clips(VIEWS))[:, :VIEWS].square().sum().backward()
     assert not model.gate.weight.grad.any() and not model.gate.bias.grad.any()
 
 
@@ -132,7 +120,7 @@ def test_frames_of_absent_bodies_are_not_looked_at():
 
 
 def test_where_a_body_is_absent_nothing_of_it_is_in_the_answer():
-    model, x, there = network(trained=True, **BOTH).eval(), clips(), presence()
+    model, x, there = network(trained=True, **BOTH).eval(), clips(VIEWS), presence()
     answer = model(x, there)
     absent = (there == 0)[:, None, :, None]
     assert answer.isfinite().all()
@@ -145,7 +133,7 @@ def test_a_view_hears_of_the_others_where_they_meet():
     for settings, heard in (({}, {0}), ({"meeting": [3]}, {0, 1, 2})):
         model = network(trained=True, **settings)
         model.input_norm.eval()
-        x = clips().requires_grad_()
+        x = clips(VIEWS).requires_grad_()
         model(x)[:, 0].square().sum().backward()
         by_view = x.grad.unflatten(1, (VIEWS, 3)).abs().amax((0, 2, 3, 4, 5))
         assert set(by_view.nonzero().flatten().tolist()) == heard
@@ -163,7 +151,7 @@ def test_a_known_gate_gives_known_weights():
 
 
 def test_the_gated_answer_is_the_one_that_evaluation_gives():
-    model, x, there = network(trained=True, drop_path=0.0, **BOTH), clips(), presence()
+    model, x, there = network(trained=True, drop_path=0.0, **BOTH), clips(VIEWS), presence()
     model.input_norm.momentum = 1
     heads = model(x, there)
     count = N * T  # the running variance is that of a sample
@@ -176,7 +164,7 @@ def test_the_gated_answer_is_the_one_that_evaluation_gives():
 def test_no_shape_depends_on_the_data_and_no_number_is_read():
     """As CUDA graphs want it: tensors on the meta device have shapes alone."""
     model = network(**BOTH).to("meta")
-    x, there = (value.to("meta") for value in (clips(), presence()))
+    x, there = (value.to("meta") for value in (clips(VIEWS), presence()))
     for given in ((x,), (x, there)):
         model(*given).sum().backward()
     assert all(value.grad is not None for value in model.parameters())
@@ -184,9 +172,9 @@ def test_no_shape_depends_on_the_data_and_no_number_is_read():
 
 def test_under_autocast_it_is_near_float32_and_its_answer_is_not_rounded():
     model = network(trained=True, **BOTH).eval()
-    exact = model(clips(), presence())
+    exact = model(clips(VIEWS), presence())
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = model(clips(), presence())
+        rounded = model(clips(VIEWS), presence())
     assert rounded.dtype == torch.float32
     assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
 
@@ -253,7 +241,7 @@ def test_steps_lower_the_loss_and_all_of_it_learns():
 @pytest.mark.parametrize("told", [False, True], ids=["all", "presence"])
 def test_a_traced_program_takes_any_number_of_clips(settings, told):
     model = network(trained=True, **settings).eval()
-    given = (clips(), presence()) if told else (clips(),)
+    given = (clips(VIEWS), presence()) if told else (clips(VIEWS),)
     program = torch.export.export(
         model, given, dynamic_shapes=({0: Dim("clips", min=1)},) * len(given)
     ).module()

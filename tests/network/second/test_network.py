@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from made.views import M, N, T, V, clips, presence
 from torch.export import Dim
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,7 +18,7 @@ from tsgc.network.second.model import TSGCNeXt2
 from tsgc.networks import SECOND_VARIANTS, VARIANTS
 from tsgc.train_config import TrainConfig
 
-N, T, V, M, K = 3, 24, NW_UCLA_20.num_joints, 2, 5
+K = 5
 SHAPE = {"bodies": M, "frames": T, "variant": "tiny"}
 AS_FIRST = {"depths": [2, 1, 1], "widths": [24, 48, 96]}
 APART = {"clip_graphs": [1, 3], "clip_attention": [2, 3], "dilated_convs": [1, 2]}  # each view on its own
@@ -40,19 +41,6 @@ def second(views=2, seed=0, trained=True, **settings):
             model(2 * clips(views) + 1)
             model.input_norm.momentum = 0.1
     return model
-
-
-def clips(views=2, seed=1):
-    return torch.randn(N, 3 * views, T, V, M, generator=torch.Generator().manual_seed(seed))
-
-
-def presence():
-    """Clips of two bodies, of one that leaves, and of none."""
-    there = torch.ones(N, T, M)
-    there[1, :, 1] = 0
-    there[1, 13:, 0] = 0
-    there[2] = 0
-    return there
 
 
 def drawn(model, seed=2):
