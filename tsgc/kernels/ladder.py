@@ -23,7 +23,6 @@ from tsgc.kernels.tunings import (
     NARROW_RUNGS,
     RECOGNITION_ORDER,
     TUNINGS,
-    UNTRIED,
     WIDE_RUNGS,
     LibraryTuning,
     Rung,
@@ -114,13 +113,6 @@ def fitting(card: Card, dtype: torch.dtype, width: int, joints: int, training: b
     return sorted(found, key=lambda choice: choice.rung.name != _preferred)
 
 
-def admitted(card: Card, dtype: torch.dtype, width: int, joints: int, training: bool) -> list[Choice]:
-    """What fits; of cuts that no GPU has run nothing, unless a rung is preferred."""
-    if width in UNTRIED and not _preferred:
-        return []
-    return fitting(card, dtype, width, joints, training)
-
-
 def chosen(
     device: torch.device, dtype: torch.dtype, width: int, joints: int, training: bool
 ) -> Choice | None:
@@ -128,7 +120,7 @@ def chosen(
     place = Place(device, card_of(device), dtype, width, joints, training)
     key = _preferred, place
     if key not in _chosen:
-        choices = admitted(*place[1:])
+        choices = fitting(*place[1:])
         if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
             return choices[0] if choices else None  # nothing is to be captured that does not belong there
         _chosen[key] = next((choice for choice in choices if runs(choice, place)), None)
@@ -144,7 +136,7 @@ def run_block(x: Tensor, survival: Tensor | None, module: Any, kept: int | None)
         except KernelError as error:  # of sizes that were not tried out
             warn_of(choice, error)
             here = Place(x.device, card_of(x.device), *place[1:])
-            choices = admitted(*here[1:])
+            choices = fitting(*here[1:])
             left = choices[choices.index(choice) + 1 :]
             _chosen[_preferred, here] = next((one for one in left if runs(one, here)), None)
     return None
@@ -200,8 +192,7 @@ def listed(device: torch.device, joints: int) -> list[str]:
     card = card_of(device)
     lines = []
     for dtype in card.types:
-        widths = [width for width in TUNINGS if width not in UNTRIED]
-        found = {width: fitting(card, dtype, width, joints, training=True) for width in widths}
+        found = {width: fitting(card, dtype, width, joints, training=True) for width in TUNINGS}
         said = describe(card, {width: choices[0] if choices else None for width, choices in found.items()})
         lines.append(f"{str(dtype).removeprefix('torch.')} kernels {said}")
     return lines
