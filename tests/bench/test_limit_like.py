@@ -117,7 +117,7 @@ def test_without_a_gpu_a_line_says_where_to_look():
 
 def test_an_unknown_card_is_told_with_those_near_it():
     said = fails(*TRAIN, "--device", "cpu", "--limit-like", "rtx 4080", code=2)
-    assert "rtx 4080: no GPU that is known here; did you mean rtx 4090 or" in said
+    assert "--limit-like rtx 4080: no GPU that is known here; did you mean rtx 4090 or" in said
     assert "expected one of t4, " in said
-    far = fails(*TRAIN, "--device", "cpu", "--limit-like", "voodoo", code=2)
-    assert "voodoo: no GPU that is known here; expected one of t4, " in far
+    far = fails(*TRAIN, "--device", "cpu", "--limit-like", "voodoo", "--precision", "float32", code=2)
+    assert "--limit-like voodoo: no GPU that is known here; expected one of t4, " in far

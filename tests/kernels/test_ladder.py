@@ -15,6 +15,7 @@ from torch import nn
 
 from pipelines.errors import UsageError
 from tsgc import kernels
+from tsgc.kernels import block as block_kernels
 from tsgc.kernels import cards, ladder, launching, patch, tall
 from tsgc.kernels.asked import ASKED
 from tsgc.kernels.block import apply_block
@@ -237,7 +238,7 @@ def test_what_is_chosen_is_said_in_one_line():
 def test_a_block_whose_kernel_fails_in_a_run_goes_down_the_ladder(monkeypatch):
     ran = []
 
-    def apply_block(x, survival, module, road, kept):
+    def apply_block(x, survival, module, road, kept, leave):
         ran.append(type(road(96)).__name__)
         raise KernelError("mix_kernel", "no")
 
@@ -247,6 +248,48 @@ def test_a_block_whose_kernel_fails_in_a_run_goes_down_the_ladder(monkeypatch):
         out = kernels.fused_block(x, None, block)
     assert ran == ["Library"]
     torch.testing.assert_close(out, block(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer_scale", [None, 0.5])
+@pytest.mark.parametrize("kept", [None, 2])
+def test_a_block_whose_kernel_fails_backwards_has_the_plain_ones_gradients(kept, layer_scale, monkeypatch):
+    torch.manual_seed(0)
+    block = made_block(96, 13, layer_scale, DEVICE)
+    inputs = [torch.randn(3, 4, 13, 96, device=DEVICE, requires_grad=True), *block.parameters()]
+    survival = torch.tensor([1.25, 0.0, 1.25], device=DEVICE)
+
+    def temporal_norm_backward(*_):
+        raise KernelError("temporal_norm_backward", "out of resource: shared memory")
+
+    with kernels.plain():
+        out = block(inputs[0], survival)
+        weights = torch.randn_like(out)
+        want = torch.autograd.grad((out * weights).sum(), inputs)
+    monkeypatch.setattr(block_kernels, "temporal_norm_backward", temporal_norm_backward)
+    with pytest.warns(RuntimeWarning, match="temporal_norm_backward does not run") as said:
+        outs = [kernels.fused_block(inputs[0], survival, block, kept) for _ in range(2)]
+        got = [torch.autograd.grad((out * weights).sum(), inputs) for out in outs]
+    assert len(said) == 1
+    for found in got:
+        for one, other in zip(found, want, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+    assert ladder.chosen(inputs[0].device, FLOAT32, 96, 13, True) is None  # float32 has one rung
+    assert kernels.fused_block(inputs[0], survival, block, kept).grad_fn.name() != "BlockFunctionBackward"
+
+
+def test_what_takes_a_failing_backward_passs_place_multiplies_in_the_blocks_type():
+    torch.manual_seed(0)
+    block, x = made_block(96, 13, device=DEVICE), torch.randn(3, 4, 13, 96, device=DEVICE).bfloat16()
+    survival, dout = torch.tensor([1.25, 0.0, 1.25], device=DEVICE), torch.randn_like(x)
+    got = block_kernels.Twin(block, print).gradients(x, survival, list(block.parameters()), dout)
+    wide = x.double().requires_grad_()
+    with kernels.plain():
+        out = block.double()(wide, survival.double())
+    want = torch.autograd.grad(out, [wide, *block.parameters()], dout.double())
+    assert [one.dtype for one in got] == [x.dtype, *[FLOAT32] * 9]
+    for one, other in zip(got, want, strict=True):
+        error = (one - other).norm() / other.norm()
+        assert 1e-4 < error < 2e-2  # bfloat16's, not float32's
 
 
 def test_launches_leave_out_options_that_are_none():

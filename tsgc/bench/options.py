@@ -20,6 +20,7 @@ from tsgc.networks import OURS, VARIANTS
 MADE_SETTINGS = ("graphs",)  # that hold for made clips: others change the recipe that is timed
 BATCH = {"cuda": 128, "cpu": 8}
 STEPS = {"cuda": 30, "cpu": 3}
+LIKE = "--limit-like "  # what errors of its card begin with
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def check_shape(
         modality,
     )
     if precision in (None, AUTO):
-        like = None if limit_like is None else named_card(limit_like)
+        like = None if limit_like is None else named_card(limit_like, LIKE)
         precision = fastest_of(like.capability) if like else fastest(place, network == OURS)
     return shape, place, precision, steps or STEPS[place.type]
 
@@ -122,7 +123,7 @@ def _refuse(others: Mapping[str, object], why: str) -> None:
 
 def _check_limit(name: str, precision: str, device: torch.device) -> None:
     """Raise UsageError where the kernels of a card of this name cannot be timed on `device`."""
-    card = named_card(name)
+    card = named_card(name, LIKE)
     if device.type == "cpu":
         raise UsageError(
             "--limit-like: times kernels on a GPU, and there is none here;"

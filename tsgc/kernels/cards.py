@@ -86,8 +86,8 @@ TUNED_FOR = CARDS["h200"]  # whose figures stand in the tables
 _limit: Card | None = None
 
 
-def named_card(name: str) -> Card:
-    """The card of this name, in any case, with spaces or without. Raises UsageError."""
+def named_card(name: str, asked: str = "") -> Card:
+    """The card of this name, in any case, with spaces or without. Raises UsageError, which `asked` begins."""
     words = name.lower().replace("-", " ").split()
     plain = "".join(word for word in words if word not in MAKERS)
     names = {known.replace(" ", ""): known for known in CARDS}
@@ -95,7 +95,7 @@ def named_card(name: str) -> Card:
         return CARDS[names[plain]]
     near = [names[one] for one in difflib.get_close_matches(plain, names)]
     hint = f"did you mean {' or '.join(near)}? " if near else ""
-    raise UsageError(f"{name}: no GPU that is known here; {hint}expected one of {', '.join(CARDS)}")
+    raise UsageError(f"{asked}{name}: no GPU that is known here; {hint}expected one of {', '.join(CARDS)}")
 
 
 def lacking(here: Card, wanted: Card) -> str:

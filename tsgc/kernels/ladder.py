@@ -8,6 +8,7 @@ blocks run plain.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -131,15 +132,22 @@ def run_block(x: Tensor, survival: Tensor | None, module: Any, kept: int | None)
     """`apply_block` on the rung that is chosen; None: none is left, or none runs."""
     place = x.device, x.dtype, x.shape[-1], x.shape[2], torch.is_grad_enabled()
     while choice := chosen(*place):
+        left = partial(leave, choice, Place(x.device, card_of(x.device), *place[1:]))
         try:
-            return apply_block(x, survival, module, choice.road, kept)
+            return apply_block(x, survival, module, choice.road, kept, left)
         except KernelError as error:  # of sizes that were not tried out
-            warn_of(choice, error)
-            here = Place(x.device, card_of(x.device), *place[1:])
-            choices = fitting(*here[1:])
-            left = choices[choices.index(choice) + 1 :]
-            _chosen[_preferred, here] = next((one for one in left if runs(one, here)), None)
+            left(error)
     return None
+
+
+def leave(choice: Choice, here: Place, error: KernelError) -> None:
+    """Choose the next rung that runs, in the place of one whose kernel does not."""
+    warn_of(choice, error)
+    key = _preferred, here
+    if _chosen.get(key, choice) is choice:  # another block of the same backward pass may have left it
+        choices = fitting(*here[1:])
+        left = choices[choices.index(choice) + 1 :]
+        _chosen[key] = next((one for one in left if runs(one, here)), None)
 
 
 def warn_of(choice: Choice, error: KernelError) -> None:
@@ -182,7 +190,7 @@ def try_out(
         )
         for kept in (None, rows - 1) if way.packs and training else (None,):
             survival = (torch.arange(rows, device=device) < (kept or rows)).float()
-            out = BlockFunction.apply(x, survival, *parameters, EPS, way, training, kept)
+            out = BlockFunction.apply(x, survival, *parameters, EPS, way, training, kept, None)
             if training:
                 torch.autograd.grad(out, [x, *parameters], torch.zeros_like(out))
 
