@@ -5,8 +5,7 @@ that the kernels have tile sizes for, on the first rung of the `ladder` that the
 other widths or without Triton it runs plain. There is no setting.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -16,24 +15,8 @@ from torch._compile import _disable_dynamo as uncompiled  # torch.compiler.disab
 
 from tsgc.kernels.plain_pairs import MORE, plain_pairs
 from tsgc.kernels.plain_subsets import plain_mix
-
-_enabled = True
-
-
-@contextmanager
-def plain() -> Iterator[None]:
-    """A context in which every operation is its plain twin, for tests and benchmarks."""
-    global _enabled
-    before, _enabled = _enabled, False
-    try:
-        yield
-    finally:
-        _enabled = before
-
-
-def enabled() -> bool:
-    """Whether anything but plain twins may run: not inside `plain()`."""
-    return _enabled
+from tsgc.kernels.switch import enabled as enabled
+from tsgc.kernels.switch import plain as plain
 
 
 @lru_cache(maxsize=1)
@@ -44,7 +27,7 @@ def has_triton() -> bool:
 
 def fused_dtype(x: Tensor, width: int) -> torch.dtype | None:
     """The type in which a block of x (R, T, V, ...) with `width` channels runs fused; None: it runs plain."""
-    if not (_enabled and x.is_cuda and has_triton()):
+    if not (enabled() and x.is_cuda and has_triton()):
         return None
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
     return dtype if _fused(x.device, dtype, width, x.shape[2], torch.is_grad_enabled()) else None
@@ -62,7 +45,7 @@ vars(_fused)["_dynamo_marked_constant"] = True
 
 def settle(device: torch.device, widths: Sequence[int], joints: int, training: bool = True) -> str:
     """Choose the kernels of a network's blocks, in the type of its products; what was chosen, in words."""
-    if not (_enabled and device.type == "cuda" and has_triton()):
+    if not (enabled() and device.type == "cuda" and has_triton()):
         return "none, blocks run plain"
     from tsgc.kernels import ladder
 
@@ -131,7 +114,7 @@ MOST_CONVOLUTIONS, MOST_CHANNELS = 4, 128  # of `branches`: in all, and of one
 
 def fuses(x: Tensor) -> bool:
     """Whether the kernels of the field's networks may run for x."""
-    return _enabled and x.is_cuda and x.dtype in TYPES and has_triton()
+    return enabled() and x.is_cuda and x.dtype in TYPES and has_triton()
 
 
 @uncompiled

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from tsgc import kernels
 from tsgc.kernels.bottleneck import Kernels
 from tsgc.kernels.launching import KernelError
 from tsgc.kernels.library import Library
 from tsgc.kernels.operands import Operands, make_operands
+from tsgc.kernels.switch import plain
 from tsgc.kernels.temporal import Statistics, temporal_norm
 from tsgc.kernels.temporal_backward import temporal_norm_backward
 
@@ -36,12 +36,12 @@ class Twin(NamedTuple):
 
     module: nn.Module
     leave: Leave
-    """Told of the kernel that failed."""
+    """What is called with the kernel's error."""
 
     def gradients(
         self, x: Tensor, survival: Tensor, parameters: Sequence[Tensor], dout: Tensor
     ) -> tuple[Tensor, ...]:
-        """Those of x and the parameters, by the plain block, which is computed anew."""
+        """Gradients of x and the parameters, by the plain block, which is computed anew."""
         from torch.func import functional_call  # loaded where something has failed alone
 
         leaves = [one.detach().requires_grad_() for one in (x, *parameters)]
@@ -49,7 +49,7 @@ class Twin(NamedTuple):
         if getattr(self.module, "scale", None) is not None:  # the projection has it already
             weights["scale"] = x.new_ones(x.shape[-1], dtype=torch.float32)
         narrow = torch.autocast(x.device.type, x.dtype, enabled=x.dtype != torch.float32)
-        with kernels.plain(), torch.enable_grad(), narrow:
+        with plain(), torch.enable_grad(), narrow:
             out = functional_call(self.module, weights, (leaves[0], survival))
         return torch.autograd.grad(out, leaves, dout.to(out.dtype))
 
