@@ -1,10 +1,12 @@
 """Signals at the edges of a command: as it starts, as it says how it ended, and after that."""
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from made.command import fails, tsgc
 
 from pipelines.interrupts import CommandSignals, Interrupted
 from tsgc.commands.error_line import OneLineErrors
-from tsgc.distributed.preemption import StopRequest
+from tsgc.distributed.preemption import HOLD_EVERY, StopRequest
 from tsgc.distributed.process import Process
 
 ALONE = Process(0, 1, torch.device("cpu"))
@@ -68,6 +70,60 @@ def test_a_first_signal_after_training_ends_the_command():
         with StopRequest(ALONE):
             pass
         sigterm()
+
+
+def test_signals_that_a_library_has_taken_are_taken_again():
+    with StopRequest(ALONE) as stop:
+        assert not stop.agreed(look=True)
+        ctypes.CDLL(None).signal(signal.SIGTERM, 0)  # SIG_DFL, unseen by Python
+        time.sleep(1.5 * HOLD_EVERY)
+        assert not stop.agreed(look=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.agreed(look=True)
+
+
+COMPILED = """
+import time
+import torch, triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from kernel import twice
+from tsgc.distributed.preemption import StopRequest
+from tsgc.distributed.process import Process
+
+with StopRequest(Process(0, 1, torch.device("cpu"))) as stop:
+    triton.compile(ASTSource(fn=twice, signature={"x": "*fp32"}), target=GPUTarget("cuda", 90, 32))
+    assert not stop.agreed(look=True)
+    print("compiled", flush=True)
+    while not stop.requested:
+        sum(range(1000))
+    time.sleep(0.2)  # for the second one
+"""
+KERNEL = """
+import triton
+from triton import language as tl
+
+@triton.jit
+def twice(x):
+    tl.store(x, 2 * tl.load(x))
+"""
+
+
+@pytest.mark.slow
+def test_two_sigterms_at_once_after_a_kernel_was_compiled_ask_to_stop(tmp_path):
+    """Triton's LLVM has taken the signal by then; unless it is taken again most such processes end."""
+    pytest.importorskip("triton", reason="torch comes without Triton here")
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    alone = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    alone |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    words = [sys.executable, "-c", COMPILED]
+    with subprocess.Popen(words, env=alone, text=True, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == "compiled\n"
+        time.sleep(0.1)
+        os.kill(child.pid, signal.SIGTERM)
+        os.kill(child.pid, signal.SIGTERM)
+    assert child.returncode == 0
 
 
 ENDED = """

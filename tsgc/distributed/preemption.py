@@ -19,6 +19,8 @@ from pipelines.interrupts import (
 )
 from tsgc.distributed.process import Process
 
+HOLD_EVERY = 0.1  # seconds
+
 
 class PreemptedError(TsgcError):
     """The run was asked to stop and has saved itself; `--resume` goes on at that step."""
@@ -31,6 +33,10 @@ class StopRequest:
 
     A second Ctrl-C raises `Interrupted`, with what `how_to_go_on` says. `say` is called at once at the first,
     from a thread, where a command runs.
+
+    Triton's compiler takes SIGNALS for itself, unasked (LLVM's `RegisterHandlers`). Its handler passes a
+    signal on, but is gone while it does, so that two at once, which is how `timeout` and clusters send
+    SIGTERM, end the process. So wherever training asks whether to stop, the signals are taken again.
     """
 
     def __init__(
@@ -42,6 +48,7 @@ class StopRequest:
         self.process = process
         self.how_to_go_on = how_to_go_on
         self._first, self._since = 0, 0.0
+        self._held = 0.0
         self._announcing = announcing(say, how_to_go_on)
 
     def __enter__(self) -> "StopRequest":
@@ -65,18 +72,26 @@ class StopRequest:
         elif at_once(number, self._first, self._since):
             raise Interrupted(f"stopped at once; {self.how_to_go_on()}", number)
 
+    def _hold(self) -> None:
+        if (now := time.monotonic()) - self._held > HOLD_EVERY:
+            self._held = now
+            for number in self._before:
+                signal.signal(number, self._note)
+
     @property
     def requested(self) -> bool:
         """Whether this process was asked to stop."""
+        self._hold()
         return bool(self._first)
 
     def agreed(self, look: bool) -> bool:
         """Whether all ranks stop here. Ranks ask each other, and wait for each other, only with `look`."""
+        requested = self.requested
         if self.process.world == 1:
-            return self.requested
+            return requested
         if not look:
             return False
-        return bool(self.process.sum(torch.tensor(float(self.requested), device=self.process.device)))
+        return bool(self.process.sum(torch.tensor(float(requested), device=self.process.device)))
 
     @property
     def within_step(self) -> Callable[[], bool] | None:
