@@ -93,12 +93,12 @@ class BlockFunction(torch.autograd.Function):
         x, z, p, survival, _, w_t, b_t, gamma, _, _, _, _, _, means, rstds, *rest = saved
         dout = dout.to(x.dtype).contiguous()
         ready = Operands(*rest)
-        of = way.backward(z, dout, p, survival, ready)
+        grads = way.backward(z, dout, p, survival, ready)
         dx, sums = temporal_norm_backward(
-            x, of.z, dout, survival, ready.order, w_t, b_t, gamma, Statistics(means, rstds),
+            x, grads.z, dout, survival, ready.order, w_t, b_t, gamma, Statistics(means, rstds),
             way.tuning.temporal_backward,
         )  # fmt: skip
-        return dx, of.adjacency, sums[:3], *sums[3:6], of.w1, of.b1, of.w2, sums[6]
+        return dx, grads.adjacency, sums[:3], *sums[3:6], grads.w1, grads.b1, grads.w2, sums[6]
 
 
 class DroppedFunction(torch.autograd.Function):
