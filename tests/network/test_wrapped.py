@@ -30,7 +30,7 @@ def build(folder, source=PLAIN, name="Net", **settings):
 
 def is_one_line(model, expected, every_gradient):
     with pytest.raises(TsgcError, match=f"^network {model.source}: .*{expected}") as found:
-        try_out(model, CPU, every_gradient)
+        try_out(model, CPU, every_gradient, presence=True)
     assert "\n" not in str(found.value)
 
 
@@ -60,7 +60,7 @@ def test_trying_it_out_changes_nothing(tmp_path):
     model = build(tmp_path)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
-    try_out(model, CPU, every_gradient=True)
+    try_out(model, CPU, every_gradient=True, presence=True)
     assert torch.equal(torch.get_rng_state(), state) and model.training
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -177,13 +177,13 @@ def test_what_fails_backwards_or_in_eval_mode_is_one_line_before_the_first_step(
 
 def test_a_buffer_that_changes_in_every_pass_is_tried_and_put_back(tmp_path):
     model = build(tmp_path, LATER, "Counting")
-    try_out(model, CPU, every_gradient=True)
+    try_out(model, CPU, every_gradient=True, presence=True)
     assert not model.network.calls.any()
 
 
 def test_an_answer_of_another_shape_is_one_line_for_a_single_clip_too(tmp_path):
     model = build(tmp_path, LATER, "Squeezed")
-    try_out(model, CPU, every_gradient=True)
+    try_out(model, CPU, every_gradient=True, presence=True)
     with pytest.raises(TsgcError, match=r"Squeezed: its forward pass gives \(5,\) for x .*\(1, 5\)$"):
         model(torch.zeros(1, 3, 6, 20, 2))
 
@@ -199,12 +199,12 @@ def test_errors_of_kernels_memory_and_other_processes_are_not_the_networks(tmp_p
 
 
 def test_a_parameter_without_a_gradient_matters_to_several_processes_alone(tmp_path):
-    try_out(build(tmp_path, FAULTY, "Base"), CPU, every_gradient=False)
+    try_out(build(tmp_path, FAULTY, "Base"), CPU, every_gradient=False, presence=True)
 
 
 def test_no_gradient_at_all_is_one_line_for_one_process_too(tmp_path):
     with pytest.raises(TsgcError, match=r"^network my.py:Stopped: no gradient reaches its parameters"):
-        try_out(build(tmp_path, FAULTY, "Stopped"), CPU, every_gradient=False)
+        try_out(build(tmp_path, FAULTY, "Stopped"), CPU, every_gradient=False, presence=True)
 
 
 LAZY = """
@@ -234,7 +234,7 @@ def test_lazy_layers_take_their_shapes_when_it_is_made(tmp_path):
     weights = model.state_dict()
     assert weights["1.weight"].shape == (4, 3 * 6 * 20 * 2) and weights["3.weight"].shape == (5, 4)
     assert weights["2.num_batches_tracked"] == 0 and model.training
-    try_out(model, CPU, every_gradient=True)
+    try_out(model, CPU, every_gradient=True, presence=True)
     torch.manual_seed(1)
     again = build(tmp_path, LAZY).state_dict()
     assert all(torch.equal(again[name], weights[name]) for name in weights)
@@ -280,7 +280,7 @@ class Without(Net):
 
 def test_several_heads_and_drop_paths_factors_are_a_networks_business(tmp_path):
     model = build(tmp_path, HEADED)
-    try_out(model, CPU, every_gradient=True)
+    try_out(model, CPU, every_gradient=True, presence=True)
     assert model.drop_path_rates.tolist() == [0.0, 0.5] and "drop_path_rates" not in model.state_dict()
     x, survival = torch.randn(3, 3, 6, 20, 2), torch.ones(2, 6)
     assert model(x, survival).shape == (3, 2, 5) and model.network.given[-1] is survival
@@ -292,7 +292,39 @@ def test_several_heads_and_drop_paths_factors_are_a_networks_business(tmp_path):
 
 def test_an_answer_that_is_of_heads_even_when_it_recognises_is_one_line(tmp_path):
     with pytest.raises(TsgcError, match=r"Always: .*gives \(2, 2, 5\) for x .* expected logits .*\(2, 5\)$"):
-        try_out(build(tmp_path, HEADED, "Always"), CPU, every_gradient=False)
+        try_out(build(tmp_path, HEADED, "Always"), CPU, every_gradient=False, presence=True)
+
+
+GATED = (
+    PLAIN
+    + """
+
+class Needs(Net):
+    def forward(self, x, presence):
+        return super().forward(x * presence.mean())
+
+
+class Gated(Net):
+    def __init__(self, *given, **shape):
+        super().__init__(*given, **shape)
+        self.gates = nn.ParameterList([nn.Parameter(torch.ones(())) for _ in range(2)])
+
+    def forward(self, x, presence):
+        return super().forward(x * self.gates[0 if presence is None else 1])
+"""
+)
+
+
+def test_it_is_tried_with_presence_where_its_clips_have_it_alone(tmp_path):
+    needs = build(tmp_path, GATED, "Needs")
+    try_out(needs, CPU, every_gradient=True, presence=True)
+    with pytest.raises(TsgcError, match=r"Needs: its forward pass failed on x .*NoneType"):
+        try_out(needs, CPU, every_gradient=True, presence=False)
+    gated = build(tmp_path, GATED, "Gated")
+    for presence in (False, True):
+        gated.network.gates[0].requires_grad_(not presence)
+        gated.network.gates[1].requires_grad_(presence)
+        try_out(gated, CPU, every_gradient=True, presence=presence)
 
 
 @pytest.mark.parametrize("rates", [(0.0, 1.0), (-0.1, 0.2), (0, 1)])

@@ -164,3 +164,11 @@ def test_each_command_that_recognises(whole, made, here):
             assert f"network my.py:Net: {expected}" in last(tsgc(*command, *given, expect=1)), command
     said = tsgc("report", "run", "--explain", 1, "--out", "r.html", "--data-root", made, *given)
     assert "No saliency" in said and "network my.py:Net: its forward pass gives" in said
+
+
+def test_a_network_that_divides_by_the_zeros_of_clips_is_told_so(made, tmp_path):
+    forward = "    def forward(self, x):\n"
+    divides = PLAIN.replace(forward, f"{forward}        x = x / x.norm(dim=1, keepdim=True)\n")
+    said = tsgc(*words(made, write_network(tmp_path, divides), tmp_path / "run", "log_every=1"), expect=1)
+    assert "no checkpoint was saved before; try a lower lr" in last(said)
+    assert last(said).endswith("may divide by 0: joints that were not seen, centres and absent bodies are 0")

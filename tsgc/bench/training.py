@@ -51,7 +51,7 @@ def forward_flops(shape: Shape) -> float:
     cpu = torch.device("cpu")
     model = make_model(shape, cpu)
     if isinstance(model, Wrapped):
-        try_out(model, cpu, every_gradient=False)
+        try_out(model, cpu, every_gradient=False, presence=False)
     counted = totals(count_parts(model, shape.frames))
     return 2.0 * (counted["macs"] + counted["graph_macs"])
 

@@ -12,12 +12,15 @@ from shards.batch import Step
 from tsgc.distributed.preemption import StopRequest
 from tsgc.evaluation.predict_split import predict_split
 from tsgc.evaluation.scores import accuracy
+from tsgc.network.own.wrapped import Wrapped
+from tsgc.networks import NETWORKS
 from tsgc.step.optimizer import learning_rate
 from tsgc.training.feed import Feed
 from tsgc.training.progress import RunProgress
 from tsgc.training.restart import save_and_stop
 from tsgc.training.run import Training
 from tsgc.training.save_restore import save_checkpoint
+from tsgc.training.snapshots import state_path
 
 
 def train_epoch(
@@ -91,15 +94,14 @@ class EpochLoss:
         if not math.isfinite(self.mean):
             raise TsgcError(
                 f"the loss is {self.mean} in epoch {epoch + 1}, by step {done}: training has diverged;"
-                f" the last good checkpoint is kept in {run.folder / 'checkpoints'};"
-                " try a lower lr or --set clip_grad=1"
+                f" {_kept(run)}; try a lower lr{'' if run.config.clip_grad else ' or --set clip_grad=1'}"
+                f"{_of_zeros(run, epoch)}"
             )
         scale = run.train_step.loss_scale
         if scale is not None and scale.vanished:
             raise TsgcError(
                 f"gradients overflow float16 in epoch {epoch + 1}, by step {done}, at any scale: training has"
-                f" diverged; the last good checkpoint is kept in {run.folder / 'checkpoints'};"
-                " try a lower lr, or start with --set precision=float32"
+                f" diverged; {_kept(run)}; try a lower lr, or start with --set precision=float32"
             )
         recent = (total - self.total) / (self.clips - self._read_at)
         self.total, self._read_at = total, self.clips
@@ -137,6 +139,23 @@ def clips_read(run: Training, step: Step) -> int:
     # Waits for the device and the other ranks in every step: the price of skipping.
     missing = torch.tensor(step.missing, device=run.process.device)
     return step.size - int(run.process.sum(missing).item())
+
+
+def _kept(run: Training) -> str:
+    """Where the weights of before are."""
+    if state_path(run.folder).exists():
+        return f"the last good checkpoint is kept in {run.folder / 'checkpoints'}"
+    return "no checkpoint was saved before"
+
+
+def _of_zeros(run: Training, epoch: int) -> str:
+    """What to look for where one's own network was never finite: clips have zeros, the trial has none."""
+    if epoch or not isinstance(run.model, Wrapped) or run.config.network in NETWORKS:
+        return ""
+    return (
+        f"; if it is so from the first step on, network {run.model.source} may divide by 0: joints that were"
+        " not seen, centres and absent bodies are 0"
+    )
 
 
 def validate(run: Training, progress: RunProgress, stop: StopRequest) -> dict[str, float]:

@@ -20,7 +20,7 @@ from shards.resident import ResidentClips
 from tsgc import kernels
 from tsgc.config import TrainConfig, settle_window
 from tsgc.distributed.process import Process
-from tsgc.input.pipeline import InputPipeline, input_pipeline
+from tsgc.input.pipeline import InputPipeline, input_pipeline, interpolates_presence
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
 from tsgc.network.layers import block_widths
@@ -191,7 +191,8 @@ def make_train_step(
     ).to(process.device)
     if isinstance(model, Wrapped):
         precise = partial(arithmetic, config.arithmetic, process.device)
-        try_out(model, process.device, every_gradient=process.world > 1, arithmetic=precise)
+        present = interpolates_presence(manifest.preset)
+        try_out(model, process.device, process.world > 1, precise, presence=present)
         share_weights(model, process)
     ema = ModelEmaV3(model, decay=config.ema_decay, use_warmup=config.ema_warmup)
     optimizer = build_optimizer(model, config, process.device)

@@ -144,25 +144,27 @@ def try_out(
     device: torch.device,
     every_gradient: bool,
     arithmetic: Callable[[], AbstractContextManager] = nullcontext,
+    *,
+    presence: bool,
 ) -> None:
     """Run a made batch through a network, in training mode, backwards, and in eval mode; it stays as it is.
 
-    `arithmetic`: the context of forward passes. Raises TsgcError for what would go wrong in the first step or
-    where it is scored: an error, an answer of another shape, one that is not finite, and with
-    `every_gradient` a parameter that has none.
+    `arithmetic`: the context of forward passes. `presence`: whether its clips come with it. Raises TsgcError
+    for what would go wrong in the first step or where it is scored: an error, an answer of another shape, one
+    that is not finite, and with `every_gradient` a parameter that has none.
     """
     C, V, M = model.input_shape
     T = model.min_frames
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, C, T, V, M, generator=generator).to(device)
-    presence = torch.ones(2, T, M, device=device)
+    present = torch.ones(2, T, M, device=device) if presence else None
     buffers = [buffer.clone() for buffer in model.buffers()]
     training = model.training
     # Its random numbers are put back: the run's own do not depend on this.
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), torch.enable_grad():
         with arithmetic():
-            logits = model.train()(x, presence=presence)
+            logits = model.train()(x, presence=present)
         check_numbers(logits, model.source, shape_words(x))
         if not logits.requires_grad:
             raise TsgcError(
@@ -173,7 +175,7 @@ def try_out(
         if every_gradient:
             check_gradients(model)
         with arithmetic(), torch.no_grad():
-            recognised = model.eval()(x, presence=presence)
+            recognised = model.eval()(x, presence=present)
         check_numbers(recognised, model.source, f"{shape_words(x)} in eval mode")
     model.zero_grad(set_to_none=True)
     with torch.no_grad():
