@@ -27,6 +27,9 @@ from made.teachers import ucla_builder
 
 from tsgc import live
 
+os.environ.pop("TSGC_DATA", None)  # whoever runs the tests may have clips and runs of their own there
+os.environ.pop("TSGC_RUNS", None)
+
 # Machines are slow at times, which is no fault of the code. `make test-slow` takes the second profile: with
 # other examples each time, of which many may be no case of the test; the first tells where most are none.
 SLOW, UNLUCKY = [HealthCheck.too_slow], [HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -69,7 +72,6 @@ def shared() -> Path:
 def here(tmp_path, monkeypatch):
     """An empty folder to work in, with the default ./data and ./runs."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TSGC_DATA", raising=False)
     return tmp_path
 
 

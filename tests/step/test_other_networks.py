@@ -22,9 +22,10 @@ GPU = pytest.mark.skipif(
 )
 SHAPE = Shape(skeleton="nw-ucla-20", frames=16, bodies=1, classes=5, batch=6, network="my.py:Net")
 BRANCHES = PLAIN.replace("x = self.norm(", "x = x if x.sum() > 0 else -x\n        x = self.norm(")
-CHANCE = PLAIN.replace("import torch\n", "import random\nimport torch\n", 1).replace(
-    "x = self.norm(", "x = x * random.random()\n        x = self.norm("
+COUNTED = PLAIN.replace("self.dropout(x))", "self.dropout(x)).roll(next(self.calls), 1)").replace(
+    "        self.embed", "        self.calls = iter(range(99))\n        self.embed", 1
 )
+"""Python that each call moves on: a graph keeps the number that it was captured with."""
 
 
 class PretendedRanks(Process):
@@ -141,7 +142,7 @@ def test_captured_steps_are_the_plain_ones_dropout_included(named):
 
 @GPU
 @pytest.mark.parametrize(
-    ("source", "reason"), [(BRANCHES, "cannot be CUDA graphs"), (CHANCE, "is not its plain one")]
+    ("source", "reason"), [(BRANCHES, "cannot be CUDA graphs"), (COUNTED, "is not its plain one")]
 )
 def test_a_network_that_no_graph_can_hold_trains_plainly_and_says_so_once(named, source, reason):
     named(source)
