@@ -109,6 +109,7 @@ def test_code_that_nobody_named_or_that_has_changed_is_refused_in_one_line(tmp_p
             r"ModuleNotFoundError: No module named 'no_such_module_here' \(my.py, line 1\)",
         ),
         ("\n\nraise ValueError('not today')", r"ValueError: not today \(my.py, line 3\)"),
+        ("import sys\nsys.exit('not a library')", r"SystemExit: not a library \(my.py, line 2\)"),
         ("from .parts import WIDTH", r"relative import .*\(my.py, line 1\); give it as package.module:NAME"),
         ("class Other: pass", r"no Net in it; it defines Other"),
         ("class Other: pass\nclass Nett: pass", r"no Net in it; did you mean Nett\?$"),

@@ -93,6 +93,7 @@ def test_what_is_emulated_is_told_in_a_line_with_its_cost(on):
     said = emulation_cost("bf16", GPU)
     assert "Card 3000 has no instructions for" in said and said.endswith("precision=auto takes float16 here")
     assert not emulation_cost("float16", GPU) and not emulation_cost("float32", CPU)
+    assert emulation_cost("float16", CPU, ours=False).endswith("takes float32 here")
     assert emulation_cost("bf16", CPU, "--precision auto").endswith("; --precision auto takes float32 here")
 
 

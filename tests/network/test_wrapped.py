@@ -1,5 +1,7 @@
 """Any network in TSGCNeXt's place; one that fails is one clear line before the first step."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from made.own_networks import FAULTY, PLAIN, PRESENCE, write_network
@@ -44,6 +46,17 @@ def test_it_is_called_as_ours_and_its_weights_have_their_own_names(tmp_path):
     other = build(tmp_path, width=4).eval()
     other.load_state_dict(model.state_dict())
     assert torch.equal(other(x), answer)
+
+
+def test_a_network_that_holds_what_it_has_computed_is_copied(tmp_path):
+    normed = PLAIN.replace("nn.Linear(width, num", "nn.utils.weight_norm(nn.Linear(width, num").replace(
+        ", num_classes)\n", ", num_classes))\n", 1
+    )
+    model = build(tmp_path, normed)
+    assert not model.network.out.weight.is_leaf
+    copied, x = deepcopy(model).eval(), torch.randn(3, 3, 6, 20, 2)
+    assert torch.equal(copied(x), model.eval()(x)) and copied.network is not model.network
+    assert copied.network.out.weight_g is not model.network.out.weight_g
 
 
 def test_presence_is_given_where_it_is_asked_for(tmp_path):

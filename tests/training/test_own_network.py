@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -14,7 +15,7 @@ from made.own_networks import FAULTY, PLAIN, TIED, write_network
 from safetensors.numpy import load_file
 
 from pipelines.errors import TsgcError
-from tsgc import load_run
+from tsgc import load_run, predict, write_report
 from tsgc.evaluation.scores import read_scores
 from tsgc.network.own import code as own_code
 
@@ -195,6 +196,32 @@ def test_evaluate_gives_the_scores_of_training(own, made, here):
     assert np.array_equal(before.logits, after.logits)
 
 
+def test_the_newest_run_is_the_newest_of_the_network_that_is_named(own, trained, made, here):
+    shutil.copytree(trained / "runs/ntu60/xsub/tiny/joint/seed0", here / "runs/ours")
+    network = "--network", f"{own}/my.py:Net"
+    where = "--data-root", made, "--runs", here / "runs"
+    for words in (["evaluate", *where], ["report", *where], ["export", "--format", "pt2", *where]):
+        assert "no run" in refused(*words, *network) and "my.py:Net" in refused(*words, *network)
+    shutil.copytree(own / "run", here / "runs/own")
+    for folder, age in (("own", 1), ("ours", 2)):
+        os.utime(here / "runs" / folder / "config.yaml", (age, age))
+    assert "my.Net" in tsgc("evaluate", *where, *network)
+    assert "my.Net" in tsgc("report", *where, *network, "--out", "r.html") + (here / "r.html").read_text()
+    tsgc("export", "--format", "pt2", "--out", "files", *where, *network)
+    assert "# my.Net, bone stream" in (here / "files/last.md").read_text()
+
+
+def test_python_asks_for_the_code_as_the_commands_do(own, here):
+    joints, network = np.random.default_rng(0).normal(size=(30, 1, 25, 3)), f"{own}/my.py:Net"
+    with pytest.raises(TsgcError, match="code of your own"):
+        predict(joints, own / "run")
+    expected = load_run(own / "run", network=network, device="cpu").predict(joints)[0]
+    own_code._admitted.clear()
+    assert np.array_equal(predict(joints, own / "run", network=network)[0].logits, expected.logits)
+    own_code._admitted.clear()
+    assert write_report(own / "run", here / "r.html", network=network).is_file()
+
+
 def test_info_counts_and_report_explains_what_it_can(own, made, here):
     found = json.loads(tsgc("info", own / "run", "--network", f"{own}/my.py:Net", "--json"))
     assert found["network"] == "my.Net" and found["totals"]["parameters"] == 1338
@@ -216,6 +243,17 @@ def test_it_is_exported_with_parity(own, made, here):
     worst = [float(found) for found in re.findall(r"largest difference from PyTorch (\S+)", said)]
     assert len(worst) == 2 and max(worst) < 1e-4
     assert "# my.Net, bone stream" in (here / "last.md").read_text()
+
+
+def test_weights_of_another_type_are_exported_in_float32(made, here):
+    narrow = PLAIN.replace(
+        "\n    def forward(self, x):\n",
+        "        self.bfloat16()\n\n    def forward(self, x):\n        x = x.to(self.out.weight.dtype)\n",
+    )
+    tsgc(*words(made, write_network(here, narrow), "run", "epochs=1", "warmup_epochs=0"))
+    assert b'"out.bias":{"dtype":"BF16"' in (here / "run/checkpoints/last.safetensors").read_bytes()
+    said = tsgc("export", "run", "--network", "my.py:Net", "--data-root", made)
+    assert said.count("largest difference from PyTorch") == 2
 
 
 def test_what_cannot_be_traced_is_one_line(made, here):

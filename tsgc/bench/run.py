@@ -48,7 +48,7 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
         return
     result: dict[str, Any] = {"machine": machine.machine_facts(options.device)}
     talker.line(about(result["machine"]))
-    _warn_of_emulation(options.precision, options.device, talker)
+    _warn_of_emulation(options.precision, options.device, talker, options.shape.network == OURS)
     if options.data is not None:
         result["data"] = _data(options, talker)
     else:
@@ -56,8 +56,8 @@ def bench_train(options: TrainOptions, talker: Talker, out: Path | None, words: 
     finish(result, talker, out)
 
 
-def _warn_of_emulation(precision: str, device: torch.device, talker: Talker) -> None:
-    if costs := emulation_cost(precision, device, "--precision auto"):
+def _warn_of_emulation(precision: str, device: torch.device, talker: Talker, ours: bool) -> None:
+    if costs := emulation_cost(precision, device, "--precision auto", ours):
         talker.warn(costs)
 
 
@@ -88,7 +88,7 @@ def bench_graph(
     """`tsgc bench graph`."""
     facts = machine.machine_facts(device)
     talker.line(about(facts))
-    _warn_of_emulation(precision, device, talker)
+    _warn_of_emulation(precision, device, talker, shape.network == OURS)
     rows = joint_mixing.bench_products(shape, precision, device, steps)
     for row in rows:
         slowest = "block, plain" if "block" in row["name"] else "naive"

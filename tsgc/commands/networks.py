@@ -111,7 +111,9 @@ def predict(
 def export(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run folder, or one of its .safetensors. (default: the newest finished run)"),
+        typer.Argument(
+            help="Run folder or .safetensors. (default: the newest finished, of --network if given)"
+        ),
     ] = None,
     checkpoint: Checkpoint = "last",
     ema: Ema = False,
@@ -139,7 +141,7 @@ def export(
     admit(network)
     talker = Talker(json=json)
     if run is None:
-        run = newest_whole(runs, f"{checkpoint}-ema" if ema else checkpoint, talker.note).folder
+        run = newest_whole(runs, f"{checkpoint}-ema" if ema else checkpoint, talker.note, network).folder
         talker.note(f"the newest run: {run}")
     export_run(
         talker,

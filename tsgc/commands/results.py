@@ -85,10 +85,6 @@ def report(
     from tsgc.console import Talker
     from tsgc.report import write_report
 
-    if network:
-        from tsgc.network.own.code import admit
-
-        admit(network)
     write_report(
         run or [],
         out=out,
@@ -98,5 +94,6 @@ def report(
         overwrite=overwrite,
         data_root=data_root,
         runs_root=runs,
+        network=network,
         talker=Talker(),
     )

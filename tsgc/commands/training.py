@@ -225,7 +225,9 @@ def write_run_report(folder: Path, data_root: Path) -> Path:
 
 def evaluate(
     ctx: typer.Context,
-    run: Annotated[Path | None, typer.Argument(help="Run folder. (default: the newest)")] = None,
+    run: Annotated[
+        Path | None, typer.Argument(help="Run folder. (default: the newest, of --network if given)")
+    ] = None,
     checkpoint: Annotated[
         str, typer.Option(help="last, best, or a file: ours, or a released .pth.")
     ] = "last",
@@ -260,9 +262,7 @@ def evaluate(
     with talker.doing("loading PyTorch"):
         from tsgc.distributed.process import join_ranks
         from tsgc.evaluation.evaluate import evaluate_run
-        from tsgc.network.own.code import admit
     with join_ranks(device) as process:
-        admit(network)
         evaluate_run(
             process,
             talker,
@@ -278,4 +278,5 @@ def evaluate(
             runs_root=runs,
             loader_options=read,
             tta=tta,
+            network=network,
         )

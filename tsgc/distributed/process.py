@@ -31,7 +31,7 @@ class CommonError(TsgcError):
     """Something that all ranks have found alike: it is said of none in particular."""
 
 
-def is_lost(error: Exception) -> bool:
+def is_lost(error: BaseException) -> bool:
     """Whether an exchange between ranks failed, not this rank's own work."""
     return isinstance(error, dist.DistError) or "gloo/transport" in str(error)  # gloo has no error class
 

@@ -1,5 +1,6 @@
 """`tsgc evaluate`: score one checkpoint on a split, write its score file, print its accuracies."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tsgc.evaluation.scores import (
     remarks,
     write_scores,
 )
+from tsgc.network.own.code import admit
 from tsgc.network.precision import replacement
 from tsgc.networks import OURS
 from tsgc.workspace.data_root import pick_shards
@@ -37,12 +39,18 @@ class Target:
     """The benchmark that it was trained on; None: a released checkpoint does not say."""
 
 
-def find_target(run: Path | None, checkpoint: str, ema: bool, runs_root: Path) -> Target:
-    """The checkpoint `checkpoint` of a run (default: the newest), or the file of that name."""
+def find_target(
+    run: Path | None,
+    checkpoint: str,
+    ema: bool,
+    runs_root: Path,
+    network: str | Sequence[str] | None = None,
+) -> Target:
+    """The checkpoint `checkpoint` of a run (default: the newest, of `network` if given), or a file."""
     file = Path(checkpoint)
     if file.suffix and run is None:
         return _file_target(file, ema)
-    opened = open_run(run) if run else newest_run(runs_root)
+    opened = open_run(run) if run else newest_run(runs_root, network)
     name = file.stem if file.suffix else checkpoint + ("-ema" if ema else "")
     file = file if file.suffix else opened.checkpoint(name)
     return Target(file, name, opened.folder, opened.benchmark)
@@ -73,12 +81,14 @@ def evaluate_run(
     runs_root: Path,
     loader_options: LoaderOptions | None = None,
     tta: str = "none",
+    network: Sequence[str] | None = None,
 ) -> Scores:
     """`tsgc evaluate`: score one checkpoint, write its scores, print its accuracies.
 
     The name of the score file tells test-time augmentation, so that it replaces no other's.
     """
-    target = find_target(run, checkpoint, ema, runs_root)
+    admit(network)
+    target = find_target(run, checkpoint, ema, runs_root, network)
     name = target.name if tta == "none" else f"{target.name}-tta-{tta}"
     where, _ = pick_shards(data_root, None if shards else target.benchmark, shards)
     if target.file.suffix == WEIGHTS:

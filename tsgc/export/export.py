@@ -90,7 +90,8 @@ def export_run(
 
 
 def in_float32(stream: TrainedStream) -> TrainedStream:
-    """The stream with float32 arithmetic, whatever it was trained with: what the exported file computes."""
+    """The stream with float32 weights and arithmetic, whatever it was trained with: what a file computes."""
+    stream.model.float()
     config = replace(stream.pipeline.config, precision="float32", trained_in=None)
     forward = ForwardGraphs("float32", stream.forward.device, sizes=())
     return replace(stream, pipeline=replace(stream.pipeline, config=config), forward=forward)

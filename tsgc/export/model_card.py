@@ -13,7 +13,7 @@ from tsgc.config import TrainConfig
 from tsgc.evaluation.scores import all_and_clean, read_scores
 from tsgc.inference.trained_stream import TrainedStream
 from tsgc.modalities import needs_times
-from tsgc.network.cost import count_parts, totals
+from tsgc.network.cost import count_parts, count_words, totals
 from tsgc.networks import NETWORKS, network_title
 from tsgc.workspace.runs import open_run, scores_path
 
@@ -36,7 +36,7 @@ def model_card(
     return f"""# {config.network_title}, {config.modality} stream, {said.benchmark}
 
 Recognises {said.num_classes} actions from the joints of up to {said.bodies} bodies ({said.skeleton}).
-{_network(config)} by tsgc {tool_version()}: {counts["parameters"] / 1e6:.2f} M parameters,
+{_network(config)} by tsgc {tool_version()}: {count_words(counts["parameters"])},
 {macs:.2f} GMAC a clip.
 
 ## From what

@@ -331,10 +331,12 @@ def predict(
     top: int = 5,
     window: int | None = None,
     stride: int | None = None,
+    network: str | Sequence[str] | None = None,
 ) -> list[Prediction]:
     """Recognise clips by `run`: a run folder, several to be fused, or what `load_run` returned.
 
+    `network`: FILE.py:NAME or package.module:NAME of a network of your own, whose code may then run.
     The other arguments, and the errors, are those of `Recogniser.predict`.
     """
-    recogniser = run if isinstance(run, Recogniser) else load_run(run)
+    recogniser = run if isinstance(run, Recogniser) else load_run(run, network=network)
     return recogniser.predict(clips, top=top, window=window, stride=stride)

@@ -17,7 +17,7 @@ from tsgc.config import parse_settings
 from tsgc.console import Talker
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
-from tsgc.network.cost import Part, count_parts, totals
+from tsgc.network.cost import Part, count_parts, count_words, totals
 from tsgc.network.own.code import admit
 from tsgc.network.own.wrapped import Wrapped
 from tsgc.networks import OURS, VARIANTS, recorded_name
@@ -111,7 +111,7 @@ def show_info(talker: Talker, model: Network, facts: dict[str, Any], frames: int
     titles = ("MAC", "graph products' MAC", "activations")
     title = f"One clip, all bodies; in millions: {', '.join(titles[:columns])}"
     talker.table(title, names[: 3 + columns], rows)
-    talker.line(f"{whole['parameters'] / 1e6:.2f} M parameters, {_products(whole, columns == 1)}")
+    talker.line(f"{count_words(whole['parameters'])}, {_products(whole, columns == 1)}")
     talker.data({**facts, "frames": frames, "totals": whole, "parts": [asdict(part) for part in parts]})
 
 

@@ -181,6 +181,11 @@ def block_part(name: str, block: Block, bodies: int, frames: int, joints: int) -
     )
 
 
+def count_words(parameters: int) -> str:
+    """`1.07 M parameters`, and of small networks `4,320 parameters`."""
+    return f"{parameters:,} parameters" if parameters < 10_000 else f"{parameters / 1e6:.2f} M parameters"
+
+
 def totals(parts: list[Part]) -> dict[str, int]:
     """The sums of the columns, by name."""
     names = ("parameters", "macs", "graph_macs", "activations")

@@ -83,14 +83,16 @@ def without_instructions(precision: str, device: torch.device) -> str:
     return f"{precision}, which {where} has no instructions for"
 
 
-def emulation_cost(precision: str, device: torch.device, instead: str = "--set precision=auto") -> str:
+def emulation_cost(
+    precision: str, device: torch.device, instead: str = "--set precision=auto", ours: bool = True
+) -> str:
     """A line that warns of training in a precision that is emulated here; empty where it is not.
 
-    `instead`: what to write for the fastest.
+    `instead`: what to write for the fastest, of TSGCNeXt or (`ours` False) of another network.
     """
     said = without_instructions(precision, device)
     cost = "some 6 to 8 times as long as" if device.type == "cpu" else "longer than"
-    taken = f"training takes {cost} in float32; {instead} takes {fastest(device)} here"
+    taken = f"training takes {cost} in float32; {instead} takes {fastest(device, ours)} here"
     return said and f"precision is {said}: {taken}"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from pipelines.errors import UsageError
 from pipelines.files import refuse_existing, write_atomic
 from tsgc.console import Silent, Talker
+from tsgc.network.own.code import admit
 from tsgc.report.gather import gather
 from tsgc.report.page import report_page
 from tsgc.report.section import Report
@@ -23,6 +24,7 @@ def write_report(
     overwrite: bool = False,
     data_root: str | Path = "data",
     runs_root: str | Path = "runs",
+    network: str | Sequence[str] | None = None,
     talker: Talker | None = None,
 ) -> Path:
     """Report on a run's folder, or on several compared (default: the newest below `runs_root`), in one file.
@@ -30,10 +32,13 @@ def write_report(
     A folder of seeds stands for all of them. Tables are written beside the page, as CSV.
     `ema`: analyse the averaged weights. `clips`: how many animations of each run's worst clips to draw, from
     the shards under `data_root`. `explain`: by how many clips of each class to show which joints speak for
-    it; the network is run then. The page says what a run lacks, and so does the `talker` that the command
-    has. Returns the page's file. Raises TsgcError for a folder that is not a run or a file that exists,
-    UsageError for the same run twice and for an `out` that is no page.
+    it; the network is run then. `network`: FILE.py:NAME or package.module:NAME of a network of your own,
+    whose code may then run; without `runs`, the report is on the newest run of it. The page says what a run
+    lacks, and so does the `talker` that the command has. Returns the page's file. Raises TsgcError for a
+    folder that is not a run or a file that exists, UsageError for the same run twice and for an `out` that
+    is no page.
     """
+    admit(network)
     named = [runs] if isinstance(runs, (str, Path)) else runs
     out, talker = Path(out), talker or Silent()
     if out.suffix.lower() not in (".html", ".htm"):
@@ -46,7 +51,7 @@ def write_report(
         refuse_existing(path, overwrite)
     places = [place for folder in named for place in run_folders(Path(folder))]
     refuse_twice(places, places, "run", "given twice, it would be drawn twice")
-    opened = [open_run(place) for place in places] or [newest_run(Path(runs_root))]
+    opened = [open_run(place) for place in places] or [newest_run(Path(runs_root), network)]
     report = Report(gather(opened, ema=ema), Path(data_root), clips, explain, talker.counting)
     page = report_page(report)
     data = page.html.encode()

@@ -18,6 +18,7 @@ from tsgc.fine_tuning.fine_tune import fine_tune
 from tsgc.network.cpu_memory import keep_memory
 from tsgc.network.layers import block_widths
 from tsgc.network.precision import emulation_cost
+from tsgc.networks import OURS
 from tsgc.tracking.metrics_log import Recorder
 from tsgc.tracking.run_facts import run_facts, score_figures
 from tsgc.tracking.trackers import open_trackers
@@ -131,7 +132,7 @@ def build_run(request: RunRequest, process: Process, talker: console.Talker) -> 
     if resume:
         check_network(folder, request.config)
     config = settle_precision(request.config, process, folder if resume else None)
-    if costs := emulation_cost(config.arithmetic, process.device):
+    if costs := emulation_cost(config.arithmetic, process.device, ours=config.network == OURS):
         talker.warn(costs)
     with talker.doing("opening the shards, building the network"):
         run = build_training(

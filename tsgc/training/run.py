@@ -23,6 +23,7 @@ from tsgc.distributed.process import Process
 from tsgc.input.pipeline import InputPipeline, input_pipeline, interpolates_presence
 from tsgc.modalities import num_channels
 from tsgc.network.build import Network, build_network
+from tsgc.network.cost import count_words
 from tsgc.network.layers import block_widths
 from tsgc.network.own.wrapped import Wrapped, try_out
 from tsgc.network.precision import AUTO, agreed, arithmetic, for_recognition
@@ -249,7 +250,7 @@ def summary(run: Training) -> str:
     moved = f" ({run.moved} of corrected class)" if run.moved else ""
     return (
         f"{run.benchmark} ({run.manifest.preset} preset), {config.modality},"
-        f" {config.network_title} ({parameters / 1e6:.2f} M parameters), "
+        f" {config.network_title} ({count_words(parameters)}), "
         f"{len(run.loader.clips):,} clips{moved} x {config.repeats} an epoch,"
         f" {run.loader.steps_per_epoch} steps of {config.batch}, {process.world} x {process.device.type},"
         f" {precision}{taught} -> {run.folder}"

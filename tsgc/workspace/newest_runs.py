@@ -6,7 +6,7 @@ from pathlib import Path
 from pipelines.errors import TsgcError
 from tsgc.modalities import stream_order
 from tsgc.workspace.run_state import WHOLE, RunState, epochs_text, run_state
-from tsgc.workspace.runs import Run, find_runs
+from tsgc.workspace.runs import Run, find_runs, of_networks
 
 MOST = 6  # runs that a line lists
 
@@ -29,25 +29,35 @@ def newest_trained(root: Path, name: str, say: Say) -> list[Run]:
     return _newest_streams(_with_checkpoint(root, name, say, _newest_streams))
 
 
-def newest_whole(root: Path, name: str, say: Say) -> Run:
-    """The whole run that was started last, of runs with the checkpoint `name`."""
-    return _with_checkpoint(root, name, say, lambda runs: [runs[-1]])[-1]
+def newest_whole(root: Path, name: str, say: Say, network: str | Sequence[str] | None = None) -> Run:
+    """The whole run that was started last, of runs with the checkpoint `name`, and of `network` if given."""
+    return _with_checkpoint(root, name, say, lambda runs: [runs[-1]], network)[-1]
 
 
-def _with_checkpoint(root: Path, name: str, say: Say, pick: Pick) -> list[Run]:
-    lacking = f"{root}: no run with a checkpoint {name}; `tsgc train` makes one, --run names one"
+def _with_checkpoint(
+    root: Path, name: str, say: Say, pick: Pick, network: str | Sequence[str] | None = None
+) -> list[Run]:
+    of = of_networks(network)
+    lacking = f"{root}: no run{of} with a checkpoint {name}; `tsgc train` makes one, --run names one"
     return _whole_runs(
-        root, lambda run: (run.checkpoints / f"{name}.safetensors").is_file(), lacking, say, pick
+        root, lambda run: (run.checkpoints / f"{name}.safetensors").is_file(), lacking, say, pick, network
     )
 
 
-def _whole_runs(root: Path, has: Callable[[Run], bool], lacking: str, say: Say, pick: Pick) -> list[Run]:
+def _whole_runs(
+    root: Path,
+    has: Callable[[Run], bool],
+    lacking: str,
+    say: Say,
+    pick: Pick,
+    network: str | Sequence[str] | None = None,
+) -> list[Run]:
     """The finished runs that have what is wanted, oldest first; where there are none, the short ones.
 
     `say` is told which of those that `pick` would have picked of all are left out. Raises TsgcError: no run
     is finished, or none has what is wanted (`lacking`).
     """
-    runs = find_runs(root)
+    runs = find_runs(root, network)
     states = [run_state(run) for run in runs]
     usable = [one for one in states if has(one.run)]
     if not usable:

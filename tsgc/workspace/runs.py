@@ -9,6 +9,7 @@ import orjson
 
 from pipelines.errors import TsgcError, UsageError
 from tsgc.config import TrainConfig, read_run_config
+from tsgc.networks import recorded_name
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,12 @@ def checkpoint_path(run: Path, checkpoint: str, ema: bool) -> Path:
     return open_run(run).checkpoint(f"{checkpoint}-ema" if ema else checkpoint)
 
 
-def find_runs(root: Path) -> list[Run]:
-    """All runs below `root`, oldest first; without those that are deleted meanwhile."""
+def find_runs(root: Path, network: str | Sequence[str] | None = None) -> list[Run]:
+    """All runs below `root`, oldest first; without those that are deleted meanwhile.
+
+    `network`: only those of these networks, as `--network` names them.
+    """
+    names = {recorded_name(name) for name in ([network] if isinstance(network, str) else network or ())}
     found: list[tuple[float, str, Run]] = []
     for path in root.rglob("config.yaml"):
         folder = path.parent
@@ -102,15 +107,22 @@ def find_runs(root: Path) -> list[Run]:
             except (TsgcError, FileNotFoundError):  # deleted, or begun again, meanwhile
                 if not again:
                     raise
-    return [run for *_, run in sorted(found, key=lambda one: one[:2])]
+    runs = [run for *_, run in sorted(found, key=lambda one: one[:2])]
+    return [run for run in runs if run.config.network in names] if names else runs
 
 
-def newest_run(root: Path) -> Run:
-    """The run that was started last."""
-    found = find_runs(root)
+def newest_run(root: Path, network: str | Sequence[str] | None = None) -> Run:
+    """The run that was started last, of these networks if any are given."""
+    found = find_runs(root, network)
     if not found:
-        raise TsgcError(f"{root}: no runs; `tsgc train` makes one")
+        raise TsgcError(f"{root}: no runs{of_networks(network)}; `tsgc train` makes one")
     return found[-1]
+
+
+def of_networks(network: str | Sequence[str] | None) -> str:
+    """` of network my.py:Net`, in a line that says what is not there; empty: of any."""
+    names = [network] if isinstance(network, str) else network or ()
+    return f" of network {', '.join(map(recorded_name, names))}" if names else ""
 
 
 def refuse_twice(given: Sequence[Path], files: Sequence[Path], what: str, instead: str) -> None:

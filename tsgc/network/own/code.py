@@ -163,7 +163,7 @@ def _run_file(
     sys.modules[module.__name__] = module  # dataclasses and torch.compile look there
     try:
         exec(compile(source, module.__file__, "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         way = "; give it as package.module:NAME" if "no known parent package" in str(error) else ""
         raise TsgcError(f"--network {given}: {described(error)}{way}") from error
     beside = {}
@@ -197,7 +197,7 @@ def _from_module(given: str) -> OwnCode:
     name, _, attribute = given.rpartition(":")
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
         way = "; install it, or put the folder that holds it into PYTHONPATH" if missing else ""
         raise TsgcError(f"--network {given}: {described(error)}{way}") from error

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def told_of(source: str, what: str, x: Tensor | None = None) -> Iterator[None]:
         yield
     except (TsgcError, torch.OutOfMemoryError, KernelError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not source or is_lost(error):
             raise
         on = "" if x is None else f" on {shape_words(x)}"
@@ -96,6 +97,17 @@ class Wrapped(nn.Module):
             logits = self.network(x, **given)
         self.check_shape(logits, x)
         return logits
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Wrapped":
+        """A copy, also of a network that holds tensors it has computed, as `nn.utils.weight_norm` does."""
+        for layer in self.network.modules():
+            for value in vars(layer).values():
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    memo[id(value)] = value.detach().clone()  # torch copies leaves alone
+        copied = type(self).__new__(type(self))
+        memo[id(self)] = copied
+        copied.__dict__ = deepcopy(self.__dict__, memo)
+        return copied
 
     def check_shape(self, logits: Any, x: Tensor) -> None:
         """Refuse what is no logits of these clips; squeezed ones are right but for a single clip."""
