@@ -272,7 +272,7 @@ def test_it_recognises_from_python_and_is_fused_with_ours(own, trained, here):
     np.testing.assert_allclose(logits[2], logits[0] + logits[1], rtol=1e-4, atol=1e-5)
 
 
-def test_it_starts_from_weights_whose_names_and_shapes_fit(own, made, here):
+def test_it_starts_from_weights_whose_names_and_shapes_fit(own, trained, made, here):
     given = write_network(here, PLAIN.replace("width=8", "width=6"))  # another file: names and shapes count
     said = tsgc(*words(made, given, "tuned"), "--init", own / "run")
     assert re.search(
@@ -280,6 +280,11 @@ def test_it_starts_from_weights_whose_names_and_shapes_fit(own, made, here):
     )
     wide = refused(*words(made, given, "wide", "network.width=7"), "--init", own / "run")
     assert "no weight of it fits my.py:Net" in wide
+    other = words(trained / "data", given, "ucla")
+    other[1] = "nw-ucla/xview"
+    assert refused(*other, "--init", own / "run").endswith(
+        "it is of my.Net, with ntu-25's joints where these clips have nw-ucla-20's"
+    )
 
 
 def test_it_learns_from_ours_and_ours_from_it(own, made, here):

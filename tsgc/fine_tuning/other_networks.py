@@ -47,15 +47,20 @@ def load_fitting(
         for name, tensor in own.items()
         if name in found and found[name].shape == tensor.shape and name.rpartition(".")[0] not in other
     }
+    joints = ""
+    if said.body.joints != manifest.body.joints:
+        joints = f", with {said.skeleton}'s joints where these clips have {manifest.skeleton}'s"
     if not any(tensor.ndim > 1 and not name.endswith("graphs") for name, tensor in fits.items()):
-        raise TsgcError(f"{file}: no weight of it fits {model.source}; it is of {said.config.network_title}")
+        raise TsgcError(
+            f"{file}: no weight of it fits {model.source}; it is of {said.config.network_title}{joints}"
+        )
     with torch.no_grad():
         for name, tensor in fits.items():
             own[name].copy_(tensor)
     new = [name for name in own if name not in fits]
     left = f"; new: {', '.join(new[:3])}{f' and {len(new) - 3} more' if len(new) > 3 else ''}" if new else ""
     title = f"{said.benchmark} {said.config.modality} {said.config.network_name}, epoch {said.epoch}"
-    return f"starting from {file} ({title}): {len(fits)} of {len(own)} tensors loaded{left}"
+    return f"starting from {file} ({title}{joints}): {len(fits)} of {len(own)} tensors loaded{left}"
 
 
 def class_layers(model: Wrapped) -> set[str]:
