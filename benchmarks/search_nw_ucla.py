@@ -1,12 +1,11 @@
-"""Search for recipes and networks on NW-UCLA and MSR-Action3D, and final runs: benchmarks/nw_ucla/README.md.
+"""Search for recipes and networks on NW-UCLA and MSR-Action3D: benchmarks/nw_ucla/README.md.
 
-    python benchmarks/search_nw_ucla.py search --plan benchmarks/nw_ucla/stage1.yaml --out results.jsonl
-    python benchmarks/search_nw_ucla.py search --plan benchmarks/nw_ucla/v2_stage1.yaml --out v2.jsonl --list
-    python benchmarks/search_nw_ucla.py final --seed 0 --seed 1 --why "what for" --out final.jsonl
+    python benchmarks/search_nw_ucla.py --plan benchmarks/nw_ucla/stage1.yaml --out results.jsonl
+    python benchmarks/search_nw_ucla.py --plan benchmarks/nw_ucla/v2_stage1.yaml --out v2.jsonl --list
 
-`search` reads training clips alone: some of them train, the others judge (benchmarks/nw_ucla/folds.py).
-`final` trains on all of them and scores the test split, once, after the last epoch; each such look is a line
-of its output. Several processes share a search by --share 0/2 and 1/2, each on its own --device.
+Training clips alone are read: some of them train, the others judge (benchmarks/nw_ucla/folds.py). Several
+processes share a search by --share 0/2 and 1/2, each on its own --device. What is chosen is trained on all of
+them, and scored on the test split, by `tsgc train`.
 """
 
 import argparse
@@ -15,13 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from nw_ucla.data import ResidentClips
-from nw_ucla.final import check_places, final_scorer, make_specs
 from nw_ucla.folds import MSR, NW_UCLA, fold_clips, training_counts
 from nw_ucla.plan import Spec, read_plan, startable
-from nw_ucla.search import Finish, Make, Search, read_results, share_lines, to_do
+from nw_ucla.search import Make, Search, read_results, share_lines, to_do
 from nw_ucla.tables import cost_table
 from nw_ucla.trial import Trial
 
@@ -34,35 +31,19 @@ SHARDS = {NW_UCLA: DATA / "shards/nw-ucla/xview", MSR: DATA / "shards/msr-action
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    search = commands.add_parser("search", help="try a plan's configurations on training clips")
-    search.add_argument("--plan", type=Path, required=True, help="YAML: benchmarks/nw_ucla/plan.py")
-    search.add_argument("--save", type=Path, help="folder for weights that trials keep (default: OUT's name)")
-    search.add_argument("--only", action="append", help="trials by name (default: all)")
-    search.add_argument(
+    parser.add_argument("--plan", type=Path, required=True, help="YAML: benchmarks/nw_ucla/plan.py")
+    parser.add_argument("--out", type=Path, required=True, help="JSONL that results are added to")
+    parser.add_argument("--save", type=Path, help="folder for weights that trials keep (default: OUT's name)")
+    parser.add_argument("--only", action="append", help="trials by name (default: all)")
+    parser.add_argument(
         "--shards", type=Path, action="append", help=f"default: {' and '.join(map(str, SHARDS.values()))}"
     )
-    search.add_argument("--list", action="store_true", help="say what it costs, and train nothing")
-    final = commands.add_parser("final", help="train on all training clips, score the test split")
-    final.add_argument("--shards", type=Path, default=SHARDS[NW_UCLA], help=f"default: {SHARDS[NW_UCLA]}")
-    final.add_argument("--config", type=Path, help="recipe (default: the benchmark's own)")
-    final.add_argument("--set", action="append", default=[], help="key=value, as tsgc train takes it")
-    final.add_argument("--init", type=Path, help="weights or a run's folder to start from")
-    final.add_argument("--save", type=Path, help="folder for the averaged weights (default: not kept)")
-    final.add_argument("--modality", action="append", default=[], help="streams (default: joint)")
-    final.add_argument("--seed", type=int, action="append", default=[], help="seeds (default: 0)")
-    final.add_argument("--scores", type=Path, default=Path("runs-final"), help="folder for score files")
-    final.add_argument(
-        "--tta", default="none", help="views whose mean is scored as well: tsgc evaluate --help"
-    )
-    final.add_argument("--why", required=True, help="words for the log of looks at the test split")
-    for command in (search, final):
-        command.add_argument("--out", type=Path, required=True, help="JSONL that results are added to")
-        command.add_argument("--seconds", type=float, default=540, help="stop after (default: 540)")
-        command.add_argument("--concurrent", type=int, default=4, help="trainings at a time (default: 4)")
-        command.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
-        command.add_argument("--retry", action="store_true", help="do again what failed")
-        command.add_argument("--share", default="0/1", help="I/N: this process's part of the trainings")
+    parser.add_argument("--list", action="store_true", help="say what it costs, and train nothing")
+    parser.add_argument("--seconds", type=float, default=540, help="stop after (default: 540)")
+    parser.add_argument("--concurrent", type=int, default=4, help="trainings at a time (default: 4)")
+    parser.add_argument("--device", default="cuda:0" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--retry", action="store_true", help="do again what failed")
+    parser.add_argument("--share", default="0/1", help="I/N: this process's part of the trainings")
     options = parser.parse_args()
     try:
         run_trainings(options)
@@ -76,27 +57,25 @@ def run_trainings(options: argparse.Namespace) -> None:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     done = read_results(options.out)
-    specs, make, ending = (planned if options.command == "search" else finals)(options, device)
+    specs, make = planned(options, device)
     specs, waiting = startable(specs)
     for line in waiting:
         print(line)
     left = to_do(specs, done, (index, of), options.retry)
-    if options.command == "final":
-        check_places(left)
-    elif options.list:
+    if options.list:
         print(cost_table(specs, left))
         return
     print(f"{len(specs)} trainings, {len(left)} of them for this process, {options.concurrent} at a time")
     start = time.perf_counter()
-    shared = of > 1 and not getattr(options, "only", None)  # others may be training what is waited for
+    shared = of > 1 and not options.only  # others may be training what is waited for
     searching = Search(make, device, options.concurrent, lambda line: print(line, flush=True), shared)
-    undone = searching.run(left, options.out, options.seconds, ending, specs)
+    undone = searching.run(left, options.out, options.seconds, specs)
     if index == 0:
         share_lines(specs, options.out)
     print(f"{len(left) - undone} done, {undone} left, {time.perf_counter() - start:.0f} s -> {options.out}")
 
 
-def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spec], Make, None]:
+def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spec], Make]:
     """The plan's trainings, and how one is made: training clips of its data set train and judge."""
     folders = options.shards or [folder for folder in SHARDS.values() if folder.is_dir()]
     manifests = {manifest.dataset: manifest for manifest in map(load_manifest, folders)}
@@ -116,19 +95,7 @@ def planned(options: argparse.Namespace, device: torch.device) -> tuple[list[Spe
         others = [clips[dataset] for dataset in spec.datasets if dataset != spec.dataset]
         return Trial(spec, (train, trains), (train, judges), device, others)
 
-    return specs, make, None
-
-
-def finals(options: argparse.Namespace, device: torch.device) -> tuple[list[Spec], Make, Finish]:
-    """Final runs, and how one is made: all training clips train; the test split is scored at its end."""
-    manifest = load_manifest(options.shards)
-    train, test = (ResidentClips(manifest, split, device) for split in ("train", "test"))
-
-    def make(spec: Spec) -> Trial:
-        whole, judge = ((clips, np.arange(len(clips.clips))) for clips in (train, test))
-        return Trial(spec, whole, judge, device, watch=False)
-
-    return make_specs(options, manifest), make, final_scorer(options.scores, options.why, options.tta)
+    return specs, make
 
 
 if __name__ == "__main__":

@@ -17,25 +17,19 @@ from pathlib import Path
 from nw_ucla.decision import decision
 from nw_ucla.folds import FOLDS, WITNESSES
 from nw_ucla.search import read_results
-from nw_ucla.tables import NW_UCLA_TEST, benchmark_of, final_table, look_table, trial_table
+from nw_ucla.tables import trial_table
 
 from pipelines.errors import TsgcError
 
 
 def rendered(path: Path) -> str:
-    """The tables of one results file: of trials, or of final runs and looks at the test split."""
-    lines = read_results(path)
-    finals = [line for line in lines if line["fold"] == "all"]
-    trials = [line for line in lines if line["fold"] != "all"]
+    """The tables of one results file, one for each witness."""
+    trials = read_results(path)
     parts = []
     for witness in WITNESSES:
         if own := [line for line in trials if FOLDS[line["fold"]].witness == witness]:
             parts += [] if witness == "views" else [f"Judged by {witness}:\n"]
             parts.append(trial_table(own))
-    for benchmark in dict.fromkeys(map(benchmark_of, finals)):
-        own = [line for line in finals if benchmark_of(line) == benchmark]
-        parts += [] if benchmark == NW_UCLA_TEST else [f"{benchmark}:\n"]
-        parts += [final_table(own), final_table(own, "last"), look_table(own)]
     return "\n".join(parts)
 
 

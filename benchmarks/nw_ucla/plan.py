@@ -80,7 +80,7 @@ class Spec:
     """What the trial changes of the plan's base."""
     config: TrainConfig
     fold: str
-    """A key of FOLDS, or `all`: all training clips train."""
+    """A key of FOLDS."""
     clips: int
     """Visits to clips that the training makes, about."""
     init: Path | None = None

@@ -16,7 +16,6 @@ from pipelines.errors import TsgcError, first_line
 from tsgc.side_by_side.turns import MayWait, Over, Turns
 
 Make = Callable[[Spec], Trial]
-Finish = Callable[[Trial], dict[str, Any]]
 SAFETY = 1.05  # over the time that a training is expected to take, before it is started
 
 
@@ -117,7 +116,6 @@ class Search:
         specs: Sequence[Spec],
         out: Path,
         seconds: float,
-        finish: Finish | None = None,
         plan: Sequence[Spec] = (),
     ) -> int:
         """Run trainings of `specs` for at most `seconds`; returns how many were left undone.
@@ -150,7 +148,7 @@ class Search:
                     break
                 queue.remove(spec)
                 self.running[spec.key] = spec
-                self.turns.start(spec.key, self._train(spec, out, finish))
+                self.turns.start(spec.key, self._train(spec, out))
             if not self.turns:
                 if ready or not self.shared or self._teachers_failed(queue, planned, out):
                     break
@@ -177,15 +175,12 @@ class Search:
         lost = without_teachers(planned, {key for key, status in last.items() if status != "ok"})
         return all(spec.key in lost for spec in queue)
 
-    def _train(
-        self, spec: Spec, out: Path, finish: Finish | None
-    ) -> Generator[MayWait, None, dict[str, Any]]:
+    def _train(self, spec: Spec, out: Path) -> Generator[MayWait, None, dict[str, Any]]:
         """A training, and its line when it is over."""
         trial = self.trials[spec.key] = self.make(spec)
         try:
             yield from trial.steps()
-            more = (finish or Trial.last_look)(trial)
-            line = {**result(trial, len(self.turns), self.device), **more}
+            line = {**result(trial, len(self.turns), self.device), **trial.last_look()}
             append_line(out, line)
             trial.save()
             return line

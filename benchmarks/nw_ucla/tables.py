@@ -1,4 +1,4 @@
-"""Results of the search and of final runs as Markdown tables."""
+"""Results of the search as Markdown tables."""
 
 import statistics
 from collections import defaultdict
@@ -8,7 +8,6 @@ from typing import Any
 from nw_ucla.plan import Spec
 
 Line = dict[str, Any]
-NW_UCLA_TEST = "nw-ucla/xview"
 RATE = 28_000  # visits a second of `small` on an H100, a dozen trainings side by side
 
 
@@ -89,56 +88,3 @@ def last_marks(folds: Iterable[Sequence[Line]], name: str) -> list[float]:
 
 def mean(values: Iterable[float]) -> float:
     return statistics.fmean(values)
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{mean(values):.2f} ± {deviation:.2f}"
-
-
-def benchmark_of(line: Line) -> str:
-    """The benchmark of a final run; the first lines do not say it."""
-    return str(line.get("benchmark", NW_UCLA_TEST))
-
-
-def accuracies(line: Line, part: str) -> dict[str, float]:
-    """A final run's accuracies; all clips are clean where no test clip repeats a training clip."""
-    found: dict[str, float] = line["test"].get(part) or line["test"][part.replace("clean", "all")]
-    return found
-
-
-def final_table(lines: Sequence[Line], checkpoint: str = "last-ema") -> str:
-    """A row for each stream of runs made for one reason: each seed, mean and deviation, all and clean."""
-    groups: dict[tuple[str, str, str], list[Line]] = defaultdict(list)
-    for line in sorted(lines, key=lambda line: line["seed"]):
-        if line["status"] == "ok":
-            groups[line["why"], line["variant"], line["modality"]].append(line)
-    rows = []
-    for (why, variant, modality), members in sorted(groups.items()):
-        parts = (f"{checkpoint} all", f"{checkpoint} clean")
-        every, clean = ([accuracies(member, part) for member in members] for part in parts)
-        rows.append([
-            cell(why) or "-", modality, variant, " ".join(f"{figures['top1']:.2f}" for figures in every),
-            mean_and_deviation([figures["top1"] for figures in every]),
-            mean_and_deviation([figures["top1"] for figures in clean]),
-            mean_and_deviation([figures["mean_class"] for figures in clean]),
-            f"{mean(m['seconds'] for m in members):.0f}",
-            f"{mean(m['clips_per_second'] for m in members):,.0f}",
-        ])  # fmt: skip
-    columns = [
-        "runs", "stream", "variant", f"{checkpoint}, each seed", "all", "clean", "clean, mean class",
-        "seconds", "clips/s",
-    ]  # fmt: skip
-    return table(columns, rows)
-
-
-def look_table(lines: Sequence[Line]) -> str:
-    """A row for each time that the test split was scored."""
-    parts = ("last all", "last-ema all", "last-ema clean")
-    rows = [
-        [line["date"], cell(line["why"]) or "-", line["modality"], str(line["seed"]), changes(line),
-         *(f"{accuracies(line, part)['top1']:.2f}" for part in parts)]
-        for line in lines if line["status"] == "ok"
-    ]  # fmt: skip
-    columns = ["date", "why", "stream", "seed", "--set", "last, all", "last-ema, all", "last-ema, clean"]
-    return table(columns, rows)

@@ -56,8 +56,6 @@ class Trial:
     device: torch.device
     others: Sequence[ResidentClips] = ()
     """Clips of further data sets that it may learn from without labels (`Pretraining.others`)."""
-    watch: bool = True
-    """Whether it is judged on the way; final runs are scored once, when they are over."""
     marks: list[dict[str, Any]] = field(default_factory=list)
     done: int = 0
     """Clips visited."""
@@ -146,7 +144,7 @@ class Trial:
                 loss = self.step.loss_sum.item() / since
                 if not np.isfinite(loss):
                     raise TsgcError(f"the loss is {loss} after epoch {epoch + 1}: training has diverged")
-                figures = self.look() if self.watch else {}
+                figures = self.look()
                 if self.describing is not None:
                     figures["description_error"] = round(self.describing.take_error(since), 4)
                 self.marks.append({"epoch": epoch + 1, "loss": round(loss, 4), **figures})
@@ -211,7 +209,7 @@ class Trial:
         config, manifest, bodies = self.config, self.train[0].manifest, self.pipeline.bodies
         fold = f"{self.spec.dataset}/{self.spec.fold}"
         said = describe_weights(
-            config, manifest, bodies, manifest.benchmark if self.spec.fold == "all" else fold,
+            config, manifest, bodies, fold,
             epoch=config.epochs, ema=True, selected_on="none",
         )  # fmt: skip
         save_weights(self.spec.save, self.step.ema.module.state_dict(), said)

@@ -1,7 +1,6 @@
-"""The search on NW-UCLA: the batches of `tsgc train`, folds, resuming, time limits, failures, final runs."""
+"""The search on NW-UCLA: the batches of `tsgc train`, folds, resuming, time limits, failures."""
 
 import dataclasses
-import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 import torch
 import yaml
 from made.command import tsgc
-from made.search import COUNTS, ROOT, SMALL, search
+from made.search import COUNTS, ROOT, SMALL, same_logits, search, train_on_all
 from nw_ucla import search as searching
 from nw_ucla.data import ResidentClips, ResidentLoader
 from nw_ucla.folds import fold_clips
@@ -23,7 +22,6 @@ from shards.load_manifest import load_manifest
 from shards.loader import TrainLoader
 from tsgc.checkpoint import Description, save_weights
 from tsgc.config import build_config
-from tsgc.evaluation.scores import read_scores
 
 CPU = torch.device("cpu")
 
@@ -170,7 +168,7 @@ def test_weights_that_know_the_judging_clips_are_refused(tmp_path, dataset, hold
     )  # fmt: skip
     path = tmp_path / "there.safetensors"
     save_weights(path, description.build_network().state_dict(), description)
-    for fold in ("1to2", "2to1", "all"):
+    for fold in ("1to2", "2to1"):
         if fold in refused:
             with pytest.raises(TsgcError, match=f"none of the clips that judge {fold}"):
                 check_unseen(path, fold)
@@ -186,7 +184,7 @@ def test_trials_that_start_from_weights_say_so_and_failures_are_told(plan, shard
         trial["init"] = str(trained / "runs" / init / "tiny/joint/seed0")
     path.write_text(yaml.safe_dump(content))
     out = tmp_path / "found.jsonl"
-    said = search("search", "--plan", path, "--shards", shards, "--out", out)
+    said = search("--plan", path, "--shards", shards, "--out", out)
     assert "later 1to2 seed 0 is left out" in said and "3 trainings, 3 of them" in said
     lines = {line["name"]: line for line in read_results(out)}
     assert "20 of 20 joints, by name from ntu-25" in lines["from NTU"]["loaded"]
@@ -209,7 +207,7 @@ def test_shares_split_a_plan_whatever_is_done(plan):
 def test_a_search_records_resumes_and_goes_on_after_failures(plan, shards, tmp_path):
     path = plan({"good": {}, "diverges": {"lr": 1e30}, "other": {"normalise": "unit"}})
     out = tmp_path / "found.jsonl"
-    words = ["search", "--plan", path, "--shards", shards, "--out", out, "--concurrent", 2]
+    words = ["--plan", path, "--shards", shards, "--out", out, "--concurrent", 2]
     assert "1 done, 0 left" in search(*words, "--only", "good")
     said = search(*words)
     assert "2 of them for this process" in said and "training has diverged" in said
@@ -235,7 +233,7 @@ def test_trainings_side_by_side_are_those_one_after_another(plan, shards, tmp_pa
     path = plan({"a": {}, "b": {"lr": 2e-3}, "c": {"mirror": 0.5}})
     for concurrent in (1, 3):
         words = ["--out", tmp_path / f"{concurrent}.jsonl", "--concurrent", concurrent]
-        search("search", "--plan", path, "--shards", shards, *words)
+        search("--plan", path, "--shards", shards, *words)
     one, three = (
         {line["name"]: line["marks"] for line in read_results(tmp_path / f"{n}.jsonl")} for n in (1, 3)
     )
@@ -262,67 +260,36 @@ def test_a_long_look_at_the_end_of_one_training_is_not_taken_for_the_speed_of_th
                 self.worked += self.spec.work / 102
                 yield SimpleNamespace(ready=True)
 
+        def last_look(self):
+            clock[0] += 6
+            return {}
+
         def save(self):
             pass
 
         close = save
 
-    def look(trial):
-        clock[0] += 6
-        return {}
-
     specs = read_plan(plan({"a": {}, "b": {"lr": 2e-3}, "c": {"mirror": 0.5}}), COUNTS)
     search = searching.Search(Training, CPU, 1, lambda line: None)
-    assert search.run(specs, tmp_path / "out.jsonl", 40, look) == 0
+    assert search.run(specs, tmp_path / "out.jsonl", 40) == 0
     assert clock[0] == pytest.approx(3 * (5.1 + 6))
 
 
 @pytest.mark.slow
 def test_time_that_is_up_leaves_the_rest_for_another_call(plan, shards, tmp_path):
     path = plan({str(n): {"lr": 0.001 * (n + 1)} for n in range(4)}, clips=2_000_000)
-    words = ["search", "--plan", path, "--shards", shards, "--out", tmp_path / "out.jsonl"]
+    words = ["--plan", path, "--shards", shards, "--out", tmp_path / "out.jsonl"]
     assert "0 done, 4 left" in search(*words, "--seconds", 2, "--concurrent", 2)
     assert not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.slow
-def test_final_runs_write_scores_that_ensemble_reads(shards, tmp_path):
-    settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
-    out = tmp_path / "final.jsonl"
-    words = ["final", "--shards", shards, "--out", out, "--scores", tmp_path / "runs", *settings]
-    search(*words, "--modality", "joint", "--modality", "bone", "--seed", 3, "--why", "a test",
-           "--tta", "spans")  # fmt: skip
-    lines = read_results(out)
-    assert {line["modality"] for line in lines} == {"joint", "bone"}
-    for line in lines:
-        file = tmp_path / f"runs/nw-ucla/xview/tiny/{line['modality']}/seed3/scores/last-ema.npz"
-        scores = read_scores(file)
-        right = 100 * (scores.logits.argmax(1) == scores.labels).mean()
-        assert line["test"]["last-ema all"]["top1"] == pytest.approx(right)
-        views = read_scores(file.with_name("last-ema-tta-spans.npz"))
-        assert views.source.tta == "spans" and scores.source.tta == "none"
-        assert not np.array_equal(views.logits, scores.logits)
-        assert line["why"] == "a test" and line["date"] and scores.source.selected_on == "none"
-        assert "top1" not in json.dumps(line["marks"])  # no look on the way
-    files = sorted((tmp_path / "runs").rglob("last.npz"))
-    assert "bone" in tsgc("ensemble", *files)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("pretrained", [False, True])
-def test_a_final_run_is_the_run_of_tsgc_train(trained, shards, tmp_path, pretrained):
+def test_a_training_is_that_of_tsgc_train(trained, shards, tmp_path, pretrained):
     values = {**SMALL, "epochs": 3, "warmup_epochs": 1, "mirror": 0.5, "cutmix_span": 0.3, "noise": 0.01}
-    settings = [f"--set={key}={value}" for key, value in values.items()]
-    if pretrained:
-        settings += ["--init", trained / "runs/ntu60/xsub/tiny/joint/seed0"]
-    search(
-        "final", "--shards", shards, "--out", tmp_path / "f.jsonl", "--scores", tmp_path / "runs", *settings,
-        "--why", "a test",
-    )  # fmt: skip
+    init = trained / "runs/ntu60/xsub/tiny/joint/seed0" if pretrained else None
+    trial = train_on_all(shards, values, init)
     words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
-    tsgc(*words, "--device", "cpu", *settings)
-    for name in ("last", "last-ema"):
-        ours = read_scores(tmp_path / f"runs/nw-ucla/xview/tiny/joint/seed0/scores/{name}.npz")
-        theirs = read_scores(tmp_path / f"run/scores/{name}.npz")
-        assert ours.names.tolist() == theirs.names.tolist()
-        assert np.array_equal(ours.logits, theirs.logits)
+    words += ["--init", init] if init else []
+    tsgc(*words, "--device", "cpu", *(f"--set={key}={value}" for key, value in values.items()))
+    same_logits(trial, tmp_path / "run")

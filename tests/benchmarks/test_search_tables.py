@@ -24,25 +24,19 @@ def test_a_fold_with_a_seed_more_weighs_no_more():
 
 
 def test_the_page_gets_the_tables_of_the_results(tmp_path):
-    trials, final, page = tmp_path / "stage1.jsonl", tmp_path / "final.jsonl", tmp_path / "page.md"
+    trials, page = tmp_path / "stage1.jsonl", tmp_path / "page.md"
     for line in (
         made_line("worse", "1to2", 0, 80.0), made_line("worse", "2to1", 0, 84.0),
         made_line("better", "1to2", 0, 90.0), made_line("better", "2to1", 0, 92.0),
         made_line("broken", "1to2", 0, 0.0, status="failed", error="out of memory", clips=None),
     ):  # fmt: skip
         append_line(trials, line)
-    for seed, top1 in ((0, 96.0), (1, 97.0)):
-        figures = {"top1": top1, "mean_class": top1 - 1}
-        test = {f"{name} {part}": figures for name in ("last", "last-ema") for part in ("all", "clean")}
-        append_line(final, made_line("f", "all", seed, 0, test=test, date="2026-11-25", why="final"))
-    page.write_text("# Page\n<!-- stage1 -->\nstale\n<!-- end -->\ntext\n<!-- final -->\n<!-- end -->\n")
-    script(search_tables, "--write", page, trials, final)
+    page.write_text("# Page\n<!-- stage1 -->\nstale\n<!-- end -->\ntext\n")
+    script(search_tables, "--write", page, trials)
     text = page.read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[1].startswith("| better | lr=0.1 | 0.25 | 1 | 91.00 | 90.0 / 92.0 | 90.00 | 0.200 | 0.50 |")
     assert rows[2].startswith("| worse") and "failed: out of memory" in rows[3]
-    assert "| joint | 252 | 96.00 97.00 | 96.50 ± 0.71 | 96.50 ± 0.71 | 95.50 ± 0.71 |" in text
-    assert "| 2026-11-25 | final | joint | 1 | lr=0.1 | 97.00 | 97.00 | 97.00 |" in text
     assert "stale" not in text and "text" in text
     nowhere = tmp_path / "nowhere.jsonl"
     said = script(search_tables, "--write", page, trials, nowhere, expect=1)

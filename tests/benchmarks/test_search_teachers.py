@@ -1,13 +1,11 @@
-"""Teachers and students in the search's plans, on several processes, and in final runs."""
+"""Teachers and students in the search's plans, on several processes."""
 
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 import yaml
-from made.command import tsgc
 from made.search import COUNTS, ROOT, SMALL, search
 from nw_ucla import search as searching
 from nw_ucla.plan import read_plan
@@ -16,7 +14,6 @@ from nw_ucla.weights import check_unseen
 
 from pipelines.errors import TsgcError
 from tsgc.checkpoint import read_weights_description
-from tsgc.evaluation.scores import read_scores
 
 TEACHING = {
     "base": SMALL, "clips": 200, "folds": ["1to2"], "trials": [
@@ -62,7 +59,7 @@ def test_a_plans_students_are_known_by_their_teachers_and_not_by_a_folder(tmp_pa
 def test_students_wait_for_teachers_that_another_process_trains(shards, tmp_path):
     out = tmp_path / "found.jsonl"
     path = write_plan(tmp_path / "plan.yaml")
-    words = ["search", "--plan", path, "--shards", shards, "--out", out, "--seconds", 300]
+    words = ["--plan", path, "--shards", shards, "--out", out, "--seconds", 300]
     said = search(*words, "--only", "taught")
     assert "1 wait for their teachers" in said and "0 done, 1 left" in said
     process = [sys.executable, str(ROOT / "benchmarks/search_nw_ucla.py"), *map(str, words), "--share", "1/2"]
@@ -138,29 +135,3 @@ def test_teachers_in_a_circle_cannot_be_planned(tmp_path):
     for trials, said in ((circle, "a: no earlier trial saves b"), (itself, "a: no earlier trial saves a")):
         with pytest.raises(TsgcError, match=said):
             read_plan(write_plan(tmp_path / "plan.yaml", trials=trials), COUNTS)
-
-
-@pytest.mark.slow
-def test_a_final_student_is_the_one_of_tsgc_train(trained, shards, tmp_path):
-    settings = [f"--set={key}={value}" for key, value in {**SMALL, "epochs": 2, "warmup_epochs": 1}.items()]
-    places = [
-        "--shards",
-        shards,
-        "--out",
-        tmp_path / "f.jsonl",
-        "--scores",
-        tmp_path / "runs",
-        "--why",
-        "a test",
-    ]
-    keep = ["--modality", "bone", "--save", tmp_path / "kept"]
-    search("final", *places, *settings, *keep)
-    assert "is there, of another training" in search(
-        "final", *places, *settings, "--set=lr=0.1", *keep, expect=1
-    )
-    teacher = tmp_path / "kept/bone-all-seed0.safetensors"
-    search("final", *places, *settings, f"--set=teachers=[{teacher}]")
-    words = ["train", "nw-ucla/xview", "--data-root", trained / "data", "--run-dir", tmp_path / "run"]
-    assert "taught by bone" in tsgc(*words, "--device", "cpu", "--teacher", teacher, *settings)
-    ours = read_scores(tmp_path / "runs/nw-ucla/xview/tiny/joint/seed0/scores/last-ema.npz")
-    assert np.array_equal(ours.logits, read_scores(tmp_path / "run/scores/last-ema.npz").logits)

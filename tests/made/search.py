@@ -5,16 +5,20 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
 import search_nw_ucla
 import torch
 import yaml
 from nw_ucla.data import ResidentClips
 from nw_ucla.folds import fold_clips
+from nw_ucla.plan import Spec
 from nw_ucla.trial import Trial
 
 import cli
 from shards.load_manifest import load_manifest
+from tsgc.config import resolve_config
+from tsgc.evaluation.scores import read_scores
 
 ROOT = Path(cli.__file__).parent
 CPU = torch.device("cpu")
@@ -44,6 +48,30 @@ def make_trial(spec, clips, others=(), device=CPU):
     """A trial of its fold's clips."""
     trains, judges = fold_clips(clips.fields, spec.fold)
     return Trial(spec, (clips, trains), (clips, judges), device, others)
+
+
+def train_on_all(shards, values, init=None):
+    """A trial of all training clips, over, that the test clips judge: as `tsgc train` has them."""
+    manifest = load_manifest(shards)
+    config = resolve_config(manifest.benchmark, settings=[f"{key}={value}" for key, value in values.items()])
+    spec = Spec("all", {}, config, "1to2", 0, init, dataset=manifest.dataset)
+    train, test = (
+        (clips, np.arange(len(clips.clips)))
+        for clips in (ResidentClips(manifest, split, CPU) for split in ("train", "test"))
+    )
+    trial = Trial(spec, train, test, CPU)
+    for _ in trial.steps():
+        pass
+    trial.close()
+    return trial
+
+
+def same_logits(trial, run):
+    """Check that a trial has answered the clips that judge as the run's scores say, to the bit."""
+    names = trial.judge[0].clips.names
+    for suffix, logits in trial.logits(trial.plain).items():
+        scores = read_scores(run / f"scores/last{suffix.replace('_', '-')}.npz")
+        assert scores.names.tolist() == list(names) and np.array_equal(scores.logits, logits)
 
 
 def plain_and_captured(trained, precision, change):
