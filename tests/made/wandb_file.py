@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +29,25 @@ class OfflineRun:
     exit_code: int | None = None
 
 
-def read_offline_run(path: Path) -> OfflineRun:
-    """The run that a .wandb file holds."""
+def read_offline_run(path: Path, patience: float = 60) -> OfflineRun:
+    """The run that a .wandb file holds, once its end is there: W&B writes in a process of its own."""
+    from google.protobuf.message import DecodeError
+
+    until = time.monotonic() + patience
+    while True:
+        late = time.monotonic() > until
+        try:
+            found = _read(path)
+        except (struct.error, DecodeError):  # cut off in a record
+            if late:
+                raise
+        else:
+            if late or found.exit_code is not None:
+                return found
+        time.sleep(0.2)
+
+
+def _read(path: Path) -> OfflineRun:
     from wandb.proto import wandb_internal_pb2
 
     found = OfflineRun()
