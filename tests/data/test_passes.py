@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -75,6 +76,28 @@ def test_copies_count_for_themselves():
     for copied in (copy.deepcopy(passes), pickle.loads(pickle.dumps(passes))):
         assert copied._words.is_shared() and [copied.begin(), copied.begin()] == [1, 2]
     assert passes.begin() == 1 and passes._word.tag != OPEN
+
+
+def test_a_process_that_was_started_with_a_count_goes_on_with_one_of_its_own(monkeypatch):
+    passes = Passes()
+    assert passes.begin() == 0
+    shared = passes._words
+    monkeypatch.setattr("tsgc.data.passes.os.getpid", lambda: 1)
+    assert passes.begin() == 1 and passes._words.data_ptr() != shared.data_ptr()
+    assert Word.unpacked(int(shared[0])).epoch == 0
+
+
+def test_a_worker_that_could_count_with_other_ranks_is_refused(monkeypatch):
+    """Its process was started with the count, and has not taken one of its own."""
+    passes = Passes()
+    started_by = SimpleNamespace(pid=passes._home)
+    monkeypatch.setattr("tsgc.data.passes.os.getpid", lambda: 1)
+    monkeypatch.setattr("tsgc.data.passes.get_worker_info", lambda: object())
+    monkeypatch.setattr("tsgc.data.passes.parent_process", lambda: started_by)
+    assert passes.begin(9, 0) == 0
+    started_by.pid = 2
+    with pytest.raises(UsageError, match=r"open the shards in that process, or ask for len\(batches\) there"):
+        passes.begin(9, 0)
 
 
 def test_numbers_that_are_none_are_refused():

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import json
 import math
 import pickle
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from made.ranks import keep_passes
 from made.shard_sets import make_shards
 from made.steps import same
+from torch.multiprocessing import get_context
 from torch.utils.data import DataLoader
 
 from pipelines.errors import TsgcError, UsageError
@@ -136,6 +139,26 @@ def test_the_rank_is_torchruns_unless_it_is_given(shards, monkeypatch):
     assert sum(map(len, train)) == len(train.names)  # asked anew at each pass
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
+def test_processes_started_with_the_batches_are_ranks_of_their_own(shards, tmp_path, start, workers):
+    """As `torch.multiprocessing.spawn` and Lightning's `ddp_spawn` do it: each has its rank and its count."""
+    train, given_ = shards.train(CONFIG), [shards.train(CONFIG, rank=rank, world=2) for rank in range(2)]
+    for batches in (train, *given_):
+        batches.set_epoch(3)
+    ranks = [
+        get_context(start).Process(target=keep_passes, args=(rank, 2, train, workers, tmp_path))
+        for rank in range(2)
+    ]
+    for process in ranks:
+        process.start()
+    for rank, process in enumerate(ranks):
+        process.join()
+        passes = [[batch.indices.tolist() for batch in given_[rank]] for _ in range(2)]
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == passes
+    assert train.epoch == 3
+
+
 @given(epoch=st.integers(0, 3), step=st.integers(0, 5), world=st.integers(1, 2))
 @settings(max_examples=12)
 def test_a_state_gives_exactly_the_batches_that_are_left(folder, epoch, step, world):
@@ -221,7 +244,7 @@ def test_workers_that_are_spawned_agree_too(shards):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_torchdatas_stateful_loader_goes_on_exactly(shards, workers):
     """In the midst of an epoch, and where one has ended; also the next epoch is the right one."""
-    reason = "torchdata is absent: its StatefulDataLoader is not tried"
+    reason = "torchdata is not installed"
     stateful = pytest.importorskip("torchdata.stateful_dataloader", reason=reason).StatefulDataLoader
 
     def loader():

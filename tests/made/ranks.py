@@ -48,6 +48,17 @@ def train_words(shards: Path, run: Path, *more: str):
     return [*words, *(word for setting in SETTINGS for word in ("--set", setting)), *more]
 
 
+def keep_passes(rank: int, world: int, batches, workers: int, folder: Path) -> None:
+    """What a started rank does: writes the clips of two passes over its share, to `{rank}.json`."""
+    from torch.utils.data import DataLoader
+
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world))
+    loader = DataLoader(batches, batch_size=None, num_workers=workers)
+    assert len(loader) == len(batches)
+    passes = [[batch.indices.tolist() for batch in loader] for _ in range(2)]
+    (folder / f"{rank}.json").write_text(json.dumps(passes))
+
+
 def lines(path: Path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 

@@ -11,7 +11,7 @@ from shards.manifest import Manifest
 from shards.options import LoaderOptions
 from tsgc.config import TrainConfig
 from tsgc.data.batch import Batch
-from tsgc.data.place import known_device, this_device, this_rank
+from tsgc.data.place import kept_rank, known_device, this_device, this_rank
 from tsgc.input.pipeline import input_pipeline
 from tsgc.workspace.relabel import relabelled
 
@@ -74,5 +74,5 @@ class EvalBatches(IterableDataset[Batch]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process gets: this one's rank, too."""
-        return {**self.__dict__, "_given": this_rank(*self._given)}
+        """What another process gets: this one's rank of several, too."""
+        return {**self.__dict__, "_given": kept_rank(*self._given)}

@@ -1,12 +1,16 @@
 """The number of the epoch that comes next, agreed on by the workers of a DataLoader without talking.
 
 A DataLoader starts its workers anew for each pass, as copies of a data set that its own process never
-iterates, so that a plain count would give the first epoch again and again. The count is in shared memory.
+iterates, so that a plain count would give the first epoch again and again. The count is in shared memory,
+and a process that is no worker, such as a rank that was started with a copy, leaves that for one of its own.
 """
 
-from typing import NamedTuple
+import os
+from multiprocessing import parent_process
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils.data import get_worker_info
 
 from pipelines.errors import UsageError
 
@@ -48,6 +52,23 @@ class Passes:
 
     def __init__(self) -> None:
         self._words = torch.zeros(1 + MOST_WORKERS, dtype=torch.int64).share_memory_()
+        self._home = os.getpid()
+
+    def settle(self) -> None:
+        """Make the count this process's own, unless it is a worker, which counts with who started it.
+
+        UsageError in a worker of a process that was started with a copy and has not settled.
+        """
+        here, parent = os.getpid(), parent_process()
+        if self._home == here:
+            return
+        if get_worker_info() is None:
+            self._words, self._home = self._words.clone().share_memory_(), here
+        elif parent is not None and self._home != parent.pid:
+            raise UsageError(
+                "workers of a DataLoader in a process that was started with these batches, as others may be:"
+                " open the shards in that process, or ask for len(batches) there first"
+            )
 
     def set(self, epoch: int) -> None:
         """Make `epoch` the one that the next pass gives. UsageError for a number that is none."""
@@ -89,6 +110,7 @@ class Passes:
 
     @property
     def _word(self) -> Word:
+        self.settle()
         return Word.unpacked(self._number(0))
 
     def _number(self, place: int) -> int:
@@ -97,7 +119,11 @@ class Passes:
     def _write(self, word: Word) -> None:
         self._words[0] = word.packed()
 
-    def __setstate__(self, state: dict[str, torch.Tensor]) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        self.settle()
+        return self.__dict__
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._words.share_memory_()  # no effect on memory that another process shares
 

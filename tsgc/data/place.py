@@ -25,6 +25,16 @@ def this_rank(rank: int | None, world: int | None) -> tuple[int, int]:
     return rank, world
 
 
+def kept_rank(rank: int | None, world: int | None) -> tuple[int | None, int | None]:
+    """What a copy for another process is to know: the rank of several; one process asks anew there.
+
+    A DataLoader's worker has no rank of its own, and takes the one of the process that started it. A process
+    that is alone may yet start the ranks, as Lightning's `ddp_spawn` does.
+    """
+    found = this_rank(rank, world)
+    return found if found[1] > 1 else (rank, world)
+
+
 def known_device(device: torch.device | str) -> torch.device:
     """The device of a name. UsageError for a word that torch does not know."""
     try:

@@ -14,7 +14,7 @@ from shards.options import LoaderOptions
 from tsgc.config import TrainConfig, settle_window
 from tsgc.data.batch import Batch
 from tsgc.data.passes import Passes, tag_of
-from tsgc.data.place import this_device, this_rank
+from tsgc.data.place import kept_rank, this_device, this_rank
 from tsgc.input.mixing import mix, mix_presence
 from tsgc.input.pipeline import input_pipeline
 from tsgc.modalities import num_channels
@@ -197,6 +197,7 @@ class TrainBatches(IterableDataset[Batch]):
         rank, world = this_rank(*self._given)
         key = (os.getpid(), rank, world)
         if key not in self._feeds:
+            self._passes.settle()  # before this process starts workers, which count with it
             device, config = this_device(self._device), self.config
             loader = TrainLoader(
                 self._manifest,
@@ -222,5 +223,5 @@ class TrainBatches(IterableDataset[Batch]):
         return {"data": self._manifest.digest, **{name: getattr(self.config, name) for name in names}}
 
     def __getstate__(self) -> dict[str, Any]:
-        """What another process gets: this one's rank, not its threads and files."""
-        return {**self.__dict__, "_feeds": {}, "_given": this_rank(*self._given)}
+        """What another process gets: this one's rank of several, not its threads and files."""
+        return {**self.__dict__, "_feeds": {}, "_given": kept_rank(*self._given)}
