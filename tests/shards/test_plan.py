@@ -104,6 +104,12 @@ def test_dealing_gives_every_position_once_with_its_partner_in_parts_of_even_siz
         assert np.array_equal(positions[partner], partners[positions])  # never another part's
 
 
+@given(half=st.integers(1, 20), group=st.integers(1, 40), parts=st.integers(1, 24))
+def test_parts_are_of_one_size_where_twice_their_number_divides_the_batch(half, group, parts):
+    assert {len(positions) for positions, _ in deal(2 * parts * half, group, parts)} == {2 * half}
+    assert [len(positions) for positions, _ in deal(30, 32, 2)] == [16, 14]  # partners stay together
+
+
 def test_groups_that_divide_evenly_stay_whole_as_published():
     dealt = deal(128, 32, 4)
     for part, (positions, partner) in enumerate(dealt):
