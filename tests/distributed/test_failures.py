@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
@@ -78,6 +80,17 @@ def test_a_rank_ended_as_it_leaves_the_others_ends_by_its_own_error(torchrun, mo
     command = CommandSignals()
     with command, command.heard(), pytest.raises(TsgcError, match="clip a: damaged"), join_ranks("cpu"):
         raise TsgcError("clip a: damaged")
+
+
+def test_what_holds_the_group_in_a_cycle_is_gone_before_the_interpreter_is(torchrun, monkeypatch):
+    """As DDP does: gloo's threads, if they end later, may abort a process whose work is done."""
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with join_ranks("cpu"):
+        held = SimpleNamespace()
+        held.own = held
+        gone = weakref.ref(held)
+        del held
+    assert gone() is None
 
 
 def test_a_rank_that_loses_another_one_before_all_have_met_says_so(torchrun, monkeypatch):

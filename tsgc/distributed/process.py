@@ -1,5 +1,6 @@
 """The processes of one training: which of them this one is, and what they exchange."""
 
+import gc
 import os
 import secrets
 import signal
@@ -166,3 +167,4 @@ def join_ranks(device: str | None) -> Iterator[Process]:
     finally:
         if dist.is_initialized():  # not where another one was lost before all had met
             dist.destroy_process_group()
+            gc.collect()  # DDP is part of a cycle and holds gloo's threads, which abort an exit that meets them
