@@ -8,7 +8,6 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
@@ -85,9 +84,15 @@ def test_a_rank_ended_as_it_leaves_the_others_ends_by_its_own_error(torchrun, mo
 def test_what_holds_the_group_in_a_cycle_is_gone_before_the_interpreter_is(torchrun, monkeypatch):
     """As DDP does: gloo's threads, if they end later, may abort a process whose work is done."""
     monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+
+    class Held:
+        """In a cycle with itself."""
+
+        def __init__(self) -> None:
+            self.own = self
+
     with join_ranks("cpu"):
-        held = SimpleNamespace()
-        held.own = held
+        held = Held()
         gone = weakref.ref(held)
         del held
     assert gone() is None

@@ -167,4 +167,4 @@ def join_ranks(device: str | None) -> Iterator[Process]:
     finally:
         if dist.is_initialized():  # not where another one was lost before all had met
             dist.destroy_process_group()
-            gc.collect()  # DDP is part of a cycle and holds gloo's threads, which abort an exit that meets them
+            gc.collect()  # DDP is in a cycle and holds gloo's threads; an exit that meets them aborts
