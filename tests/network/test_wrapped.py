@@ -59,6 +59,14 @@ def test_a_network_that_holds_what_it_has_computed_is_copied(tmp_path):
     assert copied.network.out.weight_g is not model.network.out.weight_g
 
 
+def test_a_network_that_cannot_be_copied_is_one_line(tmp_path):
+    locked = PLAIN.replace("import torch\n", "import threading\nimport torch\n", 1).replace(
+        "        self.embed", "        self.lock = threading.Lock()\n        self.embed", 1
+    )
+    with pytest.raises(TsgcError, match=r"it cannot be copied, .* '_thread.lock' object; make that"):
+        deepcopy(build(tmp_path, locked))
+
+
 def test_presence_is_given_where_it_is_asked_for(tmp_path):
     model = build(tmp_path, PRESENCE).eval()
     x, presence = torch.randn(2, 3, 6, 20, 2), torch.ones(2, 6, 2)
@@ -331,7 +339,7 @@ class Gated(Net):
 def test_it_is_tried_with_presence_where_its_clips_have_it_alone(tmp_path):
     needs = build(tmp_path, GATED, "Needs")
     try_out(needs, CPU, every_gradient=True, presence=True)
-    with pytest.raises(TsgcError, match=r"Needs: its forward pass failed on x .*NoneType"):
+    with pytest.raises(TsgcError, match=r"Needs: its forward pass without presence failed on x .*NoneType"):
         try_out(needs, CPU, every_gradient=True, presence=False)
     gated = build(tmp_path, GATED, "Gated")
     for presence in (False, True):

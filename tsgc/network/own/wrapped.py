@@ -93,7 +93,8 @@ class Wrapped(nn.Module):
         if torch.compiler.is_compiling():  # who traces it says what cannot be traced
             logits = self.network(x, **given)
             return logits
-        with told_of(self.source, "forward pass", x):
+        without = self.takes_presence and presence is None
+        with told_of(self.source, f"forward pass{' without presence' if without else ''}", x):
             logits = self.network(x, **given)
         self.check_shape(logits, x)
         return logits
@@ -106,7 +107,13 @@ class Wrapped(nn.Module):
                     memo[id(value)] = value.detach().clone()  # torch copies leaves alone
         copied = type(self).__new__(type(self))
         memo[id(self)] = copied
-        copied.__dict__ = deepcopy(self.__dict__, memo)
+        try:
+            copied.__dict__ = deepcopy(self.__dict__, memo)
+        except Exception as error:  # a lock, a generator, an open file
+            raise NetworkError(
+                f"network {self.source}: it cannot be copied, which the average of its weights needs:"
+                f" {described(error)}; make that in its forward pass, or leave it out in __getstate__"
+            ) from error
         return copied
 
     def check_shape(self, logits: Any, x: Tensor) -> None:
